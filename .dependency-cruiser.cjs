@@ -1,0 +1,65 @@
+// One rule per arrow of the picture in ARCHITECTURE.md: what a folder may import. Everything else is an error.
+const may = {
+  '^diskmap/': ['^diskmap/'],
+  '^native/': ['^native/', '^node_modules/|^(node:)?[a-z_/]+$'],
+  '^src/errors/': ['^src/errors/'],
+  '^src/io/': ['^src/io/', '^src/errors/', '^native/'],
+  '^src/erasure/': ['^src/erasure/', '^src/errors/'],
+  '^src/disks/': ['^src/disks/', '^src/io/', '^src/errors/', '^native/', '^diskmap/'],
+  '^src/chunks/': ['^src/chunks/', '^src/erasure/', '^src/disks/', '^src/io/', '^src/errors/', '^native/', '^diskmap/'],
+  '^src/meta/': ['^src/meta/', '^src/io/', '^src/errors/'],
+  '^src/cache/': ['^src/cache/', '^src/meta/', '^src/disks/', '^src/io/', '^src/errors/', '^native/'],
+  '^src/commit/': [
+    '^src/commit/',
+    '^src/cache/',
+    '^src/meta/',
+    '^src/chunks/',
+    '^src/disks/',
+    '^src/io/',
+    '^src/errors/',
+    '^diskmap/',
+  ],
+  '^src/vfs/': ['^src/vfs/', '^src/cache/', '^src/commit/', '^src/meta/', '^src/chunks/', '^src/io/', '^src/errors/'],
+  '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
+  '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
+  '^src/pool/': ['^src/pool/', '^src/(vfs|cache|commit|meta|chunks|erasure|disks|io|errors)/', '^diskmap/', '^native/'],
+  '^src/cli/': ['^src/', '^diskmap/', '^native/'],
+};
+/** The one folder that imports each heavy dependency. */
+const only = {
+  'better-sqlite3': '^src/(meta|disks)/',
+  '@ronomon/reed-solomon': '^src/erasure/',
+  '@napi-rs/blake-hash': '^src/chunks/',
+  commander: '^src/cli/',
+  'smol-toml': '^src/pool/',
+};
+module.exports = {
+  forbidden: [
+    ...Object.entries(may).map(([from, to]) => ({
+      name: `arrow ${from}`,
+      comment: 'arrows only point down: see the picture in ARCHITECTURE.md',
+      severity: 'error',
+      from: { path: from },
+      to: { path: '^(src|native|diskmap|test|bench|examples)/', pathNot: to },
+    })),
+    ...Object.entries(only).map(([name, folder]) => ({
+      name: `only ${folder} imports ${name}`,
+      severity: 'error',
+      from: { path: '^(src|native|diskmap)/', pathNot: folder },
+      to: { path: `^node_modules/${name}/` },
+    })),
+    { name: 'diskmap imports nothing', severity: 'error', from: { path: '^diskmap/' }, to: { pathNot: '^diskmap/' } },
+    {
+      name: 'no cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+  },
+};

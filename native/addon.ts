@@ -1,0 +1,66 @@
+/**
+ * Types and loader of the native addon: system calls that node does not offer, and CRC32C. The C side checks every length again and
+ * throws an Error with `code` (`EIO`, `EINVAL`, …) and `errno`; it never crashes the process on bad input. It loads in worker threads too.
+ */
+import { createRequire } from 'node:module';
+
+export interface Addon {
+  /** CRC32C (Castagnoli) of buffer[from, to), continuing from `seed` (0 at the start). */
+  crc32c(buffer: Uint8Array, from: number, to: number, seed: number): number;
+  /** One CRC32C per `blockBytes` of buffer[from, to) into `out`. */
+  crc32cBlocks(buffer: Uint8Array, from: number, to: number, blockBytes: number, out: Uint32Array): void;
+  /** pwritev of all parts, on the calling thread. */
+  writeAll(fd: number, parts: readonly Uint8Array[], position: number): void;
+  /** pwritev of all parts (may be none), then fdatasync if `datasync`; one job in libuv's pool. No fstat in between. */
+  writeAllAsync(
+    fd: number,
+    parts: readonly Uint8Array[],
+    position: number,
+    datasync: boolean,
+    callback: (error: Error | null) => void,
+  ): void;
+  /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
+  fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
+  /** flock(LOCK_EX | LOCK_NB): false if another open file description has it. */
+  lock(fd: number): boolean;
+  /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */
+  fuseMount(mountpoint: string, source: string, subtype: string, flags: number, data: string): number;
+  /** Runs `program` (fusermount3) with `options` and receives the descriptor of /dev/fuse over a socket pair, made non-blocking. */
+  fuseMountHelper(program: string, mountpoint: string, options: string): number;
+  /** umount2(2); `lazy` detaches at once. */
+  unmount(mountpoint: string, lazy: boolean): void;
+  /** Polls the descriptor with uv_poll; reads each request into `buffer` and calls `onRequest(length)` on the event loop, until EAGAIN or a bounded number of requests; ENODEV ends it: `onEnd(null)`, or `onEnd(error)`. */
+  fuseStart(
+    fd: number,
+    buffer: Uint8Array,
+    onRequest: (length: number) => void,
+    onEnd: (error: Error | null) => void,
+  ): FuseChannel;
+}
+
+export interface FuseChannel {
+  /** One writev of a whole reply or notification (16-byte header first). Returns 0, or the positive errno (ENOENT: the request was interrupted and forgotten: not an error). */
+  send(parts: readonly Uint8Array[]): number;
+  /** As `send`, of one buffer's first `length` bytes: the hot path for small replies. */
+  sendBytes(buffer: Uint8Array, length: number): number;
+  /** Replies to the READ request `unique` with bytes read from a file by pread into a buffer of the addon. Returns bytes read, or the negative errno of the read, in which case nothing was sent. Short only at the end of the file. */
+  sendFile(unique: bigint, fileFd: number, position: number, length: number): number;
+  /** Stops polling; the descriptor stays open. */
+  stop(): void;
+}
+
+const require = createRequire(import.meta.url);
+
+/** Loads the addon once per thread. Throws an Error that says how to build it. */
+export function loadAddon(): Addon {
+  for (const place of ['../../native/build/Release/cairn.node', './build/Release/cairn.node']) {
+    try {
+      return require(place) as Addon;
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'MODULE_NOT_FOUND')) throw error;
+    }
+  }
+  throw new Error(
+    'the native part of cairn is not built: run `npm rebuild cairnfs` (needs a C compiler, make and python3)',
+  );
+}

@@ -1,0 +1,63 @@
+/**
+ * Content address → group → shards. Names chunks by BLAKE3-256, places them by the diskmap, writes and reads shards on the disks.
+ */
+
+import type { Disk } from '../disks/disk.js';
+import type { RecordInput } from '../disks/record.js';
+
+export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
+/** Below this a chunk is kept as replicas: erasure coding costs more than it saves. */
+export const SMALL_CHUNK_BYTES = 64 * 1024;
+
+/** `healthy`: all shards are on disks that are online; `degraded`: fewer, but enough to read; `lost`: not readable now. */
+export type Health = 'healthy' | 'degraded' | 'lost';
+
+export interface ChunkHealth {
+  readonly health: Health;
+  /** `ec:2+1`, `copies:2`; '' if no shard was found. */
+  readonly scheme: string;
+  readonly shardsPresent: number;
+  readonly shardsNeeded: number;
+  /** Numbers of the disks that hold a shard. */
+  readonly disks: readonly number[];
+}
+
+/** Bytes of a file that become one chunk, read by the pipeline's worker: from a file (the cache's) or from memory. */
+export type ChunkSource =
+  | { readonly kind: 'file'; readonly fd: number; readonly position: number; readonly length: number }
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array };
+
+export interface StoredChunk {
+  readonly chunk: string;
+  readonly chunkBytes: number;
+  /** The chunk was there already. */
+  readonly deduplicated: boolean;
+}
+
+/** A small chunk prepared for the journal round: the records go, per disk, into the same append as the COMMIT. */
+export interface PreparedChunk extends StoredChunk {
+  /** Empty if deduplicated. */
+  readonly records: readonly { readonly disk: Disk; readonly record: RecordInput }[];
+}
+
+export interface ChunkStore {
+  /**
+   * Reads the source, hashes, and unless the chunk is held healthy already: encodes, places and writes its shards to the data streams of the
+   * disks in parallel (not synced: `syncAll` or the commit round does that). Off the event loop. `onRead` is called as soon as the source's bytes have been read, so
+   * that they may change again. A disk that fails is skipped: the chunk counts as stored with `needed` shards or more (degraded).
+   * NO_SPACE if no group has room, DISK_FAILED if too few disks take it.
+   */
+  store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk>;
+  /** For at most SMALL_CHUNK_BYTES: hashes on the calling thread and returns replica records (m+1 of them) instead of writing them. `avoid`: disks that just failed. */
+  prepareSmall(bytes: Uint8Array, avoid?: ReadonlySet<Disk>): PreparedChunk;
+  /** As `store`, for many small chunks (each at most SMALL_CHUNK_BYTES) at once: replicas, one append per disk to the data stream. Yields to the event loop between slices. */
+  storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]>;
+  /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
+  read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
+  health(chunk: string): ChunkHealth;
+  /** Removes all shards of the chunk: only for collection. */
+  remove(chunk: string): Promise<void>;
+  putSlot(path: string, version: number, bytes: Uint8Array): Promise<void>;
+  getSlot(path: string): Promise<{ version: number; bytes: Buffer } | undefined>;
+  close(): Promise<void>;
+}

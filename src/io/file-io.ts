@@ -1,0 +1,66 @@
+/**
+ * What Cairn asks of the operating system's files. Everything below `vfs` reaches disks through this interface, so that
+ * the simulator can stand in for it: it records every write and sync and can lose what was not synced.
+ *
+ * Properties an implementation must have: a write is visible to reads at once; a write is durable only after `datasync`
+ * of that file resolved; a new name, a rename or a removal only after `syncDirectory`; an error of `datasync` means that
+ * unsynced writes of that file may be lost for good, also if a later `datasync` succeeds (Linux marks pages clean).
+ * Errors are CairnError: NOT_FOUND, EXISTS, NO_SPACE, READ_ONLY, ACCESS, IO (everything else), with the system's error as cause.
+ */
+export interface FileIo {
+  open(path: string, options: OpenOptions): Promise<IoFile>;
+  /** Creates the directory and its parents; no error if it is there. */
+  makeDirectory(path: string): Promise<void>;
+  list(path: string): Promise<string[]>;
+  exists(path: string): Promise<boolean>;
+  rename(from: string, to: string): Promise<void>;
+  /** NOT_FOUND if it is not there. */
+  remove(path: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  readFile(path: string): Promise<Buffer>;
+  /** Writes a temporary file beside it, syncs, renames over `path`, syncs the directory. */
+  replaceFile(path: string, bytes: Uint8Array): Promise<void>;
+  space(path: string): Promise<{ totalBytes: number; freeBytes: number }>;
+  /** Takes an exclusive advisory lock on a file (created if needed), kept until `release` or process death. LOCKED if another process has it. */
+  lock(path: string): Promise<IoLock>;
+  /** Differs after every boot of the machine: tells a killed process from lost power. */
+  bootId(): string;
+}
+
+export interface OpenOptions {
+  /** Create it if it is not there. */
+  readonly create?: boolean;
+  /** Fail with EXISTS if it is there. */
+  readonly exclusive?: boolean;
+  readonly readOnly?: boolean;
+}
+
+export interface IoLock {
+  release(): Promise<void>;
+}
+
+/** One open file. Positions and lengths are bytes. */
+export interface IoFile {
+  readonly path: string;
+  /** The file descriptor where there is one: for worker threads and for replies that the kernel copies from a file. */
+  readonly fd: number | undefined;
+  /** Reads up to `into.length` bytes; returns how many (fewer only at the end of the file). Runs in the thread pool. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** As `read`, on the calling thread: for small reads of what is in the page cache. */
+  readNow(into: Uint8Array, position: number): number;
+  /** Writes all parts one after the other. Runs in the thread pool. */
+  write(parts: readonly Uint8Array[], position: number): Promise<void>;
+  /** As `write`, on the calling thread: for small writes into the page cache. */
+  writeNow(parts: readonly Uint8Array[], position: number): void;
+  /** One thread-pool job: write all parts, then fdatasync. No stat comes between: see DESIGN section 4. */
+  writeAndDatasync(parts: readonly Uint8Array[], position: number): Promise<void>;
+  datasync(): Promise<void>;
+  /** Reserves blocks without changing what is read (fallocate); where unsupported, does nothing. */
+  allocate(offset: number, length: number): Promise<void>;
+  /** Gives blocks back; the range reads as zeros. */
+  punch(offset: number, length: number): Promise<void>;
+  truncate(length: number): Promise<void>;
+  /** Size in bytes. Never call it between a write and its sync. */
+  size(): Promise<number>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,62 @@
+/**
+ * The metadata engine: committed state only (what is staged lives in `cache` and `vfs`). It is an index of the journal: it
+ * can be cleared and rebuilt from a snapshot and the commits after it at any time.
+ *
+ * Properties an implementation must have, proved by test/conformance/meta-store.ts:
+ * - `apply` is atomic, and is durable no later than the journal needs it (a store that comes back older is replayed);
+ * - it applies a commit only at `position().sequence + 1` and ignores one at or below it, so replay is idempotent; a gap is CONFLICT;
+ * - it checks every `before` and fails with CONFLICT, changing nothing, if one does not hold;
+ * - it keeps chunk reference counts from the extent changes (a chunk row is made by the first extent that names it);
+ * - reads see the last applied commit; lists are ascending, and cost what they return, not what the table holds;
+ * - a snapshot is the state at one commit, while later commits go on being applied.
+ */
+import type {
+  ChunkId,
+  ChunkRow,
+  Commit,
+  DentryRow,
+  ExtentRow,
+  Ino,
+  InodeRow,
+  Name,
+  RowChange,
+  XattrRow,
+} from './rows.js';
+
+export interface MetaPosition {
+  /** The last applied commit; 0 in an empty store. */
+  readonly sequence: number;
+  readonly epoch: number;
+  readonly stagedThrough: number;
+  readonly nextIno: Ino;
+}
+
+export interface MetaStore {
+  /** The last applied commit's numbers; kept in memory, so it costs nothing. */
+  position(): MetaPosition;
+  getInode(ino: Ino): Promise<InodeRow | undefined>;
+  /** The entry of that name, file or directory; where both exist (S3 only), the directory. */
+  getDentry(parent: Ino, name: Name): Promise<DentryRow | undefined>;
+  /** Entries in ascending order of their sort key, those after `afterKey` ('' from the start). */
+  listDentries(parent: Ino, afterKey: string, limit: number): Promise<DentryRow[]>;
+  /** Extents that overlap [from, to), ascending, at most `limit`. */
+  listExtents(ino: Ino, from: number, to: number, limit: number): Promise<ExtentRow[]>;
+  listXattrs(ino: Ino): Promise<XattrRow[]>;
+  getChunk(chunk: ChunkId): Promise<ChunkRow | undefined>;
+  /** Chunk rows without references, ascending by id. */
+  listUnreferenced(after: ChunkId | '', limit: number): Promise<ChunkRow[]>;
+  /** Files that name the chunk (for reports): up to `limit` inode numbers. */
+  listChunkUsers(chunk: ChunkId, limit: number): Promise<Ino[]>;
+  apply(commit: Commit): Promise<void>;
+  /** The whole state at one commit, as puts in batches (any order between tables), with that commit's position. The caller must exhaust or return() it. */
+  snapshot(): Promise<MetaSnapshot>;
+  /** Empties the store and fills it: the position is set when the batches have ended without an error. */
+  restore(position: MetaPosition, batches: AsyncIterable<readonly RowChange[]>): Promise<void>;
+  statistics(): Promise<{ inodes: number; dentries: number; extents: number; chunks: number; chunkBytes: number }>;
+  close(): Promise<void>;
+}
+
+export interface MetaSnapshot {
+  readonly position: MetaPosition;
+  readonly batches: AsyncIterable<readonly RowChange[]>;
+}

@@ -1,0 +1,84 @@
+/** What the pool reports of itself: to `status`, `state` and `commit`, the control socket and the library. Sizes are bytes. */
+
+export interface DiskReport {
+  readonly number: number;
+  readonly uuid: string;
+  readonly role: 'data' | 'journal' | 'cache';
+  readonly directory: string;
+  /** `missing`: its directory or identity is not there; `foreign`: another disk is in its place. */
+  readonly state: 'online' | 'suspect' | 'offline' | 'missing' | 'foreign';
+  /** Why it is not online, as a sentence; '' if it is. */
+  readonly reason: string;
+  readonly capacityBytes: number;
+  readonly liveBytes: number;
+  readonly freeBytes: number;
+}
+
+export interface PoolStatus {
+  readonly format: 1;
+  readonly pool: string;
+  readonly directory: string;
+  readonly mountpoint: string | null;
+  readonly mode: 'default' | 'strong';
+  readonly pid: number;
+  readonly health: 'healthy' | 'degraded' | 'failed';
+  /** Sentences: what is wrong and what it means for the data. */
+  readonly findings: readonly string[];
+  /** What is protected against what, as a sentence. */
+  readonly protection: string;
+  readonly disks: readonly DiskReport[];
+  readonly groups: readonly { readonly scheme: string; readonly count: number; readonly degraded: number }[];
+  /** Plain bytes that the pool can hold, holds, and still takes. */
+  readonly usableBytes: number;
+  readonly usedBytes: number;
+  readonly freeBytes: number;
+  readonly files: number;
+  /** Staged and not committed. */
+  readonly dirtyBytes: number;
+  readonly dirtyFiles: number;
+  readonly cacheBytes: number;
+  readonly cacheCapacityBytes: number;
+  readonly commitSequence: number;
+  readonly epoch: number;
+  readonly mapVersion: number;
+}
+
+export interface FileState {
+  /** Path inside the pool, starting with `/`. */
+  readonly path: string;
+  readonly kind: 'file' | 'directory' | 'symlink' | 'other';
+  readonly sizeBytes: number;
+  readonly stagedBytes: number;
+  readonly committedBytes: number;
+  readonly chunks: number;
+  /** Schemes of its chunks, sorted: `['copies:2', 'ec:2+1']`. */
+  readonly schemes: readonly string[];
+  readonly state: 'staged' | 'committing' | 'committed';
+  readonly health: 'healthy' | 'degraded' | 'lost';
+}
+
+export interface CommitProgress {
+  readonly filesDone: number;
+  readonly filesTotal: number;
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+}
+
+export interface CommitReport extends CommitProgress {
+  readonly sequence: number;
+  readonly elapsedMs: number;
+  /** False if shards are missing because a disk is. */
+  readonly healthy: boolean;
+}
+
+/** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
+export interface PoolControl {
+  status(): Promise<PoolStatus>;
+  state(path: string): Promise<FileState>;
+  /** Commits what is staged below the paths (all of the pool for `/`); resolves after the pool promise. */
+  commit(
+    paths: readonly string[],
+    onProgress: (progress: CommitProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CommitReport>;
+}

@@ -1,0 +1,143 @@
+/**
+ * One set of semantics for every face (FUSE, S3, the library): names, handles, attributes, ranges. Implemented by
+ * volume.ts. Methods answer on the calling thread when all they need is in memory, and with a promise otherwise: a hot
+ * path pays for no promise it does not need. They throw (or reject with) CairnError.
+ *
+ * Permission checks are the kernel's on a mount (default_permissions); the vfs applies what needs the tree: set-group-id
+ * inheritance, sticky rules of rename are the kernel's, link counts, timestamps.
+ */
+import type { Time } from '../io/clock.js';
+import type { Ino, Name } from '../meta/rows.js';
+
+export type Result<T> = T | Promise<T>;
+
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+}
+
+export interface Attr {
+  readonly ino: Ino;
+  /** st_mode: type and permissions. */
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly rdev: number;
+  readonly sizeBytes: number;
+  /** In units of 512 bytes. */
+  readonly blocks: number;
+  readonly atime: Time;
+  readonly mtime: Time;
+  readonly ctime: Time;
+  readonly btime: Time;
+}
+
+/** Only what is given changes. `now` as a time means the clock's. */
+export interface AttrChange {
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly sizeBytes?: number;
+  readonly atime?: Time | 'now';
+  readonly mtime?: Time | 'now';
+  readonly ctime?: Time;
+  /** Clear set-user-id, set-group-id (if executable by group) and security.capability: FUSE's KILL_SUIDGID. */
+  readonly killPrivileges?: boolean;
+}
+
+export interface OpenMode {
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly append?: boolean;
+  readonly truncate?: boolean;
+}
+
+/** An open file or directory of one face; a number, so that it can travel through FUSE. */
+export type Handle = number;
+
+export interface CreateResult {
+  readonly attr: Attr;
+  readonly handle: Handle;
+}
+
+/** What a read returns without copying: bytes, or a slice of a cache file that the face may copy from on its own. */
+export type ReadPart = Uint8Array | { readonly fd: number; readonly position: number; readonly length: number };
+
+export interface DirEntry {
+  readonly name: Name;
+  readonly ino: Ino;
+  readonly mode: number;
+  /** Position after this entry: pass it to `readdir` to go on from here. Stable while the handle is open. */
+  readonly cookie: number;
+}
+
+export interface SpaceReport {
+  readonly blockBytes: number;
+  /** In units of blockBytes. */
+  readonly totalBlocks: number;
+  readonly freeBlocks: number;
+  readonly files: number;
+  readonly freeFiles: number;
+}
+
+export interface RenameOptions {
+  readonly noReplace?: boolean;
+  readonly exchange?: boolean;
+}
+
+/** fallocate(2) in the kernel's words. */
+export interface AllocateMode {
+  readonly keepSize: boolean;
+  readonly punchHole: boolean;
+  readonly zeroRange: boolean;
+}
+
+export interface Vfs {
+  /** undefined: no such entry. `.` and `..` are the face's business, except that lookup(dir, '..') gives the parent. */
+  lookup(parent: Ino, name: Name): Result<Attr | undefined>;
+  getattr(ino: Ino): Result<Attr>;
+  setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr>;
+  readlink(ino: Ino): Result<Name>;
+  create(parent: Ino, name: Name, mode: number, open: OpenMode, caller: Caller): Result<CreateResult>;
+  mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr>;
+  mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr>;
+  symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr>;
+  link(ino: Ino, parent: Ino, name: Name): Result<Attr>;
+  unlink(parent: Ino, name: Name): Result<void>;
+  rmdir(parent: Ino, name: Name): Result<void>;
+  rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void>;
+
+  open(ino: Ino, mode: OpenMode): Result<Handle>;
+  /** Ends early only at the end of the file. Waits for nothing where the bytes are in the cache. */
+  read(handle: Handle, offset: number, length: number): Result<ReadPart[]>;
+  /** Takes all bytes or throws; copies them before it returns or its promise settles. `offset` is ignored for append handles. */
+  write(handle: Handle, offset: number, bytes: Uint8Array, killPrivileges?: boolean): Result<number>;
+  /** close(2) of one descriptor: in strong mode waits for the pool promise if the file was written. */
+  flush(handle: Handle): Result<void>;
+  fsync(handle: Handle, dataOnly: boolean): Result<void>;
+  /** The last descriptor is gone. */
+  release(handle: Handle): Result<void>;
+  fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): Result<void>;
+  /** Next data or hole at or after `offset`; NO_EXTENT (ENXIO) beyond the end. */
+  seek(handle: Handle, offset: number, whence: 'data' | 'hole'): Result<number>;
+
+  opendir(ino: Ino): Result<Handle>;
+  /** Entries after `cookie` (0: from the start) until `take` returns false (that entry is not consumed). Includes `.` and `..`. With `plus`, `take` also gets the entry's attributes (undefined for `.` and `..`). */
+  readdir(
+    handle: Handle,
+    cookie: number,
+    plus: boolean,
+    take: (entry: DirEntry, attr: Attr | undefined) => boolean,
+  ): Result<void>;
+  fsyncdir(handle: Handle): Result<void>;
+  releasedir(handle: Handle): Result<void>;
+
+  /** NO_DATA if there is none. */
+  getxattr(ino: Ino, name: string): Result<Uint8Array>;
+  listxattr(ino: Ino): Result<string[]>;
+  setxattr(ino: Ino, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Result<void>;
+  removexattr(ino: Ino, name: string): Result<void>;
+  statfs(): Result<SpaceReport>;
+}
