@@ -9,13 +9,19 @@
  */
 export interface FileIo {
   open(path: string, options: OpenOptions): Promise<IoFile>;
+  /** As `open`, on the calling thread: for the first write into a fresh cache file, which answers at once. */
+  openNow(path: string, options: OpenOptions): IoFile;
   /** Creates the directory and its parents; no error if it is there. */
   makeDirectory(path: string): Promise<void>;
+  /** As `makeDirectory`, on the calling thread. */
+  makeDirectoryNow(path: string): void;
   list(path: string): Promise<string[]>;
   exists(path: string): Promise<boolean>;
   rename(from: string, to: string): Promise<void>;
   /** NOT_FOUND if it is not there. */
   remove(path: string): Promise<void>;
+  /** As `remove`, on the calling thread. Quick if the file is open elsewhere in the process: its blocks go when it is closed. */
+  removeNow(path: string): void;
   syncDirectory(path: string): Promise<void>;
   readFile(path: string): Promise<Buffer>;
   /** Writes a temporary file beside it, syncs, renames over `path`, syncs the directory. */

@@ -1,0 +1,164 @@
+/**
+ * What is measured, in order. Each measurement runs on either side alike: the same loads in the same kind of process, the
+ * same sizes, and `settle` at the same places, so that no load pays for what an earlier one left to be done.
+ */
+import { runLoad } from './child.js';
+import type { LoadSize } from './loads/load.js';
+import { flushCount, peakResidentBytes } from './machine.js';
+import { MountSubject } from './mount-subject.js';
+import type { Results } from './results.js';
+import { canDropPageCache, type Subject } from './subject.js';
+
+export interface Measurement {
+  /** What `--only` names; several may share it. */
+  readonly name: string;
+  readonly strong: boolean;
+  /** A pool of its own for every repeat, on this place; its plain side is not measured. */
+  readonly alone?: { readonly on: 'directory' | 'tmpfs'; readonly noTimer?: boolean; readonly once?: boolean };
+  /** Bytes of free space that it takes. */
+  readonly space: (size: LoadSize) => number;
+  readonly run: (subject: Subject, size: LoadSize, results: Results) => Promise<void>;
+}
+
+/** File, cache file, and its shards with their parity. */
+const COPIES = 3;
+
+export const MEASUREMENTS: readonly Measurement[] = [
+  {
+    name: 'sequential',
+    strong: false,
+    space: ({ streamBytes }) => streamBytes * COPIES * 4,
+    run: async (subject, size, results) => {
+      const what = gib(size.streamBytes);
+      const step = async (name: 'writeStream' | 'readStream', label: string) => {
+        const { bytesPerSecond } = await runLoad(name, subject.directory, size);
+        results.add(subject.side, `${label} ${what}`, 'bytes/s', bytesPerSecond);
+      };
+      await subject.settle();
+      await step('writeStream', 'sequential write');
+      await subject.settle();
+      await step('readStream', 'sequential read, warm');
+      if (canDropPageCache()) {
+        await subject.makeCold();
+        await step('readStream', 'sequential read, cold from the disks');
+      } else {
+        results.note('No cold read: only root can drop the page cache.');
+      }
+    },
+  },
+  {
+    name: 'small-files',
+    strong: false,
+    space: ({ smallFiles, smallFileBytes }) => smallFiles * smallFileBytes * COPIES * 8,
+    run: async (subject, size, results) => {
+      await subject.settle();
+      const figures = await runLoad('smallFiles', subject.directory, size);
+      const files = `${size.smallFiles.toLocaleString('en-US')} small files`;
+      results.add(subject.side, `create, write 4 KiB, close ${files}`, '/s', figures['create']);
+      results.add(subject.side, `stat ${files}`, '/s', figures['stat']);
+      results.add(subject.side, `unlink ${files}`, '/s', figures['unlink']);
+    },
+  },
+  {
+    name: 'random',
+    strong: false,
+    space: ({ randomBytes }) => randomBytes * COPIES * 8,
+    run: async (subject, size, results) => {
+      await runLoad('prepareRandom', subject.directory, size);
+      for (const [name, label] of [
+        ['writeRandom', '4 KiB random write in'],
+        ['readRandom', '4 KiB random read in'],
+      ] as const) {
+        await subject.settle();
+        const { operationsPerSecond } = await runLoad(name, subject.directory, size);
+        results.add(subject.side, `${label} ${gib(size.randomBytes)}`, '/s', operationsPerSecond);
+      }
+    },
+  },
+  synced('default mode', false),
+  synced('strong mode', true),
+  {
+    name: 'sqlite',
+    strong: true,
+    space: () => 2 ** 30,
+    run: async (subject, size, results) => {
+      for (const [name, journal] of [
+        ['walTransactions', 'WAL'],
+        ['deleteTransactions', 'DELETE'],
+      ] as const) {
+        await subject.settle();
+        const { operationsPerSecond } = await runLoad(name, subject.directory, size);
+        const label = `SQLite transactions, ${journal}, FULL, strong mode`;
+        results.add(subject.side, label, '/s', operationsPerSecond);
+      }
+    },
+  },
+  {
+    name: 'commit',
+    strong: false,
+    alone: { on: 'tmpfs', noTimer: true },
+    space: ({ streamBytes }) => streamBytes * COPIES,
+    run: async (subject, size, results) => {
+      await runLoad('writeStream', subject.directory, size);
+      const { bytesDone, elapsedMs } = await mountOf(subject).commit();
+      if (bytesDone < size.streamBytes) {
+        results.note(`Of ${size.streamBytes} bytes only ${bytesDone} were left to be committed: pressure was quicker.`);
+      }
+      const label = `commit ${gib(size.streamBytes)}, everything on tmpfs`;
+      results.add(subject.side, label, 'bytes/s', bytesDone / (elapsedMs / 1000));
+    },
+  },
+  {
+    name: 'memory',
+    strong: false,
+    alone: { on: 'directory', once: true },
+    space: ({ copyBytes }) => copyBytes * COPIES,
+    run: async (subject, size, results) => {
+      const mount = mountOf(subject);
+      const { bytesPerSecond } = await runLoad('copyIn', subject.directory, size);
+      await mount.commit();
+      results.add(subject.side, `copy in ${gib(size.copyBytes)}`, 'bytes/s', bytesPerSecond);
+      results.add(
+        subject.side,
+        'highest resident memory of the daemon meanwhile',
+        'bytes',
+        peakResidentBytes(mount.pid),
+      );
+    },
+  },
+];
+
+function synced(mode: string, strong: boolean): Measurement {
+  return {
+    name: 'fsync',
+    strong,
+    space: () => 2 ** 30,
+    run: async (subject, size, results) => {
+      await runLoad('prepareSynced', subject.directory, size);
+      await subject.settle();
+      // the device cannot be asked about a fuse mount: the directory around it lies on it
+      const beside = `${subject.directory}/..`;
+      const before = flushCount(beside);
+      const { operationsPerSecond, operations = 0 } = await runLoad('writeSynced', subject.directory, size);
+      const after = flushCount(beside);
+      results.add(subject.side, `4 KiB overwrite + fsync, ${mode}`, '/s', operationsPerSecond);
+      if (before === undefined || after === undefined) return;
+      results.add(
+        subject.side,
+        `flushes of the device per such fsync, ${mode}`,
+        'flushes/op',
+        (after - before) / operations,
+      );
+      results.note('Flushes are those of the whole device: other programs that use it are counted too.');
+    },
+  };
+}
+
+function mountOf(subject: Subject): MountSubject {
+  if (!(subject instanceof MountSubject)) throw new Error('this is measured on a mount only');
+  return subject;
+}
+
+function gib(bytes: number): string {
+  return bytes >= 2 ** 30 ? `${bytes / 2 ** 30} GiB` : `${bytes / 2 ** 20} MiB`;
+}
