@@ -10,6 +10,7 @@
  * A write or truncation while a seal is under way simply gives the range its new tag; the seal's outcome then changes only what
  * still carries the sealed tag. The bytes of a sealed piece that has not been read yet must stay: `protect` sees to it.
  */
+import { CairnError } from '../errors/cairn-error.js';
 import type { Ino } from '../meta/rows.js';
 import { END, GAP, RangeMap } from './range-map.js';
 import type { Seal } from './seal.js';
@@ -37,8 +38,8 @@ const INLINE_SYNC_RANGES = 32;
 /** The cache files that contents need; see CacheFiles. */
 export interface ContentFiles {
   writeNow(ino: Ino, offset: number, bytes: Uint8Array): void;
-  /** Fills `into`; what lies beyond the end of the file reads as zeros. */
-  readNow(ino: Ino, offset: number, into: Uint8Array): void;
+  /** Bytes read: fewer than `into` has only at the end of the cache file. */
+  readNow(ino: Ino, offset: number, into: Uint8Array): number;
 }
 
 export class FileContent {
@@ -131,7 +132,11 @@ export class FileContent {
   /** Copies cached bytes; every byte of the range must be cached. */
   readInto(into: Uint8Array, from: number): void {
     if (this.#memory !== undefined) into.set(this.#memory.subarray(from, from + into.length));
-    else this.#files.readNow(this.ino, from, into);
+    else {
+      const read = this.#files.readNow(this.ino, from, into);
+      if (read < into.length)
+        throw new CairnError('IO', `the cache file of inode ${this.ino} is shorter than what was written to it`);
+    }
   }
 
   /** The cached bytes of a memory file as a view that the next write may change; undefined for a cache file. */
@@ -224,13 +229,17 @@ export class FileContent {
     this.ranges.replaceAll(SEALED_HOLE, HOLE);
   }
 
-  /** Forgets clean ranges; returns true if nothing cached is left. */
-  dropClean(): boolean {
+  cleanRanges(): { from: number; to: number }[] {
     const clean: { from: number; to: number }[] = [];
     this.ranges.forEach(0, END, (from, to, value) => {
       if (value === CLEAN) clean.push({ from, to });
     });
-    for (const { from, to } of clean) this.ranges.clear(from, to);
+    return clean;
+  }
+
+  /** Forgets clean ranges; returns true if nothing cached is left. */
+  dropClean(): boolean {
+    for (const { from, to } of this.cleanRanges()) this.ranges.clear(from, to);
     if (this.ranges.firstAtOrAfter(0, CACHED) !== undefined) return false;
     // Whatever comes next is no longer a fresh file: it goes to a cache file.
     this.#memory = undefined;

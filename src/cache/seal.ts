@@ -3,7 +3,7 @@
  * until the pipeline has read them; a writer that would change them before that calls `protect`, which copies them to memory (or waits, for
  * a piece being read just now). So a commit holds what the file was when it was sealed, whatever is written meanwhile.
  */
-import { type FileContent, SEALED, SEALED_HOLE } from './file-content.js';
+import { CACHED, type FileContent, SEALED, SEALED_HOLE } from './file-content.js';
 import { END } from './range-map.js';
 
 /** More copied bytes than this wait for the commit instead. */
@@ -42,14 +42,20 @@ export class Seal {
   readonly holes: readonly { readonly from: number; readonly to: number }[];
   /** The file's size that the commit makes true. */
   readonly sizeBytes: number;
-  /** Content changes up to this stage sequence are included. */
-  readonly contentStage: number;
+  /** Content changes up to this stage sequence are included; undefined if only a beginning of the file was sealed. */
+  readonly contentStage: number | undefined;
   #protectedBytes = 0;
   readonly finished: Promise<void>;
   #finish!: () => void;
 
   /** Takes what is staged below `limit` (END: everything). Pieces are cut at multiples of `windowBytes`. */
-  constructor(content: FileContent, limit: number, windowBytes: number, sizeBytes: number, contentStage: number) {
+  constructor(
+    content: FileContent,
+    limit: number,
+    windowBytes: number,
+    sizeBytes: number,
+    contentStage: number | undefined,
+  ) {
     this.content = content;
     this.sizeBytes = sizeBytes;
     this.contentStage = contentStage;
@@ -130,6 +136,30 @@ export class Seal {
   }
 }
 
+/** From so many runs in one window on, the window is written whole if the cache holds all of it: one chunk instead of many. */
+const RUNS_PER_WINDOW = 8;
+
+/** Replaces the runs of windows that hold many by one run over the window. */
+function gather(
+  runs: readonly { from: number; to: number }[],
+  content: FileContent,
+  windowBytes: number,
+  sizeBytes: number,
+): { from: number; to: number }[] {
+  const gathered: { from: number; to: number }[] = [];
+  for (let i = 0; i < runs.length; ) {
+    const start = Math.floor(runs[i]!.from / windowBytes) * windowBytes;
+    const end = Math.min(start + windowBytes, Math.max(sizeBytes, runs[i]!.to));
+    let next = i + 1;
+    while (next < runs.length && runs[next]!.to <= end) next += 1;
+    if (next - i >= RUNS_PER_WINDOW && content.ranges.covers(start, end, CACHED))
+      gathered.push({ from: start, to: end });
+    else for (let j = i; j < next; j++) gathered.push(runs[j]!);
+    i = next;
+  }
+  return gathered;
+}
+
 /** Cuts runs at window boundaries, widened to whole pages where the cache holds the bytes, without overlaps. */
 function cut(
   runs: readonly { from: number; to: number }[],
@@ -139,7 +169,7 @@ function cut(
 ): SealPiece[] {
   const pieces: SealPiece[] = [];
   let position = 0;
-  for (const run of runs) {
+  for (const run of gather(runs, content, windowBytes, sizeBytes)) {
     const wide = content.widen(run.from, run.to, sizeBytes);
     let from = Math.max(wide.from, position);
     while (from < wide.to) {

@@ -68,7 +68,9 @@ export class Journal {
   #sequence: number;
   #epoch: number;
   #running: Promise<void> | undefined;
-  #next: { promise: Promise<number>; resolve: (sequence: number) => void; reject: (error: unknown) => void } | undefined;
+  #next:
+    | { promise: Promise<number>; resolve: (sequence: number) => void; reject: (error: unknown) => void }
+    | undefined;
   /** Durable, but the metadata store refused it: applied before the next round. */
   #unapplied: { commit: Commit; content: RoundContent } | undefined;
 
@@ -202,7 +204,8 @@ export class Journal {
       for (const disk of broken) failed.add(disk);
       pending = this.#replace(pending, content, broken, failed);
     }
-    if (committed.size === 0) throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });
+    if (committed.size === 0)
+      throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });
     if (failed.size > 0) this.#checkReadable(content, lastError);
   }
 
@@ -214,7 +217,12 @@ export class Journal {
   }
 
   /** New places for the small chunks that lost a replica to a broken disk. */
-  #replace(pending: readonly PreparedChunk[], content: RoundContent, broken: ReadonlySet<Disk>, failed: ReadonlySet<Disk>): PreparedChunk[] {
+  #replace(
+    pending: readonly PreparedChunk[],
+    content: RoundContent,
+    broken: ReadonlySet<Disk>,
+    failed: ReadonlySet<Disk>,
+  ): PreparedChunk[] {
     const again: PreparedChunk[] = [];
     for (const prepared of pending) {
       if (!prepared.records.some(({ disk }) => broken.has(disk))) continue;
@@ -227,7 +235,10 @@ export class Journal {
   #checkReadable(content: RoundContent, cause: unknown): void {
     for (const chunk of content.stored) {
       if (this.#chunks.health(chunk).health === 'lost')
-        throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', { hint: 'see `cairn status`', cause });
+        throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
+          hint: 'see `cairn status`',
+          cause,
+        });
     }
   }
 }

@@ -48,7 +48,11 @@ export async function recover(disks: readonly Disk[], meta: MetaStore, chunks: C
   let rebuiltFrom: number | undefined;
   if (await mustRebuild(meta, chain, disks)) {
     rebuiltFrom = await rebuild(disks, meta, chain);
-    notes.push(rebuiltFrom === 0 ? 'the metadata was rebuilt from the journal' : `the metadata was rebuilt from the snapshot at commit ${rebuiltFrom}`);
+    notes.push(
+      rebuiltFrom === 0
+        ? 'the metadata was rebuilt from the journal'
+        : `the metadata was rebuilt from the snapshot at commit ${rebuiltFrom}`,
+    );
   }
   let replayed = 0;
   let dropped = 0;
@@ -76,9 +80,15 @@ export async function recover(disks: readonly Disk[], meta: MetaStore, chunks: C
   }
   await copyTail(tail, disks);
   const position = meta.position();
-  if (replayed > 0) notes.push(`replayed ${replayed} commits from the journal, ${start.sequence} to ${position.sequence}`);
+  if (replayed > 0)
+    notes.push(`replayed ${replayed} commits from the journal, ${start.sequence} to ${position.sequence}`);
   if (dropped > 0) notes.push(`dropped ${dropped} commits that had not been acknowledged`);
-  const epoch = Math.max(position.epoch, highest(records.map((link) => link.entry.epoch)), ...disks.flatMap((d) => d.snapshots().map((s) => s.epoch))) + 1;
+  const epoch =
+    Math.max(
+      position.epoch,
+      highest(records.map((link) => link.entry.epoch)),
+      ...disks.flatMap((d) => d.snapshots().map((s) => s.epoch)),
+    ) + 1;
   return { sequence: position.sequence, epoch, replayed, dropped, rebuiltFrom, notes };
 }
 
@@ -127,7 +137,9 @@ async function mustRebuild(meta: MetaStore, chain: readonly ChainLink[], disks: 
   return sequence > last && sequence > newest;
 }
 
-function newestSnapshot(disks: readonly Disk[]): { sequence: number; epoch: number; parts: number; holders: Disk[] } | undefined {
+function newestSnapshot(
+  disks: readonly Disk[],
+): { sequence: number; epoch: number; parts: number; holders: Disk[] } | undefined {
   let newest: { sequence: number; epoch: number; parts: number; holders: Disk[] } | undefined;
   for (const disk of disks) {
     for (const snapshot of disk.snapshots()) {
@@ -165,14 +177,22 @@ async function readPart(holders: readonly Disk[], sequence: number, part: number
       failure = error;
     }
   }
-  throw new CairnError('UNREADABLE', `part ${part} of the metadata snapshot at commit ${sequence} cannot be read from any disk`, { cause: failure });
+  throw new CairnError(
+    'UNREADABLE',
+    `part ${part} of the metadata snapshot at commit ${sequence} cannot be read from any disk`,
+    { cause: failure },
+  );
 }
 
 async function readPosition(holders: readonly Disk[], sequence: number): Promise<MetaPosition> {
   return decodeSnapshotPosition(await readPart(holders, sequence, 0));
 }
 
-async function* readBatches(holders: readonly Disk[], sequence: number, parts: number): AsyncIterable<readonly RowChange[]> {
+async function* readBatches(
+  holders: readonly Disk[],
+  sequence: number,
+  parts: number,
+): AsyncIterable<readonly RowChange[]> {
   for (let part = 1; part < parts; part++) yield decodeChanges(await readPart(holders, sequence, part));
 }
 
@@ -182,7 +202,9 @@ async function readCommit(link: ChainLink, notes: string[]): Promise<Commit | un
     try {
       return decodeCommit(await disk.readCommit(entry));
     } catch (error) {
-      notes.push(`commit ${entry.sequence} is damaged on the disk at ${disk.directory}: ${error instanceof Error ? error.message : String(error)}`);
+      notes.push(
+        `commit ${entry.sequence} is damaged on the disk at ${disk.directory}: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
   return undefined;
@@ -204,15 +226,21 @@ async function copyTail(tail: readonly ChainLink[], disks: readonly Disk[]): Pro
     for (const link of missing) {
       const payload = await link.holders[0]!.disk.readCommit(link.holders[0]!.entry);
       const { sequence, epoch, acknowledged } = link.entry;
-      await disk.append('journal', [{ kind: 'commit', sequence, epoch, acknowledged, payload: [payload] }], { sync: true });
+      await disk.append('journal', [{ kind: 'commit', sequence, epoch, acknowledged, payload: [payload] }], {
+        sync: true,
+      });
     }
   }
 }
 
 function gap(wanted: number, found: number): CairnError {
-  return new CairnError('UNREADABLE', `commit ${wanted} was promised but no disk that is here can give it (the next one found is ${found})`, {
-    hint: 'connect the missing disks and open the pool again',
-  });
+  return new CairnError(
+    'UNREADABLE',
+    `commit ${wanted} was promised but no disk that is here can give it (the next one found is ${found})`,
+    {
+      hint: 'connect the missing disks and open the pool again',
+    },
+  );
 }
 
 function highest(numbers: readonly number[]): number {

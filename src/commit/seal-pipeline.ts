@@ -2,8 +2,15 @@
  * Turns sealed pieces of files into chunks in the pool: large pieces one by one through the workers, small ones gathered into
  * batches. Many seals share the pipeline; what a seal gets back are its extents.
  */
-import { type ChunkSource, type ChunkStore, MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
+
 import type { Seal, SealPiece } from '../cache/seal.js';
+import {
+  type ChunkSource,
+  type ChunkStore,
+  MAX_CHUNK_BYTES,
+  SMALL_CHUNK_BYTES,
+  type StoredChunk,
+} from '../chunks/chunk-store.js';
 import type { ExtentRow } from '../meta/rows.js';
 
 /** Large pieces on their way at one time: enough to keep the workers and the disks busy. */
@@ -31,7 +38,11 @@ export class SealPipeline {
    * Stores every piece of the seals; `onStored` gets the bytes of each piece as it is done. Resolves with the extents per seal, in order.
    * If one piece fails, the others are still waited for, so that no bytes are being read when it rejects.
    */
-  async store(seals: readonly Seal[], onStored: (bytes: number) => void, signal?: AbortSignal): Promise<Map<Seal, ExtentRow[]>> {
+  async store(
+    seals: readonly Seal[],
+    onStored: (bytes: number) => void,
+    signal?: AbortSignal,
+  ): Promise<Map<Seal, ExtentRow[]>> {
     const extents = new Map<Seal, ExtentRow[]>();
     const jobs: Promise<void>[] = [];
     let batch: { seal: Seal; piece: SealPiece }[] = [];
@@ -118,5 +129,11 @@ export class SealPipeline {
 
 /** The extent that a stored piece makes. */
 export function extentOf(piece: { readonly from: number; readonly to: number }, stored: StoredChunk): ExtentRow {
-  return { offset: piece.from, length: piece.to - piece.from, chunk: stored.chunk, chunkOffset: 0, chunkBytes: stored.chunkBytes };
+  return {
+    offset: piece.from,
+    length: piece.to - piece.from,
+    chunk: stored.chunk,
+    chunkOffset: 0,
+    chunkBytes: stored.chunkBytes,
+  };
 }

@@ -40,11 +40,14 @@ export class Snapshotter {
     let failure: unknown;
     const append = async (part: number, last: boolean, payload: Uint8Array): Promise<void> => {
       const results = await Promise.allSettled(
-        targets.map((disk) => disk.append('data', [{ kind: 'snapshot', sequence, epoch, part, last, payload: [payload] }], { sync: false })),
+        targets.map((disk) =>
+          disk.append('data', [{ kind: 'snapshot', sequence, epoch, part, last, payload: [payload] }], { sync: false }),
+        ),
       );
       targets = targets.filter((_, i) => results[i]!.status === 'fulfilled');
       failure ??= results.find((result) => result.status === 'rejected')?.reason;
-      if (targets.length === 0) throw new CairnError('DISK_FAILED', 'no disk took the metadata snapshot', { cause: failure });
+      if (targets.length === 0)
+        throw new CairnError('DISK_FAILED', 'no disk took the metadata snapshot', { cause: failure });
     };
     let part = 0;
     let waiting: Uint8Array = encodeSnapshotPosition(position);

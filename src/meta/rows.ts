@@ -43,7 +43,7 @@ export interface DentryRow {
   readonly name: Name;
   readonly ino: Ino;
   readonly isDirectory: boolean;
-  /** The commit sequence that wrote this row. */
+  /** Grows by one with every committed change of this key; 1 when it is made. */
   readonly version: number;
 }
 

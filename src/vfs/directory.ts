@@ -72,7 +72,8 @@ export class Directory {
   entry(name: Name): Result<Entry> {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry;
-    if (name.length > NAME_BYTES_MAX) throw new CairnError('NAME_TOO_LONG', `a name may have at most ${NAME_BYTES_MAX} bytes`);
+    if (name.length > NAME_BYTES_MAX)
+      throw new CairnError('NAME_TOO_LONG', `a name may have at most ${NAME_BYTES_MAX} bytes`);
     if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
       throw new CairnError('INVALID', 'this is not a name that an entry can have');
     if (this.fresh) return this.#add(name, undefined);
@@ -119,7 +120,8 @@ export class Directory {
 
   /** Forgets records that say what the store says: made for changes that did not happen. */
   prune(): void {
-    for (const entry of this.entries.values()) if (!entry.dirty && entry.target === entry.base) this.entries.delete(entry.name);
+    for (const entry of this.entries.values())
+      if (!entry.dirty && entry.target === entry.base) this.entries.delete(entry.name);
   }
 
   async isEmpty(): Promise<boolean> {
@@ -140,7 +142,13 @@ export class Directory {
   }
 
   /** Adds committed and staged entries with afterKey < key ≤ through (undefined: to the end), up to `limit` in all. */
-  #merge(rows: readonly DentryRow[], afterKey: string, through: string | undefined, limit: number, into: ListedEntry[]): void {
+  #merge(
+    rows: readonly DentryRow[],
+    afterKey: string,
+    through: string | undefined,
+    limit: number,
+    into: ListedEntry[],
+  ): void {
     const staged = this.#order();
     let s = firstAfter(staged, afterKey);
     let r = 0;
@@ -153,7 +161,8 @@ export class Directory {
       if (rowKey !== undefined && (ownKey === undefined || rowKey <= ownKey)) {
         r += 1;
         // A name with a record is listed from the record, under the key that it has now.
-        if (!this.entries.has(row!.name)) into.push({ name: row!.name, key: rowKey, ino: row!.ino, isDirectory: row!.isDirectory });
+        if (!this.entries.has(row!.name))
+          into.push({ name: row!.name, key: rowKey, ino: row!.ino, isDirectory: row!.isDirectory });
         continue;
       }
       s += 1;

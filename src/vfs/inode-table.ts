@@ -1,6 +1,6 @@
 /** The inodes in memory, loaded from the metadata store when asked for and forgotten when nothing staged hangs on them. */
 
-import { FileContent, type ContentFiles } from '../cache/file-content.js';
+import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';

@@ -48,6 +48,7 @@ export class Inode implements Attr {
   directory: Directory | undefined;
   /** Committed extents, complete; undefined if not loaded or too many. */
   extents: readonly ExtentRow[] | undefined;
+  manyExtents = false;
   /** Attributes of the user's own: committed ones once loaded, and changes since (null: removed). */
   committedXattrs: Map<string, Uint8Array> | undefined;
   stagedXattrs: Map<string, Uint8Array | null> | undefined;
@@ -125,7 +126,8 @@ export class Inode implements Attr {
       !this.attrDirty &&
       !this.imagePending &&
       !this.gone &&
-      (this.content === undefined || (this.content.bookedCached === 0 && !this.content.staged && this.content.seal === undefined)) &&
+      (this.content === undefined ||
+        (this.content.bookedCached === 0 && !this.content.staged && this.content.seal === undefined)) &&
       (this.directory === undefined || this.directory.forgettable) &&
       (this.stagedXattrs === undefined || this.stagedXattrs.size === 0)
     );
