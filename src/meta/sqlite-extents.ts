@@ -14,7 +14,7 @@ const PAGE_ROWS = 256;
 export class SqliteExtents {
   readonly #counts: MetaCounts;
   readonly #lastBefore: Database.Statement<[Ino, number], ExtentColumns>;
-  readonly #page: Database.Statement<[Ino, number, number, number], [offset: number, chunk: string]>;
+  readonly #page: Database.Statement<[Ino, from: number, to: number], [offset: number, chunk: string]>;
   readonly #insert: Database.Statement<[Ino, number, number, ChunkId, number, number]>;
   readonly #shorten: Database.Statement<[length: number, Ino, offset: number]>;
   readonly #deleteRange: Database.Statement<[Ino, from: number, to: number]>;
@@ -32,9 +32,9 @@ export class SqliteExtents {
       )
       .raw();
     this.#page = database
-      .prepare<[Ino, number, number, number], [offset: number, chunk: string]>(
+      .prepare<[Ino, from: number, to: number], [offset: number, chunk: string]>(
         `SELECT file_offset, lower(hex(chunk)) FROM extent
-        WHERE ino = ? AND file_offset >= ? AND file_offset < ? ORDER BY file_offset LIMIT ?`,
+        WHERE ino = ? AND file_offset >= ? AND file_offset < ? ORDER BY file_offset LIMIT ${PAGE_ROWS}`,
       )
       .raw();
     this.#insert = database.prepare(
@@ -101,7 +101,7 @@ export class SqliteExtents {
 
   #removeRows(ino: Ino, from: number, to: number): void {
     for (;;) {
-      const page = this.#page.all(ino, from, to, PAGE_ROWS);
+      const page = this.#page.all(ino, from, to);
       for (const [, chunk] of page) this.#unreference.run(chunk);
       const last = page.at(-1);
       if (last === undefined) return;

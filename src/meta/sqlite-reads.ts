@@ -19,11 +19,18 @@ import {
   type XattrColumns,
 } from './sqlite-rows.js';
 
+/**
+ * Not `LIMIT ?`: SQLite looks at a bare parameter there while planning, and for that prepares the statement anew at every
+ * use, which costs more than the query.
+ */
+const LIMIT = 'LIMIT ? + 0';
+
 export class SqliteReads {
   readonly #inode: Database.Statement<[Ino], InodeColumns>;
   readonly #dentry: Database.Statement<[Ino, string, Ino, string], DentryColumns>;
   readonly #dentries: Database.Statement<[Ino, string, number], DentryColumns>;
-  readonly #extents: Database.Statement<[{ ino: Ino; from: number; to: number; limit: number }], ExtentColumns>;
+  readonly #lastExtent: Database.Statement<[Ino, number], ExtentColumns>;
+  readonly #extents: Database.Statement<[Ino, number, number, number], ExtentColumns>;
   readonly #xattrs: Database.Statement<[Ino], XattrColumns>;
   readonly #chunk: Database.Statement<[ChunkId], ChunkColumns>;
   readonly #unreferenced: Database.Statement<[ChunkId, number], ChunkColumns>;
@@ -38,16 +45,18 @@ export class SqliteReads {
       .raw();
     this.#dentries = database
       .prepare<[Ino, string, number], DentryColumns>(
-        `SELECT ${DENTRY_COLUMNS} FROM dentry WHERE parent = ? AND sort_key > ? ORDER BY sort_key LIMIT ?`,
+        `SELECT ${DENTRY_COLUMNS} FROM dentry WHERE parent = ? AND sort_key > ? ORDER BY sort_key ${LIMIT}`,
       )
       .raw();
-    // The extent that reaches over `from` is the last one that starts at or before it.
+    this.#lastExtent = database
+      .prepare<[Ino, number], ExtentColumns>(
+        `SELECT ${EXTENT_COLUMNS} FROM extent WHERE ino = ? AND file_offset < ? ORDER BY file_offset DESC LIMIT 1`,
+      )
+      .raw();
     this.#extents = database
-      .prepare<[{ ino: Ino; from: number; to: number; limit: number }], ExtentColumns>(
+      .prepare<[Ino, number, number, number], ExtentColumns>(
         `SELECT ${EXTENT_COLUMNS} FROM extent
-        WHERE ino = :ino AND file_offset < :to AND file_offset + length > :from AND file_offset >= coalesce(
-          (SELECT file_offset FROM extent WHERE ino = :ino AND file_offset <= :from ORDER BY file_offset DESC LIMIT 1), 0)
-        ORDER BY file_offset LIMIT :limit`,
+        WHERE ino = ? AND file_offset >= ? AND file_offset < ? ORDER BY file_offset ${LIMIT}`,
       )
       .raw();
     this.#xattrs = database
@@ -58,11 +67,11 @@ export class SqliteReads {
       .raw();
     this.#unreferenced = database
       .prepare<[ChunkId, number], ChunkColumns>(
-        `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE refs = 0 AND chunk > unhex(?) ORDER BY chunk LIMIT ?`,
+        `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE refs = 0 AND chunk > unhex(?) ORDER BY chunk ${LIMIT}`,
       )
       .raw();
     this.#users = database
-      .prepare<[ChunkId, number], Ino>('SELECT DISTINCT ino FROM extent WHERE chunk = unhex(?) ORDER BY ino LIMIT ?')
+      .prepare<[ChunkId, number], Ino>(`SELECT DISTINCT ino FROM extent WHERE chunk = unhex(?) ORDER BY ino ${LIMIT}`)
       .pluck();
   }
 
@@ -81,7 +90,13 @@ export class SqliteReads {
   }
 
   extents(ino: Ino, from: number, to: number, limit: number): ExtentRow[] {
-    return this.#extents.all({ ino, from, to, limit }).map(toExtent);
+    // A small read mostly lies within one extent, and then it is the last one that starts before its end.
+    const last = this.#lastExtent.get(ino, to);
+    if (last === undefined || last[0] + last[1] <= from || limit === 0) return [];
+    if (last[0] <= from) return [toExtent(last)];
+    const first = this.#lastExtent.get(ino, from);
+    const start = first !== undefined && first[0] + first[1] > from ? first[0] : from;
+    return this.#extents.all(ino, start, to, limit).map(toExtent);
   }
 
   xattrs(ino: Ino): XattrRow[] {

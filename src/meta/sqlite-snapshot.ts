@@ -109,10 +109,12 @@ function* pages(database: Database.Database): Pages {
 
 function* inodePages(database: Database.Database): Pages {
   const page = database
-    .prepare<[number, number], InodeColumns>(`SELECT ${INODE_COLUMNS} FROM inode WHERE ino > ? ORDER BY ino LIMIT ?`)
+    .prepare<[number], InodeColumns>(
+      `SELECT ${INODE_COLUMNS} FROM inode WHERE ino > ? ORDER BY ino LIMIT ${BATCH_ROWS}`,
+    )
     .raw();
   for (let after = 0; ; ) {
-    const rows = page.all(after, BATCH_ROWS);
+    const rows = page.all(after);
     const last = rows.at(-1);
     if (last === undefined) return;
     yield rows.map((columns) => ({ kind: 'inode', before: 0, row: toInode(columns) }));
@@ -122,12 +124,12 @@ function* inodePages(database: Database.Database): Pages {
 
 function* dentryPages(database: Database.Database): Pages {
   const page = database
-    .prepare<[number, string, number], DentryColumns>(
-      `SELECT ${DENTRY_COLUMNS} FROM dentry WHERE (parent, sort_key) > (?, ?) ORDER BY parent, sort_key LIMIT ?`,
+    .prepare<[number, string], DentryColumns>(
+      `SELECT ${DENTRY_COLUMNS} FROM dentry WHERE (parent, sort_key) > (?, ?) ORDER BY parent, sort_key LIMIT ${BATCH_ROWS}`,
     )
     .raw();
   for (let after: [number, string] = [0, '']; ; ) {
-    const rows = page.all(...after, BATCH_ROWS);
+    const rows = page.all(...after);
     const last = rows.at(-1);
     if (last === undefined) return;
     yield rows.map((columns) => ({ kind: 'dentry', before: 0, row: toDentry(columns) }));
@@ -137,12 +139,12 @@ function* dentryPages(database: Database.Database): Pages {
 
 function* extentPages(database: Database.Database): Pages {
   const page = database
-    .prepare<[number, number, number], [...ExtentColumns, ino: number]>(
-      `SELECT ${EXTENT_COLUMNS}, ino FROM extent WHERE (ino, file_offset) > (?, ?) ORDER BY ino, file_offset LIMIT ?`,
+    .prepare<[number, number], [...ExtentColumns, ino: number]>(
+      `SELECT ${EXTENT_COLUMNS}, ino FROM extent WHERE (ino, file_offset) > (?, ?) ORDER BY ino, file_offset LIMIT ${BATCH_ROWS}`,
     )
     .raw();
   for (let after: [number, number] = [0, -1]; ; ) {
-    const rows = page.all(...after, BATCH_ROWS);
+    const rows = page.all(...after);
     const last = rows.at(-1);
     if (last === undefined) return;
     yield byFile(rows);
@@ -165,12 +167,12 @@ function byFile(rows: readonly [...ExtentColumns, ino: number][]): RowChange[] {
 
 function* xattrPages(database: Database.Database): Pages {
   const page = database
-    .prepare<[number, string, number], XattrColumns>(
-      `SELECT ${XATTR_COLUMNS} FROM xattr WHERE (ino, name) > (?, ?) ORDER BY ino, name LIMIT ?`,
+    .prepare<[number, string], XattrColumns>(
+      `SELECT ${XATTR_COLUMNS} FROM xattr WHERE (ino, name) > (?, ?) ORDER BY ino, name LIMIT ${XATTR_BATCH_ROWS}`,
     )
     .raw();
   for (let after: [number, string] = [0, '']; ; ) {
-    const rows = page.all(...after, XATTR_BATCH_ROWS);
+    const rows = page.all(...after);
     const last = rows.at(-1);
     if (last === undefined) return;
     yield rows.map((columns) => ({ kind: 'xattr', row: toXattr(columns) }));
@@ -181,12 +183,12 @@ function* xattrPages(database: Database.Database): Pages {
 /** The chunks without references: the others come back with the extents that name them. */
 function* chunkPages(database: Database.Database): Pages {
   const page = database
-    .prepare<[string, number], ChunkColumns>(
-      `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE refs = 0 AND chunk > unhex(?) ORDER BY chunk LIMIT ?`,
+    .prepare<[string], ChunkColumns>(
+      `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE refs = 0 AND chunk > unhex(?) ORDER BY chunk LIMIT ${BATCH_ROWS}`,
     )
     .raw();
   for (let after = ''; ; ) {
-    const rows = page.all(after, BATCH_ROWS);
+    const rows = page.all(after);
     const last = rows.at(-1);
     if (last === undefined) return;
     yield rows.map(([chunk, chunkBytes]) => ({ kind: 'chunk', chunk, chunkBytes }));
