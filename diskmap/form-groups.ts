@@ -18,6 +18,8 @@ import type { GroupScheme } from './types.js';
 /** Adds as many groups of `scheme` as fit, moving buckets of present groups into free ones only where no group could form without. */
 export function formGroups(layout: Layout, scheme: GroupScheme): void {
   const width = schemeWidth(scheme);
+  // Single moves have led to the greatest count in every case tried (tens of thousands, and each run of the tests); that they always do is not proved, so
+  // if they should not, fewer groups are formed rather than more moved.
   for (let count = mostGroups(layout, width); count > 0; count -= 1) {
     const moves = movesTowards(layout, count, width);
     if (moves === undefined) continue;

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import { type BucketFields, DiskMapError, decodeBucketId, encodeBucketId } from '../../../diskmap/index.js';
@@ -22,17 +23,11 @@ t.test('every id comes back from its fields', async () => {
   const byte = fc.integer({ min: 0, max: 255 });
   const word = fc.integer({ min: 0, max: 65_535 });
   const pool = fc.bigInt({ min: 0n, max: 2n ** 48n - 1n }).map((value) => value.toString(16).padStart(12, '0'));
-  const fields = fc.record({
-    site: byte,
-    row: byte,
-    rack: byte,
-    machine: byte,
-    disk: word,
-    bucket: word,
-    pool,
-    generation: word,
-  });
-  fc.assert(fc.property(fields, (each) => fc.stringify(decodeBucketId(encodeBucketId(each))) === fc.stringify(each)));
+  const fields = fc.record(
+    { site: byte, row: byte, rack: byte, machine: byte, disk: word, bucket: word, pool, generation: word },
+    { noNullPrototype: true },
+  );
+  fc.assert(fc.property(fields, (each) => isDeepStrictEqual(decodeBucketId(encodeBucketId(each)), each)));
 });
 
 t.test('a field that does not fit is refused and named', async (t) => {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import t from 'tap';
@@ -70,7 +71,7 @@ t.test('every map comes back', async (t) => {
         return true;
       }
       made += 1;
-      return fc.stringify(decodeMap(encodeMap(map))) === fc.stringify(map);
+      return isDeepStrictEqual(decodeMap(encodeMap(map)), map);
     }),
     { numRuns: 300 },
   );
@@ -125,7 +126,7 @@ t.test('a sealed lie is refused for what it is', async (t) => {
   lie(44, 'ffffffff', /4294967295 groups do not fit/);
   lie(44, '00000000', /24 bytes are left over/);
   lie(54, '01', /must be zero/);
-  lie(60, '0100', /disk 1 is there twice/);
+  lie(60, '0100', /disk 515, which is not in the map/);
   lie(56, '01000000', /lies beyond the end of disk 1/);
   lie(80, '000000', /has no scheme/);
   lie(80, '0103', /ends within group 0 of 1/);

@@ -41,7 +41,7 @@ export const anyScheme: fc.Arbitrary<SchemeChoice> = fc.constantFrom<SchemeChoic
 
 /** Disks of up to 24 buckets, spread over two racks of three machines; up to 30 disks, so that `auto` sometimes goes wide. */
 export function anyDisks(first: number, least: number, most: number): fc.Arbitrary<MapDisk[]> {
-  const disk = fc.record({ buckets: fc.nat(24), rack: fc.nat(1), machine: fc.nat(2) });
+  const disk = fc.record({ buckets: fc.nat(24), rack: fc.nat(1), machine: fc.nat(2) }, { noNullPrototype: true });
   const uneven = fc.array(disk, { minLength: least, maxLength: most });
   const even = fc
     .tuple(uneven, fc.integer({ min: 1, max: 24 }))
