@@ -193,7 +193,7 @@ class Thread {
 
   #start(): Worker {
     const workerData: WorkerOptions = { slots: SLOTS_PER_WORKER };
-    const worker = new Worker(this.#program, { workerData, name: 'cairn-shards' });
+    const worker = new Worker(this.#program, { workerData, name: 'cairn-shards', execArgv: [] });
     worker.unref();
     this.#worker = worker;
     let cause: unknown;
