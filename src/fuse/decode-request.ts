@@ -43,8 +43,6 @@ export class Request {
   begin(length: number): boolean {
     const buffer = this.#buffer;
     if (length < IN_HEADER_BYTES || length > buffer.length) return false;
-    this.#end = length;
-    this.#at = length;
     this.opcode = buffer.readUInt32LE(InHeader.OPCODE);
     this.unique = buffer.readBigUInt64LE(InHeader.UNIQUE);
     this.nodeid = this.u64(InHeader.NODEID);
@@ -52,7 +50,7 @@ export class Request {
     const end = length - buffer.readUInt16LE(InHeader.EXTENSIONS) * 8;
     if (end < IN_HEADER_BYTES) throw new MalformedRequest('extensions longer than the message');
     this.#end = end;
-    this.#at = end;
+    this.#at = IN_HEADER_BYTES;
     return true;
   }
 

@@ -66,11 +66,7 @@ export function readlink(exchange: Exchange, request: Request): void {
 export function symlink(exchange: Exchange, request: Request): void {
   const name = request.name();
   const target = request.text(SYMLINK_MAX);
-  exchange.answer(
-    request.unique,
-    exchange.vfs.symlink(request.nodeid, name, target, request.caller()),
-    replyEntry,
-  );
+  exchange.answer(request.unique, exchange.vfs.symlink(request.nodeid, name, target, request.caller()), replyEntry);
 }
 
 /** The kernel has applied the umask (DONT_MASK is off). */
@@ -79,11 +75,7 @@ export function mknod(exchange: Exchange, request: Request): void {
   const mode = request.u32(In.MKNOD.MODE);
   const rdev = request.u32(In.MKNOD.RDEV);
   const name = request.name();
-  exchange.answer(
-    request.unique,
-    exchange.vfs.mknod(request.nodeid, name, mode, rdev, request.caller()),
-    replyEntry,
-  );
+  exchange.answer(request.unique, exchange.vfs.mknod(request.nodeid, name, mode, rdev, request.caller()), replyEntry);
 }
 
 export function mkdir(exchange: Exchange, request: Request): void {

@@ -85,10 +85,11 @@ export class Exchange {
     return this.sent(this.channel.sendBytes(this.encoder.buffer, length));
   }
 
-  /** Judges the errno of a send: ENOENT means that the request was interrupted and forgotten. */
+  /** Judges the errno of a send. ENOENT: the request was interrupted and forgotten; ENODEV: the mount is gone. */
   sent(errno: number): boolean {
     if (errno === 0) return true;
-    if (errno !== Errno.ENOENT) this.logOnce(`the kernel refused a reply with errno ${errno}`);
+    if (errno !== Errno.ENOENT && errno !== Errno.ENODEV)
+      this.logOnce(`the kernel refused a reply with errno ${errno}`);
     return false;
   }
 

@@ -6,15 +6,7 @@ import { readSync } from 'node:fs';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { CreateResult, Handle, OpenMode, ReadPart, Result } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
-import {
-  type Exchange,
-  type Reply,
-  replyCreated,
-  replyOk,
-  replyOpen,
-  replySize,
-  sendBody,
-} from './exchange.js';
+import { type Exchange, type Reply, replyCreated, replyOk, replyOpen, replySize, sendBody } from './exchange.js';
 import {
   FallocateFlag,
   FileType,
@@ -127,7 +119,8 @@ const replyParts: Reply<readonly ReadPart[]> = (exchange, unique, parts, size) =
     if (sent < 0) throw new CairnError('IO', `reading a cache file failed with errno ${-sent}`);
     return;
   }
-  if (parts.length <= PARTS_MAX && parts.every((part) => part instanceof Uint8Array)) sendBody(exchange, unique, ...parts);
+  if (parts.length <= PARTS_MAX && parts.every((part) => part instanceof Uint8Array))
+    sendBody(exchange, unique, ...parts);
   else sendBody(exchange, unique, join(parts, total));
 };
 
@@ -241,11 +234,7 @@ export function fallocate(exchange: Exchange, request: Request): void {
     punchHole: (flags & PUNCH_HOLE) !== 0,
     zeroRange: (flags & ZERO_RANGE) !== 0,
   };
-  exchange.answer(
-    request.unique,
-    exchange.vfs.fallocate(request.u64(In.FALLOCATE.FH), mode, offset, length),
-    replyOk,
-  );
+  exchange.answer(request.unique, exchange.vfs.fallocate(request.u64(In.FALLOCATE.FH), mode, offset, length), replyOk);
 }
 
 /** SEEK_SET, SEEK_CUR and SEEK_END are the kernel's own. */

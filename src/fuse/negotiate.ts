@@ -7,6 +7,9 @@
  * - SETXATTR_EXT, POSIX_ACL: no access control lists; the kernel enforces the mode bits.
  * And why one is taken: HANDLE_KILLPRIV_V2 keeps the kernel from asking for security.capability before every write.
  */
+
+import { MalformedRequest, type Request } from './decode-request.js';
+import { putHeader } from './encode-reply.js';
 import { Errno } from './errno.js';
 import {
   In,
@@ -19,8 +22,6 @@ import {
   OLDEST_MINOR,
   OUT_HEADER_BYTES,
 } from './protocol.js';
-import { MalformedRequest, type Request } from './decode-request.js';
-import { putHeader } from './encode-reply.js';
 
 const WANTED =
   InitFlag.ASYNC_READ |

@@ -7,7 +7,7 @@
  */
 import { write } from 'node:fs';
 import { systemCode } from '../errors/cairn-error.js';
-import type { Ino, Name } from '../meta/rows.js';
+import type { Ino, Name } from '../vfs/vfs.js';
 import { putHeader } from './encode-reply.js';
 import type { FuseLog } from './exchange.js';
 import { NotifyCode, OUT_HEADER_BYTES } from './protocol.js';
@@ -104,7 +104,8 @@ export class Notifier {
     this.#isWriting = true;
     write(this.#fd, next.message, (error) => {
       this.#isWriting = false;
-      if (error !== null && !HARMLESS.has(systemCode(error) ?? '')) this.#log('the kernel refused a notification', error);
+      if (error !== null && !HARMLESS.has(systemCode(error) ?? ''))
+        this.#log('the kernel refused a notification', error);
       this.#queue.shift();
       next.done();
       if (this.#isClosed) for (const { done } of this.#queue.splice(0)) done();

@@ -108,13 +108,29 @@ export const SET_ID_BITS = 0o6000;
 export const NotifyCode = { INVAL_INODE: 2, INVAL_ENTRY: 3, DELETE: 6 } as const;
 
 /** fuse_in_header, and where the body follows. */
-export const InHeader = { LENGTH: 0, OPCODE: 4, UNIQUE: 8, NODEID: 16, UID: 24, GID: 28, PID: 32, EXTENSIONS: 36 } as const;
+export const InHeader = {
+  LENGTH: 0,
+  OPCODE: 4,
+  UNIQUE: 8,
+  NODEID: 16,
+  UID: 24,
+  GID: 28,
+  PID: 32,
+  EXTENSIONS: 36,
+} as const;
 export const IN_HEADER_BYTES = 40;
 const BODY = IN_HEADER_BYTES;
 
 /** Request bodies: field offsets within the message, BYTES is where the variable part (or the end) is. */
 export const In = {
-  INIT: { MAJOR: BODY, MINOR: BODY + 4, MAX_READAHEAD: BODY + 8, FLAGS: BODY + 12, FLAGS2: BODY + 16, BYTES: BODY + 16 },
+  INIT: {
+    MAJOR: BODY,
+    MINOR: BODY + 4,
+    MAX_READAHEAD: BODY + 8,
+    FLAGS: BODY + 12,
+    FLAGS2: BODY + 16,
+    BYTES: BODY + 16,
+  },
   SETATTR: {
     VALID: BODY,
     SIZE: BODY + 16,

@@ -10,8 +10,7 @@
 import { closeSync } from 'node:fs';
 import type { Addon, FuseChannel } from '../../native/addon.js';
 import { assert } from '../errors/cairn-error.js';
-import type { Ino, Name } from '../meta/rows.js';
-import type { Vfs } from '../vfs/vfs.js';
+import type { Ino, Name, Vfs } from '../vfs/vfs.js';
 import { MalformedRequest, Request } from './decode-request.js';
 import * as directory from './directory-operations.js';
 import * as entry from './entry-operations.js';

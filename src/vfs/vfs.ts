@@ -9,6 +9,8 @@
 import type { Time } from '../io/clock.js';
 import type { Ino, Name } from '../meta/rows.js';
 
+export type { Ino, Name };
+
 export type Result<T> = T | Promise<T>;
 
 export interface Caller {
