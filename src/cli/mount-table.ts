@@ -79,11 +79,11 @@ function parseLine(line: string): Mount | undefined {
   if (dash < 0 || root === undefined || mountpoint === undefined || type === undefined || source === undefined) {
     return undefined;
   }
-  return { mountpoint: unescape(mountpoint), root: unescape(root), type, source: unescape(source) };
+  return { mountpoint: unescapeField(mountpoint), root: unescapeField(root), type, source: unescapeField(source) };
 }
 
 /** Space, tab, newline and backslash are written as three octal digits. */
-function unescape(field: string): string {
+function unescapeField(field: string): string {
   const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }

@@ -45,8 +45,8 @@ export class ControlClient {
   }
 
   /** Resolves when the pool is committed and closed; the daemon's process ends right after. */
-  async unmount(onProgress: OnProgress): Promise<UnmountReport> {
-    return await this.#events(await this.#request('POST', '/v1/unmount'), onProgress);
+  async unmount(onProgress: OnProgress): Promise<void> {
+    await this.#events<UnmountReport>(await this.#request('POST', '/v1/unmount'), onProgress);
   }
 
   #request(method: string, path: string, body?: unknown): Promise<IncomingMessage> {

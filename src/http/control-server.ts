@@ -125,7 +125,7 @@ export class ControlServer {
       case 'POST /v1/unmount':
         return await this.#stream<UnmountReport>(response, async (onProgress) => {
           await this.#handlers.unmount(onProgress);
-          return { pid: process.pid };
+          return { unmounted: true };
         });
       default:
         sendJson(response, 404, {
@@ -188,7 +188,8 @@ export class ControlServer {
   }
 
   #tell(error: unknown): void {
-    if (!(error instanceof CairnError) && systemCode(error) !== 'ECONNRESET') this.#handlers.onFailure('control request', error);
+    if (!(error instanceof CairnError) && systemCode(error) !== 'ECONNRESET')
+      this.#handlers.onFailure('control request', error);
   }
 }
 

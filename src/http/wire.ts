@@ -19,8 +19,7 @@ export interface WireError {
 }
 
 export interface UnmountReport {
-  /** The daemon that is about to end. */
-  readonly pid: number;
+  readonly unmounted: true;
 }
 
 export type WireEvent<T> =

@@ -67,41 +67,44 @@ const schemeText = v.pipe(
   v.check((text) => schemeOf(text) !== undefined, `must be ${SCHEME_FORMS}`),
 );
 
-const Toml = v.strictObject({
-  format: v.literal(1, 'must be 1: this file may be of a newer cairn'),
-  pool: id,
-  scheme: v.optional(schemeText, 'auto'),
-  bucket_bytes: whole(MIN_BUCKET_BYTES, MAX_BUCKET_BYTES),
-  chunk_bytes: v.pipe(
-    whole(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES),
-    v.multipleOf(CHUNK_STEP_BYTES, `must be a multiple of ${CHUNK_STEP_BYTES}`),
-  ),
-  mode: v.optional(v.picklist(['default', 'strong'], one('default', 'strong')), 'default'),
-  meta: v.strictObject({ directory }, objectMessage('[meta]')),
-  cache: v.strictObject(
-    { directory, size_bytes: v.optional(whole(MIN_BUCKET_BYTES, Number.MAX_SAFE_INTEGER)) },
-    objectMessage('[cache]'),
-  ),
-  commit: v.optional(
-    v.strictObject({ delay_ms: v.optional(whole(0, 86_400_000), DEFAULT_DELAY_MS) }, objectMessage('[commit]')),
-    {},
-  ),
-  disk: v.pipe(
-    v.array(
-      v.strictObject(
-        {
-          directory,
-          uuid: id,
-          role: v.optional(v.picklist(['data', 'journal'], one('data', 'journal')), 'data'),
-          number: v.optional(whole(0, 65535), 0),
-        },
-        objectMessage('[[disk]]'),
-      ),
-      'must be a list of [[disk]] tables',
+const Toml = v.strictObject(
+  {
+    format: v.literal(1, 'must be 1: this file may be of a newer cairn'),
+    pool: id,
+    scheme: v.optional(schemeText, 'auto'),
+    bucket_bytes: whole(MIN_BUCKET_BYTES, MAX_BUCKET_BYTES),
+    chunk_bytes: v.pipe(
+      whole(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES),
+      v.multipleOf(CHUNK_STEP_BYTES, `must be a multiple of ${CHUNK_STEP_BYTES}`),
     ),
-    v.minLength(1, 'must name at least one disk'),
-  ),
-}, objectMessage('the file'));
+    mode: v.optional(v.picklist(['default', 'strong'], one('default', 'strong')), 'default'),
+    meta: v.strictObject({ directory }, objectMessage('[meta]')),
+    cache: v.strictObject(
+      { directory, size_bytes: v.optional(whole(MIN_BUCKET_BYTES, Number.MAX_SAFE_INTEGER)) },
+      objectMessage('[cache]'),
+    ),
+    commit: v.optional(
+      v.strictObject({ delay_ms: v.optional(whole(0, 86_400_000), DEFAULT_DELAY_MS) }, objectMessage('[commit]')),
+      {},
+    ),
+    disk: v.pipe(
+      v.array(
+        v.strictObject(
+          {
+            directory,
+            uuid: id,
+            role: v.optional(v.picklist(['data', 'journal'], one('data', 'journal')), 'data'),
+            number: v.optional(whole(0, 65535), 0),
+          },
+          objectMessage('[[disk]]'),
+        ),
+        'must be a list of [[disk]] tables',
+      ),
+      v.minLength(1, 'must name at least one disk'),
+    ),
+  },
+  objectMessage('the file'),
+);
 
 /**
  * Reads the text of a cairn.toml. `poolDirectory` must be absolute. CONFIG, with the key and what is allowed, if a value
@@ -271,7 +274,9 @@ function receivedOf(issue: Issue): string {
 }
 
 /** valibot reports an unknown key, a missing key and a wrong type of a table through one message. */
-function objectMessage(table: string): (issue: { readonly expected: string | null; readonly input: unknown }) => string {
+function objectMessage(
+  table: string,
+): (issue: { readonly expected: string | null; readonly input: unknown }) => string {
   return (issue) => {
     if (issue.expected === 'never') return `is not a key of ${table}`;
     return issue.expected === 'Object' ? 'must be a table' : 'is missing';
