@@ -115,6 +115,11 @@ export class FileContent {
     target.set(bytes, offset);
   }
 
+  /** What is cached goes to the cache file from now on. */
+  leaveMemory(): void {
+    this.#spill();
+  }
+
   #spill(): void {
     const memory = this.#memory;
     this.#memory = undefined;

@@ -16,7 +16,8 @@ import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
-import { decodeChanges, decodeCommit, decodeSnapshotPosition } from '../meta/row-codec.js';
+import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
+import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
 import type { Commit, RowChange } from '../meta/rows.js';
 
 export interface RecoveryReport {

@@ -7,7 +7,8 @@ import type { Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import { ByteWriter } from '../io/byte-buffer.js';
 import type { MetaStore } from '../meta/meta-store.js';
-import { encodeChanges, encodeSnapshotPosition } from '../meta/row-codec.js';
+import { encodeChanges } from '../meta/row-codec.js';
+import { encodeSnapshotPosition } from '../meta/snapshot-position.js';
 import type { JournalDisks } from './journal.js';
 
 /** The slot that names the newest snapshot: the pool's root, found from bare disks by the hash of this path. */

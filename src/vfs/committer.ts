@@ -6,7 +6,6 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import { DIRTY } from '../cache/file-content.js';
 import type { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
-import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
 import type { SealPipeline } from '../commit/seal-pipeline.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
@@ -204,10 +203,11 @@ export class Committer {
       this.#staged.contents.delete(inode);
       return undefined;
     }
-    const open = kind === 'background' && inode.writers > 0 && inode.sizeBytes > MAX_CHUNK_BYTES;
+    const { chunkBytes } = this.#staged;
+    const open = kind === 'background' && inode.writers > 0 && inode.sizeBytes > chunkBytes;
     if (open && this.#clock.monotonicMs() - (content.stagedSinceMs ?? 0) < OPEN_FILE_WAIT_MS) {
       // Being appended to: whole chunks now, the rest when it is complete. Only where the part before `limit` is a state that the file had.
-      const limit = Math.floor(inode.sizeBytes / MAX_CHUNK_BYTES) * MAX_CHUNK_BYTES;
+      const limit = Math.floor(inode.sizeBytes / chunkBytes) * chunkBytes;
       if (inode.committedSize <= limit && limit < inode.sizeBytes) return this.#staged.seal(inode, limit);
     }
     return this.#staged.seal(inode, Number.MAX_SAFE_INTEGER);

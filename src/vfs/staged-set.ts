@@ -7,7 +7,7 @@ import { CLEAN, DIRTY, type FileContent } from '../cache/file-content.js';
 import { END } from '../cache/range-map.js';
 import { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
-import { type ChunkStore, MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { RoundContent, RoundSource } from '../commit/journal.js';
 import { extentOf } from '../commit/seal-pipeline.js';
 import type { DentryRow, ExtentRow, Ino, RowChange } from '../meta/rows.js';
@@ -52,10 +52,13 @@ export class StagedSet implements RoundSource {
   /** A content's ranges have changed. */
   onContent: ((content: FileContent) => void) | undefined;
   nextIno: Ino;
+  /** Files are cut into chunks at multiples of this. */
+  readonly chunkBytes: number;
   readonly #chunks: ChunkStore;
   readonly #stage: StageLog;
 
-  constructor(chunks: ChunkStore, stage: StageLog, nextIno: Ino, durableThrough: number) {
+  constructor(chunks: ChunkStore, stage: StageLog, chunkBytes: number, nextIno: Ino, durableThrough: number) {
+    this.chunkBytes = chunkBytes;
     this.durableThrough = durableThrough;
     this.#chunks = chunks;
     this.#stage = stage;
@@ -120,7 +123,7 @@ export class StagedSet implements RoundSource {
     const seal = new Seal(
       content,
       complete ? END : limit,
-      MAX_CHUNK_BYTES,
+      this.chunkBytes,
       Math.min(limit, inode.sizeBytes),
       complete ? this.#stage.sequence : undefined,
     );
@@ -142,8 +145,8 @@ export class StagedSet implements RoundSource {
     const content = inode.content!;
     for (const [window, count] of content.smallExtents) {
       if (count < SMALL_EXTENTS_MAX) continue;
-      const from = window * MAX_CHUNK_BYTES;
-      const to = Math.min(from + MAX_CHUNK_BYTES, inode.sizeBytes);
+      const from = window * this.chunkBytes;
+      const to = Math.min(from + this.chunkBytes, inode.sizeBytes);
       content.smallExtents.delete(window);
       if (from < to && content.ranges.covers(from, to, (1 << CLEAN) | (1 << DIRTY)))
         content.ranges.replace(from, to, CLEAN, DIRTY);
@@ -343,7 +346,7 @@ export class StagedSet implements RoundSource {
     inode.manyExtents = false;
     const { content } = seal;
     for (const extent of extents) {
-      const window = Math.floor(extent.offset / MAX_CHUNK_BYTES);
+      const window = Math.floor(extent.offset / this.chunkBytes);
       if (extent.length > SMALL_CHUNK_BYTES) content.smallExtents.delete(window);
       else if (inode.sizeBytes > SMALL_CHUNK_BYTES) {
         const count = (content.smallExtents.get(window) ?? 0) + 1;
