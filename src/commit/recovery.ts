@@ -133,9 +133,14 @@ async function mustRebuild(meta: MetaStore, chain: readonly ChainLink[], disks: 
   const last = chain.at(-1)?.entry.sequence;
   const newest = newestSnapshot(disks)?.sequence ?? 0;
   if (first === undefined || last === undefined) return newest > sequence;
-  // Before the chain's beginning it can only go on where the chain begins next; beyond its end it holds commits that no disk knows.
   if (sequence < first) return sequence + 1 < first || newest > sequence;
-  return sequence > last && sequence > newest;
+  // The store is told only what stands on the disks: what it has beyond them was promised, and is on disks that are not here.
+  if (sequence > last && sequence > newest) {
+    throw new CairnError('UNREADABLE', `the metadata stands at commit ${sequence}, but the disks that are here know only commits up to ${Math.max(last, newest)}`, {
+      hint: 'connect the missing disks and open the pool again',
+    });
+  }
+  return false;
 }
 
 function newestSnapshot(

@@ -1,0 +1,141 @@
+/** Makes a pool: sizes its buckets, forms its groups, formats its disks, writes its map and its cairn.toml. */
+import { mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { createMap, DiskMapError, encodeMap, type MapDisk, plan, type SchemeChoice } from '../../diskmap/index.js';
+import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import type { DiskIdentity } from '../disks/disk.js';
+import { createDisk, formatDisk } from '../disks/log-disk.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { FileIo } from '../io/file-io.js';
+import type { Random } from '../io/random.js';
+import { CONFIG_NAME, type DiskConfig, MIN_BUCKET_BYTES, type PoolConfig, saveConfig } from './config.js';
+import { formatScheme } from './scheme-choice.js';
+
+const BUCKET_BYTES = 64 * 1024 ** 3;
+/** A small disk gets smaller buckets, so that it has at least so many. */
+const BUCKETS_AT_LEAST = 16;
+const BUCKETS_MAX = 65_536;
+/** Of what is free, what a disk's logs may take; the rest is for its index and for the file system to breathe. */
+const CAPACITY_SHARE = 0.95;
+
+export interface InitOptions {
+  readonly disks: readonly string[];
+  readonly journals: readonly string[];
+  readonly cache: string;
+  readonly meta: string;
+  readonly scheme: SchemeChoice;
+  /** Undefined: chosen by the size of the disks. */
+  readonly bucketBytes: number | undefined;
+  readonly chunkBytes: number | undefined;
+}
+
+export interface InitReport {
+  readonly pool: string;
+  readonly protection: string;
+  readonly usableBytes: number;
+  readonly groups: readonly { readonly scheme: string; readonly count: number }[];
+  readonly findings: readonly string[];
+}
+
+/** EXISTS if there is a pool, or a disk in one of the directories; CONFIG if the disks do not fit the scheme. Nothing is written before everything is checked. */
+export async function initPool(io: FileIo, random: Random, directory: string, options: InitOptions): Promise<InitReport> {
+  if (await io.exists(join(directory, CONFIG_NAME)))
+    throw new CairnError('EXISTS', `there is a pool in ${directory} already`, { hint: `mount it: cairn mount ${directory} MOUNTPOINT` });
+  const all = [...options.disks, ...options.journals, options.cache];
+  const capacities = await capacitiesOf(io, all);
+  const pool = random.bytes(16).toString('hex');
+  const dataBytes = options.disks.map((disk) => capacities.get(disk)!);
+  const bucketBytes = options.bucketBytes ?? fittingBucketBytes(Math.min(...dataBytes));
+  const mapDisks: MapDisk[] = dataBytes.map((bytes, i) => ({
+    disk: i + 1,
+    site: 0,
+    row: 0,
+    rack: 0,
+    machine: 0,
+    buckets: Math.min(BUCKETS_MAX, Math.floor(bytes / bucketBytes)),
+  }));
+  const tooSmall = mapDisks.findIndex(({ buckets }) => buckets === 0);
+  if (tooSmall >= 0)
+    throw new CairnError('CONFIG', `the disk at ${options.disks[tooSmall]} is smaller than one bucket`, { hint: 'give a smaller --bucket-size, or none' });
+  const map = groupsOf(pool, bucketBytes, options.scheme, mapDisks);
+  const config: PoolConfig = {
+    format: 1,
+    pool,
+    scheme: options.scheme,
+    bucketBytes,
+    chunkBytes: options.chunkBytes ?? Math.min(MAX_CHUNK_BYTES, bucketBytes),
+    mode: 'default',
+    metaDirectory: options.meta,
+    cache: { directory: options.cache, sizeBytes: undefined },
+    commitDelayMs: 5000,
+    disks: [
+      ...options.disks.map((path, i) => diskConfig(random, path, 'data', i + 1)),
+      ...options.journals.map((path) => diskConfig(random, path, 'journal', 0)),
+    ],
+  };
+  const identities = [
+    ...config.disks.map((disk) => formatDisk(identityOf(config, disk, map.disks.find((m) => m.disk === disk.number)?.buckets, capacities))),
+  ];
+  for (const [i, disk] of config.disks.entries()) await createDisk(io, disk.directory, identities[i]!);
+  const encoded = encodeMap(map);
+  for (const disk of config.disks) if (disk.role === 'data') await io.replaceFile(join(disk.directory, 'diskmap'), encoded);
+  mkdirSync(options.meta, { recursive: true, mode: 0o700 });
+  await saveConfig(io, directory, config);
+  const planned = plan(map);
+  return {
+    pool,
+    protection: protectionOf(planned.survives, options.disks.length),
+    usableBytes: planned.usableBytes,
+    groups: planned.schemes.map(({ scheme, groups }) => ({ scheme: formatScheme(scheme), count: groups })),
+    findings: [...planned.warnings, ...planned.unusable.map(({ reason }) => reason)],
+  };
+}
+
+function groupsOf(pool: string, bucketBytes: number, scheme: SchemeChoice, disks: readonly MapDisk[]) {
+  try {
+    return createMap({ pool: pool.slice(0, 16), bucketBytes, domain: 'disk', scheme, disks });
+  } catch (error) {
+    if (!(error instanceof DiskMapError)) throw error;
+    throw new CairnError('CONFIG', error.message, { hint: 'give more disks or another --scheme', cause: error });
+  }
+}
+
+function diskConfig(random: Random, directory: string, role: 'data' | 'journal', number: number): DiskConfig {
+  return { directory, uuid: random.bytes(16).toString('hex'), role, number };
+}
+
+function identityOf(config: PoolConfig, disk: DiskConfig, buckets: number | undefined, capacities: ReadonlyMap<string, number>) {
+  const capacityBytes = buckets === undefined ? capacities.get(disk.directory)! : buckets * config.bucketBytes;
+  return { pool: config.pool, uuid: disk.uuid, number: disk.number, role: disk.role, capacityBytes } satisfies Pick<
+    DiskIdentity,
+    'pool' | 'uuid' | 'number' | 'role' | 'capacityBytes'
+  >;
+}
+
+/** What each directory may take: directories on one device share what it has free. */
+async function capacitiesOf(io: FileIo, directories: readonly string[]): Promise<Map<string, number>> {
+  const devices = new Map<number, string[]>();
+  for (const directory of directories) {
+    const { dev } = statSync(directory);
+    devices.set(dev, [...(devices.get(dev) ?? []), directory]);
+  }
+  const capacities = new Map<string, number>();
+  for (const together of devices.values()) {
+    const { freeBytes } = await io.space(together[0]!);
+    for (const directory of together) capacities.set(directory, Math.floor((freeBytes * CAPACITY_SHARE) / together.length));
+  }
+  return capacities;
+}
+
+function fittingBucketBytes(smallestDiskBytes: number): number {
+  let bytes = BUCKET_BYTES;
+  while (bytes > MIN_BUCKET_BYTES && smallestDiskBytes / bytes < BUCKETS_AT_LEAST) bytes /= 2;
+  return bytes;
+}
+
+/** The sentence that says what may be lost without losing data. */
+export function protectionOf(survives: number, disks: number): string {
+  if (survives === 0) return 'Not protected against the loss of a disk: there is one copy of everything. Add a second disk.';
+  const what = survives === 1 ? 'any one disk' : `any ${survives} disks at once`;
+  return `Everything committed survives the loss of ${what} of ${disks}, of the cache and of the metadata directory.`;
+}
