@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { createMap, DiskMapError, encodeMap, type MapDisk, plan, type SchemeChoice } from '../../diskmap/index.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { DiskIdentity } from '../disks/disk.js';
-import { createDisk, formatDisk } from '../disks/log-disk.js';
+import { createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
+import { MAP_FILE } from '../disks/disk-files.js';
 import { CONFIG_NAME, type DiskConfig, MIN_BUCKET_BYTES, type PoolConfig, saveConfig } from './config.js';
 import { formatScheme } from './scheme-choice.js';
 
@@ -73,12 +74,13 @@ export async function initPool(io: FileIo, random: Random, directory: string, op
       ...options.journals.map((path) => diskConfig(random, path, 'journal', 0)),
     ],
   };
-  const identities = [
-    ...config.disks.map((disk) => formatDisk(identityOf(config, disk, map.disks.find((m) => m.disk === disk.number)?.buckets, capacities))),
-  ];
-  for (const [i, disk] of config.disks.entries()) await createDisk(io, disk.directory, identities[i]!);
   const encoded = encodeMap(map);
-  for (const disk of config.disks) if (disk.role === 'data') await io.replaceFile(join(disk.directory, 'diskmap'), encoded);
+  for (const disk of config.disks) {
+    const buckets = map.disks.find((mapDisk) => mapDisk.disk === disk.number)?.buckets;
+    await createDisk(io, disk.directory, identityOf(config, disk, buckets, capacities));
+    if (disk.role === 'data') await io.replaceFile(join(disk.directory, MAP_FILE), encoded);
+  }
+  await createDisk(io, options.cache, cacheIdentity(config, random, capacities.get(options.cache)!));
   mkdirSync(options.meta, { recursive: true, mode: 0o700 });
   await saveConfig(io, directory, config);
   const planned = plan(map);
@@ -104,12 +106,23 @@ function diskConfig(random: Random, directory: string, role: 'data' | 'journal',
   return { directory, uuid: random.bytes(16).toString('hex'), role, number };
 }
 
-function identityOf(config: PoolConfig, disk: DiskConfig, buckets: number | undefined, capacities: ReadonlyMap<string, number>) {
+function identityOf(config: PoolConfig, disk: DiskConfig, buckets: number | undefined, capacities: ReadonlyMap<string, number>): DiskIdentity {
   const capacityBytes = buckets === undefined ? capacities.get(disk.directory)! : buckets * config.bucketBytes;
-  return { pool: config.pool, uuid: disk.uuid, number: disk.number, role: disk.role, capacityBytes } satisfies Pick<
-    DiskIdentity,
-    'pool' | 'uuid' | 'number' | 'role' | 'capacityBytes'
-  >;
+  const { uuid, number, role } = disk;
+  return { format: 1, pool: config.pool, uuid, number, role, capacityBytes, ...defaultSegmentBytes(capacityBytes) };
+}
+
+/** The cache is a disk of its own kind: what is staged there must not be taken for another pool's. */
+export function cacheIdentity(config: PoolConfig, random: Random, capacityBytes: number): DiskIdentity {
+  return {
+    format: 1,
+    pool: config.pool,
+    uuid: random.bytes(16).toString('hex'),
+    number: 0,
+    role: 'cache',
+    capacityBytes,
+    ...defaultSegmentBytes(capacityBytes),
+  };
 }
 
 /** What each directory may take: directories on one device share what it has free. */

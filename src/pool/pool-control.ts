@@ -1,0 +1,169 @@
+/** Answers the questions of people's faces: status, the state of a file, commit with progress. */
+import { type DiskMap, decodeBucketId, plan } from '../../diskmap/index.js';
+import type { CacheAccount } from '../cache/cache-account.js';
+import type { ChunkStore } from '../chunks/chunk-store.js';
+import type { Journal } from '../commit/journal.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { Clock } from '../io/clock.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import type { Committer } from '../vfs/committer.js';
+import type { Inode } from '../vfs/inode.js';
+import type { InodeTable } from '../vfs/inode-table.js';
+import { isDirectory, isFile, isSymlink } from '../vfs/mode.js';
+import type { PoolReader } from '../vfs/pool-reader.js';
+import type { CommitProgress, CommitReport, FileState, PoolControl, PoolStatus } from '../vfs/reports.js';
+import type { StagedSet } from '../vfs/staged-set.js';
+import { resolvePath } from '../vfs/tree-path.js';
+import type { Vfs } from '../vfs/vfs.js';
+import type { PoolConfig } from './config.js';
+import { protectionOf } from './init-pool.js';
+import type { PoolDisks } from './open-disks.js';
+import type { PoolSpace } from './pool-space.js';
+import { formatScheme } from './scheme-choice.js';
+
+export interface PoolParts {
+  readonly directory: string;
+  readonly config: PoolConfig;
+  readonly mode: 'default' | 'strong';
+  readonly map: DiskMap;
+  readonly disks: PoolDisks;
+  readonly meta: MetaStore;
+  readonly chunks: ChunkStore;
+  readonly journal: Journal;
+  readonly account: CacheAccount;
+  readonly staged: StagedSet;
+  readonly committer: Committer;
+  readonly table: InodeTable;
+  readonly reader: PoolReader;
+  readonly space: PoolSpace;
+  readonly vfs: Vfs;
+  readonly clock: Clock;
+  /** Sentences of recovery that matter as long as the pool is open. */
+  readonly findings: readonly string[];
+}
+
+export class OpenPoolControl implements PoolControl {
+  readonly #parts: PoolParts;
+
+  constructor(parts: PoolParts) {
+    this.#parts = parts;
+  }
+
+  async status(): Promise<PoolStatus> {
+    const { config, map, disks, journal, account, staged, space, meta } = this.#parts;
+    const reports = disks.reports();
+    const online = new Set(reports.filter(({ state, role }) => state === 'online' && role === 'data').map(({ number }) => number));
+    const planned = plan(map);
+    const groups = new Map<string, { scheme: string; count: number; degraded: number; lost: number }>();
+    for (const group of map.groups) {
+      const scheme = formatScheme(group.scheme);
+      const entry = groups.get(scheme) ?? { scheme, count: 0, degraded: 0, lost: 0 };
+      const missing = group.buckets.filter((bucket) => !online.has(decodeBucketId(bucket).disk)).length;
+      const tolerated = group.scheme.kind === 'erasure' ? group.scheme.m : group.scheme.copies - 1;
+      entry.count += 1;
+      if (missing > 0) entry.degraded += 1;
+      if (missing > tolerated) entry.lost += 1;
+      groups.set(scheme, entry);
+    }
+    const broken = reports.filter(({ state }) => state !== 'online');
+    const lost = [...groups.values()].some((group) => group.lost > 0);
+    const findings = [...this.#parts.findings];
+    for (const disk of broken) {
+      findings.push(
+        `the ${disk.role} disk at ${disk.directory} is ${disk.state}: ${disk.reason}${
+          disk.role === 'data' && !lost ? '; everything stays readable from the other disks, but another loss may not be survived' : ''
+        }`,
+      );
+    }
+    if (lost) findings.push('too many disks are missing: a part of the data cannot be read until they are back');
+    const figures = space.report();
+    const { inodes } = await meta.statistics();
+    return {
+      format: 1,
+      pool: config.pool,
+      directory: this.#parts.directory,
+      mountpoint: null,
+      mode: this.#parts.mode,
+      pid: process.pid,
+      health: lost ? 'failed' : broken.length > 0 || this.#parts.findings.length > 0 ? 'degraded' : 'healthy',
+      findings,
+      protection: protectionOf(planned.survives, map.disks.length),
+      disks: reports,
+      groups: [...groups.values()].map(({ scheme, count, degraded }) => ({ scheme, count, degraded })),
+      usableBytes: figures.usableBytes,
+      usedBytes: figures.usedBytes,
+      freeBytes: figures.freeBytes,
+      files: inodes,
+      dirtyBytes: account.dirtyBytes,
+      dirtyFiles: staged.contents.size,
+      cacheBytes: account.cachedBytes,
+      cacheCapacityBytes: account.limits.capacityBytes,
+      commitSequence: journal.sequence,
+      epoch: journal.epoch,
+      mapVersion: map.version,
+    };
+  }
+
+  async state(path: string): Promise<FileState> {
+    const { vfs, table, reader, chunks } = this.#parts;
+    const { ino } = await resolvePath(vfs, path);
+    const inode = await table.get(ino);
+    const kind = isFile(inode.mode) ? 'file' : isDirectory(inode.mode) ? 'directory' : isSymlink(inode.mode) ? 'symlink' : 'other';
+    const extents = kind === 'file' ? await reader.extents(inode, 0, Number.MAX_SAFE_INTEGER) : [];
+    const names = new Set(extents.map(({ chunk }) => chunk));
+    const schemes = new Set<string>();
+    let health: FileState['health'] = 'healthy';
+    for (const chunk of names) {
+      const found = chunks.health(chunk);
+      if (found.scheme !== '') schemes.add(found.scheme);
+      if (found.health === 'lost' || (found.health === 'degraded' && health === 'healthy')) health = found.health;
+    }
+    const staged = inode.content?.dirtyBytes ?? 0;
+    const committing = inode.content?.seal !== undefined;
+    const dirty = staged > 0 || inode.attrDirty || inode.version === 0 || inode.content?.staged === true;
+    return {
+      path,
+      kind,
+      sizeBytes: inode.sizeBytes,
+      stagedBytes: staged,
+      committedBytes: extents.reduce((sum, { length }) => sum + length, 0),
+      chunks: names.size,
+      schemes: [...schemes].sort(),
+      state: committing ? 'committing' : dirty ? 'staged' : 'committed',
+      health,
+    };
+  }
+
+  async commit(paths: readonly string[], onProgress: (progress: CommitProgress) => void, signal?: AbortSignal): Promise<CommitReport> {
+    const { vfs, table, committer, journal, clock, disks } = this.#parts;
+    const started = clock.monotonicMs();
+    const roots = new Set<Inode>();
+    for (const path of paths) roots.add(await table.get((await resolvePath(vfs, path)).ino));
+    if (roots.size === 0) throw new CairnError('INVALID', 'say which path to commit');
+    let last: CommitProgress = { filesDone: 0, filesTotal: 0, bytesDone: 0, bytesTotal: 0 };
+    await committer.commit(
+      (inode) => isBelow(inode, roots, table),
+      'asked',
+      (progress) => {
+        last = { ...progress };
+        onProgress(last);
+      },
+      signal,
+    );
+    return {
+      ...last,
+      sequence: journal.sequence,
+      elapsedMs: clock.monotonicMs() - started,
+      healthy: disks.reports().every(({ state }) => state === 'online'),
+    };
+  }
+}
+
+/** True if one of the roots is the inode or above it. Where a parent is not known any more the inode is taken: too much is safe. */
+function isBelow(inode: Inode, roots: ReadonlySet<Inode>, table: InodeTable): boolean {
+  for (let at: Inode | undefined = inode; ; at = table.peek(at.parent)) {
+    if (at === undefined) return true;
+    if (roots.has(at)) return true;
+    if (at.parent === at.ino) return false;
+  }
+}

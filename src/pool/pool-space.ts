@@ -1,0 +1,77 @@
+/** Plain bytes that a pool can hold, holds and still takes. */
+import { type DiskMap, plan } from '../../diskmap/index.js';
+import type { Disk } from '../disks/disk.js';
+import type { SpaceReport } from '../vfs/vfs.js';
+
+const BLOCK_BYTES = 4096;
+/** The figures are made anew at most this often. */
+const FRESH_MS = 200;
+
+export interface SpaceFigures {
+  readonly usableBytes: number;
+  readonly usedBytes: number;
+  readonly freeBytes: number;
+}
+
+export class PoolSpace {
+  readonly #usableBytes: number;
+  /** Plain bytes per byte on disks: 2/3 for 2+1. */
+  readonly #efficiency: number;
+  readonly #disks: () => readonly Disk[];
+  readonly #files: () => number;
+  readonly #nowMs: () => number;
+  #figures: SpaceFigures | undefined;
+  #madeMs = 0;
+
+  /** `disks`: data disks that are online. `files`: how many inodes there are. */
+  constructor(map: DiskMap, disks: () => readonly Disk[], files: () => number, nowMs: () => number) {
+    const planned = plan(map);
+    this.#usableBytes = planned.usableBytes;
+    this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
+    this.#disks = disks;
+    this.#files = files;
+    this.#nowMs = nowMs;
+  }
+
+  report(): SpaceFigures {
+    const now = this.#nowMs();
+    if (this.#figures === undefined || now - this.#madeMs > FRESH_MS) {
+      this.#figures = this.#make();
+      this.#madeMs = now;
+    }
+    return this.#figures;
+  }
+
+  #make(): SpaceFigures {
+    let live = 0;
+    let free = 0;
+    let capacity = 0;
+    for (const disk of this.#disks()) {
+      const space = disk.space();
+      live += space.liveBytes;
+      free += space.freeBytes;
+      capacity += space.capacityBytes;
+    }
+    // With disks missing the rest still stands for the whole: what it holds is what it holds per capacity.
+    const share = capacity === 0 ? 0 : live / capacity;
+    const usedBytes = Math.min(this.#usableBytes, Math.round(this.#usableBytes * share));
+    const freeBytes = Math.max(0, Math.min(this.#usableBytes - usedBytes, Math.floor(free * this.#efficiency)));
+    return { usableBytes: this.#usableBytes, usedBytes, freeBytes };
+  }
+
+  /** For statfs: what is in use counts as used, what cannot be used as neither. */
+  blocks(): SpaceReport {
+    const { usedBytes, freeBytes } = this.report();
+    const files = this.#files();
+    return {
+      blockBytes: BLOCK_BYTES,
+      totalBlocks: Math.floor((usedBytes + freeBytes) / BLOCK_BYTES),
+      freeBlocks: Math.floor(freeBytes / BLOCK_BYTES),
+      files: files + FILES_FREE,
+      freeFiles: FILES_FREE,
+    };
+  }
+}
+
+/** There is no table of inodes that could fill up. */
+const FILES_FREE = 1_000_000_000;

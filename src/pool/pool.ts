@@ -1,0 +1,395 @@
+/**
+ * The composition root: builds a pool from its cairn.toml, from the disks up to the vfs, in the order of the picture in
+ * ARCHITECTURE.md, and takes it down again. What faces need is `vfs` and `control`; the file methods are the library.
+ */
+import { join, resolve } from 'node:path';
+import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
+import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
+import { WorkerPipeline } from '../chunks/worker-pipeline.js';
+import { Journal } from '../commit/journal.js';
+import { recover } from '../commit/recovery.js';
+import { SealPipeline } from '../commit/seal-pipeline.js';
+import { Snapshotter } from '../commit/snapshotter.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { type Clock, SystemClock } from '../io/clock.js';
+import type { FileIo, IoLock } from '../io/file-io.js';
+import { NodeFileIo } from '../io/node-file-io.js';
+import { type Random, SystemRandom } from '../io/random.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import { ROOT_INO } from '../meta/rows.js';
+import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
+import { destroySqliteMetaStore } from '../meta/sqlite-schema.js';
+import { Committer } from '../vfs/committer.js';
+import { FileData } from '../vfs/file-data.js';
+import { Inode } from '../vfs/inode.js';
+import { InodeTable } from '../vfs/inode-table.js';
+import { S_IFDIR } from '../vfs/mode.js';
+import { PoolReader } from '../vfs/pool-reader.js';
+import type { CommitProgress, PoolControl } from '../vfs/reports.js';
+import { StagedRestore } from '../vfs/restore-staged.js';
+import { StagedSet } from '../vfs/staged-set.js';
+import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
+import type { Attr, Caller, OpenMode, Vfs } from '../vfs/vfs.js';
+import { Volume } from '../vfs/volume.js';
+import { Xattrs } from '../vfs/xattrs.js';
+import { loadConfig, type PoolConfig } from './config.js';
+import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { PoolDisks } from './open-disks.js';
+import { OpenPoolControl, type PoolParts } from './pool-control.js';
+import { PoolFile } from './pool-file.js';
+import { type PoolLog, silentLog } from './pool-log.js';
+import { PoolSpace } from './pool-space.js';
+import { SnapshotSchedule } from './snapshot-schedule.js';
+import { openStaging, type Staging } from './staging.js';
+
+/** A COMMIT record with so many names and attributes stays well below a journal segment. */
+const NAMESPACE_MAX = 8192;
+
+export interface PoolOptions {
+  /** Default: what cairn.toml says. */
+  readonly mode?: 'default' | 'strong' | undefined;
+  readonly log?: PoolLog;
+}
+
+/** How `Pool.open` of a file behaves: `r` must exist; `w` is created or emptied; `a` and `r+` keep what is there, `a` creates. */
+export type FileMode = 'r' | 'r+' | 'w' | 'a';
+
+export interface PoolEntry {
+  readonly name: string;
+  readonly kind: 'file' | 'directory' | 'other';
+}
+
+const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> = {
+  r: { read: true, write: false, create: false },
+  'r+': { read: true, write: true, create: false },
+  w: { read: true, write: true, truncate: true, create: true },
+  a: { read: true, write: true, create: true },
+};
+
+export class Pool {
+  readonly vfs: Vfs;
+  readonly control: PoolControl;
+  readonly #parts: PoolParts;
+  readonly #staging: Staging;
+  readonly #snapshots: SnapshotSchedule;
+  readonly #lock: IoLock;
+  #closing: Promise<void> | undefined;
+
+  private constructor(parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule, lock: IoLock) {
+    this.#parts = parts;
+    this.#staging = staging;
+    this.#snapshots = snapshots;
+    this.#lock = lock;
+    this.vfs = parts.vfs;
+    this.control = new OpenPoolControl(parts);
+  }
+
+  /** Makes a pool in `directory` (which must exist or can be made). See `initPool` for errors. */
+  static async init(directory: string, options: InitOptions): Promise<InitReport> {
+    const io = new NodeFileIo();
+    await io.makeDirectory(resolve(directory));
+    return initPool(io, new SystemRandom(), resolve(directory), options);
+  }
+
+  /** Opens a pool and recovers what the last run left. LOCKED if another process has it; UNREADABLE if too few disks are there. */
+  static async open(directory: string, options: PoolOptions = {}): Promise<Pool> {
+    const io = new NodeFileIo();
+    const place = resolve(directory);
+    const config = await loadConfig(io, place);
+    const lock = await lockPool(io, place);
+    try {
+      return await new PoolOpening(io, place, config, options, lock).run((parts, staging, snapshots) => new Pool(parts, staging, snapshots, lock));
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  /** Commits everything, takes a snapshot if one is due, and lets go of the disks, also if it rejects because something could not be committed: that stays staged in the cache. */
+  close(onProgress?: (progress: CommitProgress) => void): Promise<void> {
+    this.#closing ??= this.#close(onProgress);
+    return this.#closing;
+  }
+
+  async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
+    const { committer, disks, meta, chunks } = this.#parts;
+    await committer.close();
+    try {
+      await committer.commit(() => true, 'asked', onProgress);
+      await this.#snapshots.finish();
+    } finally {
+      await this.#snapshots.stop();
+      await this.#staging.close();
+      await chunks.close();
+      await meta.close();
+      await disks.close();
+      await this.#lock.release();
+    }
+  }
+
+  /** Opens a file by its path in the pool (`/photos/a.jpg`). NOT_FOUND, IS_DIRECTORY. */
+  async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
+    const { vfs } = this;
+    const way = WAYS[mode];
+    let attr: Attr | undefined;
+    let handle: number | undefined;
+    try {
+      attr = await resolvePath(vfs, path);
+    } catch (error) {
+      if (!way.create || !hasCode(error, 'NOT_FOUND')) throw error;
+      const { parent, name } = await resolveParent(vfs, path);
+      ({ attr, handle } = await vfs.create(parent, name, 0o644, way, own()));
+    }
+    handle ??= await vfs.open(attr.ino, way);
+    const { ino } = attr;
+    return new PoolFile({
+      path,
+      vfs,
+      handle,
+      size: async () => (await vfs.getattr(ino)).sizeBytes,
+      commit: async (onProgress) => {
+        await this.control.commit([path], onProgress ?? (() => {}));
+      },
+    });
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    const { parent, name } = await resolveParent(this.vfs, path);
+    await this.vfs.mkdir(parent, name, 0o755, own());
+  }
+
+  /** Removes a file or an empty directory. */
+  async remove(path: string): Promise<void> {
+    const { parent, name } = await resolveParent(this.vfs, path);
+    const attr = await resolvePath(this.vfs, path);
+    if (kindOf(attr.mode) === 'directory') await this.vfs.rmdir(parent, name);
+    else await this.vfs.unlink(parent, name);
+  }
+
+  /** NOT_FOUND if there is nothing at the path. */
+  stat(path: string): Promise<Attr> {
+    return resolvePath(this.vfs, path);
+  }
+
+  /** The entries of a directory, in byte order of their names (directories as if they ended in `/`). */
+  async list(path: string): Promise<PoolEntry[]> {
+    const { ino } = await resolvePath(this.vfs, path);
+    const handle = await this.vfs.opendir(ino);
+    const entries: PoolEntry[] = [];
+    try {
+      await this.vfs.readdir(handle, 0, false, ({ name, mode }) => {
+        if (name !== '.' && name !== '..') entries.push({ name: textOf(name), kind: kindOf(mode) });
+        return true;
+      });
+    } finally {
+      await this.vfs.releasedir(handle);
+    }
+    return entries;
+  }
+}
+
+function own(): Caller {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, pid: process.pid };
+}
+
+function kindOf(mode: number): PoolEntry['kind'] {
+  const type = mode & 0o170000;
+  return type === S_IFDIR ? 'directory' : type === 0o100000 ? 'file' : 'other';
+}
+
+async function lockPool(io: FileIo, directory: string): Promise<IoLock> {
+  try {
+    return await io.lock(join(directory, 'lock'));
+  } catch (error) {
+    if (!hasCode(error, 'LOCKED')) throw error;
+    throw new CairnError('LOCKED', `the pool in ${directory} is in use by another process`, {
+      hint: `see \`cairn status ${directory}\``,
+      cause: error,
+    });
+  }
+}
+
+/** One opening, from the disks up. What has been opened is closed again if a later step fails. */
+class PoolOpening {
+  readonly #io: FileIo;
+  readonly #directory: string;
+  readonly #config: PoolConfig;
+  readonly #mode: 'default' | 'strong';
+  readonly #log: PoolLog;
+  readonly #clock: Clock = new SystemClock();
+  readonly #random: Random = new SystemRandom();
+  readonly #opened: { close(): Promise<void> }[] = [];
+
+  constructor(io: FileIo, directory: string, config: PoolConfig, options: PoolOptions, _lock: IoLock) {
+    this.#io = io;
+    this.#directory = directory;
+    this.#config = config;
+    this.#mode = options.mode ?? config.mode;
+    this.#log = options.log ?? silentLog;
+  }
+
+  async run<T>(make: (parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule) => T): Promise<T> {
+    try {
+      return make(...(await this.#build()));
+    } catch (error) {
+      for (const { close } of this.#opened.reverse()) await close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #keep<T extends { close(): Promise<void> }>(part: T): T {
+    this.#opened.push({ close: () => part.close() });
+    return part;
+  }
+
+  async #build(): Promise<[PoolParts, Staging, SnapshotSchedule]> {
+    const config = this.#config;
+    const log = this.#log;
+    const clock = this.#clock;
+    const disks = this.#keep(await PoolDisks.open(this.#io, config, log));
+    const map = await readMap(disks);
+    disks.tolerance = toleranceOf(map);
+    const chunks = this.#keep(
+      new PoolChunkStore({ map, ranking: createRanking(map), disks: disks.byNumber, pipeline: new WorkerPipeline() }),
+    );
+    const meta = this.#keep(await this.#openMeta());
+    const recovery = await recover(disks.opened, meta, chunks);
+    for (const note of recovery.notes) log.info({}, note);
+    const journal = new Journal(disks, meta, chunks, recovery);
+    const position = meta.position();
+    const staging = this.#keep(
+      await openStaging({ io: this.#io, random: this.#random, clock, config, committedThrough: position.stagedThrough, log }),
+    );
+    const { files, account, stage, replay } = staging;
+    const table = new InodeTable(meta, files);
+    const staged = new StagedSet(chunks, stage, config.chunkBytes, Math.max(position.nextIno, ROOT_INO + 1), position.stagedThrough);
+    const pipeline = new SealPipeline(chunks, {
+      pin: (ino) => {
+        const { file, release } = files.pin(ino, true);
+        return { fd: file.fd ?? -1, done: release };
+      },
+    });
+    const space = new PoolSpace(
+      map,
+      () => disks.data(),
+      () => table.size,
+      () => clock.monotonicMs(),
+    );
+    const committer = new Committer({
+      staged,
+      journal,
+      pipeline,
+      account,
+      stage,
+      clock,
+      options: { delayMs: config.commitDelayMs, namespaceMax: NAMESPACE_MAX },
+      log: (message) => log.error({}, message),
+      poolFree: () => space.report().freeBytes,
+    });
+    journal.source = staged;
+    const reader = new PoolReader(meta, chunks);
+    const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const vfs = new Volume({
+      strong: this.#mode === 'strong',
+      table,
+      data,
+      staged,
+      stage,
+      committer,
+      reader,
+      xattrs: new Xattrs(meta, stage, staged),
+      clock,
+      space: () => space.blocks(),
+    });
+    const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log);
+    await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
+    await makeRoot(table, staged, journal, clock);
+    if (staged.contents.size > 0 || staged.namespaceCount > 0) committer.staged();
+    const parts: PoolParts = {
+      directory: this.#directory,
+      config,
+      mode: this.#mode,
+      map,
+      disks,
+      meta,
+      chunks,
+      journal,
+      account,
+      staged,
+      committer,
+      table,
+      reader,
+      space,
+      vfs,
+      clock,
+      findings: replay.notes,
+    };
+    return [parts, staging, snapshots];
+  }
+
+  async #restore(restore: StagedRestore, { replay }: Staging, stagedThrough: number): Promise<void> {
+    const report = await restore.run(replay, stagedThrough);
+    if (report.names > 0 || report.files > 0) {
+      this.#log.info(
+        { names: report.names, files: report.files, bytes: report.bytes },
+        `replayed the stage log: ${report.names} changes of names and attributes, ${report.bytes} bytes in ${report.files} files are staged again`,
+      );
+    }
+    if (replay.lostWrites > 0)
+      this.#log.warn({ writes: replay.lostWrites }, `${replay.lostWrites} writes that no fsync had made safe were lost with the power`);
+  }
+
+  /** An unusable store is made anew: recovery fills it from the disks. */
+  async #openMeta(): Promise<MetaStore> {
+    await this.#io.makeDirectory(this.#config.metaDirectory);
+    const path = join(this.#config.metaDirectory, 'meta.sqlite');
+    try {
+      return await openSqliteMetaStore(path);
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      this.#log.warn({ path }, `${error.message}; it is rebuilt from the disks`);
+      destroySqliteMetaStore(path);
+      return openSqliteMetaStore(path);
+    }
+  }
+}
+
+/** The newest map that any disk holds. */
+async function readMap(disks: PoolDisks): Promise<DiskMap> {
+  let newest: DiskMap | undefined;
+  let failure: unknown;
+  for (const disk of disks.opened) {
+    try {
+      const bytes = await disk.readMap();
+      const map = bytes === undefined ? undefined : decodeMap(bytes);
+      if (map !== undefined && (newest === undefined || map.version > newest.version)) newest = map;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  if (newest === undefined) {
+    const reasons = disks.reports().filter(({ reason }) => reason !== '').map(({ reason }) => reason);
+    throw new CairnError('DISK_MISSING', `no disk of the pool could be opened: ${reasons.join('; ')}`, {
+      hint: 'connect the disks, or correct cairn.toml',
+      cause: failure,
+    });
+  }
+  return newest;
+}
+
+function toleranceOf(map: DiskMap): number {
+  let tolerance = Number.POSITIVE_INFINITY;
+  for (const { scheme } of map.groups) tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
+  return Number.isFinite(tolerance) ? tolerance : 0;
+}
+
+/** The first commit of a new pool. */
+async function makeRoot(table: InodeTable, staged: StagedSet, journal: Journal, clock: Clock): Promise<void> {
+  if ((await table.find(ROOT_INO)) !== undefined) return;
+  const root = new Inode(ROOT_INO, S_IFDIR | 0o755, clock.now());
+  root.uid = process.getuid?.() ?? 0;
+  root.gid = process.getgid?.() ?? 0;
+  table.add(root);
+  staged.touch(root);
+  await journal.request();
+}

@@ -1,0 +1,108 @@
+/** Opens the cache directory: its identity and lock, the stage log of the last run, the cache files. */
+import { dirname, join } from 'node:path';
+import { CacheAccount } from '../cache/cache-account.js';
+import { CacheFiles } from '../cache/cache-files.js';
+import { StageLog } from '../cache/stage-log.js';
+import { readStageLog, type StagedReplay } from '../cache/staged-replay.js';
+import { createDisk, readIdentity } from '../disks/disk-identity.js';
+import { openLog } from '../disks/segment-log.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { Clock } from '../io/clock.js';
+import type { FileIo, IoLock } from '../io/file-io.js';
+import type { Random } from '../io/random.js';
+import type { PoolConfig } from './config.js';
+import { cacheIdentity } from './init-pool.js';
+import type { PoolLog } from './pool-log.js';
+
+const STAGE_SEGMENT_BYTES = 32 * 1024 * 1024;
+/** Small files in memory, clean or staged. */
+const MEMORY_BYTES = 48 * 1024 * 1024;
+/** Of what the cache's device has free, what the cache takes: the rest is for the stage log, and for others on the device. */
+const CAPACITY_SHARE = 0.5;
+
+export interface Staging {
+  readonly files: CacheFiles;
+  readonly account: CacheAccount;
+  readonly stage: StageLog;
+  readonly replay: StagedReplay;
+  close(): Promise<void>;
+}
+
+/** `committedThrough`: the highest stage sequence that any commit knows. DISK_FOREIGN if the directory is another pool's cache, LOCKED if another process has it. */
+export async function openStaging(parts: {
+  io: FileIo;
+  random: Random;
+  clock: Clock;
+  config: PoolConfig;
+  committedThrough: number;
+  log: PoolLog;
+}): Promise<Staging> {
+  const { io, config, clock, log } = parts;
+  const { directory, sizeBytes } = config.cache;
+  const identity = await identify(parts);
+  const lock = await lockCache(io, directory);
+  try {
+    const segments = await openLog(
+      io,
+      { directory: join(directory, 'stage'), name: 'stage', segmentBytes: STAGE_SEGMENT_BYTES, style: 'zeroed', owner: identity.uuid.slice(0, 16) },
+      { report: (line) => log.warn({ directory }, line) },
+    );
+    const replay = await readStageLog(segments, io.bootId());
+    const stage = new StageLog(segments, clock, Math.max(replay.lastSequence, parts.committedThrough), replay.lastIn);
+    stage.note({ kind: 'boot', bootId: io.bootId() });
+    const files = await CacheFiles.open(io, join(directory, 'files'));
+    const capacityBytes = sizeBytes ?? Math.floor((await io.space(directory)).freeBytes * CAPACITY_SHARE);
+    const account = new CacheAccount(
+      { capacityBytes, memoryBytes: MEMORY_BYTES },
+      {
+        removeFile: (content) => {
+          files.remove(content.ino).catch((error: unknown) => log.warn({ error }, 'a cache file could not be removed'));
+        },
+        punch: async (content, ranges) => {
+          for (const { from, to } of ranges) await files.punch(content.ino, from, to - from);
+        },
+      },
+    );
+    return {
+      files,
+      account,
+      stage,
+      replay,
+      close: async () => {
+        await stage.close();
+        await files.close();
+        await lock.release();
+      },
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function identify({ io, random, config, log }: { io: FileIo; random: Random; config: PoolConfig; log: PoolLog }) {
+  const { directory } = config.cache;
+  try {
+    const identity = await readIdentity(io, directory);
+    if (identity.pool !== config.pool || identity.role !== 'cache')
+      throw new CairnError('DISK_FOREIGN', `${directory} is not the cache of this pool`, { hint: 'mount the right device there, or correct cairn.toml' });
+    return identity;
+  } catch (error) {
+    if (!hasCode(error, 'DISK_MISSING', 'CORRUPT')) throw error;
+    if (await io.exists(join(directory, 'stage'))) throw error;
+    log.warn({ directory }, 'the cache is empty: what had been staged there and not committed is not here');
+    await io.makeDirectory(dirname(directory));
+    await io.makeDirectory(directory);
+    await createDisk(io, directory, cacheIdentity(config, random, (await io.space(directory)).freeBytes));
+    return readIdentity(io, directory);
+  }
+}
+
+async function lockCache(io: FileIo, directory: string): Promise<IoLock> {
+  try {
+    return await io.lock(join(directory, 'lock'));
+  } catch (error) {
+    if (hasCode(error, 'LOCKED')) throw new CairnError('LOCKED', `another process has the cache in ${directory}`, { cause: error });
+    throw error;
+  }
+}
