@@ -8,29 +8,34 @@ import type { CliContext } from './context.js';
 import { detachMount } from './detach-mount.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, MountSession, PoolOpener } from './pool-opener.js';
-
-// As a string, so that this folder compiles without them.
-const POOL_MODULE: string = '../pool/pool.js';
-const FUSE_MODULE: string = '../fuse/mount.js';
-
-async function loadPool(): Promise<PoolOpener> {
-  const { Pool } = (await import(POOL_MODULE)) as { readonly Pool: PoolOpener };
-  return Pool;
-}
-
-async function loadMount(): Promise<(...args: Parameters<Mounter['mount']>) => Promise<MountSession>> {
-  const { mountFuse } = (await import(FUSE_MODULE)) as { readonly mountFuse: Mounter['mount'] };
-  return mountFuse;
-}
+import type { Mounter, PoolOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
-  init: async (directory, options) => (await loadPool()).init(directory, options),
-  open: async (directory, options) => (await loadPool()).open(directory, options),
+  init: async (directory, options) => {
+    const { Pool } = await import('../pool/pool.js');
+    return Pool.init(directory, options);
+  },
+  open: async (directory, options) => {
+    const { Pool } = await import('../pool/pool.js');
+    return Pool.open(directory, options);
+  },
 };
 
 const mounter: Mounter = {
-  mount: async (vfs, options) => (await loadMount())(vfs, options),
+  mount: async (vfs, { mountpoint, source, log }) => {
+    const [{ mountFuse, unmountFuse }, { FuseSession }] = await Promise.all([import('../fuse/mount.js'), import('../fuse/session.js')]);
+    const addon = loadAddon();
+    const fd = await mountFuse(addon, mountpoint, { source });
+    const session = new FuseSession({ addon, fd, vfs, log: (message, error) => log.error({ err: error }, message) });
+    await session.ready;
+    return {
+      ended: session.ended.then(
+        () => null,
+        (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
+      ),
+      unmount: (lazy) => unmountFuse(mountpoint, lazy),
+    };
+  },
   detach: (mountpoint, lazy) => detachMount(loadAddon(), mountpoint, lazy),
 };
 

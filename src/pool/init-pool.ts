@@ -8,7 +8,7 @@ import { createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
-import { MAP_FILE } from '../disks/disk-files.js';
+import { MAP_FILE } from '../disks/log-disk.js';
 import { CONFIG_NAME, type DiskConfig, MIN_BUCKET_BYTES, type PoolConfig, saveConfig } from './config.js';
 import { formatScheme } from './scheme-choice.js';
 

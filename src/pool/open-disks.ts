@@ -1,7 +1,7 @@
 /** Opens the disks of a pool by what is on them, and keeps the pool's view of which there are. */
 import type { JournalDisks } from '../commit/journal.js';
 import type { Disk } from '../disks/disk.js';
-import { openDisk } from '../disks/log-disk.js';
+import { openDisk } from '../disks/open-disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { DiskReport } from '../vfs/reports.js';
