@@ -1,0 +1,60 @@
+import t from 'tap';
+import { Request } from '../../../src/fuse/decode-request.js';
+import { negotiate } from '../../../src/fuse/negotiate.js';
+import { Opcode } from '../../../src/fuse/protocol.js';
+import { bodyOf, initBody, requestMessage } from './fake-channel.js';
+
+function negotiated(body: Uint8Array) {
+  const message = requestMessage({ opcode: Opcode.INIT, unique: 9n }, body);
+  const buffer = new Uint8Array(8192);
+  buffer.set(message);
+  const request = new Request(buffer);
+  request.begin(message.length);
+  const out = Buffer.alloc(4096, 0xee);
+  const { length, agreed } = negotiate(request, out);
+  return { reply: out.subarray(0, length), agreed };
+}
+
+t.test('a newer kernel comes down to our minor version', async (t) => {
+  const { reply, agreed } = negotiated(initBody(7, 99));
+  t.equal(agreed?.minor, 40);
+  // biome-ignore format: one field a line
+  const expected = [
+    0x50, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, // header: 80 bytes
+    7, 0, 0, 0, // major
+    40, 0, 0, 0, // minor
+    0x00, 0x00, 0x10, 0x00, // max_readahead
+    0x39, 0xe0, 0xc4, 0x52, // flags
+    64, 0, // max_background
+    48, 0, // congestion_threshold
+    0x00, 0x00, 0x10, 0x00, // max_write
+    1, 0, 0, 0, // time_gran
+    0, 1, // max_pages
+    0, 0, // map_alignment
+    0, 0, 0, 0, // flags2
+    ...new Array(28).fill(0), // max_stack_depth and unused
+  ];
+  t.same([...reply], expected);
+});
+
+t.test('never taken: write-back cache, locks, splice, zero-message opens, access control lists', async (t) => {
+  const flags = negotiated(initBody()).agreed?.flags ?? -1;
+  for (const bit of [1, 7, 8, 9, 10, 6, 16, 17, 20, 24, 29, 31]) t.equal((flags >>> bit) & 1, 0, `bit ${bit}`);
+});
+
+t.test('nothing that the kernel does not offer', async (t) => {
+  const { agreed } = negotiated(bodyOf(7, 31, 131072, (1 << 5) | (1 << 16), new Uint8Array(0)));
+  t.same(agreed, { minor: 31, flags: 1 << 5 });
+});
+
+t.test('a later major version is asked to come down', async (t) => {
+  const { reply, agreed } = negotiated(initBody(8, 0));
+  t.equal(agreed, undefined);
+  t.equal(reply.readUInt32LE(16), 7);
+});
+
+t.test('too old, or cut short', async (t) => {
+  t.throws(() => negotiated(initBody(7, 30)), /7\.30/);
+  t.throws(() => negotiated(initBody(6, 40)), /6\.40/);
+  t.throws(() => negotiated(bodyOf(7, 40, 131072)), /bytes/);
+});
