@@ -68,7 +68,7 @@ export class ByteReader {
   /** A copy, so that a small value does not keep a large record in memory. */
   bytes(byteCount: number): Uint8Array {
     const start = this.#take(byteCount);
-    return Uint8Array.prototype.slice.call(this.#buffer, start, start + byteCount);
+    return new Uint8Array(this.#buffer.subarray(start, start + byteCount));
   }
 
   /** Fails if anything is left. */

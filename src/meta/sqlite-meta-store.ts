@@ -161,8 +161,8 @@ class SqliteMetaStore implements MetaStore {
       this.#isRestoring = false;
     }
     this.#position = position;
-    // The whole store is in the write-ahead log now; give that space back.
-    this.#do(() => this.#database.pragma('wal_checkpoint(TRUNCATE)'));
+    // The whole store is in the write-ahead log now: give that space back, unless a snapshot would have to be waited for.
+    if (this.#snapshots.size === 0) this.#do(() => this.#database.pragma('wal_checkpoint(TRUNCATE)'));
   }
 
   async statistics(): Promise<MetaCounts> {

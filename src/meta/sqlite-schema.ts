@@ -23,6 +23,7 @@ const FORMAT = 1;
 const CACHE_KIB = 32 * 1024;
 /** Pages in the WAL before they are moved into the database, which costs two syncs: 16 MiB. */
 const CHECKPOINT_PAGES = 4096;
+const LOG_KEEP_BYTES = 64 * 1024 * 1024;
 /** Nobody else should have the file open; whoever looks into it may delay the daemon only so long. */
 const BUSY_TIMEOUT_MS = 1000;
 
@@ -77,6 +78,8 @@ export function openDatabase(path: string): Database.Database {
     database.pragma('synchronous = NORMAL');
     database.pragma(`cache_size = -${CACHE_KIB}`);
     database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    // What a long snapshot made the log grow to is given back.
+    database.pragma(`journal_size_limit = ${LOG_KEEP_BYTES}`);
     database.pragma('temp_store = MEMORY');
     database.pragma('trusted_schema = OFF');
     if (isEmpty(database)) create(database);

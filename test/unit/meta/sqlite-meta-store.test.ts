@@ -1,0 +1,174 @@
+import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import t from 'tap';
+import type { RowChange } from '../../../src/meta/rows.js';
+import { openSqliteMetaStore } from '../../../src/meta/sqlite-meta-store.js';
+import { destroySqliteMetaStore } from '../../../src/meta/sqlite-schema.js';
+import { dentry, extent, inode, nextCommit } from '../../conformance/meta-rows.js';
+import { testMetaStore } from '../../conformance/meta-store.js';
+
+testMetaStore(t, (t) => openSqliteMetaStore(join(t.testdir(), 'meta.db')));
+
+const FILE: RowChange[] = [inode(5), dentry(1, 'a', 5), extent(5, 0, 10, 1)];
+
+t.test('what was applied is there after closing', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  const first = await openSqliteMetaStore(path);
+  await first.apply(nextCommit(first, FILE, { epoch: 2, stagedThrough: 9, nextIno: 6 }));
+  await first.close();
+  const second = await openSqliteMetaStore(path);
+  t.teardown(() => second.close());
+  t.strictSame(second.position(), { sequence: 1, epoch: 2, stagedThrough: 9, nextIno: 6 });
+  t.match(await second.getDentry(1, 'a'), { ino: 5 });
+  t.match(await second.statistics(), { inodes: 1, extents: 1, chunks: 1 });
+});
+
+t.test('a copy of the files in the middle of a restore is the state from before', async (t) => {
+  const directory = t.testdir();
+  const path = join(directory, 'meta.db');
+  const store = await openSqliteMetaStore(path);
+  t.teardown(() => store.close());
+  await store.apply(nextCommit(store, FILE));
+  const copy = join(directory, 'copy.db');
+  async function* batches(): AsyncGenerator<readonly RowChange[]> {
+    // Enough rows that SQLite has to write some of them before the transaction ends.
+    for (let ino = 10; ino < 60_000; ino += 2000) {
+      yield Array.from({ length: 2000 }, (_, index) => inode(ino + index, { target: 'x'.repeat(700) }));
+    }
+    await t.rejects(store.getInode(5), { code: 'BUSY' }, 'nobody sees it half restored');
+    await t.rejects(store.apply(nextCommit(store, [])), { code: 'BUSY' });
+    // What kill -9 would leave.
+    for (const suffix of ['', '-wal']) writeFileSync(copy + suffix, readFileSync(path + suffix));
+  }
+  await store.restore({ sequence: 90, epoch: 1, stagedThrough: 0, nextIno: 70_000 }, batches());
+  t.equal(store.position().sequence, 90);
+  t.equal(await store.getInode(5), undefined);
+  t.ok(statSync(`${copy}-wal`).size > 10_000_000, 'half of it had been written');
+  const found = await openSqliteMetaStore(copy);
+  t.teardown(() => found.close());
+  t.equal(found.position().sequence, 1);
+  t.match(await found.getInode(5), { ino: 5 });
+  t.match(await found.statistics(), { inodes: 1 });
+  t.equal(statSync(`${path}-wal`).size, 0, 'and afterwards the log gives its space back');
+});
+
+t.test('closing while it is restored ends the restore', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  const store = await openSqliteMetaStore(path);
+  await store.apply(nextCommit(store, FILE));
+  async function* batches(): AsyncGenerator<readonly RowChange[]> {
+    yield [inode(7)];
+    await store.close();
+    yield [inode(8)];
+  }
+  const position = { sequence: 90, epoch: 1, stagedThrough: 0, nextIno: 9 };
+  await t.rejects(store.restore(position, batches()), { code: 'CLOSED' });
+  const again = await openSqliteMetaStore(path);
+  t.teardown(() => again.close());
+  t.equal(again.position().sequence, 1);
+});
+
+t.test('closing ends open snapshots, and not as if they were complete', async (t) => {
+  const store = await openSqliteMetaStore(join(t.testdir(), 'meta.db'));
+  await store.apply(nextCommit(store, FILE));
+  const { batches } = await store.snapshot();
+  const iterator = batches[Symbol.asyncIterator]();
+  t.match(await iterator.next(), { done: false });
+  await store.close();
+  await t.rejects(iterator.next(), { code: 'CLOSED' });
+});
+
+t.test('a snapshot lets go of the file when it ends, however it ends', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  const store = await openSqliteMetaStore(path);
+  t.teardown(() => store.close());
+  await store.apply(nextCommit(store, FILE));
+  /** A checkpoint that truncates succeeds only if nobody reads an older state. */
+  const isFree = async () => {
+    await store.apply(nextCommit(store, []));
+    const other = new Database(path, { timeout: 0 });
+    const [row] = other.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
+    other.close();
+    return row?.busy === 0;
+  };
+  const open = await store.snapshot();
+  t.equal(await isFree(), false, 'held while it is open');
+  for await (const _ of open.batches);
+  t.equal(await isFree(), true, 'exhausted');
+  await (await store.snapshot()).batches[Symbol.asyncIterator]().return?.();
+  t.equal(await isFree(), true, 'returned before the first batch');
+  for await (const _ of (await store.snapshot()).batches) break;
+  t.equal(await isFree(), true, 'left in the middle');
+});
+
+t.test('files that cannot be used are CORRUPT, with what to do', async (t) => {
+  const make = async (t: { testdir(): string }) => {
+    const path = join(t.testdir(), 'meta.db');
+    const store = await openSqliteMetaStore(path);
+    await store.apply(nextCommit(store, [...FILE, ...Array.from({ length: 3000 }, (_, index) => inode(100 + index))]));
+    await store.close();
+    return path;
+  };
+  const damages: [string, (path: string) => void][] = [
+    ['another kind of file', (path) => writeFileSync(path, 'not a database, but longer than its header '.repeat(50))],
+    ['overwritten with zeros', (path) => writeFileSync(path, Buffer.alloc(64 * 1024))],
+    ['cut short', (path) => truncateSync(path, 5000)],
+    ['a newer format', (path) => edit(path, 'PRAGMA user_version = 2')],
+    ['another program', (path) => edit(path, 'PRAGMA application_id = 1')],
+    ['a table too many', (path) => edit(path, 'CREATE TABLE other (a)')],
+    ['a table too few', (path) => edit(path, 'DROP TABLE xattr')],
+    ['another index', (path) => edit(path, 'DROP INDEX extent_chunk; CREATE INDEX extent_chunk ON extent (length)')],
+    ['no position', (path) => edit(path, 'DELETE FROM position')],
+  ];
+  for (const [what, damage] of damages) {
+    await t.test(what, async (t) => {
+      const path = await make(t);
+      damage(path);
+      await t.rejects(openSqliteMetaStore(path), { name: 'CairnError', code: 'CORRUPT', hint: /rebuilt/ });
+      destroySqliteMetaStore(path);
+      for (const suffix of ['', '-wal', '-shm']) t.notOk(existsSync(path + suffix));
+      const fresh = await openSqliteMetaStore(path);
+      t.equal(fresh.position().sequence, 0, 'and a fresh one can take its place');
+      await fresh.close();
+    });
+  }
+  await t.test('damage that is met later', async (t) => {
+    const path = await make(t);
+    const bytes = readFileSync(path);
+    // The first pages hold the schema and the roots of the tables; all others are overwritten.
+    writeFileSync(path, Buffer.concat([bytes.subarray(0, 12 * 4096), Buffer.alloc(bytes.length - 12 * 4096, 0xff)]));
+    const store = await openSqliteMetaStore(path);
+    t.teardown(() => store.close());
+    await t.rejects(store.getInode(2000), { code: 'CORRUPT' });
+    const before = store.position();
+    await t.rejects(store.apply(nextCommit(store, [inode(2000, { version: 2 }, 1)])), { code: 'CORRUPT' });
+    t.strictSame(store.position(), before);
+    const { batches } = await store.snapshot();
+    await t.rejects(batches[Symbol.asyncIterator]().next(), { code: 'CORRUPT' }, 'a snapshot does not skip it');
+  });
+});
+
+t.test('a directory that is not there', async (t) => {
+  await t.rejects(openSqliteMetaStore(join(t.testdir(), 'none', 'meta.db')), { code: 'NOT_FOUND' });
+});
+
+t.test('another program that holds the file', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  const store = await openSqliteMetaStore(path);
+  t.teardown(() => store.close());
+  const other = new Database(path);
+  t.teardown(() => other.close());
+  other.exec('BEGIN IMMEDIATE');
+  await t.rejects(store.apply(nextCommit(store, FILE)), { code: 'BUSY' });
+  t.equal(await store.getInode(5), undefined);
+  other.exec('ROLLBACK');
+  await store.apply(nextCommit(store, FILE));
+  t.match(await store.getInode(5), { ino: 5 }, 'the same commit passes later');
+});
+
+function edit(path: string, sql: string): void {
+  const database = new Database(path);
+  database.exec(sql);
+  database.close();
+}
