@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 export interface Addon {
   /** CRC32C (Castagnoli) of buffer[from, to), continuing from `seed` (0 at the start). */
   crc32c(buffer: Uint8Array, from: number, to: number, seed: number): number;
+  /** As `crc32c`, without the processor's instruction: what runs on other machines. Here so that one suite can test both. */
+  crc32cPortable(buffer: Uint8Array, from: number, to: number, seed: number): number;
   /** One CRC32C per `blockBytes` of buffer[from, to) into `out`. */
   crc32cBlocks(buffer: Uint8Array, from: number, to: number, blockBytes: number, out: Uint32Array): void;
   /** pwritev of all parts, on the calling thread. */

@@ -1,2 +1,19 @@
+/*
+ * The addon's entry: adds the functions of every file to `exports`; native/addon.ts says what each does. There is no state but constant
+ * tables, so every thread that loads it has its own.
+ */
 #include <node_api.h>
-NAPI_MODULE_INIT() { (void)env; return exports; }
+
+#include "arguments.h"
+#include "crc32c.h"
+#include "file.h"
+#include "fuse-channel.h"
+#include "mount.h"
+
+NAPI_MODULE_INIT() {
+  if (crc32c_register(env, exports) != napi_ok || file_register(env, exports) != napi_ok ||
+      mount_register(env, exports) != napi_ok || fuse_channel_register(env, exports) != napi_ok) {
+    return throw_api_failure(env);
+  }
+  return exports;
+}

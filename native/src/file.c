@@ -1,0 +1,221 @@
+/*
+ * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, flock.
+ *
+ * A job owns its iovecs and keeps the JavaScript buffers alive through one reference; nothing in it touches JavaScript until it is done.
+ * Jobs are Node-API async work, not bare uv_queue_work: a worker thread that ends waits for them.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "arguments.h"
+
+/* Writes everything; uses up `iov`. Returns 0 or the errno, and names the call that failed. */
+static int write_parts(int fd, struct iovec *iov, size_t count, off_t position) {
+  while (count > 0) {
+    ssize_t written = pwritev(fd, iov, count < IOV_MAX ? (int)count : IOV_MAX, position);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    /* No part is empty, so a write of nothing would go on for ever. */
+    if (written == 0) return EIO;
+    position += written;
+    size_t left = (size_t)written;
+    while (count > 0 && left >= iov->iov_len) {
+      left -= iov->iov_len;
+      iov++;
+      count--;
+    }
+    if (left > 0) {
+      iov->iov_base = (char *)iov->iov_base + left;
+      iov->iov_len -= left;
+    }
+  }
+  return 0;
+}
+
+static bool get_position(napi_env env, napi_value value, const struct parts *parts, int64_t *position) {
+  return get_integer(env, value, "position", 0, MAX_SAFE_INTEGER - (int64_t)parts->bytes, position);
+}
+
+static napi_value call_write_all(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  int fd;
+  int64_t position;
+  struct parts parts;
+  if (!get_arguments(env, info, 3, arguments, NULL) || !get_fd(env, arguments[0], &fd) ||
+      !get_parts(env, arguments[1], &parts)) {
+    return NULL;
+  }
+  int error = 0;
+  if (get_position(env, arguments[2], &parts, &position)) error = write_parts(fd, parts.iov, parts.count, position);
+  parts_free(&parts);
+  return error == 0 ? NULL : throw_system_error(env, error, "pwritev", NULL);
+}
+
+struct job {
+  int fd;
+  int error;
+  const char *syscall; /* the call that failed */
+  bool datasync;
+  bool allocate;
+  int mode;
+  int64_t position;
+  int64_t length;
+  struct parts parts;
+  napi_ref buffers; /* NULL if there are none */
+  napi_ref callback;
+  napi_async_work work;
+};
+
+static void run_job(napi_env env, void *data) {
+  (void)env;
+  struct job *job = data;
+  if (job->allocate) {
+    job->syscall = "fallocate";
+    do {
+      job->error = fallocate(job->fd, job->mode, job->position, job->length) == 0 ? 0 : errno;
+    } while (job->error == EINTR);
+    return;
+  }
+  job->syscall = "pwritev";
+  job->error = write_parts(job->fd, job->parts.iov, job->parts.count, job->position);
+  if (job->error != 0 || !job->datasync) return;
+  job->syscall = "fdatasync";
+  do {
+    job->error = fdatasync(job->fd) == 0 ? 0 : errno;
+  } while (job->error == EINTR);
+}
+
+static void free_job(napi_env env, struct job *job) {
+  if (job->buffers != NULL) napi_delete_reference(env, job->buffers);
+  if (job->callback != NULL) napi_delete_reference(env, job->callback);
+  if (job->work != NULL) napi_delete_async_work(env, job->work);
+  parts_free(&job->parts);
+  free(job);
+}
+
+/* An exception that the callback throws is left pending: node makes an uncaughtException of it. */
+static void finish_job(napi_env env, napi_status status, void *data) {
+  struct job *job = data;
+  napi_value callback, receiver, argument;
+  /* Cancelled is only what never ran: its thread is ending. */
+  if (status == napi_cancelled) job->error = ECANCELED;
+  bool ready = napi_get_reference_value(env, job->callback, &callback) == napi_ok &&
+               napi_get_undefined(env, &receiver) == napi_ok && napi_get_null(env, &argument) == napi_ok;
+  if (ready && job->error != 0) {
+    argument = create_system_error(env, job->error, job->syscall == NULL ? "cairn" : job->syscall, NULL, NULL);
+    ready = argument != NULL;
+  }
+  free_job(env, job);
+  if (ready) napi_call_function(env, receiver, callback, 1, &argument, NULL);
+}
+
+static struct job *create_job(napi_env env) {
+  struct job *job = calloc(1, sizeof *job);
+  if (job == NULL) {
+    throw_system_error(env, ENOMEM, "malloc", NULL);
+    return NULL;
+  }
+  job->parts.iov = job->parts.inline_iov;
+  return job;
+}
+
+/* Takes the job over, also when it throws. */
+static napi_value queue_job(napi_env env, struct job *job, napi_value callback) {
+  napi_value name;
+  if (napi_create_reference(env, callback, 1, &job->callback) != napi_ok ||
+      napi_create_string_utf8(env, "cairn.file", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_async_work(env, NULL, name, run_job, finish_job, job, &job->work) != napi_ok ||
+      napi_queue_async_work(env, job->work) != napi_ok) {
+    free_job(env, job);
+    return throw_api_failure(env);
+  }
+  return NULL;
+}
+
+/* Takes `array` into the job: a copy, so that what is written and what is kept alive are the same whatever the caller does to his. */
+static bool take_parts(napi_env env, napi_value array, struct job *job) {
+  napi_value copy, element;
+  bool is_array = false;
+  uint32_t length = 0;
+  if (napi_is_array(env, array, &is_array) != napi_ok) return throw_api_failure(env), false;
+  /* What is no array, or too long, is refused by get_parts. */
+  if (!is_array || napi_get_array_length(env, array, &length) != napi_ok || length > MAX_PARTS) {
+    return get_parts(env, array, &job->parts);
+  }
+  if (napi_create_array_with_length(env, length, &copy) != napi_ok) return throw_api_failure(env), false;
+  for (uint32_t i = 0; i < length; i++) {
+    if (napi_get_element(env, array, i, &element) != napi_ok || napi_set_element(env, copy, i, element) != napi_ok) {
+      return throw_api_failure(env), false;
+    }
+  }
+  if (!get_parts(env, copy, &job->parts)) return false;
+  if (job->parts.count > 0 && napi_create_reference(env, copy, 1, &job->buffers) != napi_ok) {
+    return throw_api_failure(env), false;
+  }
+  return true;
+}
+
+static napi_value call_write_all_async(napi_env env, napi_callback_info info) {
+  napi_value arguments[5], callback;
+  struct job *job;
+  if (!get_arguments(env, info, 5, arguments, NULL) || !get_function(env, arguments[4], "callback", &callback) ||
+      (job = create_job(env)) == NULL) {
+    return NULL;
+  }
+  if (!get_fd(env, arguments[0], &job->fd) || !get_boolean(env, arguments[3], "datasync", &job->datasync) ||
+      !take_parts(env, arguments[1], job) || !get_position(env, arguments[2], &job->parts, &job->position)) {
+    free_job(env, job);
+    return NULL;
+  }
+  return queue_job(env, job, callback);
+}
+
+static napi_value call_fallocate(napi_env env, napi_callback_info info) {
+  napi_value arguments[5], callback;
+  int64_t mode;
+  struct job *job;
+  if (!get_arguments(env, info, 5, arguments, NULL) || !get_function(env, arguments[4], "callback", &callback) ||
+      (job = create_job(env)) == NULL) {
+    return NULL;
+  }
+  if (!get_fd(env, arguments[0], &job->fd) || !get_integer(env, arguments[1], "mode", 0, INT32_MAX, &mode) ||
+      !get_integer(env, arguments[2], "offset", 0, MAX_SAFE_INTEGER, &job->position) ||
+      !get_integer(env, arguments[3], "length", 1, MAX_SAFE_INTEGER, &job->length)) {
+    free_job(env, job);
+    return NULL;
+  }
+  job->allocate = true;
+  job->mode = (int)mode;
+  return queue_job(env, job, callback);
+}
+
+static napi_value call_lock(napi_env env, napi_callback_info info) {
+  napi_value argument, result;
+  int fd, error;
+  if (!get_arguments(env, info, 1, &argument, NULL) || !get_fd(env, argument, &fd)) return NULL;
+  do {
+    error = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+  } while (error == EINTR);
+  if (error != 0 && error != EWOULDBLOCK) return throw_system_error(env, error, "flock", NULL);
+  if (napi_get_boolean(env, error == 0, &result) != napi_ok) return throw_api_failure(env);
+  return result;
+}
+
+napi_status file_register(napi_env env, napi_value exports) {
+  const napi_property_descriptor properties[] = {
+      {"writeAll", NULL, call_write_all, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"writeAllAsync", NULL, call_write_all_async, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},
+  };
+  return napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);
+}
