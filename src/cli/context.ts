@@ -1,4 +1,5 @@
 /** What every command is given: where it writes, where it runs, and how it reaches the pool. Tests hand in their own. */
+import type { EventEmitter } from 'node:events';
 import type { Clock } from '../io/clock.js';
 import type { MountTable } from './mount-table.js';
 import type { Output } from './output.js';
@@ -10,6 +11,8 @@ export interface CliContext {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
+  /** Emits `SIGINT` and its like: the process. */
+  readonly signals: EventEmitter;
   readonly pools: PoolOpener;
   readonly mounter: Mounter;
   mountTable(): MountTable;

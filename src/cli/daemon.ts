@@ -46,6 +46,7 @@ export function systemContext(): CliContext {
     cwd: process.cwd(),
     env: process.env,
     clock: new SystemClock(),
+    signals: process,
     pools,
     mounter,
     mountTable: () => MountTable.read(),

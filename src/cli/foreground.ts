@@ -16,7 +16,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * waits for the start to be complete and undoes it; a second one does not wait. Rejects if the start fails.
  */
 export async function runInForeground(
-  context: Pick<CliContext, 'clock' | 'stdout' | 'stderr'>,
+  context: Pick<CliContext, 'clock' | 'signals' | 'stdout' | 'stderr'>,
   starting: Promise<MountDaemon>,
   onReady: (daemon: MountDaemon) => void | Promise<void>,
 ): Promise<ExitCode> {
@@ -44,7 +44,7 @@ export async function runInForeground(
       else daemon.abandon().then(quit, quit);
     }
   };
-  for (const signal of SIGNALS) process.on(signal, onSignal);
+  for (const signal of SIGNALS) context.signals.on(signal, onSignal);
   const life = async () => {
     daemon = await starting;
     if (firstMs === undefined) await onReady(daemon);
@@ -54,7 +54,7 @@ export async function runInForeground(
     return await Promise.race([gaveUp, life()]);
   } finally {
     progress?.done();
-    for (const signal of SIGNALS) process.off(signal, onSignal);
+    for (const signal of SIGNALS) context.signals.off(signal, onSignal);
   }
 }
 

@@ -67,14 +67,14 @@ async function background(context: CliContext, target: MountTarget): Promise<Exi
     interrupted = true;
     daemon.stop();
   };
-  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  context.signals.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   try {
     await daemon.ready;
   } catch (error) {
     if (interrupted) return 130;
     throw error;
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    context.signals.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     progress.done();
   }
   context.stdout.write(

@@ -1,0 +1,281 @@
+/** Stand-ins for what the command line is given: a pool in memory, a mount that is none, a clock that a test moves. */
+import { EventEmitter } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CliContext } from '../../../src/cli/context.js';
+import { MountTable } from '../../../src/cli/mount-table.js';
+import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../../src/cli/pool-opener.js';
+import { CairnError } from '../../../src/errors/cairn-error.js';
+import type { Clock, Timer } from '../../../src/io/clock.js';
+import { saveConfig } from '../../../src/pool/config.js';
+import type { CommitProgress, CommitReport, FileState, PoolControl, PoolStatus } from '../../../src/vfs/reports.js';
+import type { Vfs } from '../../../src/vfs/vfs.js';
+
+export const POOL_ID = '0123456789abcdef0123456789abcdef';
+
+/** Timers run only by `advance`. */
+export class FakeClock implements Clock {
+  #ms = 1000;
+  #timers: { atMs: number; task: () => void }[] = [];
+
+  nowMs(): number {
+    return this.#ms;
+  }
+
+  now() {
+    return { sec: Math.floor(this.#ms / 1000), nsec: 0 };
+  }
+
+  monotonicMs(): number {
+    return this.#ms;
+  }
+
+  after(delayMs: number, task: () => void): Timer {
+    const timer = { atMs: this.#ms + delayMs, task };
+    this.#timers.push(timer);
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+      },
+    };
+  }
+
+  advance(ms: number): void {
+    const endMs = this.#ms + ms;
+    for (;;) {
+      const next = this.#timers.filter((timer) => timer.atMs <= endMs).sort((a, b) => a.atMs - b.atMs)[0];
+      if (next === undefined) break;
+      this.#timers = this.#timers.filter((timer) => timer !== next);
+      this.#ms = next.atMs;
+      next.task();
+    }
+    this.#ms = endMs;
+  }
+}
+
+export class TextOutput {
+  text = '';
+
+  constructor(
+    readonly isTTY = false,
+    readonly columns = 80,
+  ) {}
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+export const quietLog: PoolLog = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+/** Records what it is asked for in `calls`; fails where a test sets an error. */
+export class FakePool implements PoolControl, OpenPool {
+  readonly calls: string[];
+  readonly vfs = {} as Vfs;
+  commitError: Error | undefined;
+  closeError: Error | undefined;
+  /** What a commit waits for, if a test wants it to take its time. */
+  gate: Promise<void> = Promise.resolve();
+  progress: CommitProgress[] = [{ filesDone: 0, filesTotal: 2, bytesDone: 0, bytesTotal: 4096 }];
+
+  constructor(
+    readonly directory: string,
+    calls: string[] = [],
+  ) {
+    this.calls = calls;
+  }
+
+  get control(): PoolControl {
+    return this;
+  }
+
+  async status(): Promise<PoolStatus> {
+    return {
+      format: 1,
+      pool: POOL_ID,
+      directory: this.directory,
+      mountpoint: null,
+      mode: 'default',
+      pid: 0,
+      health: 'degraded',
+      findings: ['disk 2 is missing'],
+      protection: 'any one disk may fail',
+      disks: [
+        {
+          number: 2,
+          uuid: POOL_ID,
+          role: 'data',
+          directory: '/d2',
+          state: 'missing',
+          reason: 'it is not there',
+          capacityBytes: 2 ** 40,
+          liveBytes: 2 ** 30,
+          freeBytes: 2 ** 39,
+        },
+      ],
+      groups: [{ scheme: 'ec:2+1', count: 12, degraded: 4 }],
+      usableBytes: 2 ** 40,
+      usedBytes: 2 ** 30,
+      freeBytes: 2 ** 39,
+      files: 20000,
+      dirtyBytes: 12345,
+      dirtyFiles: 3,
+      cacheBytes: 1,
+      cacheCapacityBytes: 2,
+      commitSequence: 7,
+      epoch: 2,
+      mapVersion: 1,
+    };
+  }
+
+  async state(path: string): Promise<FileState> {
+    this.calls.push(`state ${path}`);
+    if (path === '/absent') throw new CairnError('NOT_FOUND', 'there is no /absent', { hint: 'look elsewhere' });
+    if (path === '/broken') throw new TypeError('a secret');
+    return {
+      path,
+      kind: 'file',
+      sizeBytes: 3000,
+      stagedBytes: 1000,
+      committedBytes: 2000,
+      chunks: 1,
+      schemes: ['copies:2', 'ec:2+1'],
+      state: 'staged',
+      health: 'healthy',
+    };
+  }
+
+  async commit(paths: readonly string[], onProgress: (progress: CommitProgress) => void): Promise<CommitReport> {
+    this.calls.push(`commit ${paths.join(' ')}`);
+    for (const progress of this.progress) onProgress(progress);
+    await this.gate;
+    if (this.commitError !== undefined) throw this.commitError;
+    return {
+      filesDone: 2,
+      filesTotal: 2,
+      bytesDone: 4096,
+      bytesTotal: 4096,
+      sequence: 8,
+      elapsedMs: 12,
+      healthy: true,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.calls.push('close');
+    if (this.closeError !== undefined) throw this.closeError;
+  }
+}
+
+/** A mount whose table entry a test can see; `open` files make it busy. */
+export class FakeMounter implements Mounter {
+  busy = false;
+  mountError: Error | undefined;
+  #end: (error: Error | null) => void = () => {};
+
+  constructor(readonly calls: string[] = []) {}
+
+  async mount(_vfs: Vfs, options: { mountpoint: string; source: string }) {
+    this.calls.push(`mount ${options.source} ${options.mountpoint}`);
+    if (this.mountError !== undefined) throw this.mountError;
+    const ended = new Promise<Error | null>((resolve) => {
+      this.#end = resolve;
+    });
+    return {
+      ended,
+      unmount: async (lazy: boolean) => {
+        this.calls.push(lazy ? 'unmount lazily' : 'unmount');
+        if (this.busy && !lazy) throw new CairnError('BUSY', 'files are open', { hint: 'close them' });
+        this.#end(null);
+      },
+    };
+  }
+
+  async detach(mountpoint: string, lazy: boolean): Promise<void> {
+    this.calls.push(`detach ${mountpoint}${lazy ? ' lazily' : ''}`);
+  }
+
+  /** As `umount` on the command line does. */
+  endFromOutside(): void {
+    this.#end(null);
+  }
+}
+
+export interface FakeContext extends CliContext {
+  readonly stdout: TextOutput;
+  readonly stderr: TextOutput;
+  readonly clock: FakeClock;
+  readonly signals: EventEmitter;
+  readonly mounter: FakeMounter;
+  /** Lines of /proc/self/mountinfo. */
+  mounts: string;
+  pool: FakePool;
+  lastInit: InitOptions | undefined;
+}
+
+/** Everything writes its calls into one list, so that tests see their order. */
+export function fakeContext(directory: string): FakeContext {
+  const calls: string[] = [];
+  const pools: PoolOpener = {
+    init: async (pool, options) => {
+      context.lastInit = options;
+      await writeConfig(pool, options);
+      return {
+        pool: POOL_ID,
+        protection: 'any one disk may fail',
+        usableBytes: 2 ** 30,
+        groups: [{ scheme: 'ec:2+1', count: 3 }],
+        findings: [],
+      };
+    },
+    open: async (_pool, options) => {
+      calls.push(`open ${options.mode}`);
+      return context.pool;
+    },
+  };
+  const context: FakeContext = {
+    stdout: new TextOutput(),
+    stderr: new TextOutput(),
+    cwd: directory,
+    env: {},
+    clock: new FakeClock(),
+    signals: new EventEmitter(),
+    pools,
+    mounter: new FakeMounter(calls),
+    mounts: '',
+    mountTable: () => new MountTable(context.mounts),
+    pool: new FakePool(directory, calls),
+    lastInit: undefined,
+  };
+  return context;
+}
+
+/** A line of mountinfo for a pool at a plain path. */
+export function mountLine(pool: string, mountpoint: string): string {
+  return `40 27 0:50 / ${mountpoint} rw,nosuid - fuse.cairn cairn:${pool} rw,user_id=0\n`;
+}
+
+export async function writeConfig(pool: string, options: Pick<InitOptions, 'disks' | 'cache' | 'meta'>): Promise<void> {
+  const replaceFile = (path: string, bytes: Uint8Array) => writeFile(path, bytes);
+  await saveConfig({ replaceFile }, pool, {
+    format: 1,
+    pool: POOL_ID,
+    scheme: 'auto',
+    bucketBytes: 16 * 1024 * 1024,
+    chunkBytes: 1024 * 1024,
+    mode: 'default',
+    metaDirectory: options.meta,
+    cache: { directory: options.cache, sizeBytes: undefined },
+    commitDelayMs: 5000,
+    disks: options.disks.map((directory, index) => ({
+      directory,
+      uuid: POOL_ID.slice(0, 31) + String(index),
+      role: 'data',
+      number: index + 1,
+    })),
+  });
+}
+
+export function readText(...path: string[]): Promise<string> {
+  return readFile(join(...path), 'utf8');
+}

@@ -1,0 +1,222 @@
+import { once } from 'node:events';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request } from 'node:http';
+import { createConnection, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { CairnError } from '../../../src/errors/cairn-error.js';
+import { ControlClient } from '../../../src/http/control-client.js';
+import { ControlServer } from '../../../src/http/control-server.js';
+import { SystemClock } from '../../../src/io/clock.js';
+import type { CommitProgress } from '../../../src/vfs/reports.js';
+import { FakePool } from '../cli/fake-pool.js';
+
+/** In /tmp: the worktree's own path may be too long for the ordinary case. */
+async function temporary(t: Test): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'cairn-control-'));
+  t.teardown(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function serve(t: Test, directory: string) {
+  const pool = new FakePool(directory);
+  const failures: string[] = [];
+  const handlers = {
+    control: pool,
+    unmount: async (onProgress: (progress: CommitProgress) => void) => {
+      await pool.commit(['/'], onProgress);
+      server.stopListening();
+    },
+    onFailure: (what: string, error: unknown) => failures.push(`${what}: ${String(error)}`),
+  };
+  const server = await ControlServer.start(directory, handlers, new SystemClock());
+  t.teardown(() => server.close());
+  return { pool, server, failures, client: new ControlClient(directory) };
+}
+
+interface Raw {
+  readonly status: number | undefined;
+  readonly body: string;
+}
+
+function raw(directory: string, method: string, path: string, body?: string | Buffer): Promise<Raw> {
+  return new Promise((resolve, reject) => {
+    const socketPath = join(directory, 'control.sock');
+    const outgoing = request({ socketPath, method, path, agent: false }, async (response) => {
+      let text = '';
+      for await (const part of response) text += String(part);
+      resolve({ status: response.statusCode, body: text });
+    });
+    outgoing.once('error', reject);
+    outgoing.end(body);
+  });
+}
+
+t.test('every request has its answer', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool } = await serve(t, directory);
+  t.equal((await client.status()).commitSequence, 7);
+  t.equal((await client.state('/a b&c=ä?#%2F')).path, '/a b&c=ä?#%2F', 'a path arrives as it is');
+  const progress: CommitProgress[] = [];
+  const report = await client.commit(['/x', '/y'], (each) => progress.push(each));
+  t.equal(report.sequence, 8);
+  t.same(progress, pool.progress);
+  await client.startCommit(['/z']);
+  t.ok(pool.calls.includes('commit /z'));
+});
+
+t.test('a commit without wait answers before it is done; its failure is told to the log', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool, failures } = await serve(t, directory);
+  let open = () => {};
+  pool.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  pool.commitError = new CairnError('DISK_FAILED', 'two disks are gone');
+  await client.startCommit(['/']);
+  t.same(failures, []);
+  open();
+  await pool.gate;
+  await client.status();
+  t.match(failures, ['commit that nobody waits for: CairnError: two disks are gone']);
+});
+
+t.test('errors arrive with code, message and hint; what is not ours is not shown', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool, failures } = await serve(t, directory);
+  await t.rejects(client.state('/absent'), { code: 'NOT_FOUND', message: 'there is no /absent', hint: 'look elsewhere' });
+  t.equal((await raw(directory, 'GET', '/v1/state?path=/absent')).status, 404);
+  await t.rejects(client.state('/broken'), { code: 'IO', message: 'the daemon failed to answer' });
+  t.match(failures, ['control request: TypeError: a secret']);
+  pool.commitError = new CairnError('NO_SPACE', 'the disks are full', { hint: 'add one' });
+  await t.rejects(client.commit(['/'], () => {}), { code: 'NO_SPACE', hint: 'add one' }, 'after progress was sent');
+  pool.progress = [];
+  await t.rejects(client.commit(['/'], () => {}), { code: 'NO_SPACE', hint: 'add one' }, 'before anything was sent');
+});
+
+t.test('bad input is refused and says what is wrong', async (t) => {
+  const directory = await temporary(t);
+  const { pool } = await serve(t, directory);
+  const cases: [string, string, string | undefined, number, RegExp][] = [
+    ['GET', '/v1/nothing', undefined, 404, /there is no GET \/v1\/nothing/],
+    ['DELETE', '/v1/status', undefined, 404, /there is no DELETE/],
+    ['GET', '/v1/state', undefined, 400, /must have a path/],
+    ['GET', '/v1/state?path=a', undefined, 400, /starts with \//],
+    ['GET', '/v1/state?path=/a/../b', undefined, 400, /no \.\./],
+    ['GET', '/v1/state?path=/a%00', undefined, 400, /no NUL/],
+    ['GET', `/v1/state?path=/${'a'.repeat(4096)}`, undefined, 400, /at most 4096 bytes/],
+    ['POST', '/v1/commit', '', 400, /not JSON/],
+    ['POST', '/v1/commit', '{"paths":', 400, /not JSON/],
+    ['POST', '/v1/commit', '[]', 400, /body of a commit/],
+    ['POST', '/v1/commit', '{"paths":[]}', 400, /body of a commit/],
+    ['POST', '/v1/commit', '{"paths":[1]}', 400, /body of a commit/],
+    ['POST', '/v1/commit', '{"paths":["/"],"force":true}', 400, /body of a commit/],
+    ['POST', '/v1/commit', '{"paths":["x"]}', 400, /starts with \//],
+  ];
+  for (const [method, path, body, status, message] of cases) {
+    const answer = await raw(directory, method, path, body);
+    t.equal(answer.status, status, `${method} ${path.slice(0, 40)} ${body ?? ''}`);
+    const { error } = JSON.parse(answer.body) as { error: { code: string; message: string } };
+    t.match(error, { code: 'INVALID', message });
+  }
+  t.same(pool.calls, [], 'nothing of this reached the pool');
+});
+
+t.test('an oversized body is refused, not kept', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool } = await serve(t, directory);
+  const socket = createConnection(join(directory, 'control.sock'));
+  let answer = '';
+  socket.on('data', (bytes) => {
+    answer += String(bytes);
+  });
+  socket.on('error', () => {});
+  const ended = once(socket, 'close');
+  socket.write('POST /v1/commit HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n');
+  socket.write(Buffer.alloc(1024 * 1024 + 1, 32));
+  await ended;
+  t.match(answer, /^HTTP\/1.1 413 /);
+  t.same(pool.calls, []);
+  t.equal((await client.status()).format, 1, 'the next request is served');
+});
+
+t.test('a client that goes away stops nothing', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool, failures } = await serve(t, directory);
+  let open = () => {};
+  pool.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  const body = JSON.stringify({ paths: ['/'], wait: true });
+  const socket = createConnection(join(directory, 'control.sock'));
+  socket.write(`POST /v1/commit HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  await once(socket, 'data');
+  socket.destroy();
+  await once(socket, 'close');
+  await client.status();
+  open();
+  t.equal((await client.status()).format, 1);
+  t.same(failures, []);
+});
+
+t.test('only the owner may speak to it, and no file stays', async (t) => {
+  const directory = await temporary(t);
+  const { server, client } = await serve(t, directory);
+  const path = join(directory, 'control.sock');
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  await client.unmount(() => {});
+  await server.close();
+  t.notOk(existsSync(path));
+  await t.rejects(client.status(), { code: 'CLOSED', hint: /cairn mount/ });
+});
+
+t.test('a dead daemon leaves its socket: the next one replaces it', async (t) => {
+  const directory = await temporary(t);
+  const path = join(directory, 'control.sock');
+  // A socket file whose process has gone: bound under another name, so that closing does not remove it.
+  const dead = createServer().listen(join(directory, 'other'));
+  await once(dead, 'listening');
+  const { linkSync } = await import('node:fs');
+  linkSync(join(directory, 'other'), path);
+  dead.close();
+  await once(dead, 'close');
+  await t.rejects(new ControlClient(directory).status(), { code: 'CLOSED', message: /no daemon is running/ });
+  const { client } = await serve(t, directory);
+  t.equal((await client.status()).format, 1);
+  await t.rejects(serve(t, directory), { code: 'LOCKED' }, 'a live one is not replaced');
+  t.equal((await client.status()).format, 1);
+});
+
+t.test('what is not a socket is left alone', async (t) => {
+  const directory = await temporary(t);
+  writeFileSync(join(directory, 'control.sock'), 'mine');
+  await t.rejects(serve(t, directory), { code: 'EXISTS', hint: 'move it away' });
+  await t.rejects(new ControlClient(directory).status(), { code: 'CLOSED' });
+});
+
+t.test('a pool deeper than a socket path may be', async (t) => {
+  const directory = join(await temporary(t), 'd'.repeat(120), 'e'.repeat(120));
+  mkdirSync(directory, { recursive: true });
+  const { client, server } = await serve(t, directory);
+  t.equal((await client.status()).format, 1);
+  t.equal(statSync(join(directory, 'control.sock')).mode & 0o777, 0o600, 'the socket is in the pool all the same');
+  await server.close();
+  t.notOk(existsSync(join(directory, 'control.sock')));
+  await t.rejects(client.status(), { code: 'CLOSED' });
+});
+
+t.test('a daemon that dies in the middle is reported, not waited for', async (t) => {
+  const directory = await temporary(t);
+  const dying = createServer((socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n');
+      socket.write('1a\r\n{"progress":{"bytesDone":1\r\n', () => socket.destroy());
+    });
+    socket.on('error', () => {});
+  }).listen(join(directory, 'control.sock'));
+  await once(dying, 'listening');
+  t.teardown(() => dying.close());
+  await t.rejects(new ControlClient(directory).commit(['/'], () => {}), CairnError);
+});
