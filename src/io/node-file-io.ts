@@ -2,7 +2,7 @@
  * FileIo over the operating system's files. What it creates only its owner may read: the files of a disk hold everyone's data, past
  * the permissions that the mount enforces.
  */
-import { close, constants, open, readFileSync } from 'node:fs';
+import { close, constants, mkdirSync, open, openSync, readFileSync, unlinkSync } from 'node:fs';
 import { mkdir, open as openHandle, readdir, readFile, rename, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
@@ -32,15 +32,20 @@ export class NodeFileIo implements FileIo {
   }
 
   async open(path: string, options: OpenOptions): Promise<IoFile> {
-    const flags =
-      (options.readOnly ? O_RDONLY : O_RDWR) |
-      (options.create ? O_CREAT : 0) |
-      (options.exclusive ? O_CREAT | O_EXCL : 0);
-    return this.#open(path, flags);
+    return this.#open(path, flagsOf(options));
+  }
+
+  openNow(path: string, options: OpenOptions): IoFile {
+    const fd = attemptNow('open', path, () => openSync(path, flagsOf(options), FILE_MODE));
+    return new NodeFile(this.#addon, fd, path);
   }
 
   async makeDirectory(path: string): Promise<void> {
     await attempt('create the directory', path, () => mkdir(path, { recursive: true, mode: DIRECTORY_MODE }));
+  }
+
+  makeDirectoryNow(path: string): void {
+    attemptNow('create the directory', path, () => mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE }));
   }
 
   list(path: string): Promise<string[]> {
@@ -64,6 +69,10 @@ export class NodeFileIo implements FileIo {
 
   remove(path: string): Promise<void> {
     return attempt('remove', path, () => unlink(path));
+  }
+
+  removeNow(path: string): void {
+    attemptNow('remove', path, () => unlinkSync(path));
   }
 
   syncDirectory(path: string): Promise<void> {
@@ -155,6 +164,18 @@ class NodeLock implements IoLock {
     const fd = this.#fd;
     this.#fd = undefined;
     if (fd !== undefined) await closeDescriptor(fd);
+  }
+}
+
+function flagsOf({ readOnly, create, exclusive }: OpenOptions): number {
+  return (readOnly ? O_RDONLY : O_RDWR) | (create ? O_CREAT : 0) | (exclusive ? O_CREAT | O_EXCL : 0);
+}
+
+function attemptNow<T>(action: string, path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw toCairnError(error, action, path);
   }
 }
 
