@@ -152,6 +152,14 @@ export class NodeFileIo implements FileIo {
   }
 }
 
+function flagsOf(options: OpenOptions): number {
+  return (
+    (options.readOnly ? O_RDONLY : O_RDWR) |
+    (options.create ? O_CREAT : 0) |
+    (options.exclusive ? O_CREAT | O_EXCL : 0)
+  );
+}
+
 class NodeLock implements IoLock {
   #fd: number | undefined;
 
@@ -167,21 +175,17 @@ class NodeLock implements IoLock {
   }
 }
 
-function flagsOf({ readOnly, create, exclusive }: OpenOptions): number {
-  return (readOnly ? O_RDONLY : O_RDWR) | (create ? O_CREAT : 0) | (exclusive ? O_CREAT | O_EXCL : 0);
-}
-
-function attemptNow<T>(action: string, path: string, run: () => T): T {
+async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
   try {
-    return run();
+    return await run();
   } catch (error) {
     throw toCairnError(error, action, path);
   }
 }
 
-async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
+function attemptNow<T>(action: string, path: string, run: () => T): T {
   try {
-    return await run();
+    return run();
   } catch (error) {
     throw toCairnError(error, action, path);
   }

@@ -43,7 +43,7 @@ export interface DentryRow {
   readonly name: Name;
   readonly ino: Ino;
   readonly isDirectory: boolean;
-  /** The commit sequence that wrote this row. */
+  /** Grows by one with every committed change of this key; 1 when it is made. */
   readonly version: number;
 }
 
@@ -93,6 +93,8 @@ export type RowChange =
     }
   | { readonly kind: 'xattr'; readonly row: XattrRow }
   | { readonly kind: 'xattr-delete'; readonly ino: Ino; readonly name: string }
+  /** The chunk has a row, also if no extent names it: how a snapshot carries chunks that wait for collection. An existing row stays as it is. */
+  | { readonly kind: 'chunk'; readonly chunk: ChunkId; readonly chunkBytes: number }
   /** Collection has removed the chunk: the row goes, if its references are 0 (else CONFLICT). */
   | { readonly kind: 'chunk-delete'; readonly chunk: ChunkId };
 

@@ -9,6 +9,8 @@
 import type { Time } from '../io/clock.js';
 import type { Ino, Name } from '../meta/rows.js';
 
+export type { Ino, Name };
+
 export type Result<T> = T | Promise<T>;
 
 export interface Caller {
@@ -112,7 +114,10 @@ export interface Vfs {
   open(ino: Ino, mode: OpenMode): Result<Handle>;
   /** Ends early only at the end of the file. Waits for nothing where the bytes are in the cache. */
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]>;
-  /** Takes all bytes or throws; copies them before it returns or its promise settles. `offset` is ignored for append handles. */
+  /**
+   * Takes all bytes or throws. If it returns a promise, it has taken its own copy of `bytes` before returning: the caller
+   * reuses them at once (FUSE has one buffer for all requests). `offset` is ignored for append handles.
+   */
   write(handle: Handle, offset: number, bytes: Uint8Array, killPrivileges?: boolean): Result<number>;
   /** close(2) of one descriptor: in strong mode waits for the pool promise if the file was written. */
   flush(handle: Handle): Result<void>;

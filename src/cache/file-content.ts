@@ -1,0 +1,270 @@
+/**
+ * What the cache knows of one file's bytes: which ranges it holds, which of them the pool does not have yet, and the bytes
+ * themselves, in memory for a small fresh file and in a sparse cache file otherwise.
+ *
+ * Ranges (RangeMap) and their life:
+ *
+ *     write → DIRTY ──seal──▶ SEALED ──commit applied──▶ CLEAN ──evict──▶ (gap: read from the pool)
+ *     truncate, punch → HOLE ──seal──▶ SEALED_HOLE ──commit applied──▶ (gap)
+ *
+ * A write or truncation while a seal is under way simply gives the range its new tag; the seal's outcome then changes only what
+ * still carries the sealed tag. The bytes of a sealed piece that has not been read yet must stay: `protect` sees to it.
+ */
+import { CairnError } from '../errors/cairn-error.js';
+import type { Ino } from '../meta/rows.js';
+import { END, GAP, RangeMap } from './range-map.js';
+import type { Seal } from './seal.js';
+
+export const CLEAN = 1;
+export const DIRTY = 2;
+export const HOLE = 3;
+export const SEALED = 4;
+export const SEALED_HOLE = 5;
+
+/** Ranges whose bytes are in the cache. */
+export const CACHED = RangeMap.mask(CLEAN, DIRTY, SEALED);
+/** Ranges that no commit has taken yet. */
+export const UNSEALED = RangeMap.mask(DIRTY, HOLE);
+const STAGED = RangeMap.mask(DIRTY, HOLE, SEALED, SEALED_HOLE);
+
+/** A fresh file up to this size lives in memory and in the stage log instead of a file of its own. */
+export const MEMORY_FILE_BYTES = 64 * 1024;
+/** Extents begin and end at these boundaries where the cache holds the bytes around. */
+const PAGE_BYTES = 4096;
+/** A sync of at most so many bytes writes them into the stage log (one flush) instead of syncing the cache file as well. */
+export const INLINE_SYNC_BYTES = 64 * 1024;
+const INLINE_SYNC_RANGES = 32;
+
+/** The cache files that contents need; see CacheFiles. */
+export interface ContentFiles {
+  writeNow(ino: Ino, offset: number, bytes: Uint8Array): void;
+  /** Bytes read: fewer than `into` has only at the end of the cache file. */
+  readNow(ino: Ino, offset: number, into: Uint8Array): number;
+}
+
+export class FileContent {
+  readonly ino: Ino;
+  readonly ranges = new RangeMap();
+  /** The seal under way, if one is: at most one per file. */
+  seal: Seal | undefined;
+  /** When the oldest staged change was made (monotonic milliseconds); undefined if nothing is staged. */
+  stagedSinceMs: number | undefined;
+  /** When the content was last used: for eviction. */
+  lastUse = 0;
+  /** Per window of MAX_CHUNK_BYTES: how many small extents strong commits have put there since it was last written whole. */
+  readonly smallExtents = new Map<number, number>();
+  /** Bytes that the owner's account of the cache has booked for this file. */
+  bookedCached = 0;
+  bookedDirty = 0;
+  /** A punch of the cache file is under way: writes wait for it. */
+  busy: Promise<void> | undefined;
+  readonly #files: ContentFiles;
+  #memory: Buffer | undefined;
+  /** Written since the last stage record, merged while contiguous. */
+  #noteFrom = 0;
+  #noteTo = 0;
+  /** Ranges in the cache file that neither the stage log carries nor a sync of the file covers; undefined when they are too many to list. */
+  #unsynced: { from: number; to: number }[] | undefined = [];
+
+  /** `inMemory`: nothing of the file is committed, so that it may start in memory. */
+  constructor(ino: Ino, files: ContentFiles, inMemory: boolean) {
+    this.ino = ino;
+    this.#files = files;
+    if (inMemory) this.#memory = Buffer.alloc(0);
+  }
+
+  get inMemory(): boolean {
+    return this.#memory !== undefined;
+  }
+
+  /** Anything staged, sealed or not. */
+  get staged(): boolean {
+    return this.ranges.firstAtOrAfter(0, STAGED) !== undefined;
+  }
+
+  /** Anything that a commit under way has not taken. */
+  get unsealed(): boolean {
+    return this.ranges.firstAtOrAfter(0, UNSEALED) !== undefined;
+  }
+
+  get dirtyBytes(): number {
+    return this.ranges.bytes(DIRTY) + this.ranges.bytes(SEALED);
+  }
+
+  get cachedBytes(): number {
+    return this.dirtyBytes + this.ranges.bytes(CLEAN);
+  }
+
+  /** Takes the bytes; the caller has made room and called `protect`. */
+  write(offset: number, bytes: Uint8Array): void {
+    const end = offset + bytes.length;
+    if (this.#memory !== undefined && end > MEMORY_FILE_BYTES) this.#spill();
+    if (this.#memory !== undefined) this.#writeMemory(this.#memory, offset, bytes, end);
+    else this.#files.writeNow(this.ino, offset, bytes);
+    this.ranges.set(offset, end, DIRTY);
+  }
+
+  #writeMemory(memory: Buffer, offset: number, bytes: Uint8Array, end: number): void {
+    let target = memory;
+    if (end > target.length) {
+      // Exactly what a small file needs the first time, doubled when it goes on growing.
+      target = Buffer.alloc(Math.min(MEMORY_FILE_BYTES, target.length === 0 ? end : Math.max(end, target.length * 2)));
+      memory.copy(target);
+      this.#memory = target;
+    }
+    target.set(bytes, offset);
+  }
+
+  /** What is cached goes to the cache file from now on. */
+  leaveMemory(): void {
+    this.#spill();
+  }
+
+  #spill(): void {
+    const memory = this.#memory;
+    this.#memory = undefined;
+    if (memory === undefined) return;
+    this.ranges.forEach(0, memory.length, (from, to, value) => {
+      if ((CACHED & (1 << value)) !== 0) this.#files.writeNow(this.ino, from, memory.subarray(from, to));
+    });
+  }
+
+  /** The bytes are gone from [from, to): they read as zeros. `to` may be END. */
+  punch(from: number, to: number): void {
+    if (from < to) this.ranges.set(from, to, HOLE);
+  }
+
+  /** Copies cached bytes; every byte of the range must be cached. */
+  readInto(into: Uint8Array, from: number): void {
+    if (this.#memory !== undefined) into.set(this.#memory.subarray(from, from + into.length));
+    else {
+      const read = this.#files.readNow(this.ino, from, into);
+      if (read < into.length)
+        throw new CairnError('IO', `the cache file of inode ${this.ino} is shorter than what was written to it`);
+    }
+  }
+
+  /** The cached bytes of a memory file as a view that the next write may change; undefined for a cache file. */
+  memoryView(from: number, to: number): Uint8Array | undefined {
+    return this.#memory?.subarray(from, to);
+  }
+
+  /** Remembers that [from, to) wants a `write` operation in the stage log. Returns a range that must be noted first, if it cannot be merged. */
+  mergeNote(from: number, to: number): { from: number; to: number } | undefined {
+    if (this.#noteTo === this.#noteFrom) {
+      this.#noteFrom = from;
+      this.#noteTo = to;
+      return undefined;
+    }
+    if (from <= this.#noteTo && to >= this.#noteFrom) {
+      this.#noteFrom = Math.min(from, this.#noteFrom);
+      this.#noteTo = Math.max(to, this.#noteTo);
+      return undefined;
+    }
+    const before = { from: this.#noteFrom, to: this.#noteTo };
+    this.#noteFrom = from;
+    this.#noteTo = to;
+    return before;
+  }
+
+  /** The range merged so far, which is forgotten. */
+  takeNote(): { from: number; to: number } | undefined {
+    if (this.#noteTo === this.#noteFrom) return undefined;
+    const note = { from: this.#noteFrom, to: this.#noteTo };
+    this.#noteTo = this.#noteFrom;
+    return note;
+  }
+
+  /** [from, to) of the cache file was noted without its bytes. */
+  addUnsynced(from: number, to: number): void {
+    if (this.#unsynced === undefined) return;
+    const last = this.#unsynced.at(-1);
+    if (last !== undefined && from <= last.to && to >= last.from) {
+      last.from = Math.min(from, last.from);
+      last.to = Math.max(to, last.to);
+    } else this.#unsynced.push({ from, to });
+    if (this.#unsynced.length > INLINE_SYNC_RANGES) this.#unsynced = undefined;
+  }
+
+  /** What a sync must make durable: nothing, a few ranges to write into the stage log, or the whole cache file. Forgotten by the call. */
+  takeUnsynced(): 'nothing' | 'file' | readonly { from: number; to: number }[] {
+    const unsynced = this.#unsynced;
+    this.#unsynced = [];
+    if (unsynced === undefined) return 'file';
+    if (unsynced.length === 0) return 'nothing';
+    let bytes = 0;
+    for (const { from, to } of unsynced) bytes += to - from;
+    return bytes > INLINE_SYNC_BYTES ? 'file' : unsynced;
+  }
+
+  /** The sync failed: everything is in doubt until the next one. */
+  doubtUnsynced(): void {
+    this.#unsynced = undefined;
+  }
+
+  /** [from, to) widened to page boundaries as far as the cache holds the bytes; never beyond `sizeBytes`. */
+  widen(from: number, to: number, sizeBytes: number): { from: number; to: number } {
+    const lower = from - (from % PAGE_BYTES);
+    const upper = Math.min(Math.ceil(to / PAGE_BYTES) * PAGE_BYTES, Math.max(sizeBytes, to));
+    return {
+      from: lower < from && this.ranges.covers(lower, from, CACHED) ? lower : from,
+      to: upper > to && this.ranges.covers(to, upper, CACHED) ? upper : to,
+    };
+  }
+
+  /** Takes everything staged below `limit` for a commit. */
+  markSealed(limit: number): void {
+    this.ranges.replace(0, limit, DIRTY, SEALED);
+    this.ranges.replace(0, limit, HOLE, SEALED_HOLE);
+  }
+
+  /** The commit is applied: what it took and nobody changed since is clean. */
+  sealApplied(): void {
+    this.ranges.replaceAll(SEALED, CLEAN);
+    const holes: { from: number; to: number }[] = [];
+    this.ranges.forEach(0, END, (from, to, value) => {
+      if (value === SEALED_HOLE) holes.push({ from, to });
+    });
+    for (const { from, to } of holes) this.ranges.clear(from, to);
+  }
+
+  /** The commit failed: staged again. */
+  sealFailed(): void {
+    this.ranges.replaceAll(SEALED, DIRTY);
+    this.ranges.replaceAll(SEALED_HOLE, HOLE);
+  }
+
+  cleanRanges(): { from: number; to: number }[] {
+    const clean: { from: number; to: number }[] = [];
+    this.ranges.forEach(0, END, (from, to, value) => {
+      if (value === CLEAN) clean.push({ from, to });
+    });
+    return clean;
+  }
+
+  /** Forgets clean ranges; returns true if nothing cached is left. */
+  dropClean(): boolean {
+    for (const { from, to } of this.cleanRanges()) this.ranges.clear(from, to);
+    if (this.ranges.firstAtOrAfter(0, CACHED) !== undefined) return false;
+    // Whatever comes next is no longer a fresh file: it goes to a cache file.
+    this.#memory = undefined;
+    return true;
+  }
+
+  /** Calls `visit` for the parts of [from, to): cached, zeros, or to be read from the pool (GAP). */
+  forEach(
+    from: number,
+    to: number,
+    visit: (from: number, to: number, source: 'cache' | 'zeros' | 'pool') => void,
+  ): void {
+    this.ranges.forEach(
+      from,
+      to,
+      (start, end, value) => {
+        if (value === GAP) visit(start, end, 'pool');
+        else visit(start, end, value === HOLE || value === SEALED_HOLE ? 'zeros' : 'cache');
+      },
+      true,
+    );
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * What the stage log of an earlier run means after a crash: which of its operations still count, and which bytes of each file
+ * are in the log, in the cache file, or lost.
+ *
+ * A killed process loses nothing that reached the page cache, so every operation counts. After a power cut (another boot than the
+ * one that wrote) an operation that says "the bytes are in the cache file" counts only if the file was synced after it; the rest
+ * was never promised.
+ */
+import type { Log } from '../disks/log.js';
+import { hasCode } from '../errors/cairn-error.js';
+import type { Ino } from '../meta/rows.js';
+import { END, RangeMap } from './range-map.js';
+import { decodeStageOps, type StageOp } from './stage-op.js';
+
+type ContentOp = Extract<StageOp, { kind: 'write' | 'size' | 'punch' }>;
+
+interface Sequenced<T> {
+  readonly sequence: number;
+  readonly op: T;
+}
+
+export interface StagedReplay {
+  /** Namespace and attribute operations, in order. */
+  readonly names: readonly Sequenced<Exclude<StageOp, ContentOp>>[];
+  /** Content operations that count, per file, in order. */
+  readonly contents: ReadonlyMap<Ino, readonly Sequenced<ContentOp>[]>;
+  /** The highest sequence met; 0 in an empty log. */
+  readonly lastSequence: number;
+  /** The last sequence in each segment. */
+  readonly lastIn: ReadonlyMap<number, number>;
+  /** Writes that a power cut took and nobody had been promised. */
+  readonly lostWrites: number;
+  /** Sentences about records that could not be read. */
+  readonly notes: readonly string[];
+}
+
+export async function readStageLog(log: Log, bootId: string): Promise<StagedReplay> {
+  const names: Sequenced<Exclude<StageOp, ContentOp>>[] = [];
+  const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
+  /** Per boot and inode: writes up to this sequence are on the device. */
+  const synced = new Map<string, number>();
+  const lastIn = new Map<number, number>();
+  const notes: string[] = [];
+  let lastSequence = 0;
+  let boot = '';
+  for await (const record of log.scan()) {
+    if (record.header.kind !== 'stage') continue;
+    let sequence = record.header.sequence - 1;
+    let ops: StageOp[];
+    try {
+      ops = decodeStageOps(await record.payload());
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      notes.push(`a record of the stage log is damaged and was skipped: ${error.message}`);
+      continue;
+    }
+    for (const op of ops) {
+      sequence += 1;
+      if (op.kind === 'boot') boot = op.bootId;
+      else if (op.kind === 'synced') synced.set(`${boot}/${op.ino}`, op.through);
+      else if (op.kind === 'write' || op.kind === 'size' || op.kind === 'punch') {
+        const list = all.get(op.ino);
+        if (list === undefined) all.set(op.ino, [{ sequence, op, boot }]);
+        else list.push({ sequence, op, boot });
+      } else names.push({ sequence, op });
+    }
+    lastSequence = Math.max(lastSequence, sequence);
+    lastIn.set(record.segment, Math.max(lastIn.get(record.segment) ?? 0, sequence));
+  }
+  const contents = new Map<Ino, Sequenced<ContentOp>[]>();
+  let lostWrites = 0;
+  for (const [ino, ops] of all) {
+    const kept = ops.filter(
+      ({ op, sequence, boot: written }) =>
+        op.kind !== 'write' || op.bytes !== undefined || written === bootId || sequence <= (synced.get(`${written}/${ino}`) ?? 0),
+    );
+    lostWrites += ops.length - kept.length;
+    contents.set(ino, kept);
+  }
+  return { names, contents, lastSequence, lastIn, lostWrites, notes };
+}
+
+/** The outcome of one file's operations. */
+export interface ReplayedContent {
+  /** Ranges whose bytes the cache file holds already. */
+  readonly inFile: readonly { readonly from: number; readonly to: number }[];
+  /** Bytes to be written into the cache. */
+  readonly inline: readonly { readonly from: number; readonly bytes: Uint8Array }[];
+  /** Ranges that read as zeros; `to` may be END. */
+  readonly holes: readonly { readonly from: number; readonly to: number }[];
+  readonly sizeBytes: number;
+}
+
+const SETTLED = 1;
+
+/** Applies the operations to a file of `sizeBytes`. The last one that touches a byte decides about it: so they are looked at backwards. */
+export function replayContent(ops: readonly Sequenced<ContentOp>[], sizeBytes: number): ReplayedContent {
+  const settled = new RangeMap();
+  const inFile: { from: number; to: number }[] = [];
+  const inline: { from: number; bytes: Uint8Array }[] = [];
+  const holes: { from: number; to: number }[] = [];
+  const unsettled = (from: number, to: number, take: (from: number, to: number) => void): void => {
+    const gaps: [number, number][] = [];
+    settled.forEach(from, to, (start, end, value) => value !== SETTLED && gaps.push([start, end]), true);
+    for (const [start, end] of gaps) take(start, end);
+    settled.set(from, to, SETTLED);
+  };
+  for (let i = ops.length - 1; i >= 0; i--) {
+    const { op } = ops[i]!;
+    if (op.kind === 'write' && op.length > 0) {
+      const { bytes, offset } = op;
+      unsettled(offset, offset + op.length, (from, to) => {
+        if (bytes === undefined) inFile.push({ from, to });
+        else inline.push({ from, bytes: bytes.subarray(from - offset, to - offset) });
+      });
+    } else if (op.kind === 'size') unsettled(op.sizeBytes, END, (from, to) => holes.push({ from, to }));
+    else if (op.kind === 'punch' && op.from < op.to) unsettled(op.from, op.to, (from, to) => holes.push({ from, to }));
+  }
+  let size = sizeBytes;
+  for (const { op } of ops) {
+    if (op.kind === 'size') size = op.sizeBytes;
+    else if (op.kind === 'write') size = Math.max(size, op.offset + op.length);
+  }
+  return { inFile, inline, holes, sizeBytes: size };
+}

@@ -1,0 +1,29 @@
+/**
+ * The part of storing a chunk that costs time: reading the source, hashing, encoding, checksums, writing. It runs in worker threads
+ * (worker-pipeline.ts) or on the calling thread (inline-pipeline.ts, for simulated disks); both do it with chunk-work.ts.
+ * Between its two halves the store decides, on the main thread, whether and where the chunk is to be written.
+ *
+ * Memory is bounded: a job holds one of a fixed number of slots from `take` to `end`, and `take` waits for a free one.
+ */
+import type { Reservation } from '../disks/disk.js';
+import type { ShardScheme } from '../disks/record.js';
+import type { ChunkSource } from './chunk-store.js';
+
+export interface Pipeline {
+  /**
+   * Reads the whole source and hashes it. `onRead` is called once its bytes may change again. IO if it cannot be read whole, ABORTED,
+   * CLOSED. The job must be ended.
+   */
+  take(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<ChunkJob>;
+  /** Ends the worker threads; jobs under way fail with CLOSED. */
+  close(): Promise<void>;
+}
+
+export interface ChunkJob {
+  readonly chunk: string;
+  readonly chunkBytes: number;
+  /** Encodes and writes one shard per reservation. One failed write does not stop the others: per reservation, undefined or what went wrong. May be called again. */
+  write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]>;
+  /** Gives the slot back. */
+  end(): void;
+}

@@ -1,0 +1,304 @@
+/**
+ * The ChunkStore over the disks of one pool. Invariants: a chunk is answered as stored only when at least as many shards as reading needs
+ * have been written; two stores of the same content at once write it once, and neither answers before it is written; a disk that fails is
+ * told so (abandon) and never stops the others.
+ */
+import type { DiskMap, Ranking } from '../../diskmap/index.js';
+import type { Disk, Reservation } from '../disks/disk.js';
+import type { ShardInfo } from '../disks/record.js';
+import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { readRange } from './chunk-reader.js';
+import {
+  type ChunkHealth,
+  type ChunkSource,
+  type ChunkStore,
+  MAX_CHUNK_BYTES,
+  type PreparedChunk,
+  SMALL_CHUNK_BYTES,
+  type StoredChunk,
+} from './chunk-store.js';
+import { contentHash } from './content-hash.js';
+import type { ChunkJob, Pipeline } from './pipeline.js';
+import { Placement, type Plan } from './placement.js';
+import { PoolSlots } from './pool-slots.js';
+import { type Disks, locate, type ShardSet } from './shard-set.js';
+import { aborted } from './slot-queue.js';
+import { type SmallChunk, slices, writeSlice } from './small-writer.js';
+
+export interface PoolChunkStoreOptions {
+  readonly map: DiskMap;
+  readonly ranking: Ranking;
+  readonly disks: Disks;
+  /** Closed with the store. */
+  readonly pipeline: Pipeline;
+  /** A read had to do without a shard of this chunk, for a later repair. `disk`: whose shard could not be read; undefined if no disk that is there has it. */
+  readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
+}
+
+const NONE: ReadonlySet<Disk> = new Set();
+
+export class PoolChunkStore implements ChunkStore {
+  readonly #disks: Disks;
+  readonly #pipeline: Pipeline;
+  readonly #placement: Placement;
+  readonly #slots: PoolSlots;
+  readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
+  /** Chunks being written now. */
+  readonly #writing = new Map<string, Promise<void>>();
+
+  constructor(options: PoolChunkStoreOptions) {
+    this.#disks = options.disks;
+    this.#pipeline = options.pipeline;
+    this.#placement = new Placement(options.map, options.ranking, options.disks);
+    this.#slots = new PoolSlots(this.#placement);
+    this.#onDegradedRead = options.onDegradedRead ?? (() => {});
+  }
+
+  async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
+    const job = await this.#pipeline.take(source, onRead, signal);
+    const { chunk, chunkBytes } = job;
+    try {
+      // From here on nothing is cancelled: others may be waiting for this chunk.
+      if (signal?.aborted) throw aborted(signal);
+      const deduplicated = await this.#once(chunk, () => this.#write(job));
+      return { chunk, chunkBytes, deduplicated };
+    } finally {
+      job.end();
+    }
+  }
+
+  prepareSmall(bytes: Uint8Array, avoid: ReadonlySet<Disk> = NONE): PreparedChunk {
+    assert(bytes.length > 0 && bytes.length <= SMALL_CHUNK_BYTES, 'a small chunk has 1 byte to 64 KiB');
+    return this.#prepare({ chunk: contentHash(bytes), bytes }, avoid);
+  }
+
+  #prepare({ chunk, bytes }: SmallChunk, avoid: ReadonlySet<Disk>): PreparedChunk {
+    const chunkBytes = bytes.length;
+    const plan = this.#plan(chunk, chunkBytes, avoid);
+    if (!plan) return { chunk, chunkBytes, deduplicated: true, records: [] };
+    const records = plan.places.map(({ shard, bucket, disk }) => {
+      const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
+      return { disk, record: { kind: 'shard', info, payload: [bytes] } as const };
+    });
+    return { chunk, chunkBytes, deduplicated: false, records };
+  }
+
+  async storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]> {
+    const stored: StoredChunk[] = [];
+    for (const [from, to] of slices(sources)) {
+      if (signal?.aborted) throw aborted(signal);
+      if (from > 0) await new Promise(setImmediate);
+      stored.push(...(await this.#storeSlice(sources.slice(from, to))));
+    }
+    return stored;
+  }
+
+  async read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array> {
+    assert(0 <= from && from <= to && to <= chunkBytes && chunkBytes <= MAX_CHUNK_BYTES, 'the range lies in the chunk');
+    if (from === to) return Buffer.alloc(0);
+    let trouble: CairnError | undefined;
+    // Twice: between the look-up and the read, a shard may have moved to another segment or another disk.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      for (const set of this.#locate(chunk, chunkBytes)) {
+        if (!set.readable) continue;
+        try {
+          return await readRange(set, chunk, from, to, (_shard, disk) => this.#onDegradedRead(chunk, disk));
+        } catch (error) {
+          if (!hasCode(error, 'UNREADABLE')) throw error;
+          trouble = error;
+        }
+      }
+    }
+    throw this.#unreadable(chunk, chunkBytes, trouble);
+  }
+
+  health(chunk: string): ChunkHealth {
+    const set = locate(this.#disks, chunk)[0];
+    if (!set) return { health: 'lost', scheme: '', shardsPresent: 0, shardsNeeded: 0, disks: [] };
+    const numbers = new Set(set.holders.flat().map(({ number }) => number));
+    return {
+      health: set.healthy ? 'healthy' : set.readable ? 'degraded' : 'lost',
+      scheme: set.name,
+      shardsPresent: set.present,
+      shardsNeeded: set.codec.needed,
+      disks: [...numbers].sort((a, b) => a - b),
+    };
+  }
+
+  async remove(chunk: string): Promise<void> {
+    const holders = locate(this.#disks, chunk).flatMap((set) => set.holders.flat());
+    const results = await Promise.allSettled(holders.map(({ disk, entry }) => disk.remove(entry)));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  async putSlot(path: string, version: number, bytes: Uint8Array): Promise<void> {
+    await this.#slots.put(path, version, bytes);
+  }
+
+  async getSlot(path: string): Promise<{ version: number; bytes: Buffer } | undefined> {
+    return this.#slots.get(path);
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#writing.values());
+    await this.#pipeline.close();
+  }
+
+  /** Runs `write` unless the chunk is being written: then waits for that. True if it was there already, or has been written by another. */
+  async #once(chunk: string, write: () => Promise<boolean>): Promise<boolean> {
+    const running = this.#writing.get(chunk);
+    if (running) {
+      await running;
+      return true;
+    }
+    const writing = write();
+    // Whoever waits gets the same error; where nobody does, it is not unhandled.
+    const done = writing.then(() => {});
+    done.catch(() => {});
+    this.#writing.set(chunk, done);
+    try {
+      return await writing;
+    } finally {
+      this.#writing.delete(chunk);
+    }
+  }
+
+  /** What is to be written; undefined if the chunk is held already, as well as can be. Throws as `Placement.place`. */
+  #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
+    const existing = this.#locate(chunk, chunkBytes, avoid)[0];
+    if (existing?.healthy) return undefined;
+    if (!existing?.readable) return this.#placement.place(chunk, chunkBytes, { avoid, existing });
+    try {
+      const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
+      // What is degraded is written again only where that makes it healthy or adds to what stands.
+      return plan.full || (plan.standing > 0 && plan.places.length > 0) ? plan : undefined;
+    } catch (error) {
+      if (hasCode(error, 'NO_SPACE', 'DISK_FAILED')) return undefined;
+      throw error;
+    }
+  }
+
+  /** True if nothing had to be written. */
+  async #write(job: ChunkJob): Promise<boolean> {
+    const failed = new Set<Disk>();
+    const written: { disk: Disk; info: ShardInfo }[] = [];
+    let cause: unknown;
+    // Every round without full success takes at least one disk out of the next.
+    for (let round = 0; ; round++) {
+      let plan: Plan | undefined;
+      try {
+        plan = this.#plan(job.chunk, job.chunkBytes, failed);
+      } catch (error) {
+        // Too few shards to be of use: they would only take room.
+        await Promise.allSettled(written.map(({ disk, info }) => disk.remove(info)));
+        throw cause === undefined ? error : notTaken(error, cause);
+      }
+      if (!plan || plan.places.length === 0) return round === 0;
+      cause = (await this.#writePlan(job, plan, failed, written)) ?? cause;
+      if (failed.size === 0 || this.#locate(job.chunk, job.chunkBytes)[0]?.healthy) return false;
+    }
+  }
+
+  /** Writes the plan's shards and publishes those that stand: into `written`. Adds disks that failed to `failed`; returns one's error. */
+  async #writePlan(
+    job: ChunkJob,
+    plan: Plan,
+    failed: Set<Disk>,
+    written: { disk: Disk; info: ShardInfo }[],
+  ): Promise<unknown> {
+    const { chunk, chunkBytes } = job;
+    const { scheme, shardBytes } = plan;
+    let cause: unknown;
+    const reserved: { disk: Disk; reservation: Reservation }[] = [];
+    await Promise.all(
+      plan.places.map(async ({ shard, bucket, disk }) => {
+        try {
+          const info: ShardInfo = { bucket, chunk, shard, scheme, chunkBytes, shardBytes };
+          reserved.push({ disk, reservation: await disk.reserve(info) });
+        } catch (error) {
+          cause = error;
+          failed.add(disk);
+        }
+      }),
+    );
+    if (reserved.length === 0) return cause;
+    const reservations = reserved.map(({ reservation }) => reservation);
+    let results: readonly (Error | undefined)[];
+    try {
+      results = await job.write(scheme, reservations);
+    } catch (error) {
+      // Nobody knows how much of the records is there.
+      for (const { disk, reservation } of reserved) disk.abandon(reservation, error);
+      throw error;
+    }
+    reserved.forEach(({ disk, reservation }, i) => {
+      const error = results[i];
+      if (error === undefined) {
+        disk.publish(reservation);
+        written.push({ disk, info: reservation.info });
+        return;
+      }
+      disk.abandon(reservation, error);
+      cause = error;
+      failed.add(disk);
+    });
+    return cause;
+  }
+
+  async #storeSlice(sources: readonly Uint8Array[]): Promise<StoredChunk[]> {
+    // The same content twice in one slice is one chunk; content that someone else is writing now is waited for.
+    const chunks = sources.map((bytes) => contentHash(bytes));
+    const mine = new Map<string, SmallChunk>();
+    const theirs: Promise<void>[] = [];
+    chunks.forEach((chunk, i) => {
+      const running = this.#writing.get(chunk);
+      if (running) theirs.push(running);
+      else if (!mine.has(chunk)) mine.set(chunk, { chunk, bytes: sources[i]! });
+    });
+    const writing = writeSlice([...mine.values()], (small, avoid) => this.#prepare(small, avoid));
+    const done = writing.then(() => {});
+    done.catch(() => {});
+    for (const chunk of mine.keys()) this.#writing.set(chunk, done);
+    let written: Map<string, PreparedChunk>;
+    try {
+      written = new Map((await writing).map((prepared) => [prepared.chunk, prepared]));
+    } finally {
+      for (const chunk of mine.keys()) this.#writing.delete(chunk);
+    }
+    await Promise.all(theirs);
+    const first = new Set<string>();
+    return chunks.map((chunk, i) => {
+      const deduplicated = first.has(chunk) || (written.get(chunk)?.deduplicated ?? true);
+      first.add(chunk);
+      return { chunk, chunkBytes: sources[i]!.length, deduplicated };
+    });
+  }
+
+  #locate(chunk: string, chunkBytes: number, avoid?: ReadonlySet<Disk>): ShardSet[] {
+    return locate(this.#disks, chunk, avoid).filter((set) => set.chunkBytes === chunkBytes);
+  }
+
+  #unreadable(chunk: string, chunkBytes: number, trouble: CairnError | undefined): CairnError {
+    const set = this.#locate(chunk, chunkBytes)[0];
+    const found = trouble
+      ? trouble.message
+      : set
+        ? `${set.present} of ${set.codec.shards} shards are there and ${set.codec.needed} are needed`
+        : 'no disk that is there has a shard of it';
+    return new CairnError(
+      'UNREADABLE',
+      `chunk ${chunk.slice(0, 16)}… cannot be read: ${found}; ${this.#placement.describeDisks()}`,
+      {
+        hint: 'reconnect the missing disk',
+        cause: trouble,
+      },
+    );
+  }
+}
+
+/** The disks that failed explain why too few are left. */
+function notTaken(error: unknown, cause: unknown): unknown {
+  if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) return error;
+  if (hasCode(cause, 'NO_SPACE')) return cause;
+  return new CairnError('DISK_FAILED', error.message, { hint: error.hint ?? 'check the disks', cause });
+}

@@ -1,0 +1,115 @@
+/**
+ * What the disks hold of a chunk. Shards are kept apart by scheme and length only, not by group: a shard is a pure function of the
+ * chunk and its scheme, so shards from an old place and a new one complete each other while the map changes.
+ */
+import type { Disk } from '../disks/disk.js';
+import type { ShardEntry, ShardScheme } from '../disks/record.js';
+import { type Codec, schemeName } from '../erasure/codec.js';
+import { codecFor } from '../erasure/codec-for.js';
+import { hasCode } from '../errors/cairn-error.js';
+import { codecScheme } from './shard-scheme.js';
+
+export interface Holder {
+  readonly disk: Disk;
+  /** The disk's number in the diskmap. */
+  readonly number: number;
+  readonly entry: ShardEntry;
+}
+
+/** Disks by their number in the diskmap. May change at any time; undefined or absent: the disk is missing. */
+export type Disks = ReadonlyMap<number, Disk | undefined>;
+
+export class ShardSet {
+  readonly scheme: ShardScheme;
+  readonly codec: Codec;
+  readonly chunkBytes: number;
+  /** By shard number; those on online disks first. */
+  readonly holders: Holder[][];
+
+  constructor(entry: ShardEntry, codec: Codec) {
+    this.scheme = entry.scheme;
+    this.codec = codec;
+    this.chunkBytes = entry.chunkBytes;
+    this.holders = Array.from({ length: codec.shards }, () => []);
+  }
+
+  get name(): string {
+    return schemeName(this.codec.scheme);
+  }
+
+  /** Different shards that can be read. */
+  get present(): number {
+    let count = 0;
+    for (const holders of this.holders) if (holders.length > 0) count++;
+    return count;
+  }
+
+  get readable(): boolean {
+    return this.present >= this.codec.needed;
+  }
+
+  /** All shards are there, on online disks, no two on one disk. */
+  get healthy(): boolean {
+    const disks = new Set<number>();
+    for (const holders of this.holders) {
+      let online = false;
+      for (const { disk, number } of holders) {
+        if (disk.state !== 'online') continue;
+        online = true;
+        disks.add(number);
+      }
+      if (!online) return false;
+    }
+    return disks.size >= this.codec.shards;
+  }
+}
+
+/**
+ * Everything that the disks hold of the chunk, best first: healthy, then readable, then the rest. Every disk is asked for the chunk in
+ * whichever bucket: one index look-up per disk, where a walk over the ranking would ask every bucket of the pool about a chunk that is new.
+ */
+export function locate(disks: Disks, chunk: string, avoid?: ReadonlySet<Disk>): ShardSet[] {
+  const sets: ShardSet[] = [];
+  for (const [number, disk] of disks) {
+    if (disk === undefined || disk.state === 'offline' || avoid?.has(disk)) continue;
+    for (const entry of disk.findAnywhere(chunk)) {
+      let set = sets.find((candidate) => fits(candidate, entry));
+      if (set === undefined) {
+        const codec = codecOf(entry);
+        if (codec === undefined) continue;
+        set = new ShardSet(entry, codec);
+        sets.push(set);
+      }
+      const holders = set.holders[entry.shard];
+      // A record that contradicts itself cannot be used and is left to scrub.
+      if (holders === undefined || set.codec.shardBytes(set.chunkBytes) !== entry.shardBytes) continue;
+      if (disk.state === 'online') holders.unshift({ disk, number, entry });
+      else holders.push({ disk, number, entry });
+    }
+  }
+  return sets.length < 2 ? sets : sets.sort((a, b) => rank(b) - rank(a));
+}
+
+function fits(set: ShardSet, entry: ShardEntry): boolean {
+  return (
+    set.chunkBytes === entry.chunkBytes &&
+    set.scheme.erasure === entry.scheme.erasure &&
+    set.scheme.k === entry.scheme.k &&
+    set.scheme.m === entry.scheme.m
+  );
+}
+
+/** undefined: written by a version that knows more schemes. */
+function codecOf(entry: ShardEntry): Codec | undefined {
+  if (entry.chunkBytes < 1) return undefined;
+  try {
+    return codecFor(codecScheme(entry.scheme));
+  } catch (error) {
+    if (hasCode(error, 'CONFIG')) return undefined;
+    throw error;
+  }
+}
+
+function rank(set: ShardSet): number {
+  return (set.healthy ? 2 : set.readable ? 1 : 0) + set.present / 100;
+}

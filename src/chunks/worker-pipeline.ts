@@ -1,0 +1,244 @@
+/**
+ * The pipeline in worker threads. Each has its own slots; a job stays with its thread. Threads start with the first job and never
+ * keep the process alive. A thread that ends unexpectedly fails its jobs and is replaced for the next one.
+ */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { Reservation } from '../disks/disk.js';
+import type { ShardScheme } from '../disks/record.js';
+import { assert, CairnError, type ErrorCode } from '../errors/cairn-error.js';
+import { type ChunkSource, MAX_CHUNK_BYTES } from './chunk-store.js';
+import type { ChunkJob, Pipeline } from './pipeline.js';
+import { SlotQueue } from './slot-queue.js';
+import type { FromWorker, PostedError, ToWorker, WorkerOptions, WriteResult, WriteTarget } from './worker-messages.js';
+
+/** Jobs of one thread: while one waits for the main thread's decision, another is worked on. */
+const SLOTS_PER_WORKER = 4;
+
+const ENDED = 'a worker thread of the chunk store ended unexpectedly';
+
+interface Waiter {
+  readonly onRead: (() => void) | undefined;
+  resolve(message: FromWorker): void;
+  reject(error: Error): void;
+}
+
+export interface WorkerPipelineOptions {
+  /** Threads; by default one per core but one, at most two: memory bandwidth is the limit. */
+  readonly workers?: number;
+  /** The thread's program; for tests. */
+  readonly program?: URL;
+}
+
+export class WorkerPipeline implements Pipeline {
+  readonly #slots: SlotQueue;
+  readonly #threads: Thread[];
+
+  constructor(options: WorkerPipelineOptions = {}) {
+    const count = options.workers ?? Math.max(1, Math.min(2, availableParallelism() - 1));
+    const program = options.program ?? new URL('./shard-worker.js', import.meta.url);
+    this.#threads = Array.from({ length: count }, () => new Thread(program));
+    this.#slots = new SlotQueue(count * SLOTS_PER_WORKER);
+  }
+
+  async take(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<ChunkJob> {
+    const chunkBytes = source.kind === 'file' ? source.length : source.bytes.length;
+    assert(chunkBytes > 0 && chunkBytes <= MAX_CHUNK_BYTES, 'a chunk has 1 byte to 4 MiB');
+    const slot = await this.#slots.take(signal);
+    // Neighbouring slots belong to different threads, so that few jobs spread over all of them.
+    const thread = this.#threads[slot % this.#threads.length]!;
+    const job = Math.floor(slot / this.#threads.length);
+    try {
+      const taken = await thread.take(job, source, onRead);
+      return new WorkerJob(thread, job, taken, chunkBytes, () => this.#slots.give(slot));
+    } catch (error) {
+      this.#slots.give(slot);
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#slots.close();
+    await Promise.all(this.#threads.map((thread) => thread.close()));
+  }
+}
+
+class WorkerJob implements ChunkJob {
+  readonly chunk: string;
+  readonly #thread: Thread;
+  readonly #job: number;
+  readonly #worker: Worker;
+  readonly #giveBack: () => void;
+  #ended = false;
+
+  constructor(
+    thread: Thread,
+    job: number,
+    taken: Taken,
+    readonly chunkBytes: number,
+    giveBack: () => void,
+  ) {
+    this.#thread = thread;
+    this.#job = job;
+    this.#worker = taken.worker;
+    this.chunk = taken.chunk;
+    this.#giveBack = giveBack;
+  }
+
+  async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {
+    assert(!this.#ended, 'the job has not ended');
+    const results = await this.#thread.write(this.#worker, this.#job, scheme, reservations);
+    return Promise.all(
+      reservations.map(async (reservation, i) => {
+        const result = results[i]!;
+        if (result === 'written') return undefined;
+        if ('error' in result) return revived(result.error);
+        return reservation.write([result.record]).then(
+          () => undefined,
+          (error: Error) => error,
+        );
+      }),
+    );
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#giveBack();
+  }
+}
+
+interface Taken {
+  readonly chunk: string;
+  /** The one that holds the chunk's bytes. */
+  readonly worker: Worker;
+}
+
+class Thread {
+  readonly #program: URL;
+  readonly #waiters = new Map<number, Waiter>();
+  #worker: Worker | undefined;
+  #closed = false;
+
+  constructor(program: URL) {
+    this.#program = program;
+  }
+
+  async take(job: number, source: ChunkSource, onRead: () => void): Promise<Taken> {
+    const worker = this.#running();
+    let answer: Promise<FromWorker>;
+    if (source.kind === 'file') {
+      const { fd, position, length } = source;
+      answer = this.#ask(worker, { kind: 'file', job, fd, position, length }, onRead);
+    } else {
+      // One copy, which the thread then owns: the caller's buffer stays the caller's.
+      const bytes = new Uint8Array(source.bytes);
+      answer = this.#ask(worker, { kind: 'bytes', job, bytes }, undefined, [bytes.buffer]);
+      onRead();
+    }
+    const message = await answer;
+    assert(message.kind === 'hashed', 'a source is answered with its hash');
+    return { chunk: message.chunk, worker };
+  }
+
+  async write(
+    worker: Worker,
+    job: number,
+    scheme: ShardScheme,
+    reservations: readonly Reservation[],
+  ): Promise<readonly WriteResult[]> {
+    if (worker !== this.#worker) throw this.#closed ? closed() : new CairnError('IO', ENDED);
+    const targets = reservations.map(
+      ({ info, generation, logSequence, owner, fd, position }): WriteTarget => ({
+        info,
+        generation,
+        logSequence,
+        owner,
+        fd,
+        position,
+      }),
+    );
+    const message = await this.#ask(worker, { kind: 'write', job, scheme, targets }, undefined);
+    assert(message.kind === 'written', 'a write is answered with its results');
+    return message.results;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#failAll(closed());
+    await worker?.terminate();
+  }
+
+  #ask(
+    worker: Worker,
+    message: ToWorker,
+    onRead: (() => void) | undefined,
+    transfer: ArrayBuffer[] = [],
+  ): Promise<FromWorker> {
+    assert(!this.#waiters.has(message.job), 'a job does one thing at a time');
+    return new Promise((resolve, reject) => {
+      // Whoever awaits an answer keeps the process alive; a thread that idles does not.
+      if (this.#waiters.size === 0) worker.ref();
+      this.#waiters.set(message.job, { onRead, resolve, reject });
+      worker.postMessage(message, transfer);
+    });
+  }
+
+  #running(): Worker {
+    if (this.#closed) throw closed();
+    return this.#worker ?? this.#start();
+  }
+
+  #start(): Worker {
+    const workerData: WorkerOptions = { slots: SLOTS_PER_WORKER };
+    const worker = new Worker(this.#program, { workerData, name: 'cairn-shards', execArgv: [] });
+    worker.unref();
+    this.#worker = worker;
+    let cause: unknown;
+    worker.on('message', (message: FromWorker) => this.#receive(message));
+    worker.on('error', (error) => {
+      cause = error;
+    });
+    worker.on('exit', (code) => {
+      if (this.#worker !== worker) return;
+      this.#worker = undefined;
+      const reason = cause instanceof Error ? cause.message : `exit code ${code}`;
+      this.#failAll(new CairnError('IO', `${ENDED}: ${reason}`, { cause }));
+    });
+    return worker;
+  }
+
+  #receive(message: FromWorker): void {
+    const waiter = this.#waiters.get(message.job);
+    if (!waiter) return;
+    if (message.kind === 'read') {
+      waiter.onRead?.();
+      return;
+    }
+    this.#waiters.delete(message.job);
+    if (this.#waiters.size === 0) this.#worker?.unref();
+    if (message.kind === 'failed') waiter.reject(revived(message.error));
+    else waiter.resolve(message);
+  }
+
+  #failAll(error: CairnError): void {
+    const waiters = [...this.#waiters.values()];
+    this.#waiters.clear();
+    for (const waiter of waiters) waiter.reject(error);
+  }
+}
+
+function closed(): CairnError {
+  return new CairnError('CLOSED', 'the chunk store is closed');
+}
+
+/** Codes that chunk-work.ts throws; everything else is the system's or a bug. */
+const KNOWN: readonly ErrorCode[] = ['IO', 'CONFIG', 'INVALID'];
+
+function revived(error: PostedError): CairnError {
+  const code = KNOWN.find((known) => known === error.code) ?? (error.code === 'ENOSPC' ? 'NO_SPACE' : 'IO');
+  const cause = Object.assign(new Error(error.message), { code: error.code });
+  return new CairnError(code, error.message, { cause });
+}

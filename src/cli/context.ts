@@ -1,0 +1,19 @@
+/** What every command is given: where it writes, where it runs, and how it reaches the pool. Tests hand in their own. */
+import type { Clock } from '../io/clock.js';
+import type { MountTable } from './mount-table.js';
+import type { Output } from './output.js';
+import type { Mounter, PoolOpener } from './pool-opener.js';
+
+export interface CliContext {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly pools: PoolOpener;
+  readonly mounter: Mounter;
+  mountTable(): MountTable;
+}
+
+/** What a command ends with: 0 well, 1 an error, 2 wrong usage, 130 interrupted. */
+export type ExitCode = 0 | 1 | 2 | 130;

@@ -1,0 +1,41 @@
+/**
+ * The daemon's log, `<pool>/daemon.log`: one JSON line per event, written at once, so that a killed daemon's last words are
+ * there. A log over 10 MiB is set aside as `daemon.log.1` at the next start. CAIRN_LOG sets the level (default `info`).
+ */
+import { renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Logger, pino } from 'pino';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
+
+const LOG_NAME = 'daemon.log';
+const ROTATE_BYTES = 10 * 1024 * 1024;
+const LEVELS = ['debug', 'info', 'warn', 'error'];
+
+export function daemonLogPath(poolDirectory: string): string {
+  return join(poolDirectory, LOG_NAME);
+}
+
+/** `level` as CAIRN_LOG gives it. ACCESS, READ_ONLY or IO if the pool directory takes no file; INVALID for an unknown level. */
+export function openDaemonLog(poolDirectory: string, level: string | undefined): Logger {
+  if (level !== undefined && !LEVELS.includes(level)) {
+    throw new CairnError('INVALID', `CAIRN_LOG is "${level}"`, { hint: `it is one of: ${LEVELS.join(', ')}` });
+  }
+  const path = daemonLogPath(poolDirectory);
+  try {
+    rotate(path);
+    return pino({ base: { pid: process.pid }, level: level ?? 'info' }, pino.destination({ dest: path, sync: true }));
+  } catch (cause) {
+    throw new CairnError(systemCode(cause) === 'EROFS' ? 'READ_ONLY' : 'ACCESS', `cannot write the log ${path}`, {
+      hint: 'the pool directory must be writable by the user who mounts it',
+      cause,
+    });
+  }
+}
+
+function rotate(path: string): void {
+  try {
+    if (statSync(path).size > ROTATE_BYTES) renameSync(path, `${path}.1`);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
+}

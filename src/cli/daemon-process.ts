@@ -1,0 +1,116 @@
+/**
+ * The daemon as a process of its own: `cairn mount` starts itself again with --foreground, detached, and waits on an
+ * IPC channel until the mount is ready or has failed. Messages go one way, from the daemon; `ready` or `failed` is the last.
+ */
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { CairnError } from '../errors/cairn-error.js';
+import { fromWireError, toWireError, type WireError } from '../http/wire.js';
+import { daemonLogPath } from './daemon-log.js';
+import { errorLine } from './show-error.js';
+
+/** Disks answer in parallel, each in a thread of libuv's pool; its size is read once, at the first use. */
+export const THREAD_POOL_SIZE = '16';
+const DAEMON_ENV = 'CAIRN_DAEMON';
+const GONE_POLL_MS = 25;
+
+type Message =
+  | { readonly kind: 'step'; readonly what: string }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'failed'; readonly error: WireError };
+
+/** True in the process that `startDaemon` has started. */
+export function isDaemonProcess(env: Readonly<Record<string, string | undefined>>): boolean {
+  return env[DAEMON_ENV] === '1' && process.send !== undefined;
+}
+
+export function tellParent(message: Message): void {
+  // The parent may have been interrupted: the daemon then goes on without it.
+  if (!process.connected) return;
+  process.send?.(message, undefined, undefined, () => {});
+  if (message.kind !== 'step') process.disconnect();
+}
+
+/** For an error of any kind: what is not Cairn's own is told by its first line. */
+export function failureMessage(error: unknown): Message {
+  const known = error instanceof CairnError ? error : new CairnError('IO', errorLine(error));
+  return { kind: 'failed', error: toWireError(known) };
+}
+
+export interface DaemonProcess {
+  readonly pid: number;
+  /** Resolves when the mount is ready. The daemon's own error, or CLOSED if it died without one. */
+  readonly ready: Promise<void>;
+  /** Gives it up while it starts. */
+  stop(): void;
+}
+
+/** `args` for the command line of cairn. What the process writes to its stderr goes into the pool's log. */
+export function startDaemon(
+  poolDirectory: string,
+  args: readonly string[],
+  onStep: (what: string) => void,
+): DaemonProcess {
+  const logPath = daemonLogPath(poolDirectory);
+  const logFd = openSync(logPath, 'a', 0o600);
+  const main = fileURLToPath(new URL('./main.js', import.meta.url));
+  const child = spawn(process.execPath, [...process.execArgv, main, ...args], {
+    detached: true,
+    // The daemon must not keep a file system busy that somebody wants to unmount.
+    cwd: '/',
+    stdio: ['ignore', logFd, logFd, 'ipc'],
+    env: {
+      ...process.env,
+      [DAEMON_ENV]: '1',
+      UV_THREADPOOL_SIZE: process.env['UV_THREADPOOL_SIZE'] ?? THREAD_POOL_SIZE,
+    },
+  });
+  closeSync(logFd);
+  const ready = new Promise<void>((resolve, reject) => {
+    const settle = (error?: Error) => {
+      child.removeAllListeners();
+      child.on('error', () => {});
+      if (child.connected) child.disconnect();
+      child.unref();
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    child.on('message', (message: Message) => {
+      if (message.kind === 'step') onStep(message.what);
+      else settle(message.kind === 'failed' ? fromWireError(message.error) : undefined);
+    });
+    child.once('error', (cause) =>
+      settle(new CairnError('IO', `cannot start the daemon: ${cause.message}`, { cause })),
+    );
+    child.once('exit', (code, signal) => {
+      const how = signal === null ? `with exit code ${code}` : `by ${signal}`;
+      settle(
+        new CairnError('CLOSED', `the daemon ended ${how} before the mount was ready`, { hint: `see ${logPath}` }),
+      );
+    });
+  });
+  return { pid: child.pid ?? 0, ready, stop: () => child.kill('SIGTERM') };
+}
+
+/**
+ * Resolves when the process has ended. A zombie counts as ended: it has let go of everything. The start time tells it from
+ * another process that has got its number since.
+ */
+export async function waitForEnd(pid: number): Promise<void> {
+  const started = startTimeOf(pid);
+  while (started !== undefined && startTimeOf(pid) === started) {
+    await new Promise((resolve) => setTimeout(resolve, GONE_POLL_MS));
+  }
+}
+
+/** proc(5): the state is the first field after the name in parentheses, the start time the twentieth. */
+function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}

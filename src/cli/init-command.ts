@@ -1,0 +1,198 @@
+/** `cairn init`: makes a pool of directories. Refuses by name what cannot be right, before anything is written. */
+import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { SchemeChoice } from '../../diskmap/types.js';
+import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from '../pool/config.js';
+import { disksNeeded, formatScheme, parseScheme } from '../pool/scheme-choice.js';
+import type { CliContext, ExitCode } from './context.js';
+import { isInside } from './mount-table.js';
+import type { InitReport } from './pool-opener.js';
+import { errorLine } from './show-error.js';
+import { counted, formatBytes, parseSize } from './units.js';
+
+interface Flags {
+  readonly disk: string[];
+  readonly cache: string;
+  readonly journal?: string[];
+  readonly meta?: string;
+  readonly scheme: SchemeChoice;
+  readonly bucketSize?: number;
+  readonly chunkSize?: number;
+  readonly json?: true;
+}
+
+/** What `cairn init` and `cairn start` hand to `initPool`; paths as typed. */
+export interface InitRequest {
+  readonly pool: string;
+  readonly disks: readonly string[];
+  readonly cache: string;
+  readonly journals: readonly string[];
+  readonly meta: string | undefined;
+  readonly scheme: SchemeChoice;
+  readonly bucketBytes: number | undefined;
+  readonly chunkBytes: number | undefined;
+}
+
+export function initCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
+  program
+    .command('init')
+    .description('make a pool out of directories, each best on a disk of its own')
+    .argument('<pool>', 'directory of the pool: its cairn.toml, socket and log; is made if it is not there')
+    .requiredOption('--disk <directory...>', 'a data disk: a directory on it; give at least one')
+    .requiredOption('--cache <directory>', 'where staged and recently read bytes are kept, best on an SSD')
+    .option('--journal <directory...>', 'a journal disk (SSD) for what is synced often')
+    .option('--meta <directory>', 'where the metadata is kept (default: meta in the pool directory)')
+    .option('--scheme <scheme>', 'auto, copies:N or ec:K+M', argument(parseScheme), 'auto' as SchemeChoice)
+    .option(
+      '--bucket-size <size>',
+      'unit of placement (default: by the size of the disks)',
+      sizeArgument(MIN_BUCKET_BYTES, MAX_BUCKET_BYTES, 1),
+    )
+    .option(
+      '--chunk-size <size>',
+      'largest chunk (default: 4MiB)',
+      sizeArgument(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES, CHUNK_STEP_BYTES),
+    )
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ cairn init /srv/pool --disk /mnt/a/cairn --disk /mnt/b/cairn --disk /mnt/c/cairn --cache /mnt/ssd/cairn`,
+    )
+    .action(async (pool: string, flags: Flags) => {
+      const { directory, report } = await initPool(context, {
+        pool,
+        disks: flags.disk,
+        cache: flags.cache,
+        journals: flags.journal ?? [],
+        meta: flags.meta,
+        scheme: flags.scheme,
+        bucketBytes: flags.bucketSize,
+        chunkBytes: flags.chunkSize,
+      });
+      const out = context.stdout;
+      if (flags.json) out.write(`${JSON.stringify({ directory, ...report }, null, 2)}\n`);
+      else out.write(`${initText(directory, report)}\nnext: cairn mount ${directory} MOUNTPOINT\n`);
+      done(0);
+    });
+}
+
+/** Makes the directories and the pool. EXISTS, INVALID, NOT_FOUND, or what the pool refuses. */
+export async function initPool(
+  context: CliContext,
+  request: InitRequest,
+): Promise<{ directory: string; report: InitReport }> {
+  const needed = disksNeeded(request.scheme);
+  if (request.disks.length < needed) {
+    throw new CairnError(
+      'INVALID',
+      `--scheme ${formatScheme(request.scheme)} needs ${counted(needed, 'disk')}, but --disk names ${request.disks.length}`,
+    );
+  }
+  const directory = await makeDirectory(context, request.pool, 'the pool');
+  if ((await readdir(directory)).includes(CONFIG_NAME)) {
+    throw new CairnError('EXISTS', `there is a pool in ${directory} already`, {
+      hint: `mount it with \`cairn mount ${directory} MOUNTPOINT\`, or choose another directory`,
+    });
+  }
+  const disks = await Promise.all(request.disks.map((path) => makeDirectory(context, path, '--disk')));
+  const journals = await Promise.all(request.journals.map((path) => makeDirectory(context, path, '--journal')));
+  const cache = await makeDirectory(context, request.cache, '--cache');
+  const meta = await makeDirectory(context, request.meta ?? join(directory, 'meta'), '--meta');
+  refuseNested([
+    ...disks.map((path) => ({ option: '--disk', path })),
+    ...journals.map((path) => ({ option: '--journal', path })),
+    { option: '--cache', path: cache },
+    { option: '--meta', path: meta },
+  ]);
+  const { scheme, bucketBytes, chunkBytes } = request;
+  const report = await context.pools.init(directory, { disks, journals, cache, meta, scheme, bucketBytes, chunkBytes });
+  return { directory, report: { ...report, findings: [...report.findings, ...(await sharedDevices(disks))] } };
+}
+
+export function initText(directory: string, report: InitReport): string {
+  const groups = report.groups.map((group) => `${counted(group.count, 'group')} ${group.scheme}`).join(', ');
+  return [
+    `made the pool ${directory}`,
+    `  protection  ${report.protection}`,
+    `  room        ${formatBytes(report.usableBytes)} in ${groups || 'no groups'}`,
+    ...report.findings.map((finding) => `  note        ${finding}`),
+    '',
+  ].join('\n');
+}
+
+/** Made if only its last part is missing: a typo in the middle must not put a disk on the system's own device. */
+async function makeDirectory(context: Pick<CliContext, 'cwd'>, path: string, what: string): Promise<string> {
+  const absolute = resolve(context.cwd, path);
+  try {
+    await mkdir(absolute, { mode: 0o700 });
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === 'ENOENT') {
+      throw new CairnError('NOT_FOUND', `${what} ${absolute}: there is no directory ${dirname(absolute)}`, {
+        hint: 'is that disk mounted?',
+        cause,
+      });
+    }
+    if (code !== 'EEXIST') {
+      throw new CairnError(code === 'EROFS' ? 'READ_ONLY' : 'ACCESS', `${what} ${absolute} cannot be made: ${code}`, {
+        cause,
+      });
+    }
+  }
+  if (!(await stat(absolute)).isDirectory())
+    throw new CairnError('NOT_DIRECTORY', `${what} ${absolute} is not a directory`);
+  return await realpath(absolute);
+}
+
+function refuseNested(places: readonly { option: string; path: string }[]): void {
+  places.forEach((place, index) => {
+    for (const [otherIndex, other] of places.entries()) {
+      if (index === otherIndex || !isInside(place.path, other.path)) continue;
+      const what =
+        place.path === other.path
+          ? `are the same directory: ${place.path}`
+          : `overlap: ${place.path} lies inside ${other.path}`;
+      throw new CairnError('INVALID', `${place.option} and ${other.option} ${what}`, {
+        hint: 'give each a directory of its own',
+      });
+    }
+  });
+}
+
+async function sharedDevices(disks: readonly string[]): Promise<string[]> {
+  const byDevice = new Map<number, string[]>();
+  for (const disk of disks) {
+    const { dev } = await stat(disk);
+    byDevice.set(dev, [...(byDevice.get(dev) ?? []), disk]);
+  }
+  return [...byDevice.values()]
+    .filter((shared) => shared.length > 1)
+    .map((shared) => `${shared.join(', ')} are on one device: if it fails, they are all lost together`);
+}
+
+/** Makes an error of the parser one of usage, which commander shows with the option's name. */
+function argument<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new InvalidArgumentError(errorLine(error));
+    }
+  };
+}
+
+function sizeArgument(min: number, max: number, step: number): (text: string) => number {
+  return argument((text) => {
+    const bytes = parseSize(text);
+    if (bytes < min || bytes > max || bytes % step !== 0) {
+      const multiple = step === 1 ? '' : `, a multiple of ${formatBytes(step)}`;
+      throw new CairnError('INVALID', `it must be from ${formatBytes(min)} to ${formatBytes(max)}${multiple}`);
+    }
+    return bytes;
+  });
+}

@@ -1,0 +1,130 @@
+/** `cairn mount`: starts the daemon of a pool in the background and waits until it serves; or is that daemon (--foreground). */
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { loadConfig, type PoolConfig } from '../pool/config.js';
+import type { CliContext, ExitCode } from './context.js';
+import { daemonLogPath, openDaemonLog } from './daemon-log.js';
+import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
+import { runInForeground } from './foreground.js';
+import { MountDaemon } from './mount-daemon.js';
+import { prepareMountpoint, resolveMountpoint } from './mountpoint.js';
+import { resolvePool } from './pool-path.js';
+import { Progress } from './progress.js';
+
+interface Flags {
+  readonly strong?: true;
+  readonly foreground?: true;
+}
+
+export interface MountTarget {
+  readonly poolDirectory: string;
+  readonly mountpoint: string;
+  readonly config: PoolConfig;
+  readonly strong: boolean;
+}
+
+export function mountCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
+  program
+    .command('mount')
+    .description('mount a pool; returns when it is ready')
+    .argument('<pool>', 'directory of the pool')
+    .argument('<mountpoint>', 'an empty directory')
+    .option('--strong', 'fsync and close answer only when the data is safe on the disks')
+    .option('--foreground', 'stay in the foreground; Ctrl-C commits and unmounts')
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ cairn mount /srv/pool /mnt/pool
+  $ cairn mount --strong /srv/pool /mnt/pool
+
+The daemon logs to daemon.log in the pool directory. CAIRN_LOG=debug makes it say more.`,
+    )
+    .action(async (pool: string, mountpoint: string, flags: Flags) => {
+      if (isDaemonProcess(context.env)) return done(await serve(context, pool, mountpoint, flags));
+      const poolDirectory = await resolvePool(context, pool);
+      const target: MountTarget = {
+        poolDirectory,
+        mountpoint: await resolveMountpoint(context, mountpoint),
+        config: await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory),
+        strong: flags.strong === true,
+      };
+      done(flags.foreground ? await foreground(context, target) : await background(context, target));
+    });
+}
+
+async function background(context: CliContext, target: MountTarget): Promise<ExitCode> {
+  const { poolDirectory, mountpoint, strong } = target;
+  // Said here as well, so that a mistake costs no process.
+  if (await prepareMountpoint(context, mountpoint, [poolDirectory])) {
+    context.stdout.write(`detached the dead mount at ${mountpoint}\n`);
+  }
+  const progress = new Progress(context.stderr, context.clock, 'starting the daemon');
+  const args = ['mount', '--foreground', ...(strong ? ['--strong'] : []), '--', poolDirectory, mountpoint];
+  const daemon = startDaemon(poolDirectory, args, (what) => progress.step(what));
+  let interrupted = false;
+  const interrupt = () => {
+    interrupted = true;
+    daemon.stop();
+  };
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  try {
+    await daemon.ready;
+  } catch (error) {
+    if (interrupted) return 130;
+    throw error;
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    progress.done();
+  }
+  context.stdout.write(
+    `mounted ${poolDirectory} at ${mountpoint} (pid ${daemon.pid}, log ${daemonLogPath(poolDirectory)})\n`,
+  );
+  return 0;
+}
+
+async function foreground(context: CliContext, target: MountTarget): Promise<ExitCode> {
+  const { poolDirectory, mountpoint } = target;
+  return await runForeground(context, target, () => {
+    context.stdout.write(`mounted ${poolDirectory} at ${mountpoint}; Ctrl-C unmounts\n`);
+  });
+}
+
+/** Also what `cairn start` ends with. */
+export async function runForeground(
+  context: CliContext,
+  target: MountTarget,
+  onReady: (daemon: MountDaemon) => void | Promise<void>,
+): Promise<ExitCode> {
+  const log = openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
+  const progress = new Progress(context.stderr, context.clock, 'starting');
+  const onStep = (what: string) => progress.step(what);
+  const starting = MountDaemon.start(context, { ...target, log, onStep });
+  starting.then(
+    () => progress.done(),
+    () => progress.done(),
+  );
+  return await runInForeground(context, starting, onReady);
+}
+
+/** In the background process: the parent hears how it went; afterwards only the log does. */
+async function serve(context: CliContext, pool: string, mountpoint: string, flags: Flags): Promise<ExitCode> {
+  try {
+    const config = await loadConfig({ readFile: (path) => readFile(path) }, pool);
+    const log = openDaemonLog(pool, context.env['CAIRN_LOG']);
+    process.on('uncaughtException', (error) => {
+      // The mount is left dead on purpose: an empty directory in its place would take writes that nobody keeps.
+      log.fatal({ err: error }, 'a programming error: the daemon ends; what is staged stays in the cache');
+      tellParent(failureMessage(error));
+      process.exit(1);
+    });
+    const onStep = (what: string) => tellParent({ kind: 'step', what });
+    const options = { poolDirectory: pool, mountpoint, config, strong: flags.strong === true, log, onStep };
+    const output = { isTTY: false, columns: 80, write: (text: string) => log.info({}, text.trim()) };
+    const logged = { ...context, stdout: output, stderr: output };
+    return await runInForeground(logged, MountDaemon.start(logged, options), () => tellParent({ kind: 'ready' }));
+  } catch (error) {
+    tellParent(failureMessage(error));
+    return 1;
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * A mounted pool from start to end: dead mount detached, pool opened, mounted, control socket listening; and back in the
+ * order that loses nothing: commit while everything still works, unmount, stop listening, close the pool.
+ *
+ * It ends for three reasons that share one path: `cairn unmount` (refused while files are open), a signal (files that are
+ * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
+ */
+
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { ControlClient } from '../http/control-client.js';
+import { ControlServer } from '../http/control-server.js';
+import type { PoolConfig } from '../pool/config.js';
+import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
+import type { CliContext } from './context.js';
+import { mountSource } from './mount-table.js';
+import { prepareMountpoint } from './mountpoint.js';
+import type { MountSession, OpenPool, PoolLog } from './pool-opener.js';
+import { errorLine } from './show-error.js';
+import { writeBack } from './write-back.js';
+
+type OnProgress = (progress: CommitProgress) => void;
+type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable'>;
+
+export interface MountOptions {
+  /** Absolute, without symbolic links; so is the mount point. */
+  readonly poolDirectory: string;
+  readonly mountpoint: string;
+  readonly config: PoolConfig;
+  readonly strong: boolean;
+  readonly log: PoolLog;
+  /** What the start is busy with, in lower case. */
+  readonly onStep: (what: string) => void;
+}
+
+export interface MountEnd {
+  /** Why some staged bytes are not committed; undefined if all are. They are safe in the cache. */
+  readonly uncommitted: Error | undefined;
+}
+
+export class MountDaemon {
+  /** Resolves when the pool is closed and every client has its answer: the process may end. */
+  readonly ended: Promise<MountEnd>;
+  readonly #pool: OpenPool;
+  readonly #session: MountSession;
+  readonly #options: MountOptions;
+  readonly #listeners = new Set<OnProgress>();
+  #server: ControlServer | undefined;
+  #stopping: Promise<Error | undefined> | undefined;
+  #lazy = false;
+  #unmounted = false;
+  #resolveEnded!: (end: MountEnd) => void;
+
+  /** LOCKED with pid and mount point if another daemon has the pool; otherwise what the pool, the mount or the socket throws, with nothing left behind. */
+  static async start(context: Context, options: MountOptions): Promise<MountDaemon> {
+    const { poolDirectory, mountpoint, config, log } = options;
+    const own = [poolDirectory, config.metaDirectory, config.cache.directory, ...config.disks.map((d) => d.directory)];
+    if (await prepareMountpoint(context, mountpoint, own)) {
+      log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
+    }
+    options.onStep('opening the pool');
+    const mode = options.strong ? 'strong' : config.mode;
+    const pool = await context.pools.open(poolDirectory, { mode, log }).catch(async (error: unknown) => {
+      throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
+    });
+    let session: MountSession | undefined;
+    try {
+      options.onStep('mounting');
+      session = await context.mounter.mount(pool.vfs, { mountpoint, source: mountSource(poolDirectory), log });
+      const daemon = new MountDaemon(pool, session, options);
+      daemon.#server = await ControlServer.start(
+        poolDirectory,
+        {
+          control: daemon.#control(),
+          unmount: (onProgress) => daemon.#unmount(onProgress),
+          onFailure: (what, error) => log.error({ err: error }, what),
+        },
+        context.clock,
+      );
+      log.info({ poolDirectory, mountpoint, mode, pid: process.pid }, 'mounted');
+      return daemon;
+    } catch (error) {
+      await session?.unmount(true).catch(() => {});
+      await pool.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  private constructor(pool: OpenPool, session: MountSession, options: MountOptions) {
+    this.#pool = pool;
+    this.#session = session;
+    this.#options = options;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    session.ended.then((error) => {
+      this.#unmounted = true;
+      if (this.#stopping !== undefined) return;
+      if (error !== null) options.log.error({ err: error }, 'the mount broke');
+      else options.log.info({}, 'unmounted from outside');
+      this.stop(() => {});
+    });
+  }
+
+  /** What the pool says of itself, with what only the daemon knows. */
+  #control(): PoolControl {
+    const { control } = this.#pool;
+    return {
+      status: async () => ({
+        ...(await control.status()),
+        mountpoint: this.#unmounted ? null : this.#options.mountpoint,
+        pid: process.pid,
+      }),
+      state: (path) => control.state(path),
+      commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
+    };
+  }
+
+  status(): Promise<PoolStatus> {
+    return this.#control().status();
+  }
+
+  /** As a signal asks: open files do not prevent it. Resolves when the pool is closed. */
+  async stop(onProgress: OnProgress): Promise<void> {
+    this.#lazy = true;
+    try {
+      await this.#join(onProgress);
+    } catch (error) {
+      if (!hasCode(error, 'BUSY')) throw error;
+      // It had joined an unmount that was about to be refused; the next one is lazy.
+      await this.#join(onProgress);
+    }
+  }
+
+  /** Lets go of the mount at once, without commit: what is staged stays in the cache. */
+  async abandon(): Promise<void> {
+    this.#options.log.warn({}, 'told to end without commit: what is staged stays in the cache');
+    if (!this.#unmounted) await this.#session.unmount(true).catch(() => {});
+  }
+
+  async #unmount(onProgress: OnProgress): Promise<void> {
+    const uncommitted = await this.#join(onProgress);
+    if (uncommitted === undefined) return;
+    throw new CairnError('IO', `unmounted, but not everything is committed: ${errorLine(uncommitted)}`, {
+      hint: 'it is safe in the cache and will be committed when the pool is mounted again',
+      cause: uncommitted,
+    });
+  }
+
+  async #join(onProgress: OnProgress): Promise<Error | undefined> {
+    this.#listeners.add(onProgress);
+    try {
+      this.#stopping ??= this.#stop();
+      return await this.#stopping;
+    } finally {
+      this.#listeners.delete(onProgress);
+    }
+  }
+
+  /** Returns why not everything could be committed. Rejects only with BUSY: then all goes on as before. */
+  async #stop(): Promise<Error | undefined> {
+    const { log, mountpoint } = this.#options;
+    const tell: OnProgress = (progress) => {
+      for (const listener of this.#listeners) listener(progress);
+    };
+    let uncommitted: Error | undefined;
+    try {
+      await this.#pool.control.commit(['/'], tell);
+    } catch (error) {
+      log.error({ err: error }, 'the commit before unmounting failed');
+    }
+    try {
+      if (!this.#unmounted) await this.#leave(mountpoint);
+    } catch (error) {
+      if (hasCode(error, 'BUSY')) {
+        this.#stopping = undefined;
+        throw error;
+      }
+      log.error({ err: error }, 'unmounting failed');
+    }
+    // The socket goes before the locks do: who takes the locks next finds no other daemon answering.
+    this.#server?.stopListening();
+    try {
+      await this.#pool.close(tell);
+      log.info({}, 'closed');
+    } catch (error) {
+      uncommitted = error instanceof Error ? error : new Error(String(error));
+      log.error({ err: error }, 'closing the pool failed');
+    }
+    void this.#finish(uncommitted);
+    return uncommitted;
+  }
+
+  async #finish(uncommitted: Error | undefined): Promise<void> {
+    await this.#server?.close();
+    this.#resolveEnded({ uncommitted });
+  }
+
+  async #leave(mountpoint: string): Promise<void> {
+    try {
+      await this.#session.unmount(false);
+    } catch (error) {
+      if (!hasCode(error, 'BUSY') || !this.#lazy) throw error;
+      this.#options.log.warn(
+        { mountpoint },
+        'files are still open: detaching; programs that have them open get errors',
+      );
+      await writeBack(mountpoint);
+      await this.#session.unmount(true);
+    }
+  }
+}
+
+async function explainLock(poolDirectory: string, locked: CairnError): Promise<CairnError> {
+  const status = await new ControlClient(poolDirectory).status().catch(() => undefined);
+  if (status === undefined) return locked;
+  const { pid, mountpoint } = status;
+  return mountpoint === null
+    ? new CairnError('LOCKED', `the pool ${poolDirectory} is in use by pid ${pid}`, { cause: locked })
+    : new CairnError('LOCKED', `the pool ${poolDirectory} is already mounted by pid ${pid} at ${mountpoint}`, {
+        hint: `unmount it first with \`cairn unmount ${mountpoint}\``,
+        cause: locked,
+      });
+}

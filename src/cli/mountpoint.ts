@@ -1,0 +1,84 @@
+/**
+ * A mount point before it is used: exists, is an empty directory, has no dead mount on it, and does not cover the pool that
+ * is to be mounted there (the daemon would then wait for itself).
+ */
+import { lstat, readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
+import type { CliContext } from './context.js';
+import { isInside, poolOf } from './mount-table.js';
+
+type Context = Pick<CliContext, 'cwd' | 'mountTable' | 'mounter'>;
+
+/** Longer than any answer of a daemon that works: it holds no lock while it reads a disk. */
+const PROBE_MS = 10_000;
+
+/** The absolute path without symbolic links, found without touching what may be a dead mount itself. */
+export async function resolveMountpoint(context: Pick<Context, 'cwd' | 'mountTable'>, path: string): Promise<string> {
+  const absolute = resolve(context.cwd, path);
+  if (context.mountTable().at(absolute) !== undefined) return absolute;
+  const parent = await realpath(dirname(absolute)).catch((cause: unknown) => {
+    throw new CairnError('NOT_FOUND', `there is no directory ${dirname(absolute)}`, { cause });
+  });
+  const direct = join(parent, basename(absolute));
+  if (context.mountTable().at(direct) !== undefined) return direct;
+  return await realpath(direct).catch(() => direct);
+}
+
+/** `dead`: mounted, but no daemon serves it (ENOTCONN). `silent`: no answer in time. */
+export async function probeMount(mountpoint: string): Promise<'alive' | 'dead' | 'silent'> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<'silent'>((done) => {
+    timer = setTimeout(() => done('silent'), PROBE_MS);
+  });
+  const answer = lstat(mountpoint).then(
+    () => 'alive' as const,
+    (error: unknown) => (systemCode(error) === 'ENOTCONN' ? ('dead' as const) : ('alive' as const)),
+  );
+  try {
+    return await Promise.race([answer, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Detaches a dead mount of cairn's (true if there was one), then checks the directory. `covered`: directories that must not
+ * lie below the mount point. NOT_FOUND, NOT_DIRECTORY, NOT_EMPTY, BUSY, INVALID.
+ */
+export async function prepareMountpoint(
+  context: Context,
+  mountpoint: string,
+  covered: readonly string[],
+): Promise<boolean> {
+  const mount = context.mountTable().at(mountpoint);
+  let detached = false;
+  if (mount !== undefined && poolOf(mount) !== undefined) {
+    if ((await probeMount(mountpoint)) !== 'dead') {
+      throw new CairnError('BUSY', `the pool ${poolOf(mount)} is already mounted at ${mountpoint}`, {
+        hint: `unmount it with \`cairn unmount ${mountpoint}\``,
+      });
+    }
+    await context.mounter.detach(mountpoint, true);
+    detached = true;
+  }
+  const stat = await lstat(mountpoint).catch((cause: unknown) => {
+    throw new CairnError('NOT_FOUND', `the mount point ${mountpoint} is not there`, {
+      hint: `make it with \`mkdir ${mountpoint}\``,
+      cause,
+    });
+  });
+  if (!stat.isDirectory()) throw new CairnError('NOT_DIRECTORY', `${mountpoint} is not a directory`);
+  const inside = covered.find((directory) => isInside(directory, mountpoint));
+  if (inside !== undefined) {
+    throw new CairnError('INVALID', `mounting at ${mountpoint} would hide the pool's own ${inside}`, {
+      hint: 'choose a mount point that is not above the pool',
+    });
+  }
+  if ((await readdir(mountpoint)).length > 0) {
+    throw new CairnError('NOT_EMPTY', `${mountpoint} is not empty: mounting would hide what is in it`, {
+      hint: 'choose an empty directory, or move its files away first',
+    });
+  }
+  return detached;
+}

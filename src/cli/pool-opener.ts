@@ -1,0 +1,63 @@
+/**
+ * What the commands need of the pool and of FUSE. The real ones are handed in by daemon.ts; tests hand in fakes.
+ */
+import type { SchemeChoice } from '../../diskmap/types.js';
+import type { CommitProgress, PoolControl } from '../vfs/reports.js';
+import type { Vfs } from '../vfs/vfs.js';
+
+/** All directories are absolute and exist. */
+export interface InitOptions {
+  readonly disks: readonly string[];
+  readonly journals: readonly string[];
+  readonly cache: string;
+  readonly meta: string;
+  readonly scheme: SchemeChoice;
+  /** Undefined: chosen by the size of the disks. */
+  readonly bucketBytes: number | undefined;
+  readonly chunkBytes: number | undefined;
+}
+
+export interface InitReport {
+  /** The pool's id. */
+  readonly pool: string;
+  /** What is protected against what, as a sentence. */
+  readonly protection: string;
+  readonly usableBytes: number;
+  readonly groups: readonly { readonly scheme: string; readonly count: number }[];
+  /** Sentences: what could not be used and why. */
+  readonly findings: readonly string[];
+}
+
+/** As pino's: what happened in words, figures in the fields. */
+export interface PoolLog {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface OpenPool {
+  readonly control: PoolControl;
+  readonly vfs: Vfs;
+  /** Commits everything, then lets go of the disks, also if it rejects because something could not be committed. */
+  close(onProgress?: (progress: CommitProgress) => void): Promise<void>;
+}
+
+export interface PoolOpener {
+  init(directory: string, options: InitOptions): Promise<InitReport>;
+  /** LOCKED if another process has the pool or one of its disks. */
+  open(directory: string, options: { mode: 'default' | 'strong'; log: PoolLog }): Promise<OpenPool>;
+}
+
+export interface MountSession {
+  /** Resolves when the kernel has ended the mount, by whoever's wish; with what went wrong, if anything did. */
+  readonly ended: Promise<Error | null>;
+  /** BUSY if files are open or somebody's working directory is inside, unless `lazy`. */
+  unmount(lazy: boolean): Promise<void>;
+}
+
+export interface Mounter {
+  mount(vfs: Vfs, options: { mountpoint: string; source: string; log: PoolLog }): Promise<MountSession>;
+  /** Takes away a mount that no daemon of this process serves. BUSY as above. */
+  detach(mountpoint: string, lazy: boolean): Promise<void>;
+}

@@ -1,0 +1,21 @@
+/** Errors as a person sees them: one line with what to do next. CAIRN_DEBUG=1 adds where it came from. */
+import { CairnError } from '../errors/cairn-error.js';
+import type { CliContext } from './context.js';
+
+export function showError(context: Pick<CliContext, 'stderr' | 'env'>, error: unknown): void {
+  context.stderr.write(`cairn: ${errorLine(error)}\n`);
+  if (context.env['CAIRN_DEBUG'] === '1' && error instanceof Error) context.stderr.write(`${traceOf(error)}\n`);
+}
+
+/** Message and hint on one line. */
+export function errorLine(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const [line = ''] = message.split('\n');
+  if (!(error instanceof CairnError)) return line;
+  return error.hint === undefined ? line : `${line}; ${error.hint}`;
+}
+
+function traceOf(error: Error): string {
+  const own = error.stack ?? error.message;
+  return error.cause instanceof Error ? `${own}\ncaused by ${traceOf(error.cause)}` : own;
+}

@@ -1,0 +1,38 @@
+/** `cairn state`: how safe one file is, or all below a directory. */
+import type { Command } from 'commander';
+import { ControlClient } from '../http/control-client.js';
+import type { FileState } from '../vfs/reports.js';
+import type { CliContext, ExitCode } from './context.js';
+import { findInPool } from './pool-path.js';
+import { counted, formatBytes } from './units.js';
+
+export function stateCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
+  program
+    .command('state')
+    .description('staged and committed bytes of a file, its chunks, scheme and health')
+    .argument('<path>', 'a file or directory in a mounted pool')
+    .option('--json', 'print it as JSON')
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ cairn state /mnt/pool/photos/2024.tar`,
+    )
+    .action(async (path: string, flags: { json?: true }) => {
+      const { poolDirectory, inside } = await findInPool(context, path);
+      const state = await new ControlClient(poolDirectory).state(inside);
+      context.stdout.write(flags.json ? `${JSON.stringify(state, null, 2)}\n` : stateText(path, state));
+      done(0);
+    });
+}
+
+function stateText(path: string, state: FileState): string {
+  const schemes = state.schemes.length === 0 ? 'none' : state.schemes.join(', ');
+  return `${path}: ${state.state}, ${state.health}
+  kind        ${state.kind}
+  size        ${formatBytes(state.sizeBytes)}
+  staged      ${formatBytes(state.stagedBytes)}
+  committed   ${formatBytes(state.committedBytes)} in ${counted(state.chunks, 'chunk')}
+  scheme      ${schemes}
+`;
+}

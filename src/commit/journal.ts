@@ -1,0 +1,250 @@
+/**
+ * The ordered commits. A commit is ONE round: its COMMIT record, the small chunks it brings, and the sync of shards that the
+ * pipeline wrote before are issued to all disks in parallel; when enough of them have answered, the pool promise holds, and
+ * only then the metadata store is told.
+ *
+ * Requests that arrive while a round is under way share the next one (group commit), so rounds never overlap and are acknowledged in
+ * sequence order. What goes into a round is asked of the source at the last moment (`assemble`), so that it includes everything
+ * up to then.
+ *
+ * A disk that fails during a round is left out and what was meant for it is written again, from memory, to the others; the
+ * round succeeds as degraded as long as every chunk stays readable and the COMMIT record stands on a disk that is synced.
+ */
+import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
+import type { Disk } from '../disks/disk.js';
+import type { RecordInput } from '../disks/record.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import { encodeCommit } from '../meta/row-codec.js';
+import type { Commit, RowChange } from '../meta/rows.js';
+
+/** COMMIT records go to every live disk, but to no more than this many. */
+const COMMIT_COPIES_MAX = 5;
+
+/** What one round commits. */
+export interface RoundContent {
+  readonly changes: readonly RowChange[];
+  readonly stagedThrough: number;
+  readonly nextIno: number;
+  /** Small chunks that travel with the COMMIT record; `bytes` stay unchanged until the round is over. */
+  readonly small: readonly { readonly bytes: Uint8Array; readonly prepared: PreparedChunk }[];
+  /** Chunks that the pipeline stored for this round. */
+  readonly stored: readonly string[];
+  /** The pool promise holds. */
+  onDurable(sequence: number): void;
+  /** The metadata store has the commit: what it included is no longer staged. */
+  onApplied(sequence: number): void;
+  /** Nothing of it counts as committed. */
+  onFailed(error: unknown): void;
+}
+
+export interface RoundSource {
+  /** Everything that is to be committed now, as one consistent cut, on the calling thread; undefined if there is nothing. */
+  assemble(): RoundContent | undefined;
+}
+
+/** The disks that a round may use; asked anew every time, since disks come and go. */
+export interface JournalDisks {
+  /** Data disks that are online. */
+  data(): readonly Disk[];
+  /** Journal disks that are online. */
+  journal(): readonly Disk[];
+  /** How many disks may be lost: m. */
+  readonly tolerance: number;
+}
+
+export interface JournalPosition {
+  readonly sequence: number;
+  readonly epoch: number;
+}
+
+export class Journal {
+  /** Called after every applied commit, with the bytes that its record took. */
+  onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
+  readonly #disks: JournalDisks;
+  readonly #meta: MetaStore;
+  readonly #chunks: ChunkStore;
+  #source: RoundSource | undefined;
+  #sequence: number;
+  #epoch: number;
+  #running: Promise<void> | undefined;
+  #next:
+    | { promise: Promise<number>; resolve: (sequence: number) => void; reject: (error: unknown) => void }
+    | undefined;
+  /** Durable, but the metadata store refused it: applied before the next round. */
+  #unapplied: { commit: Commit; content: RoundContent } | undefined;
+
+  /** `position`: the last commit that recovery found; the epoch is this daemon's own, higher than any before. */
+  constructor(disks: JournalDisks, meta: MetaStore, chunks: ChunkStore, position: JournalPosition) {
+    this.#disks = disks;
+    this.#meta = meta;
+    this.#chunks = chunks;
+    this.#sequence = position.sequence;
+    this.#epoch = position.epoch;
+  }
+
+  set source(source: RoundSource) {
+    this.#source = source;
+  }
+
+  /** The last durable commit. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Resolves with the sequence of a commit that includes everything that the source had when this was called. DISK_FAILED, NO_SPACE. */
+  request(): Promise<number> {
+    if (this.#next === undefined) {
+      let resolve!: (sequence: number) => void;
+      let reject!: (error: unknown) => void;
+      const promise = new Promise<number>((yes, no) => {
+        resolve = yes;
+        reject = no;
+      });
+      this.#next = { promise, resolve, reject };
+      if (this.#running === undefined) this.#running = this.#run();
+      return promise;
+    }
+    return this.#next.promise;
+  }
+
+  /** Rounds, as long as someone waits. */
+  async #run(): Promise<void> {
+    while (this.#next !== undefined) {
+      const waiting = this.#next;
+      this.#next = undefined;
+      try {
+        await this.#round(() => waiting.resolve(this.#sequence));
+        waiting.resolve(this.#sequence);
+      } catch (error) {
+        waiting.reject(error);
+      }
+    }
+    this.#running = undefined;
+  }
+
+  async #round(durable: () => void): Promise<void> {
+    if (this.#unapplied !== undefined) await this.#apply(this.#unapplied.commit, this.#unapplied.content);
+    const content = this.#source?.assemble();
+    if (content === undefined) {
+      // Nothing to say, but chunks that dedup found may still be unsynced.
+      return;
+    }
+    const commit: Commit = {
+      sequence: this.#sequence + 1,
+      epoch: this.#epoch,
+      acknowledged: this.#sequence,
+      stagedThrough: content.stagedThrough,
+      nextIno: content.nextIno,
+      changes: content.changes,
+    };
+    const payload = encodeCommit(commit);
+    try {
+      await this.#write(commit, payload, content);
+    } catch (error) {
+      // Some disk may hold this record all the same: the next attempt must win over it.
+      this.#epoch += 1;
+      content.onFailed(error);
+      throw error;
+    }
+    this.#sequence = commit.sequence;
+    content.onDurable(commit.sequence);
+    durable();
+    await this.#apply(commit, content);
+    this.onCommit?.(commit.sequence, payload.length);
+  }
+
+  async #apply(commit: Commit, content: RoundContent): Promise<void> {
+    this.#unapplied = { commit, content };
+    await this.#meta.apply(commit);
+    this.#unapplied = undefined;
+    content.onApplied(commit.sequence);
+  }
+
+  /** Until the record and all small chunks stand synced on every disk that still works. */
+  async #write(commit: Commit, payload: Uint8Array, content: RoundContent): Promise<void> {
+    const record: RecordInput = {
+      kind: 'commit',
+      sequence: commit.sequence,
+      epoch: commit.epoch,
+      acknowledged: commit.acknowledged,
+      payload: [payload],
+    };
+    const failed = new Set<Disk>();
+    const committed = new Set<Disk>();
+    let pending = content.small.map((small) => small.prepared);
+    let lastError: unknown;
+    for (;;) {
+      const batches = new Map<Disk, RecordInput[]>();
+      for (const prepared of pending) {
+        for (const { disk, record: shard } of prepared.records) put(batches, disk, shard);
+      }
+      for (const disk of this.#commitTargets()) {
+        if (!failed.has(disk) && !committed.has(disk)) put(batches, disk, record);
+      }
+      const broken = new Set<Disk>();
+      const jobs: Promise<unknown>[] = [];
+      const attempt = (disk: Disk, job: Promise<unknown>): void => {
+        jobs.push(
+          job.catch((error: unknown) => {
+            broken.add(disk);
+            lastError = error;
+          }),
+        );
+      };
+      for (const disk of this.#disks.data()) if (disk.unsynced) attempt(disk, disk.sync());
+      for (const [disk, records] of batches) attempt(disk, disk.append('journal', records, { sync: true }));
+      await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
+      for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
+      if (broken.size === 0) break;
+      for (const disk of broken) failed.add(disk);
+      pending = this.#replace(pending, content, broken, failed);
+    }
+    if (committed.size === 0)
+      throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });
+    if (failed.size > 0) this.#checkReadable(content, lastError);
+  }
+
+  #commitTargets(): readonly Disk[] {
+    const journal = this.#disks.journal();
+    if (journal.length > this.#disks.tolerance) return journal;
+    const data = this.#disks.data();
+    return data.length > COMMIT_COPIES_MAX ? data.slice(0, COMMIT_COPIES_MAX) : data;
+  }
+
+  /** New places for the small chunks that lost a replica to a broken disk. */
+  #replace(
+    pending: readonly PreparedChunk[],
+    content: RoundContent,
+    broken: ReadonlySet<Disk>,
+    failed: ReadonlySet<Disk>,
+  ): PreparedChunk[] {
+    const again: PreparedChunk[] = [];
+    for (const prepared of pending) {
+      if (!prepared.records.some(({ disk }) => broken.has(disk))) continue;
+      const small = content.small.find((candidate) => candidate.prepared.chunk === prepared.chunk);
+      if (small !== undefined) again.push(this.#chunks.prepareSmall(small.bytes, failed));
+    }
+    return again;
+  }
+
+  #checkReadable(content: RoundContent, cause: unknown): void {
+    for (const chunk of content.stored) {
+      if (this.#chunks.health(chunk).health === 'lost')
+        throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
+          hint: 'see `cairn status`',
+          cause,
+        });
+    }
+  }
+}
+
+function put(batches: Map<Disk, RecordInput[]>, disk: Disk, record: RecordInput): void {
+  const batch = batches.get(disk);
+  if (batch === undefined) batches.set(disk, [record]);
+  else batch.push(record);
+}

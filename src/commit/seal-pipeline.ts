@@ -1,0 +1,139 @@
+/**
+ * Turns sealed pieces of files into chunks in the pool: large pieces one by one through the workers, small ones gathered into
+ * batches. Many seals share the pipeline; what a seal gets back are its extents.
+ */
+
+import type { Seal, SealPiece } from '../cache/seal.js';
+import {
+  type ChunkSource,
+  type ChunkStore,
+  MAX_CHUNK_BYTES,
+  SMALL_CHUNK_BYTES,
+  type StoredChunk,
+} from '../chunks/chunk-store.js';
+import type { ExtentRow } from '../meta/rows.js';
+
+/** Large pieces on their way at one time: enough to keep the workers and the disks busy. */
+const LARGE_AT_ONCE = 4;
+const BATCH_BYTES = MAX_CHUNK_BYTES;
+const BATCH_PIECES = 512;
+
+/** Gives the open cache file of a content, pinned until `done`. */
+export interface SealFiles {
+  pin(ino: number): { readonly fd: number; done(): void };
+}
+
+export class SealPipeline {
+  readonly #chunks: ChunkStore;
+  readonly #files: SealFiles;
+  #large = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(chunks: ChunkStore, files: SealFiles) {
+    this.#chunks = chunks;
+    this.#files = files;
+  }
+
+  /**
+   * Stores every piece of the seals; `onStored` gets the bytes of each piece as it is done. Resolves with the extents per seal, in order.
+   * If one piece fails, the others are still waited for, so that no bytes are being read when it rejects.
+   */
+  async store(
+    seals: readonly Seal[],
+    onStored: (bytes: number) => void,
+    signal?: AbortSignal,
+  ): Promise<Map<Seal, ExtentRow[]>> {
+    const extents = new Map<Seal, ExtentRow[]>();
+    const jobs: Promise<void>[] = [];
+    let batch: { seal: Seal; piece: SealPiece }[] = [];
+    let batchBytes = 0;
+    for (const seal of seals) {
+      extents.set(seal, []);
+      for (const piece of seal.pieces) {
+        const length = piece.to - piece.from;
+        if (length <= SMALL_CHUNK_BYTES) {
+          batch.push({ seal, piece });
+          batchBytes += length;
+          if (batchBytes < BATCH_BYTES && batch.length < BATCH_PIECES) continue;
+          await this.#slot();
+          jobs.push(this.#storeBatch(batch, extents, onStored, signal).finally(() => this.#release()));
+          batch = [];
+          batchBytes = 0;
+        } else {
+          await this.#slot();
+          jobs.push(this.#storeLarge(seal, piece, extents, onStored, signal).finally(() => this.#release()));
+        }
+      }
+    }
+    if (batch.length > 0) jobs.push(this.#storeBatch(batch, extents, onStored, signal));
+    const results = await Promise.allSettled(jobs);
+    const failure = results.find((result) => result.status === 'rejected');
+    if (failure !== undefined) throw failure.reason;
+    for (const list of extents.values()) list.sort((a, b) => a.offset - b.offset);
+    return extents;
+  }
+
+  async #storeBatch(
+    batch: readonly { seal: Seal; piece: SealPiece }[],
+    extents: Map<Seal, ExtentRow[]>,
+    onStored: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const sources = batch.map(({ seal, piece }) => piece.bytes ?? seal.copy(piece));
+    const stored = await this.#chunks.storeSmall(sources, signal);
+    batch.forEach(({ seal, piece }, i) => {
+      extents.get(seal)?.push(extentOf(piece, stored[i]!));
+      piece.markRead();
+      onStored(piece.to - piece.from);
+    });
+  }
+
+  async #storeLarge(
+    seal: Seal,
+    piece: SealPiece,
+    extents: Map<Seal, ExtentRow[]>,
+    onStored: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const length = piece.to - piece.from;
+    const bytes = piece.bytes ?? (seal.content.inMemory ? seal.copy(piece) : undefined);
+    const pin = bytes === undefined ? this.#files.pin(seal.content.ino) : undefined;
+    const source: ChunkSource =
+      pin === undefined ? { kind: 'bytes', bytes: bytes! } : { kind: 'file', fd: pin.fd, position: piece.from, length };
+    piece.state = 'reading';
+    try {
+      const stored = await this.#chunks.store(source, () => piece.markRead(), signal);
+      extents.get(seal)?.push(extentOf(piece, stored));
+      onStored(length);
+    } finally {
+      pin?.done();
+    }
+  }
+
+  #slot(): Promise<void> | undefined {
+    if (this.#large < LARGE_AT_ONCE) {
+      this.#large += 1;
+      return undefined;
+    }
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  #release(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#large -= 1;
+    else next();
+  }
+}
+
+/** The extent that a stored piece makes. */
+export function extentOf(piece: { readonly from: number; readonly to: number }, stored: StoredChunk): ExtentRow {
+  return {
+    offset: piece.from,
+    length: piece.to - piece.from,
+    chunk: stored.chunk,
+    chunkOffset: 0,
+    chunkBytes: stored.chunkBytes,
+  };
+}

@@ -1,0 +1,195 @@
+/**
+ * What the operations answer through: the vfs, the transport, and the one reply buffer. An answer that is there at once
+ * goes out within the handler, without a promise or a closure; one that comes later goes out when it comes, by which
+ * time the request buffer holds another request.
+ *
+ * Invariant: every request that wants a reply gets exactly one, whatever the vfs throws: the program that made the
+ * system call waits for it, uninterruptibly.
+ */
+import type { FuseChannel } from '../../native/addon.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { Attr, CreateResult, Handle, Result, SpaceReport, Vfs } from '../vfs/vfs.js';
+import { MalformedRequest } from './decode-request.js';
+import { DirentEncoder, ReplyEncoder } from './encode-reply.js';
+import { Errno, errnoOf, isExpected } from './errno.js';
+import { invalidateInodeMessage, type Notifier } from './notifier.js';
+import { FileType, SET_ID_BITS } from './protocol.js';
+
+/** Where the face writes what a user should know and no errno can say. */
+export type FuseLog = (message: string, error?: unknown) => void;
+
+/** `extra` is whatever number the operation handed to `answer`. */
+export type Reply<T> = (exchange: Exchange, unique: bigint, value: T, extra: number) => void;
+
+/** As much as one READDIR reply holds; glibc asks for 32 KiB. */
+const DIRENT_BUFFER_BYTES = 128 * 1024;
+/** Distinct failures that are logged; the same one again is counted by nobody. */
+const LOGGED_ONCE_MAX = 1000;
+
+export class Exchange {
+  readonly vfs: Vfs;
+  readonly channel: FuseChannel;
+  readonly notifier: Notifier;
+  readonly encoder = new ReplyEncoder();
+  readonly #log: FuseLog;
+  readonly #logged = new Set<string>();
+  readonly #direntEncoders: DirentEncoder[] = [];
+  /** Inodes that the kernel has seen with a set-id bit: a write that clears it must be told to the kernel. */
+  readonly #setIdInodes = new Set<number>();
+  #pending = 0;
+  #onIdle: (() => void) | undefined;
+
+  constructor(vfs: Vfs, channel: FuseChannel, notifier: Notifier, log: FuseLog) {
+    this.vfs = vfs;
+    this.channel = channel;
+    this.notifier = notifier;
+    this.#log = log;
+  }
+
+  answer<T>(unique: bigint, result: Result<T>, reply: Reply<T>, extra = 0): void {
+    if (!(result instanceof Promise)) {
+      reply(this, unique, result, extra);
+      return;
+    }
+    this.#pending++;
+    result
+      .then((value) => reply(this, unique, value, extra))
+      .then(undefined, (error: unknown) => this.fail(unique, error))
+      .finally(() => this.#settled());
+  }
+
+  /** Runs to its end what nobody waits for. */
+  detach(result: Result<void>, what: string): void {
+    if (!(result instanceof Promise)) return;
+    this.#pending++;
+    result.catch((error: unknown) => this.logOnce(what, error)).finally(() => this.#settled());
+  }
+
+  fail(unique: bigint, error: unknown): void {
+    if (error instanceof MalformedRequest) {
+      this.logOnce(`malformed request: ${error.message}`);
+      this.status(unique, error.errno);
+      return;
+    }
+    if (!isExpected(error)) this.logOnce(error instanceof Error ? error.message : String(error), error);
+    this.status(unique, errnoOf(error));
+  }
+
+  /** A reply without a body: 0, or the positive errno. */
+  status(unique: bigint, errno: number): void {
+    this.sendSmall(this.encoder.status(unique, errno));
+  }
+
+  /** Sends the encoder's first `length` bytes. True if the kernel took them: false if it no longer waits for them. */
+  sendSmall(length: number): boolean {
+    return this.sent(this.channel.sendBytes(this.encoder.buffer, length));
+  }
+
+  /** Judges the errno of a send. ENOENT: the request was interrupted and forgotten; ENODEV: the mount is gone. */
+  sent(errno: number): boolean {
+    if (errno === 0) return true;
+    if (errno !== Errno.ENOENT && errno !== Errno.ENODEV)
+      this.logOnce(`the kernel refused a reply with errno ${errno}`);
+    return false;
+  }
+
+  logOnce(message: string, error?: unknown): void {
+    const code = error instanceof CairnError ? error.code : '';
+    const key = `${code} ${message}`;
+    if (this.#logged.has(key) || this.#logged.size >= LOGGED_ONCE_MAX) return;
+    this.#logged.add(key);
+    this.#log(message, error);
+  }
+
+  takeDirentEncoder(): DirentEncoder {
+    return this.#direntEncoders.pop() ?? new DirentEncoder(DIRENT_BUFFER_BYTES);
+  }
+
+  giveDirentEncoder(encoder: DirentEncoder): void {
+    this.#direntEncoders.push(encoder);
+  }
+
+  /** To be called with all attributes that go to the kernel. */
+  remember(attr: Attr): void {
+    if ((attr.mode & SET_ID_BITS) !== 0 && (attr.mode & FileType.MASK) === FileType.REGULAR) {
+      this.#setIdInodes.add(attr.ino);
+    }
+  }
+
+  /**
+   * After a write by someone who may not keep set-id bits: the kernel leaves clearing them to us (HANDLE_KILLPRIV_V2)
+   * but goes on showing the mode that it knows. Sent before the write's own reply, from the event loop: a message of
+   * attributes alone takes no lock.
+   */
+  privilegesKilled(ino: number): void {
+    if (!this.#setIdInodes.delete(ino)) return;
+    const message = invalidateInodeMessage(ino, -1, 0);
+    this.sent(this.channel.sendBytes(message, message.length));
+  }
+
+  /** Resolves when no answer is owed. */
+  idle(): Promise<void> {
+    if (this.#pending === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+
+  #settled(): void {
+    this.#pending--;
+    if (this.#pending === 0) this.#onIdle?.();
+  }
+}
+
+export const replyOk: Reply<unknown> = (exchange, unique) => exchange.status(unique, 0);
+
+export const replyEntry: Reply<Attr | undefined> = (exchange, unique, attr) => {
+  if (attr !== undefined) exchange.remember(attr);
+  exchange.sendSmall(exchange.encoder.entry(unique, attr));
+};
+
+export const replyAttr: Reply<Attr> = (exchange, unique, attr) => {
+  exchange.remember(attr);
+  exchange.sendSmall(exchange.encoder.attr(unique, attr));
+};
+
+/** `flags` is the reply's open_flags. A handle that the kernel did not take will never be released by it. */
+export const replyOpen: Reply<Handle> = (exchange, unique, handle, flags) => {
+  if (exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) return;
+  exchange.detach(exchange.vfs.release(handle), 'release of an interrupted open');
+};
+
+export const replyOpendir: Reply<Handle> = (exchange, unique, handle, flags) => {
+  if (exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) return;
+  exchange.detach(exchange.vfs.releasedir(handle), 'release of an interrupted opendir');
+};
+
+export const replyCreated: Reply<CreateResult> = (exchange, unique, { attr, handle }, flags) => {
+  exchange.remember(attr);
+  if (exchange.sendSmall(exchange.encoder.created(unique, attr, handle, flags))) return;
+  exchange.detach(exchange.vfs.release(handle), 'release of an interrupted create');
+};
+
+export const replySize: Reply<number> = (exchange, unique, size) => {
+  exchange.sendSmall(exchange.encoder.size(unique, size));
+};
+
+export const replyStatfs: Reply<SpaceReport> = (exchange, unique, space) => {
+  exchange.sendSmall(exchange.encoder.statfs(unique, space));
+};
+
+export const replyStatx: Reply<Attr> = (exchange, unique, attr) => {
+  exchange.remember(attr);
+  exchange.sendSmall(exchange.encoder.statx(unique, attr));
+};
+
+/** The bytes of a binary string, without a NUL. */
+export const replyText: Reply<string> = (exchange, unique, text) => {
+  sendBody(exchange, unique, Buffer.from(text, 'latin1'));
+};
+
+/** A reply whose body is `bytes`. */
+export function sendBody(exchange: Exchange, unique: bigint, ...parts: readonly Uint8Array[]): void {
+  const header = exchange.encoder.header(unique, parts);
+  exchange.sent(exchange.channel.send([header, ...parts]));
+}

@@ -1,0 +1,252 @@
+/**
+ * Operations on open files. The payload of WRITE is a view of the request buffer, which the next request overwrites:
+ * Vfs.write takes what it needs before it returns.
+ */
+import { readSync } from 'node:fs';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { CreateResult, Handle, OpenMode, ReadPart, Result } from '../vfs/vfs.js';
+import type { Request } from './decode-request.js';
+import { type Exchange, type Reply, replyCreated, replyOk, replyOpen, replySize, sendBody } from './exchange.js';
+import {
+  FallocateFlag,
+  FileType,
+  FSYNC_FDATASYNC,
+  In,
+  OPEN_KILL_SUIDGID,
+  OpenFlag,
+  OpenReply,
+  PERMISSION_BITS,
+  Whence,
+  WriteFlag,
+} from './protocol.js';
+
+/** writev takes 1,024 parts; far fewer already cost more than joining them. */
+const PARTS_MAX = 128;
+
+/**
+ * `append` is never asked of the vfs: O_APPEND can be switched by fcntl, and a page written back from a mapping comes
+ * with any writable handle and must go where it says. Each WRITE carries the flags that hold for it.
+ */
+function openMode(flags: number): OpenMode {
+  const access = flags & OpenFlag.ACCMODE;
+  return {
+    read: access !== OpenFlag.WRONLY,
+    write: access === OpenFlag.WRONLY || access === OpenFlag.RDWR,
+    truncate: (flags & OpenFlag.TRUNC) !== 0,
+  };
+}
+
+/** Cached pages stay across opens, since other faces' changes are notified; nothing to flush where nothing is written. */
+function openReplyFlags(mode: OpenMode): number {
+  return OpenReply.KEEP_CACHE | (mode.write ? 0 : OpenReply.NOFLUSH);
+}
+
+export function open(exchange: Exchange, request: Request): void {
+  request.body(In.OPEN.BYTES);
+  const mode = openMode(request.u32(In.OPEN.FLAGS));
+  const handle = exchange.vfs.open(request.nodeid, mode);
+  const result =
+    request.u32(In.OPEN.OPEN_FLAGS) & OPEN_KILL_SUIDGID ? killAfterOpen(exchange, request, handle) : handle;
+  exchange.answer(request.unique, result, replyOpen, openReplyFlags(mode));
+}
+
+/** O_TRUNC by someone who may not keep set-id bits. */
+async function killAfterOpen(exchange: Exchange, request: Request, opened: Result<Handle>): Promise<Handle> {
+  const { nodeid } = request;
+  const caller = request.caller();
+  const handle = await opened;
+  try {
+    await exchange.vfs.setattr(nodeid, { killPrivileges: true }, caller);
+  } catch (error) {
+    exchange.detach(exchange.vfs.release(handle), 'release after a failed open');
+    throw error;
+  }
+  exchange.privilegesKilled(nodeid);
+  return handle;
+}
+
+export function create(exchange: Exchange, request: Request): void {
+  request.body(In.CREATE.BYTES);
+  const flags = request.u32(In.CREATE.FLAGS);
+  const permissions = request.u32(In.CREATE.MODE) & PERMISSION_BITS;
+  const parent = request.nodeid;
+  const name = request.name();
+  const mode = openMode(flags);
+  const { vfs } = exchange;
+  const openExisting = (error: unknown) => {
+    if (!hasCode(error, 'EXISTS') || flags & OpenFlag.EXCL) throw error;
+    return openByName(exchange, parent, name, mode);
+  };
+  let result: Result<CreateResult>;
+  try {
+    result = vfs.create(parent, name, permissions, mode, request.caller());
+    if (result instanceof Promise) result = result.catch(openExisting);
+  } catch (error) {
+    result = openExisting(error);
+  }
+  exchange.answer(request.unique, result, replyCreated, openReplyFlags(mode));
+}
+
+/** The kernel believed that the name was free, but another face was quicker: open(2) without O_EXCL opens that file. */
+async function openByName(exchange: Exchange, parent: number, name: string, mode: OpenMode): Promise<CreateResult> {
+  const attr = await exchange.vfs.lookup(parent, name);
+  // STALE makes the kernel look the name up again and start over: for a name that is gone again, a directory, a symlink.
+  if (attr === undefined || (attr.mode & FileType.MASK) !== FileType.REGULAR) {
+    throw new CairnError('STALE', 'the name changed while it was being created');
+  }
+  const handle = await exchange.vfs.open(attr.ino, mode);
+  return { attr: mode.truncate ? await exchange.vfs.getattr(attr.ino) : attr, handle };
+}
+
+export function read(exchange: Exchange, request: Request): void {
+  request.body(In.READ.BYTES);
+  const offset = request.u64(In.READ.OFFSET);
+  const size = request.u32(In.READ.SIZE);
+  if (!Number.isSafeInteger(offset + size)) {
+    exchange.status(request.unique, 0);
+    return;
+  }
+  exchange.answer(request.unique, exchange.vfs.read(request.u64(In.READ.FH), offset, size), replyParts, size);
+}
+
+const replyParts: Reply<readonly ReadPart[]> = (exchange, unique, parts, size) => {
+  let total = 0;
+  for (const part of parts) total += part.length;
+  if (total > size) throw new Error(`the vfs read ${total} bytes where ${size} were asked for`);
+  const [first] = parts;
+  if (parts.length === 1 && first !== undefined && !(first instanceof Uint8Array)) {
+    const sent = exchange.channel.sendFile(unique, first.fd, first.position, first.length);
+    if (sent < 0) throw new CairnError('IO', `reading a cache file failed with errno ${-sent}`);
+    return;
+  }
+  if (parts.length <= PARTS_MAX && parts.every((part) => part instanceof Uint8Array))
+    sendBody(exchange, unique, ...parts);
+  else sendBody(exchange, unique, join(parts, total));
+};
+
+/**
+ * One buffer of all parts. A file part that ends early is filled with zeros where parts follow it, so that they keep
+ * their place; at the end the reply is short, as one part alone would be: the file ends there.
+ */
+function join(parts: readonly ReadPart[], total: number): Uint8Array {
+  const joined = Buffer.allocUnsafe(total);
+  let at = 0;
+  let end = 0;
+  for (const part of parts) {
+    if (part instanceof Uint8Array) {
+      joined.set(part, at);
+      end = at + part.length;
+    } else {
+      end = at;
+      while (end < at + part.length) {
+        const count = readSync(part.fd, joined, end, at + part.length - end, part.position + end - at);
+        if (count === 0) break;
+        end += count;
+      }
+      joined.fill(0, end, at + part.length);
+    }
+    at += part.length;
+  }
+  return joined.subarray(0, end);
+}
+
+export function write(exchange: Exchange, request: Request): void {
+  request.body(In.WRITE.BYTES);
+  const handle = request.u64(In.WRITE.FH);
+  const offset = request.u64(In.WRITE.OFFSET);
+  const bytes = request.bytes(request.u32(In.WRITE.SIZE));
+  const writeFlags = request.u32(In.WRITE.WRITE_FLAGS);
+  if (!Number.isSafeInteger(offset + bytes.length)) throw new CairnError('TOO_BIG', 'write beyond 2^53');
+  const kill = (writeFlags & WriteFlag.KILL_SUIDGID) !== 0;
+  const appends = (request.u32(In.WRITE.FLAGS) & OpenFlag.APPEND) !== 0 && (writeFlags & WriteFlag.CACHE) === 0;
+  const written = appends
+    ? append(exchange, request.nodeid, handle, offset, bytes, kill)
+    : exchange.vfs.write(handle, offset, bytes, kill);
+  exchange.answer(request.unique, written, replyWritten, kill ? request.nodeid : 0);
+}
+
+/** `killed` is the inode whose set-id bits the write cleared, or 0. */
+const replyWritten: Reply<number> = (exchange, unique, written, killed) => {
+  if (killed !== 0) exchange.privilegesKilled(killed);
+  replySize(exchange, unique, written, 0);
+};
+
+/** An append never overwrites: the kernel's offset is the end that it knows, and another face may have moved it on. */
+function append(
+  exchange: Exchange,
+  ino: number,
+  handle: Handle,
+  offset: number,
+  bytes: Uint8Array,
+  kill: boolean,
+): Result<number> {
+  const attr = exchange.vfs.getattr(ino);
+  if (attr instanceof Promise) {
+    const copy = Uint8Array.from(bytes);
+    return attr.then(({ sizeBytes }) => writeAtEnd(exchange, ino, handle, offset, sizeBytes, copy, kill));
+  }
+  return writeAtEnd(exchange, ino, handle, offset, attr.sizeBytes, bytes, kill);
+}
+
+function writeAtEnd(
+  exchange: Exchange,
+  ino: number,
+  handle: Handle,
+  offset: number,
+  sizeBytes: number,
+  bytes: Uint8Array,
+  kill: boolean,
+): Result<number> {
+  if (sizeBytes <= offset) return exchange.vfs.write(handle, offset, bytes, kill);
+  // The kernel caches the bytes at the offset that it believed in.
+  void exchange.notifier.invalidateInode(ino, offset, 0);
+  return exchange.vfs.write(handle, sizeBytes, bytes, kill);
+}
+
+export function flush(exchange: Exchange, request: Request): void {
+  request.body(In.RELEASE.BYTES);
+  exchange.answer(request.unique, exchange.vfs.flush(request.u64(In.RELEASE.FH)), replyOk);
+}
+
+export function release(exchange: Exchange, request: Request): void {
+  request.body(In.RELEASE.BYTES);
+  exchange.answer(request.unique, exchange.vfs.release(request.u64(In.RELEASE.FH)), replyOk);
+}
+
+export function fsync(exchange: Exchange, request: Request): void {
+  request.body(In.FSYNC.BYTES);
+  const dataOnly = (request.u32(In.FSYNC.FSYNC_FLAGS) & FSYNC_FDATASYNC) !== 0;
+  exchange.answer(request.unique, exchange.vfs.fsync(request.u64(In.FSYNC.FH), dataOnly), replyOk);
+}
+
+export function fallocate(exchange: Exchange, request: Request): void {
+  request.body(In.FALLOCATE.BYTES);
+  const flags = request.u32(In.FALLOCATE.MODE);
+  const offset = request.u64(In.FALLOCATE.OFFSET);
+  const length = request.u64(In.FALLOCATE.LENGTH);
+  const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = FallocateFlag;
+  if ((flags & ~(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE)) !== 0) {
+    throw new CairnError('NOT_SUPPORTED', `fallocate mode ${flags}`);
+  }
+  if (!Number.isSafeInteger(offset + length)) throw new CairnError('TOO_BIG', 'fallocate beyond 2^53');
+  const mode = {
+    keepSize: (flags & KEEP_SIZE) !== 0,
+    punchHole: (flags & PUNCH_HOLE) !== 0,
+    zeroRange: (flags & ZERO_RANGE) !== 0,
+  };
+  exchange.answer(request.unique, exchange.vfs.fallocate(request.u64(In.FALLOCATE.FH), mode, offset, length), replyOk);
+}
+
+/** SEEK_SET, SEEK_CUR and SEEK_END are the kernel's own. */
+export function lseek(exchange: Exchange, request: Request): void {
+  request.body(In.LSEEK.BYTES);
+  const offset = request.u64(In.LSEEK.OFFSET);
+  const whence = request.u32(In.LSEEK.WHENCE);
+  if (whence !== Whence.DATA && whence !== Whence.HOLE) throw new CairnError('INVALID', `lseek whence ${whence}`);
+  if (!Number.isSafeInteger(offset)) throw new CairnError('NO_EXTENT', 'lseek beyond the end');
+  exchange.answer(
+    request.unique,
+    exchange.vfs.seek(request.u64(In.LSEEK.FH), offset, whence === Whence.DATA ? 'data' : 'hole'),
+    replySize,
+  );
+}

@@ -1,0 +1,85 @@
+/**
+ * INIT: what we and the kernel agree on. Why some abilities are refused:
+ * - WRITEBACK_CACHE: with it the kernel never again takes size and mtime from us, so a change that came in through S3
+ *   or the library would not show in the mount.
+ * - POSIX_LOCKS, FLOCK_LOCKS: locks then stay in the kernel, which is right and fastest on one host.
+ * - NO_OPEN(DIR)_SUPPORT: the vfs needs handles, so that an unlinked file lives until its last close.
+ * - SETXATTR_EXT, POSIX_ACL: no access control lists; the kernel enforces the mode bits.
+ * And why one is taken: HANDLE_KILLPRIV_V2 keeps the kernel from asking for security.capability before every write.
+ */
+
+import { MalformedRequest, type Request } from './decode-request.js';
+import { putHeader } from './encode-reply.js';
+import { Errno } from './errno.js';
+import {
+  In,
+  InitFlag,
+  InitOut,
+  KERNEL_MAJOR,
+  MAX_PAGES,
+  MAX_WRITE_BYTES,
+  NEWEST_MINOR,
+  OLDEST_MINOR,
+  OUT_HEADER_BYTES,
+} from './protocol.js';
+
+const WANTED =
+  InitFlag.ASYNC_READ |
+  InitFlag.ATOMIC_O_TRUNC |
+  InitFlag.EXPORT_SUPPORT |
+  InitFlag.BIG_WRITES |
+  InitFlag.DO_READDIRPLUS |
+  InitFlag.READDIRPLUS_AUTO |
+  InitFlag.ASYNC_DIO |
+  InitFlag.PARALLEL_DIROPS |
+  InitFlag.MAX_PAGES |
+  InitFlag.CACHE_SYMLINKS |
+  InitFlag.EXPLICIT_INVAL_DATA |
+  InitFlag.HANDLE_KILLPRIV_V2 |
+  InitFlag.INIT_EXT;
+
+/** Asynchronous requests (read-ahead, write-back of mappings, direct I/O) that the kernel may have under way at once. */
+const MAX_BACKGROUND = 64;
+const CONGESTION_THRESHOLD = 48;
+const TIME_GRANULARITY_NS = 1;
+
+export interface Negotiated {
+  readonly minor: number;
+  /** The flags that both sides have. */
+  readonly flags: number;
+}
+
+/**
+ * Writes the reply to INIT into `out` and returns its length, and what was agreed: undefined if the kernel must first
+ * come down to our major version (it sends another INIT). Throws MalformedRequest with EPROTO if it is too old.
+ */
+export function negotiate(request: Request, out: Buffer): { length: number; agreed: Negotiated | undefined } {
+  request.body(In.INIT.BYTES);
+  const major = request.u32(In.INIT.MAJOR);
+  const kernelMinor = request.u32(In.INIT.MINOR);
+  const length = OUT_HEADER_BYTES + InitOut.BYTES;
+  out.fill(0, 0, length);
+  putHeader(out, request.unique, 0, length);
+  out.writeUInt32LE(KERNEL_MAJOR, OUT_HEADER_BYTES + InitOut.MAJOR);
+  if (major > KERNEL_MAJOR) return { length, agreed: undefined };
+  if (major < KERNEL_MAJOR || kernelMinor < OLDEST_MINOR) {
+    throw new MalformedRequest(
+      `the kernel speaks FUSE ${major}.${kernelMinor}; cairn needs ${KERNEL_MAJOR}.${OLDEST_MINOR} (Linux 5.4) or later`,
+      Errno.EPROTO,
+    );
+  }
+  const minor = Math.min(kernelMinor, NEWEST_MINOR);
+  const flags = request.u32(In.INIT.FLAGS) & WANTED;
+  const put32 = (value: number, at: number) => out.writeUInt32LE(value >>> 0, OUT_HEADER_BYTES + at);
+  put32(minor, InitOut.MINOR);
+  // The kernel takes the smaller of this and the mount's own read-ahead, which mount.ts has raised if it was allowed to.
+  put32(MAX_WRITE_BYTES, InitOut.MAX_READAHEAD);
+  put32(flags, InitOut.FLAGS);
+  put32(MAX_WRITE_BYTES, InitOut.MAX_WRITE);
+  put32(TIME_GRANULARITY_NS, InitOut.TIME_GRAN);
+  // flags2 stays 0: nothing beyond bit 31 is wanted.
+  out.writeUInt16LE(MAX_BACKGROUND, OUT_HEADER_BYTES + InitOut.MAX_BACKGROUND);
+  out.writeUInt16LE(CONGESTION_THRESHOLD, OUT_HEADER_BYTES + InitOut.CONGESTION_THRESHOLD);
+  out.writeUInt16LE(MAX_PAGES, OUT_HEADER_BYTES + InitOut.MAX_PAGES);
+  return { length, agreed: { minor, flags: flags >>> 0 } };
+}

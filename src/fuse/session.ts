@@ -1,0 +1,192 @@
+/**
+ * One mount's conversation with the kernel: takes each request from the transport's buffer, dispatches it by opcode and
+ * sees to it that it is answered. A request whose answer is in memory is decoded, served and answered within one call
+ * from the transport, without a thread hop.
+ *
+ * Nothing that a request holds, however broken, throws out of the loop. An opcode that is not in the table gets ENOSYS,
+ * which the kernel takes as "never ask again" and handles by itself: ACCESS (default_permissions checks), GETLK and
+ * SETLK (its own locks), POLL, BMAP, SYNCFS, TMPFILE, COPY_FILE_RANGE (it copies through the page cache).
+ */
+import { closeSync } from 'node:fs';
+import type { Addon, FuseChannel } from '../../native/addon.js';
+import { assert } from '../errors/cairn-error.js';
+import type { Ino, Name, Vfs } from '../vfs/vfs.js';
+import { MalformedRequest, Request } from './decode-request.js';
+import * as directory from './directory-operations.js';
+import * as entry from './entry-operations.js';
+import { Errno } from './errno.js';
+import { Exchange, type FuseLog } from './exchange.js';
+import * as file from './file-operations.js';
+import { type Negotiated, negotiate } from './negotiate.js';
+import { Notifier } from './notifier.js';
+import { Opcode, REQUEST_BUFFER_BYTES } from './protocol.js';
+import * as xattr from './xattr-operations.js';
+
+type Operation = (exchange: Exchange, request: Request) => void;
+
+/** FORGET: the vfs counts no lookups of the kernel's. INTERRUPT: an operation runs to its end; its reply ends the wait. */
+const noReply: Operation = () => {};
+
+const OPERATIONS: (Operation | undefined)[] = [];
+OPERATIONS[Opcode.LOOKUP] = entry.lookup;
+OPERATIONS[Opcode.FORGET] = noReply;
+OPERATIONS[Opcode.GETATTR] = entry.getattr;
+OPERATIONS[Opcode.SETATTR] = entry.setattr;
+OPERATIONS[Opcode.READLINK] = entry.readlink;
+OPERATIONS[Opcode.SYMLINK] = entry.symlink;
+OPERATIONS[Opcode.MKNOD] = entry.mknod;
+OPERATIONS[Opcode.MKDIR] = entry.mkdir;
+OPERATIONS[Opcode.UNLINK] = entry.unlink;
+OPERATIONS[Opcode.RMDIR] = entry.rmdir;
+OPERATIONS[Opcode.RENAME] = entry.rename;
+OPERATIONS[Opcode.LINK] = entry.link;
+OPERATIONS[Opcode.OPEN] = file.open;
+OPERATIONS[Opcode.READ] = file.read;
+OPERATIONS[Opcode.WRITE] = file.write;
+OPERATIONS[Opcode.STATFS] = entry.statfs;
+OPERATIONS[Opcode.RELEASE] = file.release;
+OPERATIONS[Opcode.FSYNC] = file.fsync;
+OPERATIONS[Opcode.SETXATTR] = xattr.setxattr;
+OPERATIONS[Opcode.GETXATTR] = xattr.getxattr;
+OPERATIONS[Opcode.LISTXATTR] = xattr.listxattr;
+OPERATIONS[Opcode.REMOVEXATTR] = xattr.removexattr;
+OPERATIONS[Opcode.FLUSH] = file.flush;
+OPERATIONS[Opcode.OPENDIR] = directory.opendir;
+OPERATIONS[Opcode.READDIR] = directory.readdir;
+OPERATIONS[Opcode.RELEASEDIR] = directory.releasedir;
+OPERATIONS[Opcode.FSYNCDIR] = directory.fsyncdir;
+OPERATIONS[Opcode.CREATE] = file.create;
+OPERATIONS[Opcode.INTERRUPT] = noReply;
+OPERATIONS[Opcode.DESTROY] = (exchange, request) => exchange.status(request.unique, 0);
+OPERATIONS[Opcode.IOCTL] = (exchange, request) => exchange.status(request.unique, Errno.ENOTTY);
+OPERATIONS[Opcode.BATCH_FORGET] = noReply;
+OPERATIONS[Opcode.FALLOCATE] = file.fallocate;
+OPERATIONS[Opcode.READDIRPLUS] = directory.readdirplus;
+OPERATIONS[Opcode.RENAME2] = entry.rename2;
+OPERATIONS[Opcode.LSEEK] = file.lseek;
+OPERATIONS[Opcode.STATX] = entry.statx;
+
+export interface FuseSessionOptions {
+  readonly addon: Pick<Addon, 'fuseStart'>;
+  /** /dev/fuse of a mount that nobody has read from yet. The session owns it: it closes it at the end. */
+  readonly fd: number;
+  readonly vfs: Vfs;
+  readonly log: FuseLog;
+}
+
+export class FuseSession {
+  /** Resolves when the kernel has sent INIT and programs can use the mount; rejects if the kernel is too old. */
+  readonly ready: Promise<Negotiated>;
+  /**
+   * Resolves when the mount is gone, every answer under way has come to its end and the descriptor is closed. Handles
+   * that the kernel had no time to release are still open in the vfs.
+   */
+  readonly ended: Promise<void>;
+
+  readonly #request: Request;
+  readonly #channel: FuseChannel;
+  readonly #exchange: Exchange;
+  readonly #notifier: Notifier;
+  readonly #log: FuseLog;
+  readonly #fd: number;
+  #agreed: Negotiated | undefined;
+  #resolveReady!: (agreed: Negotiated) => void;
+  #rejectReady!: (error: Error) => void;
+  #resolveEnded!: () => void;
+  #isStopped = false;
+
+  constructor({ addon, fd, vfs, log }: FuseSessionOptions) {
+    this.#log = log;
+    this.#fd = fd;
+    this.ready = new Promise((resolve, reject) => {
+      this.#resolveReady = resolve;
+      this.#rejectReady = reject;
+    });
+    // Whoever does not ask must not crash for it: the end is told by `ended` as well.
+    this.ready.catch(() => {});
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    const buffer = new Uint8Array(REQUEST_BUFFER_BYTES);
+    this.#request = new Request(buffer);
+    this.#notifier = new Notifier(fd, log);
+    this.#channel = addon.fuseStart(
+      fd,
+      buffer,
+      (length) => this.#handle(length),
+      (error) => this.#end(error),
+    );
+    this.#exchange = new Exchange(vfs, this.#channel, this.#notifier, log);
+  }
+
+  /** Another face made, replaced or removed the name. Resolves when the kernel knows. */
+  invalidateEntry(parent: Ino, name: Name): Promise<void> {
+    return this.#notifier.invalidateEntry(parent, name);
+  }
+
+  /** Another face changed attributes and the bytes of the range: `offset` -1 for attributes only, `length` 0 to the end. */
+  invalidateInode(ino: Ino, offset: number, length: number): Promise<void> {
+    return this.#notifier.invalidateInode(ino, offset, length);
+  }
+
+  /** Another face removed the name, and with it `child`. */
+  forgetChild(parent: Ino, child: Ino, name: Name): Promise<void> {
+    return this.#notifier.forgetChild(parent, child, name);
+  }
+
+  /** Stops serving. Programs that use the mount wait until it is unmounted, so this is for after the unmount, or for giving up. */
+  stop(): Promise<void> {
+    this.#end(null);
+    return this.ended;
+  }
+
+  #handle(length: number): void {
+    const request = this.#request;
+    const exchange = this.#exchange;
+    try {
+      if (!request.begin(length)) {
+        exchange.logOnce(`the kernel sent a message of ${length} bytes`);
+        return;
+      }
+      if (this.#agreed === undefined) this.#init();
+      else {
+        const operation = OPERATIONS[request.opcode];
+        if (operation === undefined) exchange.status(request.unique, Errno.ENOSYS);
+        else operation(exchange, request);
+      }
+    } catch (error) {
+      exchange.fail(request.unique, error);
+    }
+  }
+
+  #init(): void {
+    const request = this.#request;
+    if (request.opcode !== Opcode.INIT) throw new MalformedRequest(`opcode ${request.opcode} before INIT`);
+    try {
+      const { length, agreed } = negotiate(request, this.#exchange.encoder.buffer);
+      this.#exchange.sendSmall(length);
+      if (agreed === undefined) return;
+      this.#agreed = agreed;
+      this.#resolveReady(agreed);
+    } catch (error) {
+      this.#rejectReady(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
+  }
+
+  #end(error: Error | null): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    if (error !== null) this.#log('the connection to the kernel broke', error);
+    this.#rejectReady(new Error('the mount ended'));
+    this.#channel.stop();
+    this.#finish().catch((failure: unknown) => assert(false, `ending a session: ${String(failure)}`));
+  }
+
+  async #finish(): Promise<void> {
+    await this.#exchange.idle();
+    await this.#notifier.close();
+    closeSync(this.#fd);
+    this.#resolveEnded();
+  }
+}

@@ -1,0 +1,75 @@
+/** Rows as SQLite returns them (arrays in column order, see the SELECT lists) and as the rest of Cairn knows them. */
+import type { ChunkRow, DentryRow, ExtentRow, Ino, InodeRow, XattrRow } from './rows.js';
+
+export const INODE_COLUMNS =
+  'ino, version, mode, uid, gid, nlink, rdev, size_bytes, atime_sec, atime_nsec, mtime_sec, mtime_nsec, ctime_sec, ctime_nsec, btime_sec, btime_nsec, target, content_stage';
+
+/** In the order of INODE_COLUMNS. */
+export type InodeColumns = [
+  ino: number,
+  version: number,
+  mode: number,
+  uid: number,
+  gid: number,
+  nlink: number,
+  rdev: number,
+  sizeBytes: number,
+  atimeSec: number,
+  atimeNsec: number,
+  mtimeSec: number,
+  mtimeNsec: number,
+  ctimeSec: number,
+  ctimeNsec: number,
+  btimeSec: number,
+  btimeNsec: number,
+  target: string,
+  contentStage: number,
+];
+
+export function toInode(columns: InodeColumns): InodeRow {
+  return {
+    ino: columns[0],
+    version: columns[1],
+    mode: columns[2],
+    uid: columns[3],
+    gid: columns[4],
+    nlink: columns[5],
+    rdev: columns[6],
+    sizeBytes: columns[7],
+    atime: { sec: columns[8], nsec: columns[9] },
+    mtime: { sec: columns[10], nsec: columns[11] },
+    ctime: { sec: columns[12], nsec: columns[13] },
+    btime: { sec: columns[14], nsec: columns[15] },
+    target: columns[16],
+    contentStage: columns[17],
+  };
+}
+
+export const DENTRY_COLUMNS = 'parent, sort_key, ino, version';
+export type DentryColumns = [parent: Ino, sortKey: string, ino: Ino, version: number];
+
+export function toDentry([parent, sortKey, ino, version]: DentryColumns): DentryRow {
+  const isDirectory = sortKey.endsWith('/');
+  return { parent, name: isDirectory ? sortKey.slice(0, -1) : sortKey, ino, isDirectory, version };
+}
+
+export const EXTENT_COLUMNS = 'file_offset, length, lower(hex(chunk)), chunk_offset, chunk_bytes';
+export type ExtentColumns = [offset: number, length: number, chunk: string, chunkOffset: number, chunkBytes: number];
+
+export function toExtent([offset, length, chunk, chunkOffset, chunkBytes]: ExtentColumns): ExtentRow {
+  return { offset, length, chunk, chunkOffset, chunkBytes };
+}
+
+export const XATTR_COLUMNS = 'ino, name, value';
+export type XattrColumns = [ino: Ino, name: string, value: Buffer];
+
+export function toXattr([ino, name, value]: XattrColumns): XattrRow {
+  return { ino, name, value };
+}
+
+export const CHUNK_COLUMNS = 'lower(hex(chunk)), chunk_bytes, refs';
+export type ChunkColumns = [chunk: string, chunkBytes: number, references: number];
+
+export function toChunk([chunk, chunkBytes, references]: ChunkColumns): ChunkRow {
+  return { chunk, chunkBytes, references };
+}

@@ -1,0 +1,301 @@
+/**
+ * cairn.toml: what a pool consists of. Written once by `cairn init`, read at every start, edited by people in between:
+ * so every value is checked, and an error names the key and what is allowed there.
+ *
+ * Directories in the file may be relative to the pool directory; in memory they are always absolute. What lies inside
+ * the pool directory is written relative, so that such a pool can be moved as a whole.
+ */
+import { isAbsolute, join, relative, resolve } from 'node:path';
+import { parse, stringify, TomlError } from 'smol-toml';
+import * as v from 'valibot';
+import type { SchemeChoice } from '../../diskmap/types.js';
+import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
+import type { FileIo } from '../io/file-io.js';
+import { formatScheme, parseScheme, SCHEME_FORMS } from './scheme-choice.js';
+
+export const CONFIG_NAME = 'cairn.toml';
+
+export const MIN_CHUNK_BYTES = 128 * 1024;
+
+export const CHUNK_STEP_BYTES = 64 * 1024;
+export const MIN_BUCKET_BYTES = 1024 * 1024;
+export const MAX_BUCKET_BYTES = 1024 ** 4;
+const DEFAULT_DELAY_MS = 5000;
+
+export interface DiskConfig {
+  /** Absolute. */
+  readonly directory: string;
+  /** 32 hex digits: the disk's own id. A disk with another one in this directory is foreign. */
+  readonly uuid: string;
+  readonly role: 'data' | 'journal';
+  /** The number in the diskmap, 1–65535; 0 for a journal disk. */
+  readonly number: number;
+}
+
+export interface PoolConfig {
+  readonly format: 1;
+  /** The pool's id: 32 hex digits. */
+  readonly pool: string;
+  readonly scheme: SchemeChoice;
+  readonly bucketBytes: number;
+  readonly chunkBytes: number;
+  /** The mode of a mount that does not say `--strong`. */
+  readonly mode: 'default' | 'strong';
+  /** Absolute. */
+  readonly metaDirectory: string;
+  /** `sizeBytes` undefined: the cache takes what its device has free, with a reserve. Absolute directory. */
+  readonly cache: { readonly directory: string; readonly sizeBytes: number | undefined };
+  /** Staged bytes are committed this long after they were written, at the latest; 0: at once. */
+  readonly commitDelayMs: number;
+  readonly disks: readonly DiskConfig[];
+}
+
+const whole = (from: number, to: number) => {
+  const allowed = `must be a whole number from ${from} to ${to}`;
+  return v.pipe(v.number(allowed), v.safeInteger(allowed), v.minValue(from, allowed), v.maxValue(to, allowed));
+};
+const id = v.pipe(v.string('must be 32 hex digits'), v.regex(/^[0-9a-f]{32}$/, 'must be 32 lowercase hex digits'));
+const directory = v.pipe(
+  v.string('must be the path of a directory'),
+  v.check((path) => path !== '' && !path.includes('\0'), 'must be the path of a directory'),
+);
+const one = (...values: string[]) => `must be ${values.map((value) => `"${value}"`).join(' or ')}`;
+
+const schemeText = v.pipe(
+  v.string(`must be ${SCHEME_FORMS}`),
+  v.check((text) => schemeOf(text) !== undefined, `must be ${SCHEME_FORMS}`),
+);
+
+const Toml = v.strictObject(
+  {
+    format: v.literal(1, 'must be 1: this file may be of a newer cairn'),
+    pool: id,
+    scheme: v.optional(schemeText, 'auto'),
+    bucket_bytes: whole(MIN_BUCKET_BYTES, MAX_BUCKET_BYTES),
+    chunk_bytes: v.pipe(
+      whole(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES),
+      v.multipleOf(CHUNK_STEP_BYTES, `must be a multiple of ${CHUNK_STEP_BYTES}`),
+    ),
+    mode: v.optional(v.picklist(['default', 'strong'], one('default', 'strong')), 'default'),
+    meta: v.strictObject({ directory }, objectMessage('[meta]')),
+    cache: v.strictObject(
+      { directory, size_bytes: v.optional(whole(MIN_BUCKET_BYTES, Number.MAX_SAFE_INTEGER)) },
+      objectMessage('[cache]'),
+    ),
+    commit: v.optional(
+      v.strictObject({ delay_ms: v.optional(whole(0, 86_400_000), DEFAULT_DELAY_MS) }, objectMessage('[commit]')),
+      {},
+    ),
+    disk: v.pipe(
+      v.array(
+        v.strictObject(
+          {
+            directory,
+            uuid: id,
+            role: v.optional(v.picklist(['data', 'journal'], one('data', 'journal')), 'data'),
+            number: v.optional(whole(0, 65535), 0),
+          },
+          objectMessage('[[disk]]'),
+        ),
+        'must be a list of [[disk]] tables',
+      ),
+      v.minLength(1, 'must name at least one disk'),
+    ),
+  },
+  objectMessage('the file'),
+);
+
+/**
+ * Reads the text of a cairn.toml. `poolDirectory` must be absolute. CONFIG, with the key and what is allowed, if a value
+ * is impossible, a key unknown, or two disks contradict each other.
+ */
+export function parseConfig(text: string, poolDirectory: string): PoolConfig {
+  const raw = v.safeParse(Toml, parseToml(text), { abortEarly: true });
+  if (!raw.success) {
+    const [issue] = raw.issues;
+    throw refuse(`${keyOf(issue)} ${issue.message}${receivedOf(issue)}`.trim());
+  }
+  const toml = raw.output;
+  const config: PoolConfig = {
+    format: 1,
+    pool: toml.pool,
+    scheme: parseScheme(toml.scheme),
+    bucketBytes: toml.bucket_bytes,
+    chunkBytes: toml.chunk_bytes,
+    mode: toml.mode,
+    metaDirectory: resolve(poolDirectory, toml.meta.directory),
+    cache: { directory: resolve(poolDirectory, toml.cache.directory), sizeBytes: toml.cache.size_bytes },
+    commitDelayMs: toml.commit.delay_ms ?? DEFAULT_DELAY_MS,
+    disks: toml.disk.map((disk) => ({ ...disk, directory: resolve(poolDirectory, disk.directory) })),
+  };
+  checkTogether(config);
+  return config;
+}
+
+/** The text that `parseConfig` reads back to the same config, with comments for the person who edits it. */
+export function formatConfig(config: PoolConfig, poolDirectory: string): string {
+  const line = (key: string, value: string | number) => stringify({ [key]: value }).trimEnd();
+  const place = (path: string) => line('directory', shortened(path, poolDirectory));
+  const disks = config.disks.map((disk) =>
+    [
+      '[[disk]]',
+      place(disk.directory),
+      '# The id in the disk itself: another disk in its place is refused, not overwritten.',
+      line('uuid', disk.uuid),
+      line('role', disk.role),
+      ...(disk.role === 'data' ? [line('number', disk.number)] : []),
+    ].join('\n'),
+  );
+  const size =
+    config.cache.sizeBytes === undefined
+      ? '# size_bytes = 100000000000   # without it: what the device has free, with a reserve'
+      : line('size_bytes', config.cache.sizeBytes);
+  return `# The configuration of this cairn pool, written by \`cairn init\`. Change it only while the pool is not mounted.
+# Directories may be relative to the one this file is in. Sizes are bytes.
+${line('format', 1)}
+
+# The pool's id, also in every disk. Never change it, nor the sizes: the data is laid out by them.
+${line('pool', config.pool)}
+${line('bucket_bytes', config.bucketBytes)}
+${line('chunk_bytes', config.chunkBytes)}
+
+# How new groups are protected: ${SCHEME_FORMS}.
+${line('scheme', formatScheme(config.scheme))}
+
+# What fsync promises on a mount without --strong. "default": safe as long as the cache device lives, and committed to
+# the disks soon after. "strong": safe on the disks before it answers.
+${line('mode', config.mode)}
+
+# Metadata for fast access. The disks hold all of it too: it can be rebuilt from them.
+[meta]
+${place(config.metaDirectory)}
+
+# Staged and recently read bytes; best on an SSD that is none of the disks below.
+[cache]
+${place(config.cache.directory)}
+${size}
+
+# Staged bytes are committed to the disks at most this long after they were written.
+[commit]
+${line('delay_ms', config.commitDelayMs)}
+
+${disks.join('\n\n')}
+`;
+}
+
+/** Reads `<poolDirectory>/cairn.toml`. NOT_FOUND if there is no pool, CONFIG if it is not valid. */
+export async function loadConfig(io: Pick<FileIo, 'readFile'>, poolDirectory: string): Promise<PoolConfig> {
+  const directory = resolve(poolDirectory);
+  let text: string;
+  try {
+    text = (await io.readFile(join(directory, CONFIG_NAME))).toString('utf8');
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code !== 'NOT_FOUND' && code !== 'ENOENT' && code !== 'ENOTDIR') throw cause;
+    throw new CairnError('NOT_FOUND', `there is no pool in ${directory}: it has no ${CONFIG_NAME}`, {
+      hint: `make one with \`cairn init ${directory} --disk DIR … --cache DIR\``,
+      cause,
+    });
+  }
+  try {
+    return parseConfig(text, directory);
+  } catch (cause) {
+    if (!(cause instanceof CairnError)) throw cause;
+    throw new CairnError(cause.code, `${join(directory, CONFIG_NAME)}: ${cause.message}`, {
+      hint: cause.hint ?? 'correct the file and try again',
+      cause,
+    });
+  }
+}
+
+/** Writes `<poolDirectory>/cairn.toml` durably: there is always the old or the new one. */
+export async function saveConfig(
+  io: Pick<FileIo, 'replaceFile'>,
+  poolDirectory: string,
+  config: PoolConfig,
+): Promise<void> {
+  const directory = resolve(poolDirectory);
+  await io.replaceFile(join(directory, CONFIG_NAME), Buffer.from(formatConfig(config, directory), 'utf8'));
+}
+
+function checkTogether(config: PoolConfig): void {
+  if (config.chunkBytes > config.bucketBytes) throw refuse('chunk_bytes must not be larger than bucket_bytes');
+  if (!config.disks.some((disk) => disk.role === 'data')) throw refuse('disk must have one with role = "data"');
+  const places = new Map<string, string>([[config.metaDirectory, 'meta.directory']]);
+  const claim = (path: string, key: string) => {
+    const other = places.get(path);
+    if (other !== undefined) throw refuse(`${key} and ${other} are the same directory: ${path}`);
+    places.set(path, key);
+  };
+  claim(config.cache.directory, 'cache.directory');
+  const numbers = new Set<number>();
+  const uuids = new Set<string>();
+  config.disks.forEach((disk, index) => {
+    const key = `disk[${index + 1}]`;
+    claim(disk.directory, `${key}.directory`);
+    if (uuids.has(disk.uuid)) throw refuse(`${key}.uuid is that of another disk`);
+    uuids.add(disk.uuid);
+    if (disk.role === 'journal') {
+      if (disk.number !== 0) throw refuse(`${key}.number must be 0 or left out for a journal disk`);
+      return;
+    }
+    if (disk.number === 0) throw refuse(`${key}.number must be a whole number from 1 to 65535`);
+    if (numbers.has(disk.number)) throw refuse(`${key}.number is that of another disk`);
+    numbers.add(disk.number);
+  });
+}
+
+function parseToml(text: string): unknown {
+  try {
+    return parse(text);
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    const [what] = cause.message.replace(/^Invalid TOML document: /, '').split('\n');
+    throw new CairnError('CONFIG', `line ${cause.line}, column ${cause.column}: ${what}`, { cause });
+  }
+}
+
+type Issue = v.InferIssue<typeof Toml>;
+
+/** `disk[2].number`, counted from 1 as people do. */
+function keyOf(issue: Issue): string {
+  let key = '';
+  for (const item of issue.path ?? []) {
+    key += typeof item.key === 'number' ? `[${item.key + 1}]` : `${key === '' ? '' : '.'}${String(item.key)}`;
+  }
+  return key;
+}
+
+function receivedOf(issue: Issue): string {
+  const { input } = issue;
+  if (typeof input === 'string') return `, not ${JSON.stringify(input.slice(0, 80))}`;
+  return typeof input === 'number' || typeof input === 'boolean' ? `, not ${input}` : '';
+}
+
+/** valibot reports an unknown key, a missing key and a wrong type of a table through one message. */
+function objectMessage(
+  table: string,
+): (issue: { readonly expected: string | null; readonly input: unknown }) => string {
+  return (issue) => {
+    if (issue.expected === 'never') return `is not a key of ${table}`;
+    return issue.expected === 'Object' ? 'must be a table' : 'is missing';
+  };
+}
+
+function schemeOf(text: string): SchemeChoice | undefined {
+  try {
+    return parseScheme(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function shortened(path: string, poolDirectory: string): string {
+  const inside = relative(poolDirectory, path);
+  return inside === '' || inside === '..' || inside.startsWith('../') || isAbsolute(inside) ? path : inside;
+}
+
+function refuse(message: string): CairnError {
+  return new CairnError('CONFIG', message);
+}

@@ -1,0 +1,196 @@
+/**
+ * One directory's entries: the committed ones in the metadata store, overlaid with what has been staged since. An entry
+ * record is made by whoever wants to change a name; it stays until a commit has taken the change.
+ */
+
+import { CairnError } from '../errors/cairn-error.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import { type DentryRow, type Ino, type Name, sortKey } from '../meta/rows.js';
+import type { Result } from './vfs.js';
+
+const NAME_BYTES_MAX = 255;
+const PAGE = 512;
+
+/** What a name stands for. Immutable: a change gives the entry another object, by which a commit sees that it has been overtaken. */
+export interface EntryTarget {
+  readonly ino: Ino;
+  readonly isDirectory: boolean;
+}
+
+/** One name under change. */
+export interface Entry {
+  readonly name: Name;
+  /** The committed row. */
+  base: DentryRow | undefined;
+  target: EntryTarget | undefined;
+  /** `target` is not what the store or a commit under way says. */
+  dirty: boolean;
+}
+
+export interface ListedEntry extends EntryTarget {
+  readonly name: Name;
+  readonly key: string;
+}
+
+export class Directory {
+  readonly ino: Ino;
+  /** No committed entries: what is not in `entries` does not exist. */
+  fresh: boolean;
+  readonly entries = new Map<Name, Entry>();
+  #dirtyCount = 0;
+  readonly #meta: MetaStore;
+  /** Names of `entries` by sort key; undefined when names have been added since. */
+  #sorted: { key: string; name: Name }[] | undefined;
+
+  constructor(ino: Ino, meta: MetaStore, fresh: boolean) {
+    this.ino = ino;
+    this.#meta = meta;
+    this.fresh = fresh;
+  }
+
+  get forgettable(): boolean {
+    return this.#dirtyCount === 0 && this.entries.size === 0;
+  }
+
+  /** Entries that differ from the store and that no commit under way has. */
+  get dirtyCount(): number {
+    return this.#dirtyCount;
+  }
+
+  lookup(name: Name): Result<EntryTarget | undefined> {
+    const entry = this.entries.get(name);
+    if (entry !== undefined) return entry.target;
+    if (this.fresh) return undefined;
+    return this.#meta.getDentry(this.ino, name).then((row) => {
+      // While the row was being read, somebody may have changed the name.
+      const since = this.entries.get(name);
+      return since === undefined ? row : since.target;
+    });
+  }
+
+  /** The record of a name that is about to change. NAME_TOO_LONG, INVALID. */
+  entry(name: Name): Result<Entry> {
+    const entry = this.entries.get(name);
+    if (entry !== undefined) return entry;
+    if (name.length > NAME_BYTES_MAX)
+      throw new CairnError('NAME_TOO_LONG', `a name may have at most ${NAME_BYTES_MAX} bytes`);
+    if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
+      throw new CairnError('INVALID', 'this is not a name that an entry can have');
+    if (this.fresh) return this.#add(name, undefined);
+    return this.#meta.getDentry(this.ino, name).then((row) => this.entries.get(name) ?? this.#add(name, row));
+  }
+
+  #add(name: Name, base: DentryRow | undefined): Entry {
+    const entry: Entry = { name, base, target: base, dirty: false };
+    this.entries.set(name, entry);
+    this.#sorted = undefined;
+    return entry;
+  }
+
+  change(entry: Entry, target: EntryTarget | undefined): void {
+    entry.target = target;
+    if (target === undefined && entry.base === undefined && !entry.dirty) {
+      // Neither the store nor a commit knows the name.
+      this.entries.delete(entry.name);
+      return;
+    }
+    if (!entry.dirty) {
+      entry.dirty = true;
+      this.#dirtyCount += 1;
+    }
+  }
+
+  /** A commit under way has the entry as it is. */
+  taken(entry: Entry): void {
+    if (entry.dirty) this.#dirtyCount -= 1;
+    entry.dirty = false;
+  }
+
+  /** The commit that took `entry` as `target` failed. */
+  untaken(entry: Entry): void {
+    if (!entry.dirty) this.#dirtyCount += 1;
+    entry.dirty = true;
+  }
+
+  /** The store says `row` of this name now. */
+  applied(entry: Entry, row: DentryRow | undefined): void {
+    entry.base = row;
+    if (!entry.dirty) this.entries.delete(entry.name);
+  }
+
+  /** Forgets records that say what the store says: made for changes that did not happen. */
+  prune(): void {
+    for (const entry of this.entries.values())
+      if (!entry.dirty && entry.target === entry.base) this.entries.delete(entry.name);
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return (await this.list('', 1)).length === 0;
+  }
+
+  /** Entries after `afterKey` in sort-key order, at least one page if there are so many; fewer than `limit` means the end. */
+  async list(afterKey: string, limit: number): Promise<ListedEntry[]> {
+    const listed: ListedEntry[] = [];
+    let key = afterKey;
+    for (;;) {
+      const rows = this.fresh ? [] : await this.#meta.listDentries(this.ino, key, PAGE);
+      const last = rows.length < PAGE ? undefined : sortKey(rows.at(-1)!.name, rows.at(-1)!.isDirectory);
+      this.#merge(rows, key, last, limit, listed);
+      if (listed.length >= limit || last === undefined) return listed;
+      key = last;
+    }
+  }
+
+  /** Adds committed and staged entries with afterKey < key ≤ through (undefined: to the end), up to `limit` in all. */
+  #merge(
+    rows: readonly DentryRow[],
+    afterKey: string,
+    through: string | undefined,
+    limit: number,
+    into: ListedEntry[],
+  ): void {
+    const staged = this.#order();
+    let s = firstAfter(staged, afterKey);
+    let r = 0;
+    while (into.length < limit) {
+      const row = rows[r];
+      const own = staged[s];
+      const ownKey = own !== undefined && (through === undefined || own.key <= through) ? own.key : undefined;
+      if (row === undefined && ownKey === undefined) return;
+      const rowKey = row === undefined ? undefined : sortKey(row.name, row.isDirectory);
+      if (rowKey !== undefined && (ownKey === undefined || rowKey <= ownKey)) {
+        r += 1;
+        // A name with a record is listed from the record, under the key that it has now.
+        if (!this.entries.has(row!.name))
+          into.push({ name: row!.name, key: rowKey, ino: row!.ino, isDirectory: row!.isDirectory });
+        continue;
+      }
+      s += 1;
+      const target = this.entries.get(own!.name)?.target;
+      if (target !== undefined && sortKey(own!.name, target.isDirectory) === own!.key)
+        into.push({ name: own!.name, key: own!.key, ino: target.ino, isDirectory: target.isDirectory });
+    }
+  }
+
+  /** A name may have become a directory or a file since it was sorted: both keys are listed, and the wrong one skipped. */
+  #order(): { key: string; name: Name }[] {
+    if (this.#sorted === undefined) {
+      const order: { key: string; name: Name }[] = [];
+      for (const name of this.entries.keys()) order.push({ key: name, name }, { key: `${name}/`, name });
+      order.sort((a, b) => (a.key < b.key ? -1 : 1));
+      this.#sorted = order;
+    }
+    return this.#sorted;
+  }
+}
+
+function firstAfter(sorted: readonly { key: string }[], key: string): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle]!.key > key) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

@@ -1,0 +1,275 @@
+/**
+ * Reading, writing and changing the size of file content: the cache first, the pool for the rest, staging for what changes.
+ */
+import type { CacheAccount } from '../cache/cache-account.js';
+import type { CacheFiles } from '../cache/cache-files.js';
+import { CACHED, type FileContent, INLINE_SYNC_BYTES } from '../cache/file-content.js';
+import { END } from '../cache/range-map.js';
+import type { StageLog } from '../cache/stage-log.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { Clock } from '../io/clock.js';
+import type { Committer } from './committer.js';
+import type { Inode } from './inode.js';
+import { withoutPrivileges } from './mode.js';
+import type { PoolReader } from './pool-reader.js';
+import type { StagedSet } from './staged-set.js';
+import type { ReadPart, Result } from './vfs.js';
+
+/** Positions are exact JavaScript numbers up to 2^53 - 1. */
+const FILE_BYTES_MAX = Number.MAX_SAFE_INTEGER - 1;
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+export class FileData {
+  readonly #files: CacheFiles;
+  readonly #account: CacheAccount;
+  readonly #stage: StageLog;
+  readonly #staged: StagedSet;
+  readonly #committer: Committer;
+  readonly #reader: PoolReader;
+  readonly #clock: Clock;
+  /** Contents with a merged range that the stage log has not got yet. */
+  readonly #noting = new Set<FileContent>();
+
+  constructor(parts: {
+    files: CacheFiles;
+    account: CacheAccount;
+    stage: StageLog;
+    staged: StagedSet;
+    committer: Committer;
+    reader: PoolReader;
+    clock: Clock;
+  }) {
+    this.#files = parts.files;
+    this.#account = parts.account;
+    this.#stage = parts.stage;
+    this.#staged = parts.staged;
+    this.#committer = parts.committer;
+    this.#reader = parts.reader;
+    this.#clock = parts.clock;
+    this.#stage.onDrain = () => {
+      for (const content of this.#noting) {
+        const note = content.takeNote();
+        if (note !== undefined) this.#note(content, note.from, note.to);
+      }
+      this.#noting.clear();
+      this.#staged.noteImages();
+    };
+  }
+
+  read(inode: Inode, offset: number, length: number, sequential: boolean): Result<ReadPart[]> {
+    const content = contentOf(inode);
+    const end = Math.min(offset + length, inode.sizeBytes);
+    if (offset >= end) return [];
+    if (content.ranges.covers(offset, end, CACHED)) {
+      this.#account.used(content);
+      return [this.#cachedPart(content, offset, end)];
+    }
+    return this.#gather(inode, content, offset, end, sequential);
+  }
+
+  #cachedPart(content: FileContent, from: number, to: number): ReadPart {
+    const view = content.memoryView(from, to);
+    if (view !== undefined) return view;
+    const fd = this.#files.file(content.ino, false)?.fd;
+    if (fd !== undefined) return { fd, position: from, length: to - from };
+    const bytes = Buffer.allocUnsafe(to - from);
+    content.readInto(bytes, from);
+    return bytes;
+  }
+
+  /** Cached parts are copied at once: by the time the pool has answered, the cache may have moved on. */
+  #gather(inode: Inode, content: FileContent, offset: number, end: number, sequential: boolean): Result<ReadPart[]> {
+    const parts: Uint8Array[] = [];
+    const jobs: Promise<void>[] = [];
+    content.forEach(offset, end, (from, to, source) => {
+      if (source === 'zeros') {
+        for (let at = from; at < to; at += ZEROS.length) parts.push(ZEROS.subarray(0, Math.min(ZEROS.length, to - at)));
+        return;
+      }
+      const bytes = Buffer.allocUnsafe(to - from);
+      parts.push(bytes);
+      if (source === 'cache') content.readInto(bytes, from);
+      else if (inode.version === 0 && inode.extents === undefined) bytes.fill(0);
+      else jobs.push(this.#reader.read(inode, from, bytes, sequential));
+    });
+    if (jobs.length === 0) return parts;
+    return Promise.all(jobs).then(() => parts);
+  }
+
+  /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
+  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, killPrivileges: boolean): Result<number> {
+    const content = contentOf(inode);
+    const from = append ? inode.sizeBytes : offset;
+    if (from + bytes.length > FILE_BYTES_MAX)
+      throw new CairnError('TOO_BIG', 'the file would be larger than Cairn allows (8 PiB)');
+    const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
+    if (wait !== undefined) {
+      const copy = Buffer.from(bytes);
+      return wait.then(() => this.write(inode, offset, copy, append, killPrivileges));
+    }
+    if (bytes.length === 0) return 0;
+    content.write(from, bytes);
+    this.#noteWrite(content, from, from + bytes.length);
+    if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
+    if (killPrivileges) inode.mode = withoutPrivileges(inode.mode);
+    this.#changed(inode, content);
+    if (this.#stage.full) this.#stage.flush();
+    return bytes.length;
+  }
+
+  #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {
+    return content.busy ?? this.#committer.room(bytes) ?? content.seal?.protect(from, to);
+  }
+
+  /** Remembers [from, to) for the stage log, merged with what is contiguous. */
+  #noteWrite(content: FileContent, from: number, to: number): void {
+    const before = content.mergeNote(from, to);
+    if (before !== undefined) this.#note(content, before.from, before.to);
+    this.#noting.add(content);
+    this.#stage.wake();
+  }
+
+  #note(content: FileContent, from: number, to: number): void {
+    const length = to - from;
+    if (content.inMemory) {
+      this.#stage.note({ kind: 'write', ino: content.ino, offset: from, length, bytes: content.memoryView(from, to)! });
+    } else {
+      this.#stage.note({ kind: 'write', ino: content.ino, offset: from, length, bytes: undefined });
+      content.addUnsynced(from, to);
+    }
+  }
+
+  /** Gives the stage log what is merged of this content, so that the next operation comes after it. */
+  #settle(content: FileContent): void {
+    const note = content.takeNote();
+    if (note !== undefined) this.#note(content, note.from, note.to);
+  }
+
+  #changed(inode: Inode, content: FileContent): void {
+    const now = this.#clock.now();
+    inode.mtime = now;
+    inode.ctime = now;
+    content.stagedSinceMs ??= this.#clock.monotonicMs();
+    this.#account.book(content);
+    this.#account.used(content);
+    this.#staged.touch(inode);
+    if (!inode.gone) this.#staged.contents.add(inode);
+    this.#committer.staged();
+  }
+
+  /** Sets the size; what is cut off is gone, what is added reads as zeros. */
+  resize(inode: Inode, sizeBytes: number): void {
+    const content = contentOf(inode);
+    if (sizeBytes > FILE_BYTES_MAX || sizeBytes < 0)
+      throw new CairnError('TOO_BIG', 'a file cannot have this size (at most 8 PiB)');
+    this.#settle(content);
+    if (sizeBytes < inode.sizeBytes || inode.committedSize > sizeBytes) content.punch(sizeBytes, END);
+    else if (sizeBytes > inode.sizeBytes) content.punch(inode.sizeBytes, sizeBytes);
+    inode.sizeBytes = sizeBytes;
+    this.#stage.note({ kind: 'size', ino: inode.ino, sizeBytes });
+    this.#changed(inode, content);
+  }
+
+  /** [from, to) reads as zeros; the size stays. */
+  punch(inode: Inode, from: number, to: number): void {
+    const content = contentOf(inode);
+    const end = Math.min(to, inode.sizeBytes);
+    if (from >= end) return;
+    this.#settle(content);
+    content.punch(from, end);
+    this.#stage.note({ kind: 'punch', ino: inode.ino, from, to: end });
+    this.#changed(inode, content);
+  }
+
+  /** The local promise for everything written to the file so far. */
+  async syncLocal(inode: Inode): Promise<void> {
+    const { content } = inode;
+    this.#stage.drain();
+    if (content !== undefined) {
+      const unsynced = content.takeUnsynced();
+      if (unsynced === 'file') {
+        const through = this.#stage.sequence;
+        try {
+          await this.#files.datasync(inode.ino);
+        } catch (error) {
+          content.doubtUnsynced();
+          throw error;
+        }
+        this.#stage.note({ kind: 'synced', ino: inode.ino, through });
+      } else if (unsynced !== 'nothing') this.#noteInline(content, unsynced);
+    }
+    try {
+      await this.#stage.sync();
+    } catch (error) {
+      content?.doubtUnsynced();
+      throw error;
+    }
+  }
+
+  /** Few bytes: into the stage log itself, so that one flush is enough. */
+  #noteInline(content: FileContent, ranges: readonly { from: number; to: number }[]): void {
+    const buffer = Buffer.allocUnsafe(INLINE_SYNC_BYTES);
+    for (const { from, to } of ranges) {
+      content.ranges.forEach(from, to, (start, end, value) => {
+        if ((CACHED & (1 << value)) === 0) return;
+        const bytes = buffer.subarray(0, end - start);
+        content.readInto(bytes, start);
+        this.#stage.note({ kind: 'write', ino: content.ino, offset: start, length: end - start, bytes });
+      });
+    }
+  }
+
+  /** Next data or hole at or after `offset`. NO_EXTENT beyond the end. */
+  seek(inode: Inode, offset: number, whence: 'data' | 'hole'): Result<number> {
+    const content = contentOf(inode);
+    const size = inode.sizeBytes;
+    if (offset >= size || offset < 0) throw new CairnError('NO_EXTENT', 'the position is beyond the end of the file');
+    if (content.ranges.covers(offset, size, CACHED)) return whence === 'data' ? offset : size;
+    return this.#seekExtents(inode, content, offset, whence);
+  }
+
+  async #seekExtents(inode: Inode, content: FileContent, offset: number, whence: 'data' | 'hole'): Promise<number> {
+    const size = inode.sizeBytes;
+    const extents = inode.version === 0 ? [] : await this.#reader.extents(inode, offset, size);
+    const data: { from: number; to: number }[] = [];
+    content.forEach(offset, size, (from, to, source) => {
+      if (source === 'cache') data.push({ from, to });
+      if (source !== 'pool') return;
+      for (const extent of extents) {
+        const start = Math.max(from, extent.offset);
+        const end = Math.min(to, extent.offset + extent.length);
+        if (start < end) data.push({ from: start, to: end });
+      }
+    });
+    let position = offset;
+    for (const { from, to } of data) {
+      if (whence === 'data') return Math.max(from, offset);
+      if (from > position) return position;
+      position = to;
+    }
+    if (whence === 'data') throw new CairnError('NO_EXTENT', 'there is no data after this position');
+    return Math.min(position, size);
+  }
+
+  /** The file is gone: nothing of it is kept. */
+  discard(inode: Inode): void {
+    const { content } = inode;
+    if (content === undefined) return;
+    this.#noting.delete(content);
+    this.#staged.contents.delete(inode);
+    const drop = (): void => {
+      content.ranges.clear(0, END);
+      content.dropClean();
+      this.#account.book(content);
+      void this.#files.remove(inode.ino).catch(() => undefined);
+    };
+    if (content.seal === undefined) drop();
+    else void content.seal.finished.then(drop);
+  }
+}
+
+function contentOf(inode: Inode): FileContent {
+  if (inode.content !== undefined) return inode.content;
+  if (inode.directory !== undefined) throw new CairnError('IS_DIRECTORY', 'this is a directory');
+  throw new CairnError('INVALID', 'this is not a regular file');
+}

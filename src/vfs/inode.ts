@@ -1,0 +1,135 @@
+/**
+ * One file, directory or link in memory: its attributes as they are now (an Inode is its own Attr, so that answering needs no
+ * copy), and what of it the pool has.
+ */
+import type { FileContent } from '../cache/file-content.js';
+import type { StagedInode } from '../cache/stage-op.js';
+import type { Time } from '../io/clock.js';
+import type { ExtentRow, Ino, InodeRow } from '../meta/rows.js';
+import type { Directory } from './directory.js';
+import { isDirectory } from './mode.js';
+import type { Attr } from './vfs.js';
+
+const STAT_BLOCK_BYTES = 512;
+
+export class Inode implements Attr {
+  readonly ino: Ino;
+  mode: number;
+  uid = 0;
+  gid = 0;
+  nlink = 1;
+  rdev = 0;
+  sizeBytes = 0;
+  atime: Time;
+  mtime: Time;
+  ctime: Time;
+  btime: Time;
+  target = '';
+
+  /** Version of the committed row; 0 if there is none. */
+  version = 0;
+  /** Size and content stage of the committed row: what an attribute commit repeats while the content is still staged. */
+  committedSize = 0;
+  contentStage = 0;
+  /** Content changes up to this stage sequence have the pool promise (set before the metadata store knows). */
+  durableStage = 0;
+  /** A directory that has (or had) an entry for this inode; 0 if not known. */
+  parent: Ino = 0;
+  /** Attributes differ from the committed row and no commit under way has them. */
+  attrDirty = false;
+  /** The stage log lacks the attributes as they are. */
+  imagePending = false;
+  /** No name is left and nothing can give it one again. */
+  gone = false;
+  /** Open handles, and those of them that may write. */
+  opens = 0;
+  writers = 0;
+  content: FileContent | undefined;
+  directory: Directory | undefined;
+  /** Committed extents, complete; undefined if not loaded or too many. */
+  extents: readonly ExtentRow[] | undefined;
+  manyExtents = false;
+  /** Attributes of the user's own: committed ones once loaded, and changes since (null: removed). */
+  committedXattrs: Map<string, Uint8Array> | undefined;
+  stagedXattrs: Map<string, Uint8Array | null> | undefined;
+
+  constructor(ino: Ino, mode: number, now: Time) {
+    this.ino = ino;
+    this.mode = mode;
+    this.atime = now;
+    this.mtime = now;
+    this.ctime = now;
+    this.btime = now;
+    if (isDirectory(mode)) this.nlink = 2;
+  }
+
+  static fromRow(row: InodeRow): Inode {
+    const inode = new Inode(row.ino, row.mode, row.atime);
+    inode.uid = row.uid;
+    inode.gid = row.gid;
+    inode.nlink = row.nlink;
+    inode.rdev = row.rdev;
+    inode.sizeBytes = row.sizeBytes;
+    inode.mtime = row.mtime;
+    inode.ctime = row.ctime;
+    inode.btime = row.btime;
+    inode.target = row.target;
+    inode.version = row.version;
+    inode.committedSize = row.sizeBytes;
+    inode.contentStage = row.contentStage;
+    inode.durableStage = row.contentStage;
+    return inode;
+  }
+
+  get blocks(): number {
+    return Math.ceil(this.sizeBytes / STAT_BLOCK_BYTES);
+  }
+
+  /** Attributes are those of the image; content is untouched. */
+  applyImage(image: StagedInode): void {
+    this.mode = image.mode;
+    this.uid = image.uid;
+    this.gid = image.gid;
+    this.nlink = image.nlink;
+    this.rdev = image.rdev;
+    this.atime = image.atime;
+    this.mtime = image.mtime;
+    this.ctime = image.ctime;
+    this.btime = image.btime;
+    this.target = image.target;
+  }
+
+  /** The row of the next commit; `content` is what it makes true of size and content stage. */
+  toRow(content: { readonly sizeBytes: number; readonly contentStage: number }): InodeRow {
+    return {
+      ino: this.ino,
+      version: this.version + 1,
+      mode: this.mode,
+      uid: this.uid,
+      gid: this.gid,
+      nlink: this.nlink,
+      rdev: this.rdev,
+      sizeBytes: content.sizeBytes,
+      atime: this.atime,
+      mtime: this.mtime,
+      ctime: this.ctime,
+      btime: this.btime,
+      target: this.target,
+      contentStage: content.contentStage,
+    };
+  }
+
+  /** Nothing would be lost by forgetting it: it can be loaded again as it is. */
+  get forgettable(): boolean {
+    return (
+      this.opens === 0 &&
+      !this.attrDirty &&
+      !this.imagePending &&
+      !this.gone &&
+      (this.content === undefined ||
+        (this.content.bookedCached === 0 && !this.content.staged && this.content.seal === undefined)) &&
+      (this.directory === undefined || this.directory.forgettable) &&
+      (this.stagedXattrs === undefined || this.stagedXattrs.size === 0)
+    );
+  }
+}

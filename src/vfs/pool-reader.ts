@@ -1,0 +1,128 @@
+/**
+ * Bytes of committed extents. Random reads fetch only what they cover; a reader that goes on where it stopped gets whole chunks,
+ * kept for its next calls, and the next chunk fetched ahead.
+ */
+import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import type { ExtentRow } from '../meta/rows.js';
+import type { Inode } from './inode.js';
+
+/** Plain chunks kept for sequential readers. */
+const KEPT_BYTES = 48 * 1024 * 1024;
+/** A file's extents are kept in memory up to this many. */
+const EXTENTS_KEPT = 2048;
+
+export class PoolReader {
+  readonly #meta: MetaStore;
+  readonly #chunks: ChunkStore;
+  /** Least recently used first. */
+  readonly #kept = new Map<string, Promise<Uint8Array>>();
+  readonly #sizes = new Map<string, number>();
+  #keptBytes = 0;
+
+  constructor(meta: MetaStore, chunks: ChunkStore) {
+    this.#meta = meta;
+    this.#chunks = chunks;
+  }
+
+  /** Fills `into` with the committed bytes of the file from `from` on; zeros where there is no extent. UNREADABLE, CORRUPT. */
+  async read(inode: Inode, from: number, into: Uint8Array, sequential: boolean): Promise<void> {
+    const to = from + into.length;
+    const extents = await this.extents(inode, from, to);
+    let position = from;
+    const jobs: Promise<void>[] = [];
+    for (const extent of extents) {
+      const start = Math.max(from, extent.offset);
+      const end = Math.min(to, extent.offset + extent.length);
+      if (start >= end) continue;
+      if (start > position) into.fill(0, position - from, start - from);
+      const inChunk = extent.chunkOffset + (start - extent.offset);
+      jobs.push(this.#copy(extent, inChunk, into.subarray(start - from, end - from), sequential));
+      position = end;
+    }
+    if (position < to) into.fill(0, position - from);
+    if (jobs.length === 1) await jobs[0];
+    else await Promise.all(jobs);
+    const last = extents.at(-1);
+    if (sequential && last !== undefined) this.#ahead(inode, last.offset + last.length);
+  }
+
+  async #copy(extent: ExtentRow, from: number, into: Uint8Array, sequential: boolean): Promise<void> {
+    const to = from + into.length;
+    const kept = this.#kept.get(extent.chunk);
+    if (kept !== undefined || (sequential && extent.chunkBytes > SMALL_CHUNK_BYTES)) {
+      into.set((await this.#whole(extent)).subarray(from, to));
+      return;
+    }
+    into.set(await this.#chunks.read(extent.chunk, extent.chunkBytes, from, to));
+  }
+
+  #whole(extent: ExtentRow): Promise<Uint8Array> {
+    const { chunk, chunkBytes } = extent;
+    const kept = this.#kept.get(chunk);
+    if (kept !== undefined) {
+      this.#kept.delete(chunk);
+      this.#kept.set(chunk, kept);
+      return kept;
+    }
+    const bytes = this.#chunks.read(chunk, chunkBytes, 0, chunkBytes);
+    this.#kept.set(chunk, bytes);
+    this.#sizes.set(chunk, chunkBytes);
+    this.#keptBytes += chunkBytes;
+    bytes.catch(() => this.#drop(chunk));
+    for (const oldest of this.#kept.keys()) {
+      if (this.#keptBytes <= KEPT_BYTES || oldest === chunk) break;
+      this.#drop(oldest);
+    }
+    return bytes;
+  }
+
+  #drop(chunk: string): void {
+    if (!this.#kept.delete(chunk)) return;
+    this.#keptBytes -= this.#sizes.get(chunk) ?? 0;
+    this.#sizes.delete(chunk);
+  }
+
+  /** Starts fetching the chunk at `position`, if the file's extents are at hand. Its errors come up when it is really read. */
+  #ahead(inode: Inode, position: number): void {
+    const next = inode.extents === undefined ? undefined : overlapping(inode.extents, position, position + 1)[0];
+    if (next !== undefined && next.chunkBytes > SMALL_CHUNK_BYTES) this.#whole(next).catch(() => undefined);
+  }
+
+  /** Committed extents that overlap [from, to). */
+  async extents(inode: Inode, from: number, to: number): Promise<readonly ExtentRow[]> {
+    if (inode.extents === undefined) {
+      const { version } = inode;
+      if (version === 0) return [];
+      if (inode.manyExtents) return this.#meta.listExtents(inode.ino, from, to, Number.MAX_SAFE_INTEGER);
+      const all = await this.#meta.listExtents(inode.ino, 0, Number.MAX_SAFE_INTEGER, EXTENTS_KEPT + 1);
+      inode.manyExtents = all.length > EXTENTS_KEPT;
+      if (inode.manyExtents) return this.extents(inode, from, to);
+      // A commit may have been applied while they were being read.
+      if (inode.version === version) inode.extents = all;
+      return overlapping(all, from, to);
+    }
+    return overlapping(inode.extents, from, to);
+  }
+
+  /** All committed extents into memory, to stay: the rows are about to be deleted while the file is open. */
+  async pin(inode: Inode): Promise<void> {
+    if (inode.version > 0)
+      inode.extents = await this.#meta.listExtents(inode.ino, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+  }
+}
+
+/** The part of an ascending list that overlaps [from, to). */
+function overlapping(extents: readonly ExtentRow[], from: number, to: number): readonly ExtentRow[] {
+  let low = 0;
+  let high = extents.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const extent = extents[middle]!;
+    if (extent.offset + extent.length > from) high = middle;
+    else low = middle + 1;
+  }
+  let end = low;
+  while (end < extents.length && extents[end]!.offset < to) end += 1;
+  return extents.slice(low, end);
+}

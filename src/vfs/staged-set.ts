@@ -1,0 +1,385 @@
+/**
+ * Everything that is staged and not taken by a commit, and how it becomes the content of a round: one consistent cut, made on
+ * the calling thread. Namespace and attributes are always taken whole; of contents, those whose chunks are stored (`ready`) and those that are
+ * small enough to travel with the COMMIT record (`wanted`).
+ */
+import { CLEAN, DIRTY, type FileContent } from '../cache/file-content.js';
+import { END } from '../cache/range-map.js';
+import { Seal } from '../cache/seal.js';
+import type { StageLog } from '../cache/stage-log.js';
+import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import type { RoundContent, RoundSource } from '../commit/journal.js';
+import { extentOf } from '../commit/seal-pipeline.js';
+import type { DentryRow, ExtentRow, Ino, RowChange } from '../meta/rows.js';
+import type { Directory, Entry, EntryTarget } from './directory.js';
+import type { Inode } from './inode.js';
+
+/** So many small extents in one window and the window is written again as one chunk. */
+const SMALL_EXTENTS_MAX = 32;
+
+interface TakenContent {
+  readonly inode: Inode;
+  readonly seal: Seal;
+  readonly extents: readonly ExtentRow[];
+}
+
+interface TakenEntry {
+  readonly directory: Directory;
+  readonly entry: Entry;
+  readonly target: EntryTarget | undefined;
+  readonly row: DentryRow | undefined;
+}
+
+export class StagedSet implements RoundSource {
+  /** Inodes whose attributes or xattrs are to be committed. */
+  readonly inodes = new Set<Inode>();
+  /** Directories with dirty entries. */
+  readonly directories = new Set<Inode>();
+  /** Files with staged content. */
+  readonly contents = new Set<Inode>();
+  /** Files with windows of many small extents. */
+  readonly fragmented = new Set<Inode>();
+  /** Files with a seal under way. */
+  readonly sealing = new Set<Inode>();
+  /** Names and attributes up to this stage sequence have the pool promise. */
+  durableThrough: number;
+  /** Sealed, and all chunks stored. */
+  readonly #ready = new Map<Inode, { seal: Seal; extents: readonly ExtentRow[] }>();
+  /** To be sealed and prepared while the round is assembled. */
+  readonly #wanted = new Set<Inode>();
+  /** After every round, successful or not. */
+  onRound: (() => void) | undefined;
+  /** A content's ranges have changed. */
+  onContent: ((content: FileContent) => void) | undefined;
+  nextIno: Ino;
+  /** Files are cut into chunks at multiples of this. */
+  readonly chunkBytes: number;
+  readonly #chunks: ChunkStore;
+  readonly #stage: StageLog;
+
+  constructor(chunks: ChunkStore, stage: StageLog, chunkBytes: number, nextIno: Ino, durableThrough: number) {
+    this.chunkBytes = chunkBytes;
+    this.durableThrough = durableThrough;
+    this.#chunks = chunks;
+    this.#stage = stage;
+    this.nextIno = nextIno;
+  }
+
+  /** Names and attributes staged: what bounds the size of a COMMIT record. */
+  get namespaceCount(): number {
+    let count = this.inodes.size;
+    for (const { directory } of this.directories) count += directory?.dirtyCount ?? 0;
+    return count;
+  }
+
+  /** Attributes or xattrs have changed. */
+  touch(inode: Inode): void {
+    inode.attrDirty = true;
+    this.inodes.add(inode);
+    if (!inode.imagePending) {
+      inode.imagePending = true;
+      this.#images.push(inode);
+      this.#stage.wake();
+    }
+  }
+
+  /** Inodes whose image the stage log lacks. */
+  #images: Inode[] = [];
+
+  /** Gives the stage log the images of inodes changed since the last call. */
+  noteImages(): void {
+    if (this.#images.length === 0) return;
+    const images = this.#images;
+    this.#images = [];
+    for (const inode of images) {
+      inode.imagePending = false;
+      this.#stage.note(inode.gone ? { kind: 'inode-gone', ino: inode.ino } : { kind: 'inode', inode });
+    }
+  }
+
+  changeEntry(parent: Inode, entry: Entry, target: EntryTarget | undefined): void {
+    const directory = parent.directory!;
+    const before = entry.target;
+    if (before !== undefined && (target === undefined || target.isDirectory !== before.isDirectory))
+      this.#stage.note({ kind: 'dentry-gone', parent: parent.ino, name: entry.name, isDirectory: before.isDirectory });
+    if (target !== undefined)
+      this.#stage.note({
+        kind: 'dentry',
+        parent: parent.ino,
+        name: entry.name,
+        isDirectory: target.isDirectory,
+        ino: target.ino,
+      });
+    directory.change(entry, target);
+    if (directory.dirtyCount > 0) this.directories.add(parent);
+  }
+
+  /** Seals the file below `limit` for the pipeline; `complete` if that is all of it. */
+  seal(inode: Inode, limit: number): Seal {
+    const content = inode.content!;
+    this.#stage.drain();
+    this.#regroup(inode);
+    const complete = limit >= inode.sizeBytes;
+    const seal = new Seal(
+      content,
+      complete ? END : limit,
+      this.chunkBytes,
+      Math.min(limit, inode.sizeBytes),
+      complete ? this.#stage.sequence : undefined,
+    );
+    this.#sealed(inode, seal);
+    return seal;
+  }
+
+  #sealed(inode: Inode, seal: Seal): void {
+    const { content } = seal;
+    this.sealing.add(inode);
+    if (!content.unsealed) {
+      this.contents.delete(inode);
+      content.stagedSinceMs = undefined;
+    }
+  }
+
+  /** Windows with many small extents become dirty as a whole, if the cache holds them: their next chunk is one piece. */
+  #regroup(inode: Inode): void {
+    const content = inode.content!;
+    for (const [window, count] of content.smallExtents) {
+      if (count < SMALL_EXTENTS_MAX) continue;
+      const from = window * this.chunkBytes;
+      const to = Math.min(from + this.chunkBytes, inode.sizeBytes);
+      content.smallExtents.delete(window);
+      if (from < to && content.ranges.covers(from, to, (1 << CLEAN) | (1 << DIRTY)))
+        content.ranges.replace(from, to, CLEAN, DIRTY);
+    }
+    this.fragmented.delete(inode);
+  }
+
+  /** The pipeline has stored all of the seal. */
+  ready(inode: Inode, seal: Seal, extents: readonly ExtentRow[]): void {
+    this.#ready.set(inode, { seal, extents });
+  }
+
+  sealFailed(inode: Inode, seal: Seal): void {
+    seal.failed();
+    this.sealing.delete(inode);
+    this.contents.add(inode);
+    this.onContent?.(seal.content);
+  }
+
+  /** The file's staged bytes are few: seal them when the round is assembled. */
+  want(inode: Inode): void {
+    this.#wanted.add(inode);
+  }
+
+  assemble(): RoundContent | undefined {
+    this.#stage.drain();
+    const stagedThrough = this.#stage.sequence;
+    const small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[] = [];
+    const taken: TakenContent[] = [];
+    for (const [inode, { seal, extents }] of this.#ready) taken.push({ inode, seal, extents });
+    this.#ready.clear();
+    for (const inode of this.#wanted) {
+      if (inode.content === undefined || inode.content.seal !== undefined || !inode.content.unsealed) continue;
+      taken.push(this.#takeSmall(inode, small));
+    }
+    this.#wanted.clear();
+    const changes: RowChange[] = [];
+    const inodes = this.#takeInodes(taken, changes);
+    const xattrs = this.#takeXattrs(inodes, changes);
+    for (const content of taken) if (!content.inode.gone) addExtents(content, changes);
+    const entries = this.#takeEntries(changes);
+    if (changes.length === 0 && taken.length === 0) return undefined;
+    return {
+      changes,
+      stagedThrough,
+      nextIno: this.nextIno,
+      small,
+      stored: taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)),
+      onDurable: () => {
+        this.durableThrough = stagedThrough;
+        for (const { inode, seal } of taken)
+          if (seal.contentStage !== undefined) inode.durableStage = seal.contentStage;
+      },
+      onApplied: (sequence) => {
+        this.#applied(sequence, inodes, xattrs, taken, entries);
+      },
+      onFailed: () => {
+        for (const inode of inodes) this.touch(inode);
+        for (const { inode, seal } of taken) this.sealFailed(inode, seal);
+        for (const { directory, entry } of entries) directory.untaken(entry);
+        for (const inode of this.#entryParents) if (inode.directory!.dirtyCount > 0) this.directories.add(inode);
+        this.onRound?.();
+      },
+    };
+  }
+
+  /** Parents of the entries in the round under way. */
+  #entryParents: Inode[] = [];
+
+  #takeSmall(
+    inode: Inode,
+    small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[],
+  ): TakenContent {
+    const content = inode.content!;
+    const seal = new Seal(content, END, SMALL_CHUNK_BYTES, inode.sizeBytes, this.#stage.sequence);
+    const extents = seal.pieces.map((piece) => {
+      const bytes = seal.copy(piece);
+      const prepared = this.#chunks.prepareSmall(bytes);
+      small.push({ bytes, prepared });
+      piece.state = 'read';
+      return extentOf(piece, prepared);
+    });
+    this.#sealed(inode, seal);
+    return { inode, seal, extents };
+  }
+
+  #takeInodes(contents: readonly TakenContent[], changes: RowChange[]): Inode[] {
+    const taken = new Set(this.inodes);
+    this.inodes.clear();
+    const sealOf = new Map<Inode, Seal>();
+    for (const { inode, seal } of contents) {
+      taken.add(inode);
+      sealOf.set(inode, seal);
+    }
+    const inodes: Inode[] = [];
+    for (const inode of taken) {
+      inode.attrDirty = false;
+      if (inode.gone && inode.version === 0) continue;
+      inodes.push(inode);
+      if (inode.gone) {
+        changes.push({ kind: 'inode-delete', before: inode.version, ino: inode.ino });
+        continue;
+      }
+      const seal = sealOf.get(inode);
+      const content =
+        seal === undefined
+          ? {
+              sizeBytes: inode.content === undefined ? inode.sizeBytes : inode.committedSize,
+              contentStage: inode.contentStage,
+            }
+          : { sizeBytes: seal.sizeBytes, contentStage: seal.contentStage ?? inode.contentStage };
+      changes.push({ kind: 'inode', before: inode.version, row: inode.toRow(content) });
+    }
+    return inodes;
+  }
+
+  #takeXattrs(inodes: readonly Inode[], changes: RowChange[]): Map<Inode, Map<string, Uint8Array | null>> {
+    const taken = new Map<Inode, Map<string, Uint8Array | null>>();
+    for (const inode of inodes) {
+      if (inode.stagedXattrs === undefined || inode.stagedXattrs.size === 0 || inode.gone) continue;
+      taken.set(inode, new Map(inode.stagedXattrs));
+      for (const [name, value] of inode.stagedXattrs) {
+        if (value === null) changes.push({ kind: 'xattr-delete', ino: inode.ino, name });
+        else changes.push({ kind: 'xattr', row: { ino: inode.ino, name, value } });
+      }
+    }
+    return taken;
+  }
+
+  /** Rows get the version when the commit's sequence is known: the store keeps the sequence that wrote a row. */
+  #takeEntries(changes: RowChange[]): TakenEntry[] {
+    const taken: TakenEntry[] = [];
+    this.#entryParents = [...this.directories];
+    this.directories.clear();
+    for (const parent of this.#entryParents) {
+      const directory = parent.directory!;
+      for (const entry of directory.entries.values()) {
+        if (!entry.dirty) continue;
+        const { base, target, name } = entry;
+        directory.taken(entry);
+        if (base !== undefined && (target === undefined || target.isDirectory !== base.isDirectory))
+          changes.push({
+            kind: 'dentry-delete',
+            before: base.version,
+            parent: parent.ino,
+            name,
+            isDirectory: base.isDirectory,
+          });
+        let row: DentryRow | undefined;
+        if (target !== undefined) {
+          const before = base !== undefined && base.isDirectory === target.isDirectory ? base.version : 0;
+          row = { parent: parent.ino, name, ino: target.ino, isDirectory: target.isDirectory, version: before + 1 };
+          changes.push({ kind: 'dentry', before, row });
+        }
+        taken.push({ directory, entry, target, row });
+      }
+    }
+    return taken;
+  }
+
+  #applied(
+    _sequence: number,
+    inodes: readonly Inode[],
+    xattrs: ReadonlyMap<Inode, Map<string, Uint8Array | null>>,
+    contents: readonly TakenContent[],
+    entries: readonly TakenEntry[],
+  ): void {
+    for (const inode of inodes) inode.version = inode.gone && !inode.attrDirty ? 0 : inode.version + 1;
+    for (const [inode, values] of xattrs) {
+      for (const [name, value] of values) {
+        if (inode.stagedXattrs?.get(name) === value) inode.stagedXattrs.delete(name);
+        if (value === null) inode.committedXattrs?.delete(name);
+        else inode.committedXattrs?.set(name, value);
+      }
+    }
+    for (const { inode, seal, extents } of contents) this.#contentApplied(inode, seal, extents);
+    for (const { directory, entry, target, row } of entries) {
+      directory.fresh = false;
+      // Touched again since: it goes on being staged, on top of what was committed.
+      if (entry.target !== target && !entry.dirty) directory.untaken(entry);
+      directory.applied(entry, row);
+    }
+    for (const parent of this.#entryParents) {
+      parent.directory!.fresh = false;
+      if (parent.directory!.dirtyCount > 0) this.directories.add(parent);
+      else parent.directory!.prune();
+    }
+    this.onRound?.();
+  }
+
+  #contentApplied(inode: Inode, seal: Seal, extents: readonly ExtentRow[]): void {
+    seal.applied();
+    this.sealing.delete(inode);
+    inode.committedSize = seal.sizeBytes;
+    if (seal.contentStage !== undefined) inode.contentStage = seal.contentStage;
+    inode.extents = undefined;
+    inode.manyExtents = false;
+    const { content } = seal;
+    for (const extent of extents) {
+      const window = Math.floor(extent.offset / this.chunkBytes);
+      if (extent.length > SMALL_CHUNK_BYTES) content.smallExtents.delete(window);
+      else if (inode.sizeBytes > SMALL_CHUNK_BYTES) {
+        const count = (content.smallExtents.get(window) ?? 0) + 1;
+        content.smallExtents.set(window, count);
+        if (count >= SMALL_EXTENTS_MAX) this.fragmented.add(inode);
+      }
+    }
+    if (content.staged) this.contents.add(inode);
+    this.onContent?.(content);
+  }
+}
+
+/** The extents of a sealed file: pieces and holes, and the end of the file where something may lie beyond. */
+function addExtents({ inode, seal, extents }: TakenContent, changes: RowChange[]): void {
+  let run: ExtentRow[] = [];
+  const flush = (): void => {
+    const first = run[0];
+    const last = run.at(-1);
+    if (first !== undefined && last !== undefined)
+      changes.push({
+        kind: 'extents',
+        ino: inode.ino,
+        from: first.offset,
+        to: last.offset + last.length,
+        extents: run,
+      });
+    run = [];
+  };
+  for (const { from, to } of seal.holes) changes.push({ kind: 'extents', ino: inode.ino, from, to, extents: [] });
+  for (const extent of extents) {
+    const last = run.at(-1);
+    if (last !== undefined && last.offset + last.length !== extent.offset) flush();
+    run.push(extent);
+  }
+  flush();
+}

@@ -1,0 +1,532 @@
+/**
+ * The Vfs of a pool: names, attributes and handles over the staged state in memory and the committed state in the metadata store.
+ *
+ * Every change is made in one synchronous step, after everything it needs has been loaded; so no other request sees half of it, and a
+ * commit, which also takes its cut synchronously, never takes half of it.
+ */
+import type { StageLog } from '../cache/stage-log.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { Clock } from '../io/clock.js';
+import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
+import type { Committer } from './committer.js';
+import type { Entry, EntryTarget } from './directory.js';
+import type { FileData } from './file-data.js';
+import { Handles } from './handles.js';
+import { Inode } from './inode.js';
+import type { InodeTable } from './inode-table.js';
+import { listDirectory } from './list-directory.js';
+import {
+  isDirectory,
+  isFile,
+  isSymlink,
+  PERMISSIONS,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_ISGID,
+  withoutPrivileges,
+} from './mode.js';
+import type { PoolReader } from './pool-reader.js';
+import { chain } from './result.js';
+import type { StagedSet } from './staged-set.js';
+import type {
+  AllocateMode,
+  Attr,
+  AttrChange,
+  Caller,
+  CreateResult,
+  DirEntry,
+  Handle,
+  OpenMode,
+  ReadPart,
+  RenameOptions,
+  Result,
+  SpaceReport,
+  Vfs,
+} from './vfs.js';
+import type { Xattrs } from './xattrs.js';
+
+const LINKS_MAX = 65_000;
+const TARGET_BYTES_MAX = 4095;
+/** Reads in a row, each where the last one ended, that make a reader sequential. */
+const SEQUENTIAL_READS = 2;
+
+export class Volume implements Vfs {
+  readonly strong: boolean;
+  readonly #table: InodeTable;
+  readonly #data: FileData;
+  readonly #staged: StagedSet;
+  readonly #stage: StageLog;
+  readonly #committer: Committer;
+  readonly #reader: PoolReader;
+  readonly #xattrs: Xattrs;
+  readonly #clock: Clock;
+  readonly #space: () => SpaceReport;
+  readonly #handles = new Handles();
+
+  constructor(parts: {
+    strong: boolean;
+    table: InodeTable;
+    data: FileData;
+    staged: StagedSet;
+    stage: StageLog;
+    committer: Committer;
+    reader: PoolReader;
+    xattrs: Xattrs;
+    clock: Clock;
+    space: () => SpaceReport;
+  }) {
+    this.strong = parts.strong;
+    this.#table = parts.table;
+    this.#data = parts.data;
+    this.#staged = parts.staged;
+    this.#stage = parts.stage;
+    this.#committer = parts.committer;
+    this.#reader = parts.reader;
+    this.#xattrs = parts.xattrs;
+    this.#clock = parts.clock;
+    this.#space = parts.space;
+  }
+
+  lookup(parent: Ino, name: Name): Result<Attr | undefined> {
+    return chain(this.#directory(parent), (dir) => {
+      if (name === '.') return dir;
+      if (name === '..') return this.#parentOf(dir);
+      return chain(dir.directory!.lookup(name), (target) =>
+        target === undefined ? undefined : this.#child(dir, target),
+      );
+    });
+  }
+
+  #child(parent: Inode, target: EntryTarget): Result<Inode> {
+    return chain(this.#table.get(target.ino), (inode) => {
+      inode.parent = parent.ino;
+      return inode;
+    });
+  }
+
+  #parentOf(dir: Inode): Result<Attr | undefined> {
+    if (dir.parent === 0) throw new CairnError('STALE', 'the parent of this directory is not known any more');
+    return this.#table.get(dir.parent);
+  }
+
+  #directory(ino: Ino): Result<Inode> {
+    return chain(this.#table.get(ino), (inode) => {
+      if (inode.directory === undefined) throw new CairnError('NOT_DIRECTORY', 'this is not a directory');
+      return inode;
+    });
+  }
+
+  /** The directory and the record of a name in it, ready to be changed; waits for room first. */
+  #entry(parent: Ino, name: Name): Result<{ dir: Inode; entry: Entry }> {
+    const wait = this.#committer.room(0);
+    if (wait !== undefined) return wait.then(() => this.#entry(parent, name));
+    return chain(this.#directory(parent), (dir) => {
+      if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
+      return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
+    });
+  }
+
+  getattr(ino: Ino): Result<Attr> {
+    return this.#table.get(ino);
+  }
+
+  setattr(ino: Ino, change: AttrChange, _caller: Caller): Result<Attr> {
+    return chain(this.#table.get(ino), (inode) => {
+      if (change.sizeBytes !== undefined) {
+        const { content } = inode;
+        const wait =
+          content?.busy ?? content?.seal?.protect(Math.min(change.sizeBytes, inode.sizeBytes), Number.MAX_SAFE_INTEGER);
+        if (wait !== undefined) return wait.then(() => this.setattr(ino, change, _caller));
+        this.#data.resize(inode, change.sizeBytes);
+      }
+      const now = this.#clock.now();
+      if (change.mode !== undefined) inode.mode = (inode.mode & S_IFMT) | (change.mode & PERMISSIONS);
+      if (change.uid !== undefined) inode.uid = change.uid;
+      if (change.gid !== undefined) inode.gid = change.gid;
+      if (change.killPrivileges === true) inode.mode = withoutPrivileges(inode.mode);
+      if (change.atime !== undefined) inode.atime = change.atime === 'now' ? now : change.atime;
+      if (change.mtime !== undefined) inode.mtime = change.mtime === 'now' ? now : change.mtime;
+      inode.ctime = change.ctime ?? now;
+      this.#touch(inode);
+      return inode;
+    });
+  }
+
+  readlink(ino: Ino): Result<Name> {
+    return chain(this.#table.get(ino), (inode) => {
+      if (!isSymlink(inode.mode)) throw new CairnError('INVALID', 'this is not a symbolic link');
+      return inode.target;
+    });
+  }
+
+  create(parent: Ino, name: Name, mode: number, open: OpenMode, caller: Caller): Result<CreateResult> {
+    return chain(this.#make(parent, name, S_IFREG | (mode & PERMISSIONS), caller), (inode) => ({
+      attr: inode,
+      handle: this.#handles.open(inode, open),
+    }));
+  }
+
+  mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr> {
+    if (isDirectory(mode) || isSymlink(mode))
+      throw new CairnError('INVALID', 'mknod makes neither directories nor links');
+    return chain(this.#make(parent, name, (mode & S_IFMT) === 0 ? S_IFREG | mode : mode, caller), (inode) => {
+      inode.rdev = rdev;
+      return inode;
+    });
+  }
+
+  mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr> {
+    return this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller);
+  }
+
+  symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
+    if (target.length > TARGET_BYTES_MAX)
+      throw new CairnError('NAME_TOO_LONG', `a link's target may have at most ${TARGET_BYTES_MAX} bytes`);
+    return chain(this.#make(parent, name, S_IFLNK | 0o777, caller), (inode) => {
+      inode.target = target;
+      inode.sizeBytes = target.length;
+      return inode;
+    });
+  }
+
+  /** A new inode under a name that is not taken. EXISTS. */
+  #make(parent: Ino, name: Name, mode: number, caller: Caller): Result<Inode> {
+    return chain(this.#entry(parent, name), ({ dir, entry }) => {
+      if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
+      const now = this.#clock.now();
+      const inode = new Inode(this.#staged.nextIno++, mode, now);
+      inode.uid = caller.uid;
+      inode.gid = caller.gid;
+      if ((dir.mode & S_ISGID) !== 0) {
+        inode.gid = dir.gid;
+        if (isDirectory(mode)) inode.mode |= S_ISGID;
+      }
+      inode.parent = dir.ino;
+      this.#table.add(inode);
+      this.#setEntry(dir, entry, inode);
+      if (isDirectory(mode)) dir.nlink += 1;
+      this.#touched(dir, now);
+      this.#touch(inode);
+      return inode;
+    });
+  }
+
+  #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
+    const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
+    if (inode !== undefined) inode.parent = dir.ino;
+    this.#staged.changeEntry(dir, entry, target);
+  }
+
+  /** A directory's entries changed. */
+  #touched(dir: Inode, now = this.#clock.now()): void {
+    dir.mtime = now;
+    dir.ctime = now;
+    this.#touch(dir);
+  }
+
+  #touch(inode: Inode): void {
+    this.#staged.touch(inode);
+    this.#committer.staged();
+    if (this.#stage.full) this.#stage.flush();
+  }
+
+  link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
+    return chain(this.#entry(parent, name), ({ dir, entry }) =>
+      chain(this.#table.get(ino), (inode) => {
+        if (inode.directory !== undefined)
+          throw new CairnError('NOT_PERMITTED', 'a directory cannot have a second name');
+        if (inode.gone) throw new CairnError('NOT_FOUND', 'the file has been removed');
+        if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
+        if (inode.nlink >= LINKS_MAX)
+          throw new CairnError('TOO_MANY_LINKS', `a file may have at most ${LINKS_MAX} names`);
+        inode.nlink += 1;
+        inode.ctime = this.#clock.now();
+        this.#setEntry(dir, entry, inode);
+        this.#touched(dir);
+        this.#touch(inode);
+        return inode;
+      }),
+    );
+  }
+
+  unlink(parent: Ino, name: Name): Result<void> {
+    return chain(this.#entry(parent, name), ({ dir, entry }) => {
+      const { target } = entry;
+      if (target === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
+      if (target.isDirectory) throw new CairnError('IS_DIRECTORY', 'this is a directory');
+      return chain(this.#table.get(target.ino), (inode) =>
+        chain(this.#beforeLosingName(inode), () => {
+          if (entry.target !== target) throw new CairnError('NOT_FOUND', 'the name was removed meanwhile');
+          this.#setEntry(dir, entry, undefined);
+          this.#touched(dir);
+          this.#loseName(inode);
+        }),
+      );
+    });
+  }
+
+  /** An open file whose rows will be deleted keeps its extents in memory. */
+  #beforeLosingName(inode: Inode): Result<void> {
+    if (
+      inode.nlink === 1 &&
+      inode.opens > 0 &&
+      inode.content !== undefined &&
+      inode.version > 0 &&
+      inode.extents === undefined
+    )
+      return this.#reader.pin(inode);
+    return undefined;
+  }
+
+  #loseName(inode: Inode): void {
+    inode.nlink = inode.directory === undefined ? inode.nlink - 1 : 0;
+    inode.ctime = this.#clock.now();
+    if (inode.nlink === 0) {
+      inode.gone = true;
+      this.#staged.contents.delete(inode);
+    }
+    this.#touch(inode);
+    this.#retire(inode);
+  }
+
+  /** Forgets a file without names and handles. */
+  #retire(inode: Inode): void {
+    if (!inode.gone || inode.opens > 0) return;
+    this.#data.discard(inode);
+    this.#table.forget(inode.ino);
+  }
+
+  rmdir(parent: Ino, name: Name): Result<void> {
+    return chain(this.#entry(parent, name), ({ dir, entry }) => {
+      const { target } = entry;
+      if (target === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
+      if (!target.isDirectory) throw new CairnError('NOT_DIRECTORY', 'this is not a directory');
+      return chain(this.#table.get(target.ino), (inode) =>
+        this.#mustBeEmpty(inode).then(() => {
+          if (entry.target !== target) throw new CairnError('NOT_FOUND', 'the name was removed meanwhile');
+          this.#setEntry(dir, entry, undefined);
+          dir.nlink -= 1;
+          this.#touched(dir);
+          this.#loseName(inode);
+        }),
+      );
+    });
+  }
+
+  async #mustBeEmpty(inode: Inode): Promise<void> {
+    if (!(await inode.directory!.isEmpty())) throw new CairnError('NOT_EMPTY', 'the directory is not empty');
+  }
+
+  rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void> {
+    return chain(this.#entry(parent, name), (from) =>
+      chain(this.#entry(newParent, newName), (to) => {
+        const source = from.entry.target;
+        if (source === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
+        const replaced = to.entry.target;
+        return chain(this.#table.get(source.ino), (inode) =>
+          chain(replaced === undefined ? undefined : this.#table.get(replaced.ino), (other) =>
+            chain(this.#checkRename(inode, other, to.dir, options), () => {
+              if (from.entry.target !== source || to.entry.target !== replaced)
+                throw new CairnError('NOT_FOUND', 'one of the names was changed meanwhile');
+              if (options.exchange === true) this.#exchange(from, to, inode, other!);
+              else if (inode !== other) this.#move(from, to, inode, other);
+            }),
+          ),
+        );
+      }),
+    );
+  }
+
+  #checkRename(inode: Inode, other: Inode | undefined, newParent: Inode, options: RenameOptions): Result<void> {
+    if (options.exchange === true) {
+      if (other === undefined) throw new CairnError('NOT_FOUND', 'there is nothing to exchange with');
+      return undefined;
+    }
+    if (inode.directory !== undefined && this.#isBelow(newParent, inode))
+      throw new CairnError('INVALID', 'a directory cannot be moved into itself');
+    if (other === undefined || other === inode) return undefined;
+    if (options.noReplace === true) throw new CairnError('EXISTS', 'the new name is taken');
+    if (other.directory === undefined) {
+      if (inode.directory !== undefined)
+        throw new CairnError('NOT_DIRECTORY', 'a directory cannot replace what is not one');
+      return this.#beforeLosingName(other);
+    }
+    if (inode.directory === undefined) throw new CairnError('IS_DIRECTORY', 'the new name is a directory');
+    return this.#mustBeEmpty(other);
+  }
+
+  /** Follows the known parents; where one is not known the caller's own checks (the kernel's) must do. */
+  #isBelow(dir: Inode, ancestor: Inode): boolean {
+    for (let at: Inode | undefined = dir; at !== undefined && at.ino !== ROOT_INO; at = this.#table.peek(at.parent)) {
+      if (at === ancestor) return true;
+    }
+    return false;
+  }
+
+  #move(
+    from: { dir: Inode; entry: Entry },
+    to: { dir: Inode; entry: Entry },
+    inode: Inode,
+    other: Inode | undefined,
+  ): void {
+    const now = this.#clock.now();
+    this.#setEntry(from.dir, from.entry, undefined);
+    this.#setEntry(to.dir, to.entry, inode);
+    if (inode.directory !== undefined) {
+      from.dir.nlink -= 1;
+      if (other === undefined) to.dir.nlink += 1;
+    }
+    inode.ctime = now;
+    this.#touch(inode);
+    this.#touched(from.dir, now);
+    this.#touched(to.dir, now);
+    if (other !== undefined) {
+      this.#committer.dependsOnNames(inode);
+      this.#loseName(other);
+    }
+  }
+
+  #exchange(from: { dir: Inode; entry: Entry }, to: { dir: Inode; entry: Entry }, inode: Inode, other: Inode): void {
+    const now = this.#clock.now();
+    this.#setEntry(from.dir, from.entry, other);
+    this.#setEntry(to.dir, to.entry, inode);
+    const moved = Number(inode.directory !== undefined) - Number(other.directory !== undefined);
+    from.dir.nlink -= moved;
+    to.dir.nlink += moved;
+    inode.ctime = now;
+    other.ctime = now;
+    this.#touch(inode);
+    this.#touch(other);
+    this.#touched(from.dir, now);
+    this.#touched(to.dir, now);
+  }
+
+  open(ino: Ino, mode: OpenMode): Result<Handle> {
+    return chain(this.#table.get(ino), (inode) => {
+      if (inode.directory !== undefined) throw new CairnError('IS_DIRECTORY', 'this is a directory');
+      if (!isFile(inode.mode)) throw new CairnError('INVALID', 'this is not a regular file');
+      if (mode.truncate !== true || inode.sizeBytes === 0) return this.#handles.open(inode, mode);
+      return chain(this.setattr(ino, { sizeBytes: 0 }, { uid: 0, gid: 0, pid: 0 }), () => {
+        const handle = this.#handles.open(inode, mode);
+        this.#handles.file(handle).written = true;
+        return handle;
+      });
+    });
+  }
+
+  read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const file = this.#handles.file(handle);
+    if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
+    file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
+    file.readEnd = offset + length;
+    return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
+  }
+
+  write(handle: Handle, offset: number, bytes: Uint8Array, killPrivileges = false): Result<number> {
+    const file = this.#handles.file(handle);
+    if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
+    file.written = true;
+    return this.#data.write(file.inode, offset, bytes, file.mode.append === true, killPrivileges);
+  }
+
+  flush(handle: Handle): Result<void> {
+    const file = this.#handles.file(handle);
+    if (!file.written) return undefined;
+    file.written = false;
+    this.#stage.flush();
+    if (!this.strong || file.inode.gone) return undefined;
+    return this.#committer.commitFile(file.inode);
+  }
+
+  /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
+  fsync(handle: Handle, _dataOnly: boolean): Result<void> {
+    return this.#sync(this.#handles.file(handle).inode);
+  }
+
+  #sync(inode: Inode): Result<void> {
+    if (inode.gone) return undefined;
+    if (this.strong || this.#stage.failure !== undefined) {
+      return inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+    }
+    return this.#data.syncLocal(inode);
+  }
+
+  release(handle: Handle): Result<void> {
+    const { inode } = this.#handles.close(handle);
+    this.#retire(inode);
+  }
+
+  fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): Result<void> {
+    const file = this.#handles.file(handle);
+    const { inode } = file;
+    if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
+    const end = offset + length;
+    const wait = inode.content?.busy ?? inode.content?.seal?.protect(offset, end);
+    if (wait !== undefined) return wait.then(() => this.fallocate(handle, mode, offset, length));
+    const space = this.#space();
+    if (!mode.punchHole && length > space.freeBlocks * space.blockBytes)
+      throw new CairnError('NO_SPACE', 'the pool has not so much room');
+    file.written = true;
+    if (mode.punchHole || mode.zeroRange) this.#data.punch(inode, offset, end);
+    if (!mode.keepSize && !mode.punchHole && end > inode.sizeBytes) this.#data.resize(inode, end);
+    return undefined;
+  }
+
+  seek(handle: Handle, offset: number, whence: 'data' | 'hole'): Result<number> {
+    return this.#data.seek(this.#handles.file(handle).inode, offset, whence);
+  }
+
+  opendir(ino: Ino): Result<Handle> {
+    return chain(this.#directory(ino), (inode) => this.#handles.openDirectory(inode));
+  }
+
+  readdir(
+    handle: Handle,
+    cookie: number,
+    plus: boolean,
+    take: (entry: DirEntry, attr: Attr | undefined) => boolean,
+  ): Result<void> {
+    return listDirectory(this.#handles.directory(handle), this.#table, cookie, plus, take);
+  }
+
+  fsyncdir(handle: Handle): Result<void> {
+    return this.#sync(this.#handles.directory(handle).inode);
+  }
+
+  releasedir(handle: Handle): Result<void> {
+    const { inode } = this.#handles.directory(handle);
+    this.#handles.closeDirectory(handle);
+    this.#retire(inode);
+  }
+
+  getxattr(ino: Ino, name: string): Result<Uint8Array> {
+    return chain(this.#table.get(ino), (inode) => this.#xattrs.get(inode, name));
+  }
+
+  listxattr(ino: Ino): Result<string[]> {
+    return chain(this.#table.get(ino), (inode) => this.#xattrs.list(inode));
+  }
+
+  setxattr(ino: Ino, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Result<void> {
+    return chain(this.#table.get(ino), (inode) =>
+      chain(this.#xattrs.set(inode, name, value, mode), () => this.#attributesChanged(inode)),
+    );
+  }
+
+  removexattr(ino: Ino, name: string): Result<void> {
+    return chain(this.#table.get(ino), (inode) =>
+      chain(this.#xattrs.remove(inode, name), () => this.#attributesChanged(inode)),
+    );
+  }
+
+  #attributesChanged(inode: Inode): void {
+    inode.ctime = this.#clock.now();
+    this.#touch(inode);
+  }
+
+  statfs(): Result<SpaceReport> {
+    return this.#space();
+  }
+}

@@ -1,0 +1,418 @@
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from '../../../src/chunks/chunk-store.js';
+import { contentHash } from '../../../src/chunks/content-hash.js';
+import { subsets } from '../../conformance/codec.js';
+import { content, fromBytes, makeFixture, nothing } from './fixture.js';
+
+const LENGTHS = [1, 100, 4096, SMALL_CHUNK_BYTES, SMALL_CHUNK_BYTES + 1, 200_001, 1_048_576, MAX_CHUNK_BYTES];
+const EC21 = { kind: 'erasure', k: 2, m: 1 } as const;
+const EC42 = { kind: 'erasure', k: 4, m: 2 } as const;
+
+for (const pipeline of ['inline', 'worker'] as const) {
+  t.test(`${pipeline}: what is stored comes back, whatever its length`, async (t) => {
+    const { store, disks } = makeFixture(t, { disks: 3, pipeline });
+    for (const length of LENGTHS) {
+      const bytes = content(length);
+      const stored = await store.store(fromBytes(bytes), nothing);
+      t.same(stored, { chunk: contentHash(bytes), chunkBytes: length, deduplicated: false });
+      t.ok(bytes.equals(await store.read(stored.chunk, length, 0, length)), `${length}`);
+      const health = store.health(stored.chunk);
+      t.equal(health.health, 'healthy');
+      t.equal(health.scheme, length <= SMALL_CHUNK_BYTES ? 'copies:2' : 'ec:2+1');
+      t.equal(health.disks.length, length <= SMALL_CHUNK_BYTES ? 2 : 3);
+    }
+    t.same(
+      disks.map((disk) => disk.pending),
+      [0, 0, 0],
+    );
+  });
+
+  t.test(`${pipeline}: a chunk is read from a range of a file`, async (t) => {
+    const { store } = makeFixture(t, { disks: 3, pipeline });
+    const bytes = content(500_000);
+    const path = join(t.testdir(), 'staged');
+    writeFileSync(path, bytes);
+    const fd = openSync(path, 'r');
+    t.teardown(() => closeSync(fd));
+    let read = 0;
+    const stored = await store.store({ kind: 'file', fd, position: 1000, length: 300_000 }, () => read++);
+    t.equal(read, 1, 'onRead is called once');
+    t.equal(stored.chunk, contentHash(bytes.subarray(1000, 301_000)));
+    t.ok(bytes.subarray(1000, 301_000).equals(await store.read(stored.chunk, 300_000, 0, 300_000)));
+    await t.rejects(store.store({ kind: 'file', fd, position: 400_000, length: 300_000 }, nothing), { code: 'IO' });
+    await t.rejects(store.store({ kind: 'file', fd: 9999, position: 0, length: 10 }, nothing), { code: 'IO' });
+    t.equal((await store.store(fromBytes(content(10)), nothing)).chunkBytes, 10, 'the slots are free again');
+  });
+
+  t.test(`${pipeline}: the source may change as soon as onRead was called`, async (t) => {
+    const { store } = makeFixture(t, { disks: 3, pipeline });
+    const bytes = content(300_000);
+    const name = contentHash(bytes);
+    const stored = await store.store(fromBytes(bytes), () => bytes.fill(0));
+    t.equal(stored.chunk, name);
+    t.equal(contentHash(await store.read(name, 300_000, 0, 300_000)), name);
+  });
+
+  t.test(`${pipeline}: more stores at once than there are slots`, async (t) => {
+    const { store } = makeFixture(t, { disks: 3, pipeline });
+    const all = Array.from({ length: 25 }, (_, i) => content(150_000 + i, i));
+    const stored = await Promise.all(all.map((bytes) => store.store(fromBytes(bytes), nothing)));
+    for (const [i, { chunk, chunkBytes }] of stored.entries()) {
+      t.ok(all[i]!.equals(await store.read(chunk, chunkBytes, 0, chunkBytes)));
+    }
+  });
+
+  t.test(
+    `${pipeline}: a disk that fails in mid-write leaves a degraded chunk, and stays out from then on`,
+    async (t) => {
+      const { store, disks } = makeFixture(t, { disks: 3, pipeline });
+      disks[1]!.failWrites = true;
+      const bytes = content(400_000);
+      const { chunk } = await store.store(fromBytes(bytes), nothing);
+      t.equal(store.health(chunk).health, 'degraded');
+      t.equal(disks[1]!.state, 'suspect');
+      t.ok(bytes.equals(await store.read(chunk, bytes.length, 0, bytes.length)));
+      const other = await store.store(fromBytes(content(400_000, 2)), nothing);
+      t.same(store.health(other.chunk).disks, [1, 3]);
+      t.same(
+        disks.map((disk) => disk.pending),
+        [0, 0, 0],
+      );
+    },
+  );
+}
+
+t.test('content that is there is not written again', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  for (const length of [1000, 300_000]) {
+    const bytes = content(length);
+    await store.store(fromBytes(bytes), nothing);
+    const before = disks.map((disk) => disk.shardsWritten);
+    t.equal((await store.store(fromBytes(bytes), nothing)).deduplicated, true);
+    if (length <= SMALL_CHUNK_BYTES) {
+      t.same(store.prepareSmall(bytes).records, []);
+      t.equal((await store.storeSmall([bytes]))[0]!.deduplicated, true);
+    }
+    t.same(
+      disks.map((disk) => disk.shardsWritten),
+      before,
+    );
+  }
+});
+
+t.test('the same content stored at once is written once, and nobody is answered before it is', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3, pipeline: 'worker' });
+  let open = nothing;
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  for (const disk of disks) disk.gate = gate;
+  const bytes = content(300_000);
+  let answered = 0;
+  let read = 0;
+  const stores = Array.from({ length: 3 }, () => store.store(fromBytes(bytes), () => read++));
+  for (const each of stores) each.then(() => answered++);
+  while (read < 3) await new Promise(setImmediate);
+  t.equal(answered, 0);
+  open();
+  const stored = await Promise.all(stores);
+  t.equal(stored.filter(({ deduplicated }) => !deduplicated).length, 1);
+  t.same(
+    disks.map((disk) => disk.shardsWritten),
+    [1, 1, 1],
+  );
+});
+
+t.test('when the first of two equal stores fails, so does the second', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  disks[0]!.failWrites = true;
+  disks[1]!.failWrites = true;
+  const bytes = content(300_000);
+  const results = await Promise.allSettled([
+    store.store(fromBytes(bytes), nothing),
+    store.store(fromBytes(bytes), nothing),
+  ]);
+  t.same(
+    results.map((result) => result.status === 'rejected' && result.reason.code),
+    ['DISK_FAILED', 'DISK_FAILED'],
+  );
+  t.same(disks[2]!.entries, [], 'the shard that nobody can use is gone');
+});
+
+t.test('a partial read touches only what it needs', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  const bytes = content(MAX_CHUNK_BYTES);
+  const { chunk } = await store.store(fromBytes(bytes), nothing);
+  const half = MAX_CHUNK_BYTES / 2;
+  for (const [from, to, reads] of [
+    [0, 4096, 1],
+    [half - 10, half, 1],
+    [half, half + 1, 1],
+    [half - 10, half + 10, 2],
+    [0, MAX_CHUNK_BYTES, 2],
+    [77, 77, 0],
+  ] as const) {
+    const before = disks.map((disk) => [disk.bytesRead, disk.reads] as const);
+    t.ok(bytes.subarray(from, to).equals(await store.read(chunk, bytes.length, from, to)));
+    const count = (field: 0 | 1): number =>
+      disks.reduce((sum, disk, i) => sum + [disk.bytesRead, disk.reads][field]! - before[i]![field], 0);
+    t.equal(count(0), to - from, `[${from}, ${to}): bytes`);
+    t.equal(count(1), reads, `[${from}, ${to}): reads`);
+  }
+});
+
+t.test('a degraded partial read decodes only the blocks that it touches', async (t) => {
+  const { store, disks, byNumber, degraded, map } = makeFixture(t, { disks: 3, buckets: 1 });
+  const bytes = content(MAX_CHUNK_BYTES);
+  const { chunk } = await store.store(fromBytes(bytes), nothing);
+  const first = Number.parseInt(map.groups[0]!.buckets[0]!.slice(8, 12), 16);
+  byNumber.set(first, undefined);
+  const before = disks.reduce((sum, disk) => sum + disk.bytesRead, 0);
+  t.ok(bytes.subarray(70_000, 70_100).equals(await store.read(chunk, bytes.length, 70_000, 70_100)));
+  t.equal(disks.reduce((sum, disk) => sum + disk.bytesRead, 0) - before, 2 * 65_536);
+  t.same(degraded, [[chunk, undefined]]);
+});
+
+for (const [scheme, count] of [
+  [EC21, 3],
+  [EC42, 6],
+] as const) {
+  t.test(`${scheme.k}+${scheme.m}: everything is readable with any ${scheme.m} disks gone`, async (t) => {
+    const { store, byNumber, disks } = makeFixture(t, { disks: count, scheme });
+    const chunks = [100, 65_537, 300_001, 1_500_000].map((length) => content(length));
+    for (const bytes of chunks) await store.store(fromBytes(bytes), nothing);
+    for (const gone of subsets(count, scheme.m)) {
+      disks.forEach((disk, i) => byNumber.set(i + 1, gone.includes(i) ? undefined : disk));
+      for (const bytes of chunks) {
+        const chunk = contentHash(bytes);
+        const { length } = bytes;
+        const [from, to] = [Math.floor(length / 3), Math.ceil(length * 0.7)];
+        if (!bytes.equals(await store.read(chunk, length, 0, length))) t.fail(`${length} without ${gone}`);
+        if (!bytes.subarray(from, to).equals(await store.read(chunk, length, from, to))) {
+          t.fail(`${length}: [${from}, ${to}) without ${gone}`);
+        }
+        if (gone.length === 0) t.equal(store.health(chunk).health, 'healthy');
+        else if (length > SMALL_CHUNK_BYTES) t.equal(store.health(chunk).health, 'degraded');
+      }
+    }
+  });
+}
+
+t.test('a shard with a flipped bit is answered from the others, and named', async (t) => {
+  const { store, disks, degraded } = makeFixture(t, { disks: 3 });
+  for (const length of [10_000, 300_000]) {
+    const bytes = content(length);
+    const { chunk } = await store.store(fromBytes(bytes), nothing);
+    for (const disk of disks) {
+      const entry = disk.findAnywhere(chunk)[0];
+      if (!entry) continue;
+      disk.corrupt(entry, 5);
+      degraded.length = 0;
+      t.ok(bytes.equals(await store.read(chunk, length, 0, length)), `${length}, disk ${disk.identity.number}`);
+      // A parity shard is not read while the data is good; of two copies the other one may have been read.
+      if (length > SMALL_CHUNK_BYTES && entry.shard < 2) t.same(degraded[0], [chunk, disk.identity.number]);
+      disk.corrupt(entry, 5);
+    }
+    for (const disk of disks) for (const entry of disk.findAnywhere(chunk)) disk.corrupt(entry, 5);
+    await t.rejects(store.read(chunk, length, 0, length), { code: 'UNREADABLE', message: /checksum/ });
+  }
+});
+
+t.test('a shard with wrong bytes under right checksums does not get past the content hash', async (t) => {
+  const { store, disks, degraded } = makeFixture(t, { disks: 6, scheme: EC42 });
+  for (const length of [10_000, 300_000]) {
+    const bytes = content(length);
+    const { chunk } = await store.store(fromBytes(bytes), nothing);
+    const holder = disks.find((disk) => disk.findAnywhere(chunk).some(({ shard }) => shard === 0))!;
+    const entry = holder.findAnywhere(chunk)[0]!;
+    holder.replace(entry, content(entry.shardBytes, 99));
+    degraded.length = 0;
+    t.ok(bytes.equals(await store.read(chunk, length, 0, length)), `${length}`);
+    t.same(degraded, [[chunk, holder.identity.number]]);
+  }
+});
+
+t.test('with two disks of three gone, reading and storing say what is missing', async (t) => {
+  const { store, byNumber, disks } = makeFixture(t, { disks: 3 });
+  const bytes = content(300_000);
+  const { chunk } = await store.store(fromBytes(bytes), nothing);
+  byNumber.set(1, undefined);
+  disks[1]!.fail('offline', 'it was unplugged');
+  await t.rejects(store.read(chunk, bytes.length, 0, 100), {
+    code: 'UNREADABLE',
+    message: /1 of 3 shards.*2 are needed.*disk 1 is missing, disk 2 is offline \(it was unplugged\), disk 3 is online/,
+  });
+  await t.rejects(store.read('ab'.repeat(32), 10, 0, 10), { code: 'UNREADABLE', message: /no disk that is there/ });
+  await t.rejects(store.store(fromBytes(content(300_000, 2)), nothing), {
+    code: 'DISK_FAILED',
+    message: /too few disks are online.*disk 1 is missing/,
+  });
+  t.equal(store.health(chunk).health, 'lost');
+  const small = store.prepareSmall(content(100));
+  t.equal(small.records.length, 1, 'one copy of a small chunk is better than none');
+});
+
+t.test('no room in any bucket, or on the disks, is NO_SPACE', async (t) => {
+  const { store } = makeFixture(t, { disks: 3, buckets: 1, bucketBytes: 500_000 });
+  await store.store(fromBytes(content(600_000)), nothing);
+  await t.rejects(store.store(fromBytes(content(600_000, 2)), nothing), { code: 'NO_SPACE' });
+  t.equal((await store.store(fromBytes(content(1000, 3)), nothing)).deduplicated, false, 'what fits is still taken');
+
+  const tight = makeFixture(t, { disks: 3, capacityBytes: 500_000 });
+  await tight.store.store(fromBytes(content(600_000)), nothing);
+  await t.rejects(tight.store.store(fromBytes(content(600_000, 2)), nothing), { code: 'NO_SPACE' });
+});
+
+t.test('a bucket that is full sends the chunk to the next group, where it is found', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3, buckets: 4, bucketBytes: 400_000 });
+  const all = Array.from({ length: 4 }, (_, i) => content(600_000, i));
+  for (const bytes of all) await store.store(fromBytes(bytes), nothing);
+  t.equal(new Set(disks[0]!.entries.map(({ bucket }) => bucket)).size, 4);
+  for (const bytes of all) t.ok(bytes.equals(await store.read(contentHash(bytes), 600_000, 0, 600_000)));
+});
+
+t.test('disks that are full in spite of what they said', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  disks[0]!.full = true;
+  const { chunk } = await store.store(fromBytes(content(300_000)), nothing);
+  t.equal(store.health(chunk).health, 'degraded');
+  disks[1]!.full = true;
+  await t.rejects(store.store(fromBytes(content(300_000, 2)), nothing), { code: 'NO_SPACE' });
+  t.equal(disks[2]!.entries.length, 1, 'no useless shard is left behind');
+  t.same(
+    disks.map(({ state, pending }) => [state, pending]),
+    [
+      ['online', 0],
+      ['online', 0],
+      ['online', 0],
+    ],
+  );
+});
+
+t.test('a disk fails in mid-write and another group is whole: the chunk becomes healthy there', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 6, scheme: EC21 });
+  const bytes = content(300_000);
+  disks[0]!.failWrites = true;
+  for (let i = 0; disks[0]!.state === 'online'; i++) {
+    const { chunk } = await store.store(fromBytes(content(300_000, i)), nothing);
+    t.equal(store.health(chunk).health, 'healthy', `chunk ${i}`);
+  }
+  const { chunk } = await store.store(fromBytes(bytes), nothing);
+  t.equal(store.health(chunk).health, 'healthy');
+  t.notOk(store.health(chunk).disks.includes(1));
+});
+
+t.test('a chunk stored while a disk was away is completed when it is stored again', async (t) => {
+  const { store, byNumber, disks } = makeFixture(t, { disks: 3 });
+  for (const length of [1000, 300_000]) {
+    const bytes = content(length);
+    const chunk = contentHash(bytes);
+    byNumber.set(2, undefined);
+    byNumber.set(length === 1000 ? 1 : 2, undefined);
+    await store.store(fromBytes(bytes), nothing);
+    t.equal(store.health(chunk).health, 'degraded');
+    const before = disks[2]!.shardsWritten;
+    t.equal((await store.store(fromBytes(bytes), nothing)).deduplicated, true, 'nothing can be added yet');
+    byNumber.set(1, disks[0]);
+    byNumber.set(2, disks[1]);
+    t.equal((await store.store(fromBytes(bytes), nothing)).deduplicated, false);
+    t.equal(store.health(chunk).health, 'healthy');
+    t.equal(disks[2]!.shardsWritten, before, 'what stood is not written again');
+  }
+});
+
+t.test('small chunks prepared for the journal: m+1 records on different disks, spread evenly', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3, buckets: 1 });
+  const counts = new Map<number, number>();
+  for (let i = 0; i < 300; i++) {
+    const bytes = content(500, i);
+    const prepared = store.prepareSmall(bytes);
+    t.equal(new Set(prepared.records.map(({ disk }) => disk)).size, 2);
+    for (const { disk, record } of prepared.records) {
+      t.equal(record.kind === 'shard' && record.info.chunk, prepared.chunk);
+      counts.set(disk.identity.number, (counts.get(disk.identity.number) ?? 0) + 1);
+    }
+  }
+  t.ok(
+    [...counts.values()].every((count) => count > 140),
+    `${[...counts.values()]}`,
+  );
+  const avoided = store.prepareSmall(content(500, 1000), new Set([disks[0]!]));
+  t.same(avoided.records.map(({ disk }) => disk.identity.number).sort(), [2, 3]);
+  t.throws(() => store.prepareSmall(content(SMALL_CHUNK_BYTES + 1)), /assertion/);
+});
+
+t.test('many small chunks: one append per disk and slice, each chunk once', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  const all = Array.from({ length: 300 }, (_, i) => content(10_000, i % 250));
+  const stored = await store.storeSmall(all);
+  t.equal(stored.length, 300);
+  t.equal(stored.filter(({ deduplicated }) => deduplicated).length, 50);
+  t.equal(
+    disks.reduce((sum, disk) => sum + disk.shardsWritten, 0),
+    2 * 250,
+  );
+  t.ok(
+    disks.every((disk) => disk.appends === 3),
+    'three slices of about 1 MiB',
+  );
+  for (const [i, { chunk }] of stored.entries()) {
+    if (!all[i]!.equals(await store.read(chunk, 10_000, 0, 10_000))) t.fail(`chunk ${i}`);
+  }
+  t.same(await store.storeSmall([]), []);
+});
+
+t.test('small chunks whose disk fails get their copy on another', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  disks[0]!.failWrites = true;
+  const stored = await store.storeSmall(Array.from({ length: 50 }, (_, i) => content(1000, i)));
+  for (const { chunk } of stored) {
+    t.equal(store.health(chunk).health, 'healthy');
+    t.same(store.health(chunk).disks, [2, 3]);
+  }
+  disks[1]!.failWrites = true;
+  disks[2]!.failWrites = true;
+  await t.rejects(store.storeSmall([content(1000, 999)]), { code: 'DISK_FAILED' });
+});
+
+t.test('a removed chunk is gone from every disk', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3 });
+  const bytes = content(300_000);
+  const { chunk } = await store.store(fromBytes(bytes), nothing);
+  await store.remove(chunk);
+  t.equal(store.health(chunk).scheme, '');
+  t.ok(disks.every((disk) => disk.entries.length === 0));
+  await store.remove(chunk);
+  await t.rejects(store.read(chunk, bytes.length, 0, 1), { code: 'UNREADABLE' });
+});
+
+t.test('slots: the newest version wins, also over one written while its disks were away', async (t) => {
+  const { store, byNumber, disks } = makeFixture(t, { disks: 3 });
+  t.equal(await store.getSlot('/pool/root'), undefined);
+  await store.putSlot('/pool/root', 1, Buffer.from('one'));
+  t.equal((await store.getSlot('/pool/root'))?.bytes.toString(), 'one');
+  const all = disks.map((disk, i) => [i + 1, disk] as const);
+  for (const [number] of all) {
+    byNumber.set(number, undefined);
+    t.equal((await store.getSlot('/pool/root'))?.version, 1, `without disk ${number}`);
+    byNumber.set(number, disks[number - 1]);
+  }
+  byNumber.set(1, undefined);
+  byNumber.set(2, undefined);
+  await store.putSlot('/pool/root', 2, Buffer.from('two'));
+  for (const [number, disk] of all) byNumber.set(number, disk);
+  t.same(await store.getSlot('/pool/root'), { version: 2, bytes: Buffer.from('two') });
+  for (const disk of disks) disk.failWrites = true;
+  await t.rejects(store.putSlot('/pool/root', 3, Buffer.from('three')), { code: 'DISK_FAILED' });
+});
+
+t.test('cancelling', async (t) => {
+  const { store } = makeFixture(t, { disks: 3 });
+  const signal = AbortSignal.abort();
+  await t.rejects(store.store(fromBytes(content(300_000)), nothing, signal), { code: 'ABORTED' });
+  await t.rejects(store.storeSmall([content(10)], signal), { code: 'ABORTED' });
+  await store.close();
+  await t.rejects(store.store(fromBytes(content(300_000)), nothing), { code: 'CLOSED' });
+});
