@@ -13,7 +13,7 @@ import { isInterrupted, run } from './child.js';
 import type { Cleanup } from './cleanup.js';
 import { canDropPageCache, dropPageCache, type Subject } from './subject.js';
 
-const COMMAND = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../src/cli/cairn.cjs', import.meta.url));
 const MOUNT_TIMEOUT_MS = 60_000;
 const UNMOUNT_TIMEOUT_MS = 600_000;
 
