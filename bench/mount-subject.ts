@@ -13,7 +13,7 @@ import { isInterrupted, run } from './child.js';
 import type { Cleanup } from './cleanup.js';
 import { canDropPageCache, dropPageCache, type Subject } from './subject.js';
 
-const COMMAND = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../src/cli/cairn.cjs', import.meta.url));
 const MOUNT_TIMEOUT_MS = 60_000;
 const UNMOUNT_TIMEOUT_MS = 600_000;
 
@@ -121,8 +121,10 @@ export class MountSubject implements Subject {
     for (;;) {
       try {
         const out = await run(process.execPath, [COMMAND, 'status', '--json', this.#pool], MOUNT_TIMEOUT_MS);
-        const { pid, mountpoint } = JSON.parse(out) as { pid: number; mountpoint: string | null };
-        if (mountpoint !== null) return pid;
+        const status = JSON.parse(out) as
+          | { running: false }
+          | { running: true; pid: number; mountpoint: string | null };
+        if (status.running && status.mountpoint !== null) return status.pid;
         throw new Error(`the pool ${this.#pool} is not mounted`);
       } catch (error) {
         if (isInterrupted()) throw error;

@@ -31,7 +31,7 @@ export class Results {
   }
 
   toTable(machine: Machine): string {
-    const lines = [['', machine.fileSystem, 'cairn', 'cairn : '.concat(machine.fileSystem)]];
+    const lines = [['', machine.fileSystem, 'cairn', `cairn : ${machine.fileSystem}`]];
     for (const row of this.#rows.values()) {
       const [plain, cairn] = [median(row.plain), median(row.cairn)];
       lines.push([row.label, shown(plain, row.unit), shown(cairn, row.unit), shownRatio(plain, cairn)]);
@@ -40,9 +40,10 @@ export class Results {
     const table = lines.map((line) =>
       line
         .map((text, column) => (column === 0 ? text.padEnd(widths[column]!) : text.padStart(widths[column]!)))
-        .join('   '),
+        .join('   ')
+        .trimEnd(),
     );
-    return [describe(machine), '', ...table, '', ...this.#notes.map((note) => `- ${note}`)].join('\n');
+    return [describe(machine), '', ...table, '', ...this.#notes.map((note) => `- ${note}`)].join('\n').trimEnd();
   }
 
   toJson(machine: Machine): string {

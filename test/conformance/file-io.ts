@@ -40,6 +40,25 @@ export function fileIoSuite(t: Test, fixture: FileIoFixture): void {
     await rejectsWith(t, io.open(`${root}/no/such`, { create: true }), 'NOT_FOUND');
   });
 
+  named('on the calling thread: openNow, makeDirectoryNow, removeNow', async (t, io, root) => {
+    io.makeDirectoryNow(`${root}/a/b`);
+    io.makeDirectoryNow(`${root}/a/b`);
+    const path = `${root}/a/b/file`;
+    throwsWith(t, () => io.openNow(path, {}), 'NOT_FOUND');
+    const file = io.openNow(path, { create: true, exclusive: true });
+    t.equal(file.path, path);
+    file.writeNow([bytes('kept')], 0);
+    throwsWith(t, () => io.openNow(path, { create: true, exclusive: true }), 'EXISTS');
+    const again = io.openNow(path, { create: true });
+    t.equal(textNow(again, 0, 10), 'kept', 'opening does not truncate');
+    await again.close();
+    io.removeNow(path);
+    t.equal(textNow(file, 0, 10), 'kept', 'a removed file that is open stays readable');
+    t.same(await io.list(`${root}/a/b`), []);
+    throwsWith(t, () => io.removeNow(path), 'NOT_FOUND');
+    await file.close();
+  });
+
   named('what is written is read at once, through every handle', async (t, io, root) => {
     const writer = await io.open(`${root}/file`, { create: true });
     const reader = await io.open(`${root}/file`, { readOnly: true });
@@ -275,6 +294,15 @@ async function write(io: FileIo, path: string, value: string): Promise<void> {
   const file = await io.open(path, { create: true });
   file.writeNow([bytes(value)], 0);
   await file.close();
+}
+
+function throwsWith(t: Test, run: () => unknown, code: ErrorCode): void {
+  try {
+    run();
+    t.fail(`throws ${code}`);
+  } catch (error) {
+    t.ok(hasCode(error, code), code, { found: error });
+  }
 }
 
 async function rejectsWith(t: Test, promise: Promise<unknown>, code: ErrorCode, what: string = code): Promise<void> {
