@@ -192,7 +192,7 @@ export class FakeDisk implements Disk {
     const record = Buffer.alloc(entry.recordBytes);
     readSync(this.#fd, record, 0, record.length, entry.position);
     const header = decodeRecordHeader(record, 0, addon.crc32c);
-    if (!header || header.record.kind !== 'shard' || header.record.info.chunk !== entry.chunk) {
+    if (header?.record.kind !== 'shard' || header.record.info.chunk !== entry.chunk) {
       throw new CairnError('CORRUPT', 'the header is damaged');
     }
     const first = Math.floor(from / CHECKSUM_BLOCK_BYTES);

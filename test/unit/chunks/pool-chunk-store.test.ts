@@ -184,7 +184,7 @@ for (const [scheme, count] of [
     const chunks = [100, 65_537, 300_001, 1_500_000].map((length) => content(length));
     for (const bytes of chunks) await store.store(fromBytes(bytes), nothing);
     for (const gone of subsets(count, scheme.m)) {
-      disks.forEach((disk, i) => byNumber.set(i + 1, gone.includes(i) ? undefined : disk));
+      for (const [i, disk] of disks.entries()) byNumber.set(i + 1, gone.includes(i) ? undefined : disk);
       for (const bytes of chunks) {
         const chunk = contentHash(bytes);
         const { length } = bytes;
