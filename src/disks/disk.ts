@@ -40,9 +40,10 @@ export interface Reservation {
   readonly segment: number;
   readonly position: number;
   readonly recordBytes: number;
-  /** Goes into the header: which life of the segment file this is, and the log's own growing record number. */
+  /** Go into the header: which life of the segment file this is, the disk's own growing record number, and whose log it is. */
   readonly generation: number;
   readonly logSequence: number;
+  readonly owner: string;
   /** Writes from this thread, where there is no file descriptor. */
   write(parts: readonly Uint8Array[]): Promise<void>;
 }

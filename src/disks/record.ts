@@ -46,7 +46,13 @@ export type RecordInput =
       readonly payload: readonly Uint8Array[];
     }
   | { readonly kind: 'stage'; readonly sequence: number; readonly payload: readonly Uint8Array[] }
-  | { readonly kind: 'tombstone'; readonly key: ShardKey }
+  | {
+      /** Kills records of `key` whose log sequence is at most `through`. Kept as long as the segment with the record that it killed is there. */
+      readonly kind: 'tombstone';
+      readonly key: ShardKey;
+      readonly targetSegment: number;
+      readonly through: number;
+    }
   | {
       readonly kind: 'snapshot';
       readonly sequence: number;
@@ -60,6 +66,7 @@ export type RecordKind = RecordInput['kind'];
 
 /** Where a record stands in its log. */
 export interface RecordLocation {
+  /** Numbers are unique on a disk, over both streams, and never given twice. */
   readonly segment: number;
   /** Byte offset of the record's header in the segment file; a multiple of 64. */
   readonly position: number;
