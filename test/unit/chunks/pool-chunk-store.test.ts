@@ -416,3 +416,25 @@ t.test('cancelling', async (t) => {
   await store.close();
   await t.rejects(store.store(fromBytes(content(300_000)), nothing), { code: 'CLOSED' });
 });
+
+t.test('closing waits for what is being written and refuses the rest', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3, pipeline: 'worker' });
+  let open = nothing;
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  for (const disk of disks) disk.gate = gate;
+  const first = store.store(fromBytes(content(300_000)), nothing);
+  while (disks.some(({ waiting }) => waiting === 0)) await new Promise(setImmediate);
+  const late = store.store(fromBytes(content(300_000, 2)), nothing);
+  const refused = t.rejects(late, { code: 'CLOSED' });
+  const closing = store.close();
+  open();
+  await closing;
+  t.equal(store.health((await first).chunk).health, 'healthy');
+  await refused;
+  t.same(
+    disks.map(({ state, pending }) => [state, pending]),
+    disks.map(() => ['online', 0]),
+  );
+});
