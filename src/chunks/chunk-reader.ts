@@ -9,7 +9,7 @@ import { contentHash } from './content-hash.js';
 import type { Holder, ShardSet } from './shard-set.js';
 
 /** A shard that could not be read where it should be; `disk` is its disk's number, undefined if no disk has it. */
-export type OnMissing = (shard: number, disk: number | undefined) => void;
+type OnMissing = (shard: number, disk: number | undefined) => void;
 
 /** Combinations of shards to try for a chunk whose hash is wrong: all of 8+3. */
 const MAX_COMBINATIONS = 165;

@@ -15,7 +15,7 @@ import { SMALL_CHUNK_BYTES } from './chunk-store.js';
 import { codecScheme, shardScheme, smallScheme } from './shard-scheme.js';
 import type { Disks, ShardSet } from './shard-set.js';
 
-export interface ShardPlace {
+interface ShardPlace {
   readonly shard: number;
   readonly bucket: BucketId;
   readonly disk: Disk;

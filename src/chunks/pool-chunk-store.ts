@@ -25,7 +25,7 @@ import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
 
-export interface PoolChunkStoreOptions {
+interface PoolChunkStoreOptions {
   readonly map: DiskMap;
   readonly ranking: Ranking;
   readonly disks: Disks;
@@ -45,6 +45,7 @@ export class PoolChunkStore implements ChunkStore {
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   /** Chunks being written now. */
   readonly #writing = new Map<string, Promise<void>>();
+  #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
     this.#disks = options.disks;
@@ -55,11 +56,13 @@ export class PoolChunkStore implements ChunkStore {
   }
 
   async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
+    this.#refuseIfClosed();
     const job = await this.#pipeline.take(source, onRead, signal);
     const { chunk, chunkBytes } = job;
     try {
       // From here on nothing is cancelled: others may be waiting for this chunk.
       if (signal?.aborted) throw aborted(signal);
+      this.#refuseIfClosed();
       const deduplicated = await this.#once(chunk, () => this.#write(job));
       return { chunk, chunkBytes, deduplicated };
     } finally {
@@ -86,8 +89,9 @@ export class PoolChunkStore implements ChunkStore {
   async storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
     for (const [from, to] of slices(sources)) {
-      if (signal?.aborted) throw aborted(signal);
       if (from > 0) await new Promise(setImmediate);
+      if (signal?.aborted) throw aborted(signal);
+      this.#refuseIfClosed();
       stored.push(...(await this.#storeSlice(sources.slice(from, to))));
     }
     return stored;
@@ -139,9 +143,15 @@ export class PoolChunkStore implements ChunkStore {
     return this.#slots.get(path);
   }
 
+  /** Waits for what is being written: a write that is cut off would cost its disk the trust in its log. */
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.allSettled(this.#writing.values());
     await this.#pipeline.close();
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed) throw new CairnError('CLOSED', 'the chunk store is closed');
   }
 
   /** Runs `write` unless the chunk is being written: then waits for that. True if it was there already, or has been written by another. */

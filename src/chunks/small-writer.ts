@@ -15,7 +15,7 @@ export interface SmallChunk {
 }
 
 /** Returns the chunk's records, without disks in `avoid`, given what stands; none once it is complete or cannot be made better. */
-export type Prepare = (small: SmallChunk, avoid: ReadonlySet<Disk>) => PreparedChunk;
+type Prepare = (small: SmallChunk, avoid: ReadonlySet<Disk>) => PreparedChunk;
 
 /** Cuts `sources` into slices of about SLICE_BYTES. */
 export function* slices(sources: readonly Uint8Array[]): Generator<[from: number, to: number]> {

@@ -23,7 +23,7 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-export interface WorkerPipelineOptions {
+interface WorkerPipelineOptions {
   /** Threads; by default one per core but one, at most two: memory bandwidth is the limit. */
   readonly workers?: number;
   /** The thread's program; for tests. */

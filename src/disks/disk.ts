@@ -97,6 +97,8 @@ export interface Disk {
 
   /** All shards of the chunk in the bucket (one, normally). Answers from memory and the index, on the calling thread. */
   find(bucket: BucketId, chunk: string): ShardEntry[];
+  /** As `find`, in whichever bucket of this disk: one look-up, where asking for every bucket of a large disk would take hundreds. */
+  findAnywhere(chunk: string): ShardEntry[];
   /** Bytes [from, to) of the shard's payload, verified. CORRUPT, IO. */
   readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array>;
   /** Forgets the shard: index entry and a tombstone, durable with the next sync. */

@@ -23,7 +23,7 @@ import { assert, CairnError } from '../../../src/errors/cairn-error.js';
 const addon = loadAddon();
 const OWNER = '0123456789abcdef';
 
-export interface FakeDiskOptions {
+interface FakeDiskOptions {
   readonly number: number;
   readonly directory: string;
   /** Without: reservations have no file descriptor, as on a simulated disk. */
@@ -52,6 +52,8 @@ export class FakeDisk implements Disk {
   full = false;
   /** Resolves before a reservation is given: holds stores up. */
   gate: Promise<void> = Promise.resolve();
+  /** Reservations held up by it. */
+  waiting = 0;
   readonly #fd: number;
   readonly #broken: number;
   readonly #hasFd: boolean;
@@ -140,7 +142,9 @@ export class FakeDisk implements Disk {
   }
 
   async reserve(info: ShardInfo): Promise<Reservation> {
+    this.waiting++;
     await this.gate;
+    this.waiting--;
     this.#refuseUnlessOnline();
     const bytes = recordBytes(info.shardBytes);
     if (this.full || bytes > this.space().freeBytes)
@@ -192,7 +196,7 @@ export class FakeDisk implements Disk {
     const record = Buffer.alloc(entry.recordBytes);
     readSync(this.#fd, record, 0, record.length, entry.position);
     const header = decodeRecordHeader(record, 0, addon.crc32c);
-    if (!header || header.record.kind !== 'shard' || header.record.info.chunk !== entry.chunk) {
+    if (header?.record.kind !== 'shard' || header.record.info.chunk !== entry.chunk) {
       throw new CairnError('CORRUPT', 'the header is damaged');
     }
     const first = Math.floor(from / CHECKSUM_BLOCK_BYTES);

@@ -7,7 +7,7 @@ import { PoolChunkStore } from '../../../src/chunks/pool-chunk-store.js';
 import { WorkerPipeline } from '../../../src/chunks/worker-pipeline.js';
 import { FakeDisk } from './fake-disk.js';
 
-export interface FixtureOptions {
+interface FixtureOptions {
   readonly disks: number;
   readonly scheme?: SchemeChoice;
   readonly buckets?: number;
@@ -16,7 +16,7 @@ export interface FixtureOptions {
   readonly pipeline?: 'inline' | 'worker';
 }
 
-export interface Fixture {
+interface Fixture {
   readonly store: PoolChunkStore;
   readonly map: DiskMap;
   /** By number; replace or delete an entry to change the pool. */

@@ -184,7 +184,7 @@ for (const [scheme, count] of [
     const chunks = [100, 65_537, 300_001, 1_500_000].map((length) => content(length));
     for (const bytes of chunks) await store.store(fromBytes(bytes), nothing);
     for (const gone of subsets(count, scheme.m)) {
-      disks.forEach((disk, i) => byNumber.set(i + 1, gone.includes(i) ? undefined : disk));
+      for (const [i, disk] of disks.entries()) byNumber.set(i + 1, gone.includes(i) ? undefined : disk);
       for (const bytes of chunks) {
         const chunk = contentHash(bytes);
         const { length } = bytes;
@@ -415,4 +415,26 @@ t.test('cancelling', async (t) => {
   await t.rejects(store.storeSmall([content(10)], signal), { code: 'ABORTED' });
   await store.close();
   await t.rejects(store.store(fromBytes(content(300_000)), nothing), { code: 'CLOSED' });
+});
+
+t.test('closing waits for what is being written and refuses the rest', async (t) => {
+  const { store, disks } = makeFixture(t, { disks: 3, pipeline: 'worker' });
+  let open = nothing;
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  for (const disk of disks) disk.gate = gate;
+  const first = store.store(fromBytes(content(300_000)), nothing);
+  while (disks.some(({ waiting }) => waiting === 0)) await new Promise(setImmediate);
+  const late = store.store(fromBytes(content(300_000, 2)), nothing);
+  const refused = t.rejects(late, { code: 'CLOSED' });
+  const closing = store.close();
+  open();
+  await closing;
+  t.equal(store.health((await first).chunk).health, 'healthy');
+  await refused;
+  t.same(
+    disks.map(({ state, pending }) => [state, pending]),
+    disks.map(() => ['online', 0]),
+  );
 });
