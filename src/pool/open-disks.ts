@@ -76,6 +76,7 @@ export class PoolDisks implements JournalDisks {
   }
 
   async close(): Promise<void> {
+    for (const disk of this.opened) disk.onStateChange = undefined;
     await Promise.allSettled(this.opened.map((disk) => disk.close()));
   }
 }

@@ -342,7 +342,7 @@ class PoolOpening {
   /** An unusable store is made anew: recovery fills it from the disks. */
   async #openMeta(): Promise<MetaStore> {
     await this.#io.makeDirectory(this.#config.metaDirectory);
-    const path = join(this.#config.metaDirectory, 'meta.sqlite');
+    const path = join(this.#config.metaDirectory, `meta-${this.#config.pool.slice(0, 16)}.sqlite`);
     try {
       return await openSqliteMetaStore(path);
     } catch (error) {
