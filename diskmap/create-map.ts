@@ -2,7 +2,7 @@
  * Making a map and growing it. Both are one procedure, as a new map is an empty one to which disks are added:
  *
  *  1. `auto` only: groups that have a single copy (the pool had one disk) get a second one on another disk;
- *  2. for each scheme of the ladder: count how many groups fit, move the few buckets that must move, form the groups.
+ *  2. count how many groups of each scheme of the ladder fit, move the few buckets that must move, form the groups.
  *
  * A group keeps its id, its scheme (but for step 1) and its weight for life, so no chunk that lies in it ranks elsewhere because of a change;
  * only chunks whose best group is a new one have a better place to go to.
@@ -46,7 +46,7 @@ function withDisks(map: DiskMap, added: readonly MapDisk[]): DiskMap {
   const ladder = schemeLadder(map.scheme, offered);
   requireDomains(map, layout, schemeWidth(ladder[0]!));
   if (map.scheme === 'auto') addSecondCopies(layout);
-  for (const scheme of ladder) formGroups(layout, scheme);
+  formGroups(layout, ladder);
   return layout.close();
 }
 

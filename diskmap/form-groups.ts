@@ -11,37 +11,54 @@
  */
 import { DomainHeap } from './domain-heap.js';
 import { type Layout, type OpenDomain, widthCounts } from './layout.js';
-import { movesTowards } from './make-room.js';
+import { type Demand, movesTowards } from './make-room.js';
 import { schemeWidth } from './scheme.js';
 import type { GroupScheme } from './types.js';
 
-/** Adds as many groups of `scheme` as fit, moving buckets of present groups into free ones only where no group could form without. */
-export function formGroups(layout: Layout, scheme: GroupScheme): void {
-  const width = schemeWidth(scheme);
-  // Single moves have led to the greatest count in every case tried (tens of thousands, and each run of the tests); that they always do is not proved, so
-  // if they should not, fewer groups are formed rather than more moved.
-  for (let count = mostGroups(layout, width); count > 0; count -= 1) {
-    const moves = movesTowards(layout, count, width);
-    if (moves === undefined) continue;
-    for (const { group, member, to } of moves) layout.swap(layout.groups[group]!, member, layout.take(to));
-    takeGroups(layout, scheme, count);
-    return;
-  }
+/** So many groups of one scheme. */
+interface Batch extends Demand {
+  readonly scheme: GroupScheme;
 }
 
-/** The greatest number of further groups of `width` that the domains could hold, wherever the present groups' buckets were. */
-export function mostGroups(layout: Layout, width: number): number {
-  const present = widthCounts(layout.groups);
+/**
+ * Adds as many groups of the first scheme as fit, then of the next, …; the ladder goes from wide to narrow. Buckets of present groups move into free
+ * ones only where fewer groups could form without.
+ */
+export function formGroups(layout: Layout, ladder: readonly GroupScheme[]): void {
+  let batches = mostBatches(layout, ladder);
+  let moves = movesTowards(layout, batches);
+  // Single moves hardly ever fail to lead there (README.md, "As few as can be"). Then narrow groups are given up, one at a time, and not more buckets moved.
+  while (moves === undefined) {
+    batches = withoutOne(batches);
+    moves = movesTowards(layout, batches);
+  }
+  for (const { group, member, to } of moves) layout.swap(layout.groups[group]!, member, layout.take(to));
+  for (const { scheme, count } of batches) takeGroups(layout, scheme, count);
+}
+
+function withoutOne(batches: readonly Batch[]): Batch[] {
+  const last = batches.findLastIndex(({ count }) => count > 0);
+  return batches.map((batch, at) => (at === last ? { ...batch, count: batch.count - 1 } : batch));
+}
+
+/** The greatest number of further groups of each scheme that the domains could hold, wherever the present groups' buckets were. */
+function mostBatches(layout: Layout, ladder: readonly GroupScheme[]): Batch[] {
+  const counts = widthCounts(layout.groups);
   let free = 0;
   for (const domain of layout.domains) free += domain.free;
-  let fits = 0;
-  let tooMany = Math.floor(free / width) + 1;
-  while (tooMany - fits > 1) {
-    const middle = Math.floor((fits + tooMany) / 2);
-    if (fit(layout.domains, present, width, middle)) fits = middle;
-    else tooMany = middle;
-  }
-  return fits;
+  return ladder.map((scheme) => {
+    const width = schemeWidth(scheme);
+    let fits = 0;
+    let tooMany = Math.floor(free / width) + 1;
+    while (tooMany - fits > 1) {
+      const middle = Math.floor((fits + tooMany) / 2);
+      if (fit(layout.domains, counts, width, middle)) fits = middle;
+      else tooMany = middle;
+    }
+    counts.set(width, (counts.get(width) ?? 0) + fits);
+    free -= fits * width;
+    return { scheme, width, count: fits };
+  });
 }
 
 function fit(
@@ -65,7 +82,7 @@ function fit(
   return true;
 }
 
-/** Forms `count` groups out of free buckets, which must suffice: Σ min(free, count) >= count · width. */
+/** Forms `count` groups out of free buckets, which must suffice. */
 function takeGroups(layout: Layout, scheme: GroupScheme, count: number): void {
   const width = schemeWidth(scheme);
   const heap = new DomainHeap(layout.domains.map(({ free }) => free));

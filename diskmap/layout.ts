@@ -128,9 +128,9 @@ export class Layout {
   }
 }
 
-/** How many groups have how many buckets, the widest first. */
+/** How many groups have how many buckets: width to count. */
 export function widthCounts(groups: readonly { readonly members: readonly unknown[] }[]): Map<number, number> {
   const counts = new Map<number, number>();
   for (const { members } of groups) counts.set(members.length, (counts.get(members.length) ?? 0) + 1);
-  return new Map([...counts].sort(([a], [b]) => b - a));
+  return counts;
 }

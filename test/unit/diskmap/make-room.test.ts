@@ -138,6 +138,19 @@ t.test('three disks from two: the pairs stay, what is new is 2+1', async (t) => 
   );
 });
 
+t.test('making room for 2+1 groups leaves room for the pairs that come after them', async (t) => {
+  let map = mapOf(new Array<number>(8).fill(1));
+  for (const [first, added] of [
+    [9, [4, 4]],
+    [11, [7, 13]],
+    [13, [1]],
+  ] as const) {
+    const grown = addDisks(map, disksOf(added, first));
+    t.equal(brokenStep(map, grown), undefined);
+    map = grown;
+  }
+});
+
 t.test('a disk too small to help changes no group', async (t) => {
   const map = mapOf([10, 10, 10]);
   const more = addDisks(map, disksOf([0, 1], 4));
