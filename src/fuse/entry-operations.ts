@@ -9,7 +9,7 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { AttrChange } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import { type Exchange, replyAttr, replyEntry, replyOk, replyStatfs, replyStatx, replyText } from './exchange.js';
-import { In, PERMISSION_BITS, RenameFlag, SetattrValid } from './protocol.js';
+import { FileType, In, PERMISSION_BITS, RenameFlag, SetattrValid } from './protocol.js';
 
 const SYMLINK_MAX = 4095;
 
@@ -72,7 +72,7 @@ export function symlink(exchange: Exchange, request: Request): void {
 /** The kernel has applied the umask (DONT_MASK is off). */
 export function mknod(exchange: Exchange, request: Request): void {
   request.body(In.MKNOD.BYTES);
-  const mode = request.u32(In.MKNOD.MODE);
+  const mode = request.u32(In.MKNOD.MODE) & (FileType.MASK | PERMISSION_BITS);
   const rdev = request.u32(In.MKNOD.RDEV);
   const name = request.name();
   exchange.answer(request.unique, exchange.vfs.mknod(request.nodeid, name, mode, rdev, request.caller()), replyEntry);

@@ -87,6 +87,7 @@ export class FakeVfs implements Vfs {
     if (change.uid !== undefined) attr.uid = change.uid;
     if (change.gid !== undefined) attr.gid = change.gid;
     if (change.sizeBytes !== undefined) {
+      if (node.fd < 0) throw new CairnError('IS_DIRECTORY', `inode ${ino}`);
       ftruncateSync(node.fd, change.sizeBytes);
       attr.sizeBytes = change.sizeBytes;
       attr.mtime = now;
@@ -186,6 +187,7 @@ export class FakeVfs implements Vfs {
   open(ino: Ino, mode: OpenMode): Handle {
     this.calls.push('open');
     const node = this.#node(ino);
+    if (node.fd < 0) throw new CairnError('IS_DIRECTORY', `inode ${ino}`);
     if (mode.truncate) this.setattr(ino, { sizeBytes: 0 }, { uid: 0, gid: 0, pid: 0 });
     return this.#handle(node);
   }
@@ -217,10 +219,7 @@ export class FakeVfs implements Vfs {
 
   release(handle: Handle): void {
     this.calls.push('release');
-    const node = this.#opened(handle);
-    this.#handles.delete(handle);
-    node.opens--;
-    this.#forgetIfGone(node);
+    this.#close(handle, false);
   }
 
   fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): void {
@@ -253,7 +252,7 @@ export class FakeVfs implements Vfs {
     take: (entry: DirEntry, attr: Attr | undefined) => boolean,
   ): void {
     this.calls.push(plus ? 'readdirplus' : 'readdir');
-    const node = this.#opened(handle);
+    const node = this.#opened(handle, true);
     const all: [Name, Ino][] = [['.', node.attr.ino], ['..', node.parent], ...node.entries];
     for (const [index, [name, ino]] of all.entries()) {
       if (index < cookie) continue;
@@ -269,7 +268,7 @@ export class FakeVfs implements Vfs {
 
   releasedir(handle: Handle): void {
     this.calls.push('releasedir');
-    this.release(handle);
+    this.#close(handle, true);
   }
 
   getxattr(ino: Ino, name: string): Uint8Array {
@@ -373,9 +372,16 @@ export class FakeVfs implements Vfs {
     return handle;
   }
 
-  #opened(handle: Handle): Node {
+  #close(handle: Handle, isDirectory: boolean): void {
+    const node = this.#opened(handle, isDirectory);
+    this.#handles.delete(handle);
+    node.opens--;
+    this.#forgetIfGone(node);
+  }
+
+  #opened(handle: Handle, isDirectory = false): Node {
     const node = this.#handles.get(handle);
-    if (node === undefined) throw new CairnError('BAD_HANDLE', `handle ${handle}`);
+    if (node === undefined || node.fd < 0 !== isDirectory) throw new CairnError('BAD_HANDLE', `handle ${handle}`);
     return node;
   }
 
