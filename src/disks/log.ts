@@ -18,6 +18,8 @@ export interface LogOptions {
 /** A record met by a scan. `payload()` reads and verifies the payload. */
 export interface ScannedRecord extends RecordLocation {
   readonly kind: RecordKind;
+  /** Grows with every record, over all logs of a disk. */
+  readonly logSequence: number;
   /** What the header says, without the payload. */
   readonly header: RecordInput;
   payload(): Promise<Buffer>;
@@ -26,7 +28,10 @@ export interface ScannedRecord extends RecordLocation {
 export interface Log {
   /** Appends as one write (or two, at a segment's end); `sync` ends the same job with one fdatasync. Order of calls is order in the log. */
   append(records: readonly RecordInput[], options: { sync: boolean }): Promise<RecordLocation[]>;
-  /** As `append` without sync, done on the calling thread when it returns: survives kill -9, not power loss. Falls back to nothing: throws NO_SPACE, DISK_FAILED. */
+  /**
+   * As `append` without sync, done on the calling thread when it returns: survives kill -9, not power loss. Throws DISK_FAILED, and NO_SPACE also
+   * where the segment is full and the next one is still being made: `append` waits for that, this cannot.
+   */
   appendNow(records: readonly RecordInput[]): RecordLocation[];
   sync(): Promise<void>;
   readonly unsynced: boolean;

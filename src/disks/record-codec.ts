@@ -124,12 +124,19 @@ export function payloadLength(record: LogRecord): number {
 export function nameLength(record: LogRecord): number {
   if (record.kind !== 'slot') return 0;
   const length = Buffer.byteLength(record.path);
-  if (length > MAX_NAME_BYTES) throw new CairnError('INVALID', `a slot's path has ${length} bytes, more than ${MAX_NAME_BYTES}`);
+  if (length > MAX_NAME_BYTES)
+    throw new CairnError('INVALID', `a slot's path has ${length} bytes, more than ${MAX_NAME_BYTES}`);
   return length;
 }
 
 /** Writes header, table and name at `into[at…]` and returns how many bytes that were. The payload is only read, for its checksums. */
-export function encodeRecordHeader(record: LogRecord, stamp: RecordStamp, crc32c: Crc32c, into: Buffer, at: number): number {
+export function encodeRecordHeader(
+  record: LogRecord,
+  stamp: RecordStamp,
+  crc32c: Crc32c,
+  into: Buffer,
+  at: number,
+): number {
   const parts = payloadParts(record);
   const payload = payloadLength(record);
   const name = nameLength(record);
@@ -339,7 +346,14 @@ function readFields(buffer: Buffer, at: number, payloadBytes: number, name: stri
     case 'snapshot': {
       const [sequence, epoch] = [first(), second()];
       if (sequence === undefined || epoch === undefined) return undefined;
-      return { kind, sequence, epoch, part: buffer.readUInt32LE(fields + 16), last: buffer[fields + 20] === 1, payload };
+      return {
+        kind,
+        sequence,
+        epoch,
+        part: buffer.readUInt32LE(fields + 16),
+        last: buffer[fields + 20] === 1,
+        payload,
+      };
     }
     default:
       return undefined;

@@ -1,0 +1,560 @@
+/**
+ * The append-only log in segment files, once it is open (promises: log.ts; opening: segment-log.ts; bytes: record-codec.ts; files: segment-files.ts).
+ *
+ * Invariants:
+ * - Positions are given out when `append` is called, so the order of calls is the order in the log; writes themselves run in parallel.
+ * - A record is acknowledged as durable only when every record below it is (write-order.ts).
+ * - At most the current and the one segment before it hold unsynced records: a segment is left for the next one only when the one before is durable.
+ * - Only one sync runs at a time: of two on one file, the kernel reports an error to only one.
+ * - After a failed write or sync nothing is taken any more: Linux drops dirty pages after a failed sync, so a later "success" would be a lie.
+ *
+ * The usual synced append is one job in the thread pool (pwritev + fdatasync) and one promise. Records wait in a queue only
+ * while the next segment is being made.
+ */
+import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import type { IoFile } from '../io/file-io.js';
+import type { Log, LogOptions, ScannedRecord } from './log.js';
+import type { LogContext, LoggedRecord, LogPoint } from './log-context.js';
+import type { RecordInput, RecordLocation } from './record.js';
+import {
+  encodeRecordHeader,
+  headerBytes,
+  nameLength,
+  payloadLength,
+  payloadParts,
+  RECORD_ALIGNMENT,
+  recordBytes,
+  SEGMENT_START_BYTES,
+} from './record-codec.js';
+import type { RecordReader } from './record-reader.js';
+import type { SegmentFiles } from './segment-files.js';
+import { SegmentScan } from './segment-scan.js';
+import { type OrderedWrite, WriteOrder } from './write-order.js';
+
+/** The next segment is made when this share of the current one is full. */
+const PREPARE_AT = 0.25;
+const PADDING = Array.from({ length: RECORD_ALIGNMENT }, (_, length) => Buffer.alloc(length));
+
+/** A segment that takes appends; its file is pinned. */
+export interface OpenSegment {
+  readonly segment: number;
+  readonly file: IoFile;
+  position: number;
+}
+
+/** Room given out for a record that somebody else writes. Ends with exactly one `settle`. */
+export interface ReservedRoom extends LoggedRecord {
+  readonly file: IoFile;
+  settle(failure: unknown): void;
+}
+
+interface Job {
+  /** Infinity: go to a new segment. */
+  readonly bytes: number;
+  run(): void;
+  reject(error: unknown): void;
+}
+
+export interface LogState {
+  readonly sealed: { segment: number; usedBytes: number }[];
+  readonly current: OpenSegment | undefined;
+  readonly prepared: OpenSegment | undefined;
+}
+
+export class AppendLog implements Log {
+  readonly options: LogOptions;
+  readonly reader: RecordReader;
+  readonly #files: SegmentFiles;
+  readonly #context: LogContext;
+  readonly #order = new WriteOrder();
+  readonly #sealed: { segment: number; usedBytes: number }[];
+  /** Segments with writes that no sync covers yet, and the newest such write. */
+  readonly #dirty = new Map<number, { file: IoFile; ticket: number }>();
+  readonly #jobs: Job[] = [];
+  readonly #numbers: Set<number>;
+  #current: OpenSegment | undefined;
+  #prepared: OpenSegment | undefined;
+  #preparing: Promise<void> | undefined;
+  #sealing: Promise<void> | undefined;
+  #pumping: Promise<void> | undefined;
+  #runningSync: Promise<void> | undefined;
+  #queuedSync: Promise<void> | undefined;
+  #synced: LogPoint;
+  #failure: CairnError | undefined;
+  #closed = false;
+
+  constructor(options: LogOptions, context: LogContext, files: SegmentFiles, reader: RecordReader, state: LogState) {
+    this.options = options;
+    this.reader = reader;
+    this.#context = context;
+    this.#files = files;
+    this.#sealed = state.sealed;
+    this.#current = state.current;
+    this.#prepared = state.prepared;
+    this.#numbers = new Set(this.segments().map(({ segment }) => segment));
+    this.#synced = this.#end();
+  }
+
+  /** Whether the segment is one of this log's. */
+  has(segment: number): boolean {
+    return this.#numbers.has(segment);
+  }
+
+  get unsynced(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  /** Everything before this point is durable and was completely written. */
+  get syncedThrough(): LogPoint {
+    return this.#synced;
+  }
+
+  /** Segment files of any state. */
+  get fileCount(): number {
+    return this.#files.count;
+  }
+
+  /** Bytes that the current and the prepared segment still take. */
+  get room(): number {
+    const left = (open: OpenSegment | undefined): number =>
+      open === undefined ? 0 : this.options.segmentBytes - open.position;
+    return left(this.#current) + left(this.#prepared);
+  }
+
+  append(records: readonly RecordInput[], { sync }: { sync: boolean }): Promise<LoggedRecord[]> {
+    try {
+      this.#check();
+      if (records.length === 0) return sync ? this.sync().then(() => []) : Promise.resolve([]);
+      const sizes = records.map((record) => this.#sizeOf(record));
+      const bytes = sizes.reduce((sum, size) => sum + size, 0);
+      if (bytes > this.options.segmentBytes - SEGMENT_START_BYTES) return this.#appendSplit(records, sizes, sync);
+      if (this.#jobs.length === 0 && this.#fits(bytes)) return this.#write(records, sizes, bytes, sync);
+      return this.#enqueue(bytes, () => this.#write(records, sizes, bytes, sync));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  appendNow(records: readonly RecordInput[]): LoggedRecord[] {
+    this.#check();
+    const sizes = records.map((record) => this.#sizeOf(record));
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    if (bytes > this.options.segmentBytes - SEGMENT_START_BYTES) {
+      throw new CairnError('INVALID', `${bytes} bytes at once do not fit a ${this.options.name} segment`);
+    }
+    if (this.#jobs.length > 0 || !this.#fits(bytes)) {
+      this.#prepareAhead();
+      throw new CairnError('NO_SPACE', `the next ${this.options.name} segment is not ready`);
+    }
+    const { current, position, parts, locations } = this.#place(records, sizes, bytes);
+    const write = this.#begin(current);
+    try {
+      current.file.writeNow(parts, position);
+    } catch (error) {
+      this.#failed(write, error);
+    }
+    return this.#written(write, records, locations);
+  }
+
+  /** Gives out room for one record of a payload, at the log's end. NO_SPACE, INVALID, DISK_FAILED. */
+  reserve(payloadBytes: number): Promise<ReservedRoom> {
+    try {
+      this.#check();
+      const bytes = recordBytes(payloadBytes);
+      this.#checkSize(bytes);
+      if (this.#jobs.length === 0 && this.#fits(bytes)) return Promise.resolve(this.#reserveNow(bytes));
+      return this.#enqueue(bytes, () => Promise.resolve(this.#reserveNow(bytes)));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Concurrent callers share a sync that has not started yet. */
+  sync(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#refusal());
+    if (!this.unsynced) return Promise.resolve();
+    if (this.#queuedSync !== undefined) return this.#queuedSync;
+    if (this.#runningSync === undefined) return this.#alone(this.#syncNow());
+    this.#queuedSync = this.#syncNext();
+    return this.#queuedSync;
+  }
+
+  async *scan(from?: RecordLocation): AsyncGenerator<ScannedRecord, void> {
+    await this.#order.ended(this.#order.issued);
+    const current = this.#current;
+    const segments = this.segments().map(({ segment, usedBytes }) => ({ segment, usedBytes }));
+    for (const { segment, usedBytes } of segments) {
+      if (from !== undefined && segment < from.segment) continue;
+      const file = await this.#files.pin(segment);
+      try {
+        const endBytes = segment === current?.segment ? usedBytes : Math.min(usedBytes, await file.size());
+        const { owner } = this.options;
+        const { crc32c } = this.#context;
+        const start = segment === from?.segment ? from.position : 0;
+        const scan = new SegmentScan({ file, segment, endBytes, owner, crc32c, verify: false }, start);
+        for (let found = await scan.next(); found !== undefined; found = await scan.next()) {
+          const { decoded, position, nearPayload } = found;
+          if (decoded.record.kind === 'segment') continue;
+          const at = { segment, position, recordBytes: decoded.recordBytes };
+          const payload = async (): Promise<Buffer> => nearPayload() ?? (await this.reader.read(at)).payload;
+          yield { ...at, kind: decoded.record.kind, header: decoded.record, logSequence: decoded.logSequence, payload };
+        }
+        this.#reportScan(segment, scan);
+      } finally {
+        this.#files.unpin(segment);
+      }
+    }
+  }
+
+  segments(): readonly { readonly segment: number; readonly usedBytes: number }[] {
+    if (this.#current === undefined) return this.#sealed;
+    return [...this.#sealed, { segment: this.#current.segment, usedBytes: this.#current.position }];
+  }
+
+  /** Bytes of the segment's file. Not for the one being written. */
+  async fileBytes(segment: number): Promise<number> {
+    const file = await this.#files.pin(segment);
+    try {
+      return await file.size();
+    } finally {
+      this.#files.unpin(segment);
+    }
+  }
+
+  async release(segment: number): Promise<void> {
+    const at = this.#sealed.findIndex((sealed) => sealed.segment === segment);
+    assert(at >= 0, `segment ${segment} is sealed`);
+    // Its last sync may still be under way.
+    await this.#sealing?.catch(() => {});
+    this.#sealed.splice(at, 1);
+    this.#numbers.delete(segment);
+    await this.#files.retire(segment);
+  }
+
+  roll(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#refusal());
+    return this.#enqueue(Number.POSITIVE_INFINITY, () => Promise.resolve());
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#pumping;
+    await this.#preparing?.catch(() => {});
+    await this.#order.ended(this.#order.issued);
+    try {
+      await this.sync();
+    } catch (error) {
+      if (this.#failure === undefined) throw error;
+    } finally {
+      await this.#sealing?.catch(() => {});
+      if (this.#current !== undefined) this.#files.unpin(this.#current.segment);
+      if (this.#prepared !== undefined) this.#files.unpin(this.#prepared.segment);
+      await this.#files.close();
+    }
+  }
+
+  #check(): void {
+    if (this.#closed)
+      throw new CairnError('CLOSED', `the ${this.options.name} log in ${this.options.directory} is closed`);
+    if (this.#failure !== undefined) throw this.#refusal();
+  }
+
+  #refusal(): CairnError {
+    const { message, cause } = this.#failure ?? {};
+    return new CairnError('DISK_FAILED', message ?? '', { cause });
+  }
+
+  #fail(cause: unknown): CairnError {
+    if (this.#failure === undefined) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      const { name, directory } = this.options;
+      this.#failure = new CairnError('DISK_FAILED', `the ${name} log in ${directory} takes no more writes: ${why}`, {
+        cause,
+      });
+      this.#context.onFailure(this.#failure);
+    }
+    return this.#refusal();
+  }
+
+  #sizeOf(record: RecordInput): number {
+    const bytes = recordBytes(payloadLength(record), nameLength(record));
+    this.#checkSize(bytes);
+    return bytes;
+  }
+
+  #checkSize(bytes: number): void {
+    const most = this.options.segmentBytes - SEGMENT_START_BYTES;
+    if (bytes > most) {
+      throw new CairnError(
+        'INVALID',
+        `a record of ${bytes} bytes does not fit a ${this.options.name} segment (${most} bytes)`,
+      );
+    }
+  }
+
+  /** More than a segment takes: as many writes as needed, then one sync. */
+  async #appendSplit(
+    records: readonly RecordInput[],
+    sizes: readonly number[],
+    sync: boolean,
+  ): Promise<LoggedRecord[]> {
+    const writes: Promise<LoggedRecord[]>[] = [];
+    for (let from = 0; from < records.length; ) {
+      let to = from;
+      let bytes = 0;
+      while (to < records.length && bytes + (sizes[to] ?? 0) <= this.options.segmentBytes - SEGMENT_START_BYTES)
+        bytes += sizes[to++] ?? 0;
+      writes.push(this.append(records.slice(from, to), { sync: false }));
+      from = to;
+    }
+    const locations = (await Promise.all(writes)).flat();
+    if (sync) await this.sync();
+    return locations;
+  }
+
+  /** True if the current segment has room, going on to the prepared one if that is possible at once. */
+  #fits(bytes: number): boolean {
+    const current = this.#current;
+    if (current !== undefined && current.position + bytes <= this.options.segmentBytes) return true;
+    if (bytes === Number.POSITIVE_INFINITY && current?.position === SEGMENT_START_BYTES) return true;
+    if (this.#prepared === undefined || this.#sealing !== undefined) return false;
+    this.#current = this.#prepared;
+    this.#numbers.add(this.#prepared.segment);
+    this.#prepared = undefined;
+    if (current !== undefined) this.#seal(current);
+    return true;
+  }
+
+  #seal(old: OpenSegment): void {
+    this.#sealed.push({ segment: old.segment, usedBytes: old.position });
+    this.#context.onSealed(old.segment);
+    const written = this.#order.issued;
+    this.#sealing = (async () => {
+      try {
+        await this.sync();
+      } catch {
+        // Sticky: the next append says so.
+      }
+      await this.#order.ended(written);
+      this.#files.unpin(old.segment);
+      this.#sealing = undefined;
+    })();
+  }
+
+  #enqueue<T>(bytes: number, run: () => Promise<T>): Promise<T> {
+    const result = new Promise<T>((resolve, reject) => {
+      this.#jobs.push({ bytes, run: () => run().then(resolve, reject), reject });
+    });
+    this.#pumping ??= this.#pump().finally(() => {
+      this.#pumping = undefined;
+    });
+    return result;
+  }
+
+  async #pump(): Promise<void> {
+    for (let job = this.#jobs[0]; job !== undefined; job = this.#jobs[0]) {
+      try {
+        while (true) {
+          if (this.#failure !== undefined) throw this.#refusal();
+          if (this.#fits(job.bytes)) break;
+          if (this.#sealing !== undefined) await this.#sealing;
+          else await this.#prepare();
+        }
+        this.#jobs.shift();
+        job.run();
+      } catch (error) {
+        if (this.#jobs[0] === job) this.#jobs.shift();
+        job.reject(error);
+      }
+    }
+  }
+
+  #prepareAhead(): void {
+    // Whoever needs the segment and finds none asks again and gets the error.
+    if (this.#prepared === undefined) this.#prepare().catch(() => {});
+  }
+
+  #prepare(): Promise<void> {
+    this.#preparing ??= this.#makeNext().finally(() => {
+      this.#preparing = undefined;
+    });
+    return this.#preparing;
+  }
+
+  async #makeNext(): Promise<void> {
+    const segment = this.#context.numbers.nextSegment();
+    try {
+      await this.#files.create(segment);
+      const file = await this.#files.pin(segment);
+      this.#prepared = { segment, file, position: SEGMENT_START_BYTES };
+    } catch (error) {
+      throw hasCode(error, 'NO_SPACE') ? error : this.#fail(error);
+    }
+  }
+
+  /** Encodes the records at the log's end and moves it on. */
+  #place(records: readonly RecordInput[], sizes: readonly number[], bytes: number) {
+    const current = this.#current;
+    assert(current !== undefined, 'a segment is open');
+    const position = current.position;
+    const headers = Buffer.allocUnsafe(
+      records.reduce((sum, record) => sum + headerBytes(payloadLength(record), nameLength(record)), 0),
+    );
+    const parts: Uint8Array[] = [];
+    const locations: LoggedRecord[] = [];
+    const { crc32c, numbers } = this.#context;
+    let headerAt = 0;
+    let recordAt = position;
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i] as RecordInput;
+      const size = sizes[i] ?? 0;
+      const stamp = { generation: current.segment, logSequence: numbers.nextSequence(), owner: this.options.owner };
+      const length = encodeRecordHeader(record, stamp, crc32c, headers, headerAt);
+      parts.push(headers.subarray(headerAt, headerAt + length));
+      headerAt += length;
+      let written = length;
+      for (const part of payloadParts(record)) {
+        if (part.length > 0) parts.push(part);
+        written += part.length;
+      }
+      if (written < size) parts.push(PADDING[size - written] as Buffer);
+      locations.push({
+        segment: current.segment,
+        position: recordAt,
+        recordBytes: size,
+        logSequence: stamp.logSequence,
+      });
+      recordAt += size;
+    }
+    current.position += bytes;
+    if (current.position > PREPARE_AT * this.options.segmentBytes) this.#prepareAhead();
+    return { current, position, parts, locations };
+  }
+
+  #begin(current: OpenSegment): OrderedWrite {
+    const write = this.#order.begin();
+    this.#dirty.set(current.segment, { file: current.file, ticket: write.ticket });
+    return write;
+  }
+
+  #write(
+    records: readonly RecordInput[],
+    sizes: readonly number[],
+    bytes: number,
+    sync: boolean,
+  ): Promise<LoggedRecord[]> {
+    const { current, position, parts, locations } = this.#place(records, sizes, bytes);
+    const elsewhere = this.#dirty.size - (this.#dirty.has(current.segment) ? 1 : 0);
+    const idle = this.#order.idle && this.#runningSync === undefined && this.#queuedSync === undefined;
+    const write = this.#begin(current);
+    if (sync && elsewhere === 0 && idle) {
+      // One job, one flush: nothing else is on its way, so all that lies below is covered too.
+      const end = { segment: current.segment, position: current.position };
+      return this.#alone(
+        current.file.writeAndDatasync(parts, position).then(
+          () => {
+            this.#written(write, records, locations);
+            this.#markSynced(write.ticket, end);
+            return locations;
+          },
+          (error: unknown) => this.#failed(write, error),
+        ),
+      );
+    }
+    const written = current.file.write(parts, position).then(
+      () => this.#written(write, records, locations),
+      (error: unknown) => this.#failed(write, error),
+    );
+    return sync ? written.then(() => this.sync()).then(() => locations) : written;
+  }
+
+  #written(write: OrderedWrite, records: readonly RecordInput[], locations: LoggedRecord[]): LoggedRecord[] {
+    try {
+      this.#context.onAppended(records, locations);
+    } catch (error) {
+      this.#failed(write, error);
+    }
+    this.#order.finish(write);
+    return locations;
+  }
+
+  #failed(write: OrderedWrite, error: unknown): never {
+    const failure = this.#fail(error);
+    this.#order.finish(write);
+    throw failure;
+  }
+
+  #reserveNow(bytes: number): ReservedRoom {
+    const current = this.#current;
+    assert(current !== undefined, 'a segment is open');
+    const position = current.position;
+    current.position += bytes;
+    if (current.position > PREPARE_AT * this.options.segmentBytes) this.#prepareAhead();
+    const write = this.#begin(current);
+    return {
+      segment: current.segment,
+      position,
+      recordBytes: bytes,
+      file: current.file,
+      logSequence: this.#context.numbers.nextSequence(),
+      settle: (failure) => {
+        if (failure !== undefined) this.#fail(failure);
+        this.#order.finish(write);
+      },
+    };
+  }
+
+  /** Keeps other syncs waiting until this one has ended. */
+  #alone<T>(sync: Promise<T>): Promise<T> {
+    const ended = (): void => {
+      this.#runningSync = undefined;
+    };
+    this.#runningSync = sync.then(ended, ended);
+    return sync;
+  }
+
+  async #syncNext(): Promise<void> {
+    while (this.#runningSync !== undefined) await this.#runningSync;
+    this.#queuedSync = undefined;
+    await this.sync();
+  }
+
+  async #syncNow(): Promise<void> {
+    const ticket = this.#order.issued;
+    const end = this.#end();
+    await this.#order.ended(ticket);
+    if (this.#failure !== undefined) throw this.#refusal();
+    try {
+      await Promise.all([...this.#dirty.values()].map(({ file }) => file.datasync()));
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    this.#markSynced(ticket, end);
+  }
+
+  #markSynced(ticket: number, end: LogPoint): void {
+    for (const [segment, dirty] of this.#dirty) if (dirty.ticket <= ticket) this.#dirty.delete(segment);
+    const { segment, position } = this.#synced;
+    if (end.segment < segment || (end.segment === segment && end.position <= position)) return;
+    this.#synced = end;
+    this.#context.onSynced();
+  }
+
+  #end(): LogPoint {
+    if (this.#current !== undefined) return { segment: this.#current.segment, position: this.#current.position };
+    const last = this.#sealed.at(-1);
+    return last === undefined ? { segment: 0, position: 0 } : { segment: last.segment, position: last.usedBytes };
+  }
+
+  #reportScan(segment: number, scan: SegmentScan): void {
+    const { name } = this.options;
+    for (const { from, to } of scan.gaps)
+      this.#context.report(`${name} segment ${segment}: skipped damaged bytes ${from} to ${to}`);
+    if (scan.torn)
+      this.#context.report(
+        `${name} segment ${segment} ends within a record at ${scan.tail}: the file was truncated or damaged`,
+      );
+    if (scan.unreadable) this.#context.report(`${name} segment ${segment}: some sectors could not be read`);
+  }
+}

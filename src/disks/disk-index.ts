@@ -1,0 +1,103 @@
+/** A disk's index as one thing: shards, slots and snapshots, and the flushing of both into the SQLite file off the hot path. */
+import type Database from 'better-sqlite3';
+import type { Clock, Timer } from '../io/clock.js';
+import { type IndexNotes, openIndexDatabase, writeNotes } from './index-database.js';
+import { NamedIndex } from './named-index.js';
+import { ShardIndex } from './shard-index.js';
+
+const FLUSH_DELAY_MS = 250;
+/** Changes per transaction: about 3 ms of the event loop. */
+const FLUSH_SLICE = 500;
+
+/** What the index asks the logs. */
+export interface IndexSource {
+  isDurable(segment: number, position: number): boolean;
+  /** How far both logs are durable; everything before has been told to the index. */
+  notes(): IndexNotes;
+}
+
+export class DiskIndex {
+  readonly shards: ShardIndex;
+  readonly named: NamedIndex;
+  /** How far the index was complete when it was opened; undefined: rebuild it. */
+  readonly notes: IndexNotes | undefined;
+  readonly rebuildReason: string | undefined;
+  readonly #database: Database.Database;
+  readonly #clock: Clock;
+  #source: IndexSource | undefined;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(path: string, uuid: string, clock: Clock) {
+    const { database, notes, reason } = openIndexDatabase(path, uuid);
+    this.#database = database;
+    this.#clock = clock;
+    this.shards = new ShardIndex(database);
+    this.named = new NamedIndex(database);
+    this.notes = notes;
+    this.rebuildReason = reason;
+  }
+
+  /** From now on flushes happen by themselves. */
+  attach(source: IndexSource): void {
+    this.#source = source;
+  }
+
+  /** Something became durable: write it down before long. */
+  touch(): void {
+    if (this.#timer !== undefined || this.#closed || this.#source === undefined) return;
+    if (this.shards.pendingCount === 0 && this.named.pendingCount === 0) return;
+    this.#timer = this.#clock.after(FLUSH_DELAY_MS, () => this.#slice());
+  }
+
+  /** Writes down all that is durable. */
+  flush(): void {
+    if (this.#source !== undefined) while (!this.#flushSome(this.#source, true));
+  }
+
+  /** While rebuilding: keeps memory small. Notes are not written, so an interrupted rebuild begins anew. */
+  flushRebuilt(): void {
+    const all: IndexSource = { isDurable: () => true, notes: () => ({}) as IndexNotes };
+    while (!this.#flushSome(all, false));
+  }
+
+  /** Folds the write-ahead log into the file: syncs, so only when a segment is sealed. */
+  checkpoint(): void {
+    if (!this.#closed) this.#database.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#timer?.cancel();
+    try {
+      this.checkpoint();
+    } finally {
+      this.#closed = true;
+      this.#database.close();
+    }
+  }
+
+  #slice(): void {
+    this.#timer = undefined;
+    if (this.#closed || this.#source === undefined) return;
+    try {
+      if (!this.#flushSome(this.#source, true)) setImmediate(() => this.#slice());
+    } catch {
+      // A full or failing file system: the changes stay in memory, and what the file lacks is replayed from the logs.
+    }
+  }
+
+  #flushSome(source: IndexSource, withNotes: boolean): boolean {
+    let names: string[] = [];
+    const all = this.shards.flush(
+      (segment, position) => source.isDurable(segment, position),
+      FLUSH_SLICE,
+      (complete) => {
+        names = this.named.flush((segment, position) => source.isDurable(segment, position));
+        if (complete && withNotes) writeNotes(this.#database, source.notes());
+      },
+    );
+    this.named.flushed(names);
+    return all;
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * The SQLite file of a disk's index: opening, schema, and the notes that tell whether it fits the logs.
+ *
+ * It is never the truth: whatever is wrong with it, it is thrown away and rebuilt from the logs. It runs in WAL mode with synchronous NORMAL (a
+ * power cut can lose its newest transactions, not its consistency), and is checkpointed only when a segment is sealed, because a
+ * checkpoint syncs. Every transaction stores how far into both logs it is complete, and never runs ahead of what is synced there.
+ */
+import { rmSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { CairnError } from '../errors/cairn-error.js';
+import type { LogPoint } from './log-context.js';
+
+const FORMAT = 1;
+
+const SCHEMA = `
+CREATE TABLE notes (id INTEGER PRIMARY KEY CHECK (id = 1), uuid TEXT NOT NULL, notes TEXT NOT NULL) STRICT;
+CREATE TABLE buckets (id INTEGER PRIMARY KEY, bucket TEXT NOT NULL UNIQUE, live_bytes INTEGER NOT NULL) STRICT;
+CREATE TABLE segments (segment INTEGER PRIMARY KEY, live_bytes INTEGER NOT NULL) STRICT;
+CREATE TABLE shards (
+  bucket INTEGER NOT NULL, chunk BLOB NOT NULL, shard INTEGER NOT NULL,
+  segment INTEGER NOT NULL, position INTEGER NOT NULL, record_bytes INTEGER NOT NULL, log_sequence INTEGER NOT NULL,
+  erasure INTEGER NOT NULL, k INTEGER NOT NULL, m INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, shard_bytes INTEGER NOT NULL,
+  PRIMARY KEY (bucket, chunk, shard)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shards_by_place ON shards (segment, position);
+CREATE TABLE named (
+  name TEXT PRIMARY KEY, record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
+/** How far the index is complete, and numbers that must not be given out again. */
+export interface IndexNotes {
+  readonly data: LogPoint;
+  readonly journal: LogPoint;
+  readonly lastSegment: number;
+  readonly lastSequence: number;
+}
+
+export interface OpenedIndex {
+  readonly database: Database.Database;
+  /** undefined: the index is empty and must be rebuilt. */
+  readonly notes: IndexNotes | undefined;
+  /** Why it must be rebuilt. */
+  readonly reason: string | undefined;
+}
+
+/** `path` may be `:memory:`. */
+export function openIndexDatabase(path: string, uuid: string): OpenedIndex {
+  let reason = 'it is not there';
+  try {
+    const database = connect(path);
+    try {
+      const notes = readNotes(database, uuid);
+      if (typeof notes === 'object') return { database, notes, reason: undefined };
+      reason = notes;
+    } catch (error) {
+      reason = error instanceof Error ? error.message : String(error);
+    }
+    database.close();
+  } catch (error) {
+    reason = error instanceof Error ? error.message : String(error);
+  }
+  return { database: createAnew(path, uuid), notes: undefined, reason };
+}
+
+export function writeNotes(database: Database.Database, notes: IndexNotes): void {
+  database.prepare('UPDATE notes SET notes = ?').run(JSON.stringify(notes));
+}
+
+function connect(path: string): Database.Database {
+  const database = new Database(path);
+  database.pragma('locking_mode = EXCLUSIVE');
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = NORMAL');
+  database.pragma('wal_autocheckpoint = 0');
+  database.pragma('cache_size = -16000');
+  return database;
+}
+
+function createAnew(path: string, uuid: string): Database.Database {
+  if (path !== ':memory:')
+    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+  try {
+    const database = connect(path);
+    database.exec(SCHEMA);
+    database.prepare('INSERT INTO notes (id, uuid, notes) VALUES (1, ?, ?)').run(uuid, 'null');
+    database.pragma(`user_version = ${FORMAT}`);
+    return database;
+  } catch (error) {
+    throw new CairnError('IO', `the index ${path} cannot be made`, { cause: error });
+  }
+}
+
+/** The notes, or why the file cannot be used. */
+function readNotes(database: Database.Database, uuid: string): IndexNotes | string {
+  const format = database.pragma('user_version', { simple: true });
+  if (format === 0) return 'it is not there';
+  if (format !== FORMAT) return `its format is ${String(format)}, not ${FORMAT}`;
+  const row: unknown = database.prepare('SELECT uuid, notes FROM notes').get();
+  if (typeof row !== 'object' || row === null || !('uuid' in row) || !('notes' in row)) return 'it has no notes';
+  if (row.uuid !== uuid) return 'it belongs to another disk';
+  const notes: unknown = JSON.parse(String(row.notes));
+  return isNotes(notes) ? notes : 'it was never completed';
+}
+
+function isNotes(value: unknown): value is IndexNotes {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'data' in value &&
+    'journal' in value &&
+    'lastSegment' in value &&
+    'lastSequence' in value &&
+    isPoint(value.data) &&
+    isPoint(value.journal) &&
+    Number.isSafeInteger(value.lastSegment) &&
+    Number.isSafeInteger(value.lastSequence)
+  );
+}
+
+function isPoint(value: unknown): value is LogPoint {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'segment' in value &&
+    'position' in value &&
+    Number.isSafeInteger(value.segment) &&
+    Number.isSafeInteger(value.position)
+  );
+}

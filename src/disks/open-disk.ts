@@ -1,0 +1,158 @@
+/** Opens a disk: identity, lock, index, both logs, then what the logs have and the index lacks. */
+import { join } from 'node:path';
+import { CairnError } from '../errors/cairn-error.js';
+import { type Clock, SystemClock } from '../io/clock.js';
+import type { FileIo, IoLock } from '../io/file-io.js';
+import type { AppendLog } from './append-log.js';
+import type { Disk, DiskIdentity, DiskRole, StreamName } from './disk.js';
+import { readIdentity } from './disk-identity.js';
+import { DiskIndex } from './disk-index.js';
+import { dropLostEntries, replayLogs } from './disk-replay.js';
+import { JournalState } from './journal-state.js';
+import { LogNumbers, type LogPoint } from './log-context.js';
+import { LogDisk } from './log-disk.js';
+import type { Crc32c } from './record-codec.js';
+import { openLog } from './segment-log.js';
+
+/** What the pool expects to find in the directory. */
+export interface ExpectedDisk {
+  readonly pool: string;
+  readonly uuid?: string;
+  readonly role?: DiskRole;
+}
+
+export interface OpenDiskOptions {
+  /** Where the index file is; `index.sqlite` in the directory by default, `:memory:` for none. */
+  readonly indexPath?: string;
+  readonly clock?: Clock;
+  readonly crc32c?: Crc32c;
+}
+
+/**
+ * DISK_MISSING: no directory, or no disk in it (which is never written to). DISK_FOREIGN: of another pool, another disk, or another role. LOCKED:
+ * another process has it. CORRUPT: its identity is damaged. What was found and mended is in `openReport`.
+ */
+export async function openDisk(
+  io: FileIo,
+  directory: string,
+  expected: ExpectedDisk,
+  options: OpenDiskOptions = {},
+): Promise<Disk> {
+  const identity = await readIdentity(io, directory);
+  checkExpected(identity, directory, expected);
+  const lock = await io.lock(join(directory, 'lock'));
+  let index: DiskIndex | undefined;
+  try {
+    index = new DiskIndex(
+      options.indexPath ?? join(directory, 'index.sqlite'),
+      identity.uuid,
+      options.clock ?? new SystemClock(),
+    );
+    return await assemble(io, directory, identity, lock, index, options);
+  } catch (error) {
+    index?.close();
+    await lock.release();
+    throw error;
+  }
+}
+
+function checkExpected(identity: DiskIdentity, directory: string, expected: ExpectedDisk): void {
+  const hint = 'put the right disk in its place, or correct the path';
+  if (identity.pool !== expected.pool) {
+    throw new CairnError('DISK_FOREIGN', `${directory} is a disk of another pool, ${identity.pool}`, { hint });
+  }
+  if (expected.uuid !== undefined && identity.uuid !== expected.uuid) {
+    throw new CairnError('DISK_FOREIGN', `${directory} is another disk of this pool, number ${identity.number}`, {
+      hint,
+    });
+  }
+  if (expected.role !== undefined && identity.role !== expected.role) {
+    throw new CairnError('DISK_FOREIGN', `${directory} is a ${identity.role} disk, not a ${expected.role} disk`, {
+      hint,
+    });
+  }
+}
+
+async function assemble(
+  io: FileIo,
+  directory: string,
+  identity: DiskIdentity,
+  lock: IoLock,
+  index: DiskIndex,
+  options: OpenDiskOptions,
+): Promise<Disk> {
+  const openReport: string[] = [];
+  const report = (line: string): void => {
+    openReport.push(line);
+  };
+  const numbers = new LogNumbers();
+  const { notes } = index;
+  numbers.sawSegment(notes?.lastSegment ?? 0);
+  numbers.sawSequence(notes?.lastSequence ?? 0);
+  const owner = identity.uuid.slice(0, 16);
+  let disk: LogDisk | undefined;
+  const open = (name: StreamName, segmentBytes: number, verifiedThrough: LogPoint | undefined): Promise<AppendLog> =>
+    openLog(
+      io,
+      { directory: join(directory, 'log'), name, segmentBytes, style: name === 'data' ? 'allocated' : 'zeroed', owner },
+      {
+        ...(options.crc32c && { crc32c: options.crc32c }),
+        numbers,
+        verifiedThrough: verifiedThrough?.segment === 0 ? undefined : verifiedThrough,
+        mayGrow: (bytes) => disk?.mayGrow(name, bytes) ?? true,
+        report,
+        onAppended: (records, places) => disk?.onAppended(records, places),
+        onFailure: (cause) => disk?.onFailure(cause),
+        onSealed: () => disk?.onSealed(segmentBytes),
+        onSynced: () => disk?.onSynced(),
+      },
+    );
+  const journal = await open('journal', identity.journalSegmentBytes, notes?.journal);
+  try {
+    const data = await open('data', identity.dataSegmentBytes, notes?.data);
+    try {
+      const journalState = new JournalState();
+      await replayLogs(data, journal, index, journalState, numbers);
+      await dropLostEntries(data, journal, index, report);
+      if (notes === undefined && data.segments().length + journal.segments().length > 0) {
+        report(`the index was rebuilt from the logs: ${index.rebuildReason}`);
+      }
+      index.attach({
+        isDurable: (segment, position) => {
+          const { syncedThrough } = journal.has(segment) ? journal : data;
+          return (
+            segment < syncedThrough.segment || (segment === syncedThrough.segment && position < syncedThrough.position)
+          );
+        },
+        notes: () => ({
+          data: data.syncedThrough,
+          journal: journal.syncedThrough,
+          lastSegment: numbers.lastSegment,
+          lastSequence: numbers.lastSequence,
+        }),
+      });
+      index.flush();
+      const { freeBytes: deviceFreeBytes } = await io.space(directory);
+      disk = new LogDisk({
+        io,
+        directory,
+        identity,
+        owner,
+        lock,
+        data,
+        journal,
+        index,
+        journalState,
+        openReport,
+        deviceFreeBytes,
+      });
+      return disk;
+    } catch (error) {
+      await data.close();
+      throw error;
+    }
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}

@@ -1,0 +1,360 @@
+/**
+ * Which shards a disk holds and where: (bucket, chunk, shard) → location. Changes are kept in memory first and reach SQLite in batches,
+ * off the hot path; look-ups see both.
+ *
+ * Invariants:
+ * - A change is flushed only when the record behind it is durable in its log: the file never knows of a record that a power cut can take away, and
+ *   never forgets an older record for the sake of such a one.
+ * - Of several records of one key the one with the highest log sequence counts, whatever the order in which they are told.
+ * - Live bytes per bucket and per segment are those of what `find` answers, at every moment.
+ */
+import type Database from 'better-sqlite3';
+import type { BucketId } from '../../diskmap/types.js';
+import { CairnError } from '../errors/cairn-error.js';
+import type { RecordLocation, ShardEntry, ShardKey } from './record.js';
+
+export interface IndexedShard extends ShardEntry {
+  readonly logSequence: number;
+}
+
+interface Row {
+  readonly bucket: number;
+  readonly chunk: Buffer;
+  readonly shard: number;
+  readonly segment: number;
+  readonly position: number;
+  readonly record_bytes: number;
+  readonly log_sequence: number;
+  readonly erasure: number;
+  readonly k: number;
+  readonly m: number;
+  readonly chunk_bytes: number;
+  readonly shard_bytes: number;
+}
+
+/** What is to become of one key. */
+interface Pending {
+  readonly key: ShardKey;
+  /** undefined: removed. */
+  shard: IndexedShard | undefined;
+  /** What the file has for the key now. */
+  readonly stored: IndexedShard | undefined;
+  /** Log sequence up to which older records do not count. */
+  sequence: number;
+  /** The record that made the change: it must be durable before the file learns of it. */
+  segment: number;
+  position: number;
+}
+
+const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
+
+export class ShardIndex {
+  readonly #database: Database.Database;
+  /** By chunk alone: making a joined key costs more than looking through one or two entries. */
+  readonly #pending = new Map<string, Pending[]>();
+  #pendingCount = 0;
+  readonly #bucketNumbers = new Map<BucketId, number>();
+  readonly #bucketNames = new Map<number, BucketId>();
+  readonly #bucketLive = new Map<BucketId, number>();
+  readonly #segmentLive = new Map<number, number>();
+  readonly #byChunk: Database.Statement<[number, Buffer], Row>;
+  readonly #byKey: Database.Statement<[number, Buffer, number], Row>;
+  readonly #byPlace: Database.Statement<[number, number, number], Row>;
+  readonly #bySegment: Database.Statement<[number], Row>;
+  readonly #put: Database.Statement<unknown[]>;
+  readonly #remove: Database.Statement<[number, Buffer, number]>;
+
+  constructor(database: Database.Database) {
+    this.#database = database;
+    const all = 'SELECT * FROM shards';
+    this.#byChunk = database.prepare(`${all} WHERE bucket = ? AND chunk = ?`);
+    this.#byKey = database.prepare(`${all} WHERE bucket = ? AND chunk = ? AND shard = ?`);
+    this.#byPlace = database.prepare(`${all} WHERE (segment, position) > (?, ?) ORDER BY segment, position LIMIT ?`);
+    this.#bySegment = database.prepare(`${all} WHERE segment = ? ORDER BY position`);
+    this.#put = database.prepare('INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#remove = database.prepare('DELETE FROM shards WHERE bucket = ? AND chunk = ? AND shard = ?');
+    for (const row of database
+      .prepare<[], { id: number; bucket: string; live_bytes: number }>('SELECT * FROM buckets')
+      .all()) {
+      this.#bucketNumbers.set(row.bucket, row.id);
+      this.#bucketNames.set(row.id, row.bucket);
+      this.#bucketLive.set(row.bucket, row.live_bytes);
+    }
+    for (const row of database.prepare<[], { segment: number; live_bytes: number }>('SELECT * FROM segments').all()) {
+      this.#segmentLive.set(row.segment, row.live_bytes);
+    }
+  }
+
+  /** Changes that the file does not have yet. */
+  get pendingCount(): number {
+    return this.#pendingCount;
+  }
+
+  find(bucket: BucketId, chunk: string): IndexedShard[] {
+    const pending = this.#pending.get(chunk);
+    const number = this.#bucketNumbers.get(bucket);
+    const rows = number === undefined ? [] : this.#ask(() => this.#byChunk.all(number, Buffer.from(chunk, 'hex')));
+    if (pending === undefined) return rows.map((row) => this.#shard(row));
+    const here = pending.filter(({ key }) => key.bucket === bucket);
+    const stored = rows
+      .filter((row) => !here.some(({ key }) => key.shard === row.shard))
+      .map((row) => this.#shard(row));
+    for (const { shard } of here) if (shard !== undefined) stored.push(shard);
+    return stored;
+  }
+
+  get(key: ShardKey): IndexedShard | undefined {
+    const pending = this.#pendingOf(key);
+    return pending === undefined ? this.#stored(key) : pending.shard;
+  }
+
+  /** The record is there. Ignored if a newer one, or a removal that covers it, is known. */
+  put(shard: IndexedShard): void {
+    this.#change(shard, shard, shard.logSequence, shard);
+  }
+
+  /** Records of the key up to `through` are gone, says the record at `at`. Returns what was there; undefined if nothing changed. */
+  remove(key: ShardKey, through: number, at: { segment: number; position: number }): IndexedShard | undefined {
+    const before = this.get(key);
+    if (before === undefined || before.logSequence > through) return undefined;
+    this.#change(key, undefined, through, at);
+    return before;
+  }
+
+  bucketBytes(bucket: BucketId): number {
+    return this.#bucketLive.get(bucket) ?? 0;
+  }
+
+  segmentBytes(segment: number): number {
+    return this.#segmentLive.get(segment) ?? 0;
+  }
+
+  /** Segments with live shards. */
+  segments(): number[] {
+    return [...this.#segmentLive.keys()];
+  }
+
+  get liveBytes(): number {
+    let sum = 0;
+    for (const bytes of this.#segmentLive.values()) sum += bytes;
+    return sum;
+  }
+
+  /** By place, after `after`. */
+  walk(after: RecordLocation | undefined, limit: number): IndexedShard[] {
+    const from = after ?? { segment: -1, position: -1 };
+    const pending = [...this.#pending.values()].flat();
+    const rows = this.#ask(() => this.#byPlace.all(from.segment, from.position, limit + pending.length));
+    return this.#merge(rows, pending, (shard) => isAfter(shard, from)).slice(0, limit);
+  }
+
+  inSegment(segment: number): IndexedShard[] {
+    const rows = this.#ask(() => this.#bySegment.all(segment));
+    return this.#merge(rows, [...this.#pending.values()].flat(), (shard) => shard.segment === segment);
+  }
+
+  /** Forgets the shards of a segment that do not lie wholly before `endBytes`: the file does not have them any more. Returns how many. */
+  dropLost(segment: number, endBytes: number): number {
+    let dropped = 0;
+    for (const shard of this.inSegment(segment)) {
+      // The padding of a segment's last record need not be in the file.
+      if (shard.position + shard.recordBytes < endBytes + 64) continue;
+      this.#change(shard, undefined, shard.logSequence, { segment: 0, position: 0 });
+      dropped++;
+    }
+    return dropped;
+  }
+
+  /** Writes what is durable into the file, at most `limit` changes, in one transaction; `atEnd` writes more into it, told whether nothing durable is left. Returns that. */
+  flush(
+    isDurable: (segment: number, position: number) => boolean,
+    limit: number,
+    atEnd: (all: boolean) => void,
+  ): boolean {
+    const flushed: Pending[] = [];
+    let all = true;
+    for (const list of this.#pending.values()) {
+      for (const pending of list) {
+        if (!isDurable(pending.segment, pending.position)) continue;
+        if (flushed.length < limit) flushed.push(pending);
+        else all = false;
+      }
+      if (!all) break;
+    }
+    const known = this.#bucketNames.size;
+    try {
+      this.#database.transaction(() => {
+        this.#writeAll(flushed);
+        atEnd(all);
+      })();
+    } catch (error) {
+      this.#forgetBuckets(known);
+      throw error;
+    }
+    for (const { key } of flushed) this.#forgetPending(key);
+    return all;
+  }
+
+  #writeAll(changes: readonly Pending[]): void {
+    const segments = new Map<number, number>();
+    const buckets = new Map<number, number>();
+    for (const pending of changes) this.#write(pending, segments, buckets);
+    const addSegment = this.#database.prepare('INSERT OR IGNORE INTO segments VALUES (?, 0)');
+    const segmentLive = this.#database.prepare(LIVE('segments', 'segment'));
+    const bucketLive = this.#database.prepare(LIVE('buckets', 'id'));
+    for (const [segment, delta] of segments) {
+      addSegment.run(segment);
+      segmentLive.run(delta, segment);
+    }
+    for (const [bucket, delta] of buckets) bucketLive.run(delta, bucket);
+    if (segments.size > 0) this.#database.prepare('DELETE FROM segments WHERE live_bytes = 0').run();
+  }
+
+  /** The transaction that numbered these was undone. */
+  #forgetBuckets(known: number): void {
+    for (const [number, bucket] of [...this.#bucketNames].slice(known)) {
+      this.#bucketNames.delete(number);
+      this.#bucketNumbers.delete(bucket);
+    }
+  }
+
+  #write({ key, shard, stored }: Pending, segments: Map<number, number>, buckets: Map<number, number>): void {
+    const bucket = this.#bucketNumber(key.bucket);
+    const chunk = Buffer.from(key.chunk, 'hex');
+    const count = (of: IndexedShard, sign: number): void => {
+      segments.set(of.segment, (segments.get(of.segment) ?? 0) + sign * of.recordBytes);
+      buckets.set(bucket, (buckets.get(bucket) ?? 0) + sign * of.recordBytes);
+    };
+    if (stored !== undefined) count(stored, -1);
+    if (shard === undefined) {
+      this.#remove.run(bucket, chunk, key.shard);
+      return;
+    }
+    count(shard, 1);
+    const { segment, position, recordBytes, logSequence, scheme, chunkBytes, shardBytes } = shard;
+    const { erasure, k, m } = scheme;
+    this.#put.run(
+      bucket,
+      chunk,
+      key.shard,
+      segment,
+      position,
+      recordBytes,
+      logSequence,
+      erasure ? 1 : 0,
+      k,
+      m,
+      chunkBytes,
+      shardBytes,
+    );
+  }
+
+  #change(
+    key: ShardKey,
+    shard: IndexedShard | undefined,
+    sequence: number,
+    at: { segment: number; position: number },
+  ): void {
+    const pending = this.#pendingOf(key);
+    const before = pending === undefined ? this.#stored(key) : pending.shard;
+    const known = pending === undefined ? (before?.logSequence ?? -1) : pending.sequence;
+    if (shard !== undefined && shard.logSequence <= known) return;
+    if (before !== undefined) this.#count(before, -1);
+    if (shard !== undefined) this.#count(shard, 1);
+    if (pending !== undefined) {
+      pending.shard = shard;
+      pending.sequence = sequence;
+      pending.segment = at.segment;
+      pending.position = at.position;
+      return;
+    }
+    const { bucket, chunk, shard: number } = key;
+    const entry: Pending = {
+      key: { bucket, chunk, shard: number },
+      shard,
+      stored: before,
+      sequence,
+      segment: at.segment,
+      position: at.position,
+    };
+    const list = this.#pending.get(chunk);
+    if (list === undefined) this.#pending.set(chunk, [entry]);
+    else list.push(entry);
+    this.#pendingCount++;
+  }
+
+  #forgetPending({ bucket, chunk, shard }: ShardKey): void {
+    const list = this.#pending.get(chunk) ?? [];
+    const rest = list.filter(({ key }) => key.bucket !== bucket || key.shard !== shard);
+    this.#pendingCount -= list.length - rest.length;
+    if (rest.length === 0) this.#pending.delete(chunk);
+    else this.#pending.set(chunk, rest);
+  }
+
+  #count({ bucket, segment, recordBytes }: IndexedShard, sign: number): void {
+    this.#bucketLive.set(bucket, (this.#bucketLive.get(bucket) ?? 0) + sign * recordBytes);
+    const live = (this.#segmentLive.get(segment) ?? 0) + sign * recordBytes;
+    if (live === 0) this.#segmentLive.delete(segment);
+    else this.#segmentLive.set(segment, live);
+  }
+
+  #merge(rows: readonly Row[], pending: readonly Pending[], wanted: (shard: IndexedShard) => boolean): IndexedShard[] {
+    const shards = rows.map((row) => this.#shard(row)).filter((shard) => this.#pendingOf(shard) === undefined);
+    for (const { shard } of pending) if (shard !== undefined && wanted(shard)) shards.push(shard);
+    return shards.sort((a, b) => a.segment - b.segment || a.position - b.position);
+  }
+
+  #pendingOf({ bucket, chunk, shard }: ShardKey): Pending | undefined {
+    return this.#pending.get(chunk)?.find(({ key }) => key.bucket === bucket && key.shard === shard);
+  }
+
+  #stored({ bucket, chunk, shard }: ShardKey): IndexedShard | undefined {
+    const number = this.#bucketNumbers.get(bucket);
+    if (number === undefined) return undefined;
+    const row = this.#ask(() => this.#byKey.get(number, Buffer.from(chunk, 'hex'), shard));
+    return row && this.#shard(row);
+  }
+
+  #shard(row: Row): IndexedShard {
+    return {
+      bucket: this.#bucketNames.get(row.bucket) ?? '',
+      chunk: row.chunk.toString('hex'),
+      shard: row.shard,
+      scheme: { erasure: row.erasure === 1, k: row.k, m: row.m },
+      chunkBytes: row.chunk_bytes,
+      shardBytes: row.shard_bytes,
+      segment: row.segment,
+      position: row.position,
+      recordBytes: row.record_bytes,
+      logSequence: row.log_sequence,
+    };
+  }
+
+  /** A number instead of 32 digits in every row. */
+  #bucketNumber(bucket: BucketId): number {
+    const known = this.#bucketNumbers.get(bucket);
+    if (known !== undefined) return known;
+    const { lastInsertRowid } = this.#database
+      .prepare('INSERT INTO buckets (bucket, live_bytes) VALUES (?, 0)')
+      .run(bucket);
+    const number = Number(lastInsertRowid);
+    this.#bucketNumbers.set(bucket, number);
+    this.#bucketNames.set(number, bucket);
+    return number;
+  }
+
+  #ask<T>(query: () => T): T {
+    try {
+      return query();
+    } catch (error) {
+      throw new CairnError('IO', `the index ${this.#database.name} cannot be read`, {
+        cause: error,
+        hint: 'stop the pool and delete that file: it is rebuilt from the logs',
+      });
+    }
+  }
+}
+
+function isAfter(a: { segment: number; position: number }, b: { segment: number; position: number }): boolean {
+  return a.segment > b.segment || (a.segment === b.segment && a.position > b.position);
+}
