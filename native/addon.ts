@@ -1,6 +1,8 @@
 /**
  * Types and loader of the native addon: system calls that node does not offer, and CRC32C. The C side checks every length again and
- * throws an Error with `code` (`EIO`, `EINVAL`, …) and `errno`; it never crashes the process on bad input. It loads in worker threads too.
+ * throws an Error shaped like node's own: `code` (`EIO`, `EINVAL`, …), `errno` (negative, as node has it) and `syscall` (`cairn` for a bad
+ * argument); it never crashes the process on bad input. It loads in worker threads too. A buffer must not be transferred to another
+ * thread while an asynchronous call uses it.
  */
 import { createRequire } from 'node:module';
 
@@ -27,9 +29,12 @@ export interface Addon {
   lock(fd: number): boolean;
   /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */
   fuseMount(mountpoint: string, source: string, subtype: string, flags: number, data: string): number;
-  /** Runs `program` (fusermount3) with `options` and receives the descriptor of /dev/fuse over a socket pair, made non-blocking. */
+  /**
+   * Runs `program` (fusermount3) with `options` and receives the descriptor of /dev/fuse over a socket pair, made non-blocking. Throws
+   * ENOENT if there is no such program, EPERM with its words in the message if it refused, ETIMEDOUT after 20 seconds.
+   */
   fuseMountHelper(program: string, mountpoint: string, options: string): number;
-  /** umount2(2); `lazy` detaches at once. */
+  /** umount2(2); `lazy` detaches at once. Not lazily only from a process that does not serve the mount: it waits for the server. */
   unmount(mountpoint: string, lazy: boolean): void;
   /** Polls the descriptor with uv_poll; reads each request into `buffer` and calls `onRequest(length)` on the event loop, until EAGAIN or a bounded number of requests; ENODEV ends it: `onEnd(null)`, or `onEnd(error)`. */
   fuseStart(
@@ -45,9 +50,9 @@ export interface FuseChannel {
   send(parts: readonly Uint8Array[]): number;
   /** As `send`, of one buffer's first `length` bytes: the hot path for small replies. */
   sendBytes(buffer: Uint8Array, length: number): number;
-  /** Replies to the READ request `unique` with bytes read from a file by pread into a buffer of the addon. Returns bytes read, or the negative errno of the read, in which case nothing was sent. Short only at the end of the file. */
+  /** Replies to the READ request `unique` with bytes read from a file by pread into a buffer of the addon. Returns bytes read, or the negative errno, in which case nothing was sent. `length` is at most 16 MiB. Short only at the end of the file. */
   sendFile(unique: bigint, fileFd: number, position: number, length: number): number;
-  /** Stops polling; the descriptor stays open. */
+  /** Stops polling; `onEnd` is not called. The descriptor stays open: close it after the last reply, since a later one would go to whatever file has its number then. After `onEnd` nothing is sent any more (ENODEV). */
   stop(): void;
 }
 

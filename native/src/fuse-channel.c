@@ -1,6 +1,6 @@
 /*
  * The transport of the fuse protocol: requests from /dev/fuse to a JavaScript function on the event loop, replies with one writev. What
- * the bytes mean is the business of src/fuse; of the protocol this file knows the reply's header alone.
+ * the bytes mean is the business of src/fuse. This file has the requests and a channel's life; fuse-reply.c has the replies.
  *
  * A channel is memory with two holders, the poll handle and the JavaScript object, and is freed when both have gone. While it polls it
  * keeps the functions and the buffer alive, so a dropped FuseChannel goes on serving until it is stopped or the file system is unmounted.
@@ -10,11 +10,8 @@
 #include "fuse-channel.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "arguments.h"
 
@@ -22,33 +19,6 @@
 #define REQUESTS_PER_WAKEUP 64
 /* The kernel refuses to read into less (FUSE_MIN_READ_BUFFER). */
 #define MIN_REQUEST_BUFFER 8192
-#define MAX_REPLY_BYTES (16 << 20)
-#define PAGE_BYTES 4096
-
-/* struct fuse_out_header of linux/fuse.h. */
-struct out_header {
-  uint32_t length;
-  int32_t error;
-  uint64_t unique;
-};
-
-struct channel {
-  napi_env env;
-  int fd;
-  bool serving;  /* false after stop() or the end: no JavaScript is called again */
-  bool ended;    /* the kernel has gone: the descriptor may be closed and its number reused, so it is not touched again */
-  bool closing;  /* uv_close was called */
-  bool closed;   /* libuv has let go of the handle */
-  bool wrapped;  /* the JavaScript object lives */
-  uv_poll_t poll;
-  napi_ref buffer;
-  napi_ref on_request;
-  napi_ref on_end;
-  napi_async_context context;
-  napi_async_cleanup_hook_handle hook;
-  uint8_t *reply; /* page-aligned, for send_file; grows */
-  size_t reply_bytes;
-};
 
 static void free_if_unheld(struct channel *channel) {
   if (!channel->closed || channel->wrapped) return;
@@ -193,113 +163,13 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   }
 }
 
-static struct channel *channel_of(napi_env env, napi_value self) {
+struct channel *channel_of(napi_env env, napi_value self) {
   void *data = NULL;
   if (napi_unwrap(env, self, &data) != napi_ok || data == NULL) {
     throw_invalid(env, "not a FuseChannel that fuseStart made");
     return NULL;
   }
   return data;
-}
-
-static napi_value to_number(napi_env env, int64_t number) {
-  napi_value result;
-  if (napi_create_int64(env, number, &result) != napi_ok) return throw_api_failure(env);
-  return result;
-}
-
-/* Writes one whole message. Returns 0 or the positive errno. */
-static int send_message(struct channel *channel, const struct iovec *iov, int count) {
-  if (channel->ended) return ENODEV;
-  ssize_t written;
-  do {
-    written = writev(channel->fd, iov, count);
-  } while (written < 0 && errno == EINTR);
-  return written < 0 ? errno : 0;
-}
-
-static napi_value call_send(napi_env env, napi_callback_info info) {
-  napi_value arguments[1], self;
-  struct channel *channel;
-  struct parts parts;
-  if (!get_arguments(env, info, 1, arguments, &self) || (channel = channel_of(env, self)) == NULL ||
-      !get_parts(env, arguments[0], &parts)) {
-    return NULL;
-  }
-  napi_value result = NULL;
-  if (parts.count > IOV_MAX || parts.bytes < sizeof(struct out_header) || parts.bytes > UINT32_MAX) {
-    throw_invalid(env, "parts must be %d at most, and have %zu bytes or more", IOV_MAX, sizeof(struct out_header));
-  } else {
-    result = to_number(env, send_message(channel, parts.iov, (int)parts.count));
-  }
-  parts_free(&parts);
-  return result;
-}
-
-static napi_value call_send_bytes(napi_env env, napi_callback_info info) {
-  napi_value arguments[2], self;
-  struct channel *channel;
-  uint8_t *data;
-  size_t capacity;
-  int64_t length;
-  if (!get_arguments(env, info, 2, arguments, &self) || (channel = channel_of(env, self)) == NULL ||
-      !get_bytes(env, arguments[0], "buffer", &data, &capacity)) {
-    return NULL;
-  }
-  if (capacity < sizeof(struct out_header)) return throw_invalid(env, "buffer must have %zu bytes or more", sizeof(struct out_header));
-  if (!get_integer(env, arguments[1], "length", sizeof(struct out_header), (int64_t)capacity, &length)) return NULL;
-  struct iovec iov = {.iov_base = data, .iov_len = (size_t)length};
-  return to_number(env, send_message(channel, &iov, 1));
-}
-
-/* Makes room for a reply. Page-aligned, so that the kernel's copies are of whole pages. */
-static bool grow_reply(struct channel *channel, size_t bytes) {
-  if (bytes <= channel->reply_bytes) return true;
-  bytes = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-  void *grown;
-  if (posix_memalign(&grown, PAGE_BYTES, bytes) != 0) return false;
-  free(channel->reply);
-  channel->reply = grown;
-  channel->reply_bytes = bytes;
-  return true;
-}
-
-/* Returns the bytes read or the negative errno. */
-static int64_t send_file(struct channel *channel, uint64_t unique, int file, off_t position, size_t length) {
-  if (!grow_reply(channel, length)) return -ENOMEM;
-  size_t done = 0;
-  while (done < length) {
-    ssize_t got = pread(file, channel->reply + done, length - done, position + (off_t)done);
-    if (got < 0 && errno == EINTR) continue;
-    /* Also after some bytes were read: a short answer would claim the end of the file. */
-    if (got < 0) return -errno;
-    if (got == 0) break;
-    done += (size_t)got;
-  }
-  struct out_header header = {.length = (uint32_t)(sizeof header + done), .error = 0, .unique = unique};
-  struct iovec iov[2] = {{.iov_base = &header, .iov_len = sizeof header}, {.iov_base = channel->reply, .iov_len = done}};
-  int error = send_message(channel, iov, done == 0 ? 1 : 2);
-  /* Nobody waits any more: the request was interrupted, or the file system unmounted. */
-  if (error == 0 || error == ENOENT || error == ENODEV) return (int64_t)done;
-  return -error;
-}
-
-static napi_value call_send_file(napi_env env, napi_callback_info info) {
-  napi_value arguments[4], self;
-  struct channel *channel;
-  uint64_t unique;
-  bool lossless = false;
-  int file;
-  int64_t position, length;
-  if (!get_arguments(env, info, 4, arguments, &self) || (channel = channel_of(env, self)) == NULL) return NULL;
-  if (napi_get_value_bigint_uint64(env, arguments[0], &unique, &lossless) != napi_ok || !lossless) {
-    return throw_invalid(env, "unique must be a bigint from 0 to 2^64 - 1");
-  }
-  if (!get_fd(env, arguments[1], &file) || !get_integer(env, arguments[3], "length", 0, MAX_REPLY_BYTES, &length) ||
-      !get_integer(env, arguments[2], "position", 0, MAX_SAFE_INTEGER - length, &position)) {
-    return NULL;
-  }
-  return to_number(env, send_file(channel, unique, file, position, (size_t)length));
 }
 
 static napi_value call_stop(napi_env env, napi_callback_info info) {
@@ -319,9 +189,9 @@ static napi_value construct(napi_env env, napi_callback_info info) {
 /* An object whose methods accept only objects of this class as `this`; until it is wrapped they throw. */
 static bool create_object(napi_env env, napi_value *object) {
   const napi_property_descriptor methods[] = {
-      {"send", NULL, call_send, NULL, NULL, NULL, napi_default, NULL},
-      {"sendBytes", NULL, call_send_bytes, NULL, NULL, NULL, napi_default, NULL},
-      {"sendFile", NULL, call_send_file, NULL, NULL, NULL, napi_default, NULL},
+      {"send", NULL, channel_send, NULL, NULL, NULL, napi_default, NULL},
+      {"sendBytes", NULL, channel_send_bytes, NULL, NULL, NULL, napi_default, NULL},
+      {"sendFile", NULL, channel_send_file, NULL, NULL, NULL, napi_default, NULL},
       {"stop", NULL, call_stop, NULL, NULL, NULL, napi_default, NULL},
   };
   napi_value constructor;

@@ -1,0 +1,179 @@
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import t, { type Test } from 'tap';
+import { loadAddon } from '../../../native/addon.js';
+
+const addon = loadAddon();
+const addonUrl = new URL('../../../native/addon.js', import.meta.url).href;
+
+function temporaryFile(t: Test): { fd: number; path: string } {
+  const path = `${t.testdir()}/file`;
+  const fd = openSync(path, 'w+');
+  t.teardown(() => closeSync(fd));
+  return { fd, path };
+}
+
+function writeAllAsync(fd: number, parts: readonly Uint8Array[], position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    addon.writeAllAsync(fd, parts, position, true, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+t.test('all parts are written where they belong', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  const parts = Array.from({ length: 3000 }, (_, i) => Buffer.alloc(i % 4, `${i % 10}`));
+  addon.writeAll(fd, parts, 3);
+  await writeAllAsync(fd, parts, 3 + Buffer.concat(parts).length);
+  t.equal(readFileSync(path, 'latin1'), `\0\0\0${Buffer.concat([...parts, ...parts])}`);
+});
+
+t.test('a view’s offset counts, not its buffer', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  const whole = Buffer.from('0123456789');
+  addon.writeAll(fd, [whole.subarray(2, 4), new Uint8Array(whole.buffer, whole.byteOffset + 7, 2)], 0);
+  t.equal(readFileSync(path, 'utf8'), '2378');
+});
+
+t.test('buffers live until they are written', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  const writes: Promise<void>[] = [];
+  for (let i = 0; i < 64; i++) writes.push(writeAllAsync(fd, [new Uint8Array(1 << 16).fill(i + 1)], i << 16));
+  // Allocating much makes the collector run while the jobs wait for their turn.
+  for (let i = 0; i < 200; i++) new Uint8Array(1 << 20).fill(255);
+  await Promise.all(writes);
+  const whole = readFileSync(path);
+  for (let i = 0; i < 64; i++) t.ok(whole.subarray(i << 16, (i + 1) << 16).equals(Buffer.alloc(1 << 16, i + 1)));
+});
+
+t.test('a getter that detaches another part does no harm', async (t) => {
+  const { fd } = temporaryFile(t);
+  const victim = new Uint8Array(1 << 20).fill(1);
+  const parts = [victim];
+  Object.defineProperty(parts, 1, {
+    get: () => {
+      if (victim.length > 0) structuredClone(victim.buffer, { transfer: [victim.buffer] });
+      return Buffer.from('x');
+    },
+  });
+  addon.writeAll(fd, parts, 0);
+  t.equal(victim.length, 0);
+  await writeAllAsync(fd, parts, 0);
+  const throwing = [Buffer.from('x')];
+  Object.defineProperty(throwing, 1, {
+    get: () => {
+      throw new Error('the getter’s own');
+    },
+  });
+  t.throws(() => addon.writeAll(fd, throwing, 0), { message: 'the getter’s own' });
+  t.throws(() => addon.writeAllAsync(fd, throwing, 0, false, () => t.fail('never called')), {
+    message: 'the getter’s own',
+  });
+});
+
+t.test('system errors have code, errno and syscall', async (t) => {
+  const { path } = temporaryFile(t);
+  const full = openSync('/dev/full', 'r+');
+  const readOnly = openSync(path, 'r');
+  t.teardown(() => [full, readOnly].map((fd) => closeSync(fd)));
+  t.throws(() => addon.writeAll(full, [Buffer.from('x')], 0), { code: 'ENOSPC', errno: -28, syscall: 'pwritev' });
+  t.throws(() => addon.writeAll(readOnly, [Buffer.from('x')], 0), { code: 'EBADF' });
+  await t.rejects(writeAllAsync(full, [Buffer.from('x')], 0), { code: 'ENOSPC', errno: -28, syscall: 'pwritev' });
+  await t.rejects(writeAllAsync(999_999, [Buffer.from('x')], 0), { code: 'EBADF' });
+  await t.rejects(writeAllAsync(999_999, [], 0), { code: 'EBADF', syscall: 'fdatasync' });
+  const fallocated = await new Promise((resolve) => addon.fallocate(readOnly, 0, 0, 10, resolve));
+  t.match(fallocated, { code: 'EBADF', syscall: 'fallocate' });
+  t.throws(() => addon.lock(999_999), { code: 'EBADF', syscall: 'flock' });
+});
+
+t.test('lock is of the open file, not of the process', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  const second = openSync(path, 'r');
+  t.equal(addon.lock(fd), true);
+  t.equal(addon.lock(fd), true, 'again by the holder');
+  t.equal(addon.lock(second), false);
+  closeSync(second);
+});
+
+t.test('bad arguments throw EINVAL and write nothing', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  writeFileSync(path, '');
+  const x = Buffer.from('x');
+  const never = (): void => void t.fail('the callback of a refused call');
+  const sparse: unknown[] = [];
+  sparse.length = 2 ** 32 - 1;
+  const written: unknown[][] = [
+    [],
+    [fd],
+    [fd, [x]],
+    [fd, x, 0],
+    [fd, null, 0],
+    [fd, { length: 1, 0: x }, 0],
+    [fd, [x, 'text'], 0],
+    [fd, [x, undefined], 0],
+    [fd, [x, new ArrayBuffer(4)], 0],
+    [fd, [x, new Float64Array(4)], 0],
+    [fd, sparse, 0],
+    [fd, [x], -1],
+    [fd, [x], 1.5],
+    [fd, [x], Number.NaN],
+    [fd, [x], 2 ** 53],
+    [fd, [x], 2 ** 53 - 1],
+    [fd, [x], 0n],
+    [-1, [x], 0],
+    [2 ** 31, [x], 0],
+    [2 ** 40, [x], 0],
+    ['1', [x], 0],
+    [undefined, [x], 0],
+  ];
+  const call = (name: 'writeAll' | 'writeAllAsync' | 'fallocate' | 'lock', args: unknown[]): void => {
+    t.throws(() => (addon[name] as (...args: unknown[]) => unknown)(...args), { code: 'EINVAL', errno: -22 }, name);
+  };
+  for (const args of written) {
+    call('writeAll', args);
+    call('writeAllAsync', args.length < 3 ? args : [...args, false, never]);
+  }
+  call('writeAllAsync', [fd, [x], 0, false]);
+  call('writeAllAsync', [fd, [x], 0, 1, never]);
+  call('writeAllAsync', [fd, [x], 0, false, null]);
+  for (const args of [
+    [fd, -1, 0, 1],
+    [fd, 0, -1, 1],
+    [fd, 0, 0, 0],
+    [fd, 0, 0, 2 ** 53],
+    [fd, 0, Number.NaN, 1],
+  ]) {
+    call('fallocate', [...args, never]);
+  }
+  call('fallocate', [fd, 0, 0, 1]);
+  for (const args of [[], [-1], ['0'], [1.5]]) call('lock', args);
+  t.equal(readFileSync(path, 'utf8'), '');
+});
+
+t.test('what a callback throws is an uncaughtException', async (t) => {
+  const { fd } = temporaryFile(t);
+  const worker = new Worker(
+    `import(${JSON.stringify(addonUrl)}).then(({ loadAddon }) =>
+       loadAddon().writeAllAsync(${fd}, [Buffer.from('x')], 0, true, () => { throw new Error('from the callback'); }));`,
+    { eval: true },
+  );
+  const [error] = (await once(worker, 'error')) as [Error];
+  t.equal(error.message, 'from the callback');
+});
+
+t.test('threads may load it, and end with work under way', async (t) => {
+  const { fd } = temporaryFile(t);
+  for (let i = 0; i < 5; i++) {
+    const worker = new Worker(
+      `import(${JSON.stringify(addonUrl)}).then(({ loadAddon }) => {
+         const addon = loadAddon();
+         for (let i = 0; i < 50; i++) addon.writeAllAsync(${fd}, [new Uint8Array(1 << 16)], i << 16, i % 10 === 0, () => {});
+         require('node:worker_threads').parentPort.postMessage(addon.crc32c(Buffer.from('123456789'), 0, 9, 0));
+         for (;;); // so that no job is reported as done before the end
+       });`,
+      { eval: true },
+    );
+    t.same(await once(worker, 'message'), [0xe3069283]);
+    t.equal(await worker.terminate(), 1);
+  }
+});
