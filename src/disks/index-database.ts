@@ -20,7 +20,7 @@ CREATE TABLE shards (
   bucket INTEGER NOT NULL, chunk BLOB NOT NULL, shard INTEGER NOT NULL,
   segment INTEGER NOT NULL, position INTEGER NOT NULL, record_bytes INTEGER NOT NULL, log_sequence INTEGER NOT NULL,
   erasure INTEGER NOT NULL, k INTEGER NOT NULL, m INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, shard_bytes INTEGER NOT NULL,
-  PRIMARY KEY (bucket, chunk, shard)
+  PRIMARY KEY (chunk, bucket, shard)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX shards_by_place ON shards (segment, position);
 CREATE TABLE named (

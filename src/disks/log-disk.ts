@@ -148,6 +148,10 @@ export class LogDisk implements Disk {
     return this.#parts.index.shards.find(bucket, chunk);
   }
 
+  findAnywhere(chunk: string): ShardEntry[] {
+    return this.#parts.index.shards.findAnywhere(chunk);
+  }
+
   async readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array> {
     try {
       return await this.#logOf(entry).reader.readRange(entry, entry.shardBytes, from, to);

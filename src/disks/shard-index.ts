@@ -57,7 +57,7 @@ export class ShardIndex {
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
   readonly #segmentLive = new Map<number, number>();
-  readonly #byChunk: Database.Statement<[number, Buffer], Row>;
+  readonly #byChunk: Database.Statement<[Buffer], Row>;
   readonly #byKey: Database.Statement<[number, Buffer, number], Row>;
   readonly #byPlace: Database.Statement<[number, number, number], Row>;
   readonly #bySegment: Database.Statement<[number], Row>;
@@ -67,7 +67,7 @@ export class ShardIndex {
   constructor(database: Database.Database) {
     this.#database = database;
     const all = 'SELECT * FROM shards';
-    this.#byChunk = database.prepare(`${all} WHERE bucket = ? AND chunk = ?`);
+    this.#byChunk = database.prepare(`${all} WHERE chunk = ?`);
     this.#byKey = database.prepare(`${all} WHERE bucket = ? AND chunk = ? AND shard = ?`);
     this.#byPlace = database.prepare(`${all} WHERE (segment, position) > (?, ?) ORDER BY segment, position LIMIT ?`);
     this.#bySegment = database.prepare(`${all} WHERE segment = ? ORDER BY position`);
@@ -91,16 +91,18 @@ export class ShardIndex {
   }
 
   find(bucket: BucketId, chunk: string): IndexedShard[] {
+    return this.findAnywhere(chunk).filter((shard) => shard.bucket === bucket);
+  }
+
+  /** In whichever bucket: one look-up, as a chunk has at most a few shards here. */
+  findAnywhere(chunk: string): IndexedShard[] {
     const pending = this.#pending.get(chunk);
-    const number = this.#bucketNumbers.get(bucket);
-    const rows = number === undefined ? [] : this.#ask(() => this.#byChunk.all(number, Buffer.from(chunk, 'hex')));
-    if (pending === undefined) return rows.map((row) => this.#shard(row));
-    const here = pending.filter(({ key }) => key.bucket === bucket);
-    const stored = rows
-      .filter((row) => !here.some(({ key }) => key.shard === row.shard))
-      .map((row) => this.#shard(row));
-    for (const { shard } of here) if (shard !== undefined) stored.push(shard);
-    return stored;
+    const rows = this.#ask(() => this.#byChunk.all(Buffer.from(chunk, 'hex')));
+    const shards = rows.map((row) => this.#shard(row));
+    if (pending === undefined) return shards;
+    const known = shards.filter((shard) => this.#pendingOf(shard) === undefined);
+    for (const { shard } of pending) if (shard !== undefined) known.push(shard);
+    return known;
   }
 
   get(key: ShardKey): IndexedShard | undefined {
