@@ -22,6 +22,8 @@ import { findMount } from './mount-table.js';
 import { MAX_WRITE_BYTES } from './protocol.js';
 
 export interface FuseMountOptions {
+  /** What the mount table shows as the source: `cairn:<pool directory>`, so that commands find the pool of a path. */
+  readonly source?: string;
   readonly readOnly?: boolean;
   /** Let other users than the one who mounts reach it, within the mode bits. Always so for root. */
   readonly allowOther?: boolean;
@@ -139,7 +141,7 @@ async function mountAsRoot(
     (options.readOnly ? MS_RDONLY : 0) | (options.allowSetId ? 0 : MS_NOSUID) | (options.allowDevices ? 0 : MS_NODEV);
   const data = `rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=${MAX_WRITE_BYTES}`;
   try {
-    return addon.fuseMount(path, SOURCE, SUBTYPE, flags, data);
+    return addon.fuseMount(path, options.source ?? SOURCE, SUBTYPE, flags, data);
   } catch (error) {
     if (systemCode(error) !== 'EPERM' || (await findHelper()) === undefined) {
       throw new CairnError(refusal(error), `cannot mount at ${path}: ${String(error)}`, {
@@ -161,7 +163,8 @@ async function mountByHelper(
     options.readOnly ? 'ro' : 'rw',
     'nosuid',
     'nodev',
-    `fsname=${SOURCE}`,
+    // Commas end an option; the helper takes a backslash before what is meant as it is.
+    `fsname=${(options.source ?? SOURCE).replace(/[\\,]/g, '\\$&')}`,
     `subtype=${SUBTYPE}`,
     'default_permissions',
     `max_read=${MAX_WRITE_BYTES}`,
