@@ -72,7 +72,10 @@ export async function readStageLog(log: Log, bootId: string): Promise<StagedRepl
   for (const [ino, ops] of all) {
     const kept = ops.filter(
       ({ op, sequence, boot: written }) =>
-        op.kind !== 'write' || op.bytes !== undefined || written === bootId || sequence <= (synced.get(`${written}/${ino}`) ?? 0),
+        op.kind !== 'write' ||
+        op.bytes !== undefined ||
+        written === bootId ||
+        sequence <= (synced.get(`${written}/${ino}`) ?? 0),
     );
     lostWrites += ops.length - kept.length;
     contents.set(ino, kept);

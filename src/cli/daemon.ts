@@ -1,11 +1,13 @@
 /**
- * The wiring of the command line: where the real pool, the real FUSE mount and the real system are put together. Both are
- * loaded at their first use, so that `cairn status` or `--help` opens no database and needs no native part.
+ * The wiring of the command line: where the real pool, the real FUSE mount and the real system are put together. The pool and the
+ * native part are loaded at their first use, so that `cairn status` or `--help` opens no database and needs no compiler's work.
  */
 import { loadAddon } from '../../native/addon.js';
+import { CairnError } from '../errors/cairn-error.js';
+import { mountFuse, unmountFuse } from '../fuse/mount.js';
+import { FuseSession } from '../fuse/session.js';
 import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
-import { detachMount } from './detach-mount.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
 import type { Mounter, PoolOpener } from './pool-opener.js';
@@ -23,20 +25,24 @@ const pools: PoolOpener = {
 
 const mounter: Mounter = {
   mount: async (vfs, { mountpoint, source, log }) => {
-    const [{ mountFuse, unmountFuse }, { FuseSession }] = await Promise.all([import('../fuse/mount.js'), import('../fuse/session.js')]);
     const addon = loadAddon();
     const fd = await mountFuse(addon, mountpoint, { source });
-    const session = new FuseSession({ addon, fd, vfs, log: (message, error) => log.error({ err: error }, message) });
-    await session.ready;
-    return {
-      ended: session.ended.then(
-        () => null,
-        (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
-      ),
-      unmount: (lazy) => unmountFuse(mountpoint, lazy),
-    };
+    const session = new FuseSession({
+      addon,
+      fd,
+      vfs,
+      log: (message, error) => log.error({ err: error }, message),
+    });
+    try {
+      await session.ready;
+    } catch (cause) {
+      await unmountFuse(mountpoint, true).catch(() => {});
+      await session.stop();
+      throw new CairnError('IO', `the kernel ended the mount at ${mountpoint}: ${String(cause)}`, { cause });
+    }
+    return { ended: session.ended, unmount: (lazy) => unmountFuse(mountpoint, lazy) };
   },
-  detach: (mountpoint, lazy) => detachMount(loadAddon(), mountpoint, lazy),
+  detach: (mountpoint, lazy) => unmountFuse(mountpoint, lazy),
 };
 
 export function systemContext(): CliContext {

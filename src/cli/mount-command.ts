@@ -1,6 +1,7 @@
 /** `cairn mount`: starts the daemon of a pool in the background and waits until it serves; or is that daemon (--foreground). */
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
+import type { Logger } from 'pino';
 import { loadConfig, type PoolConfig } from '../pool/config.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
@@ -10,6 +11,7 @@ import { MountDaemon } from './mount-daemon.js';
 import { prepareMountpoint, resolveMountpoint } from './mountpoint.js';
 import { resolvePool } from './pool-path.js';
 import { Progress } from './progress.js';
+import { showError } from './show-error.js';
 
 interface Flags {
   readonly strong?: true;
@@ -97,6 +99,7 @@ export async function runForeground(
   onReady: (daemon: MountDaemon) => void | Promise<void>,
 ): Promise<ExitCode> {
   const log = openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
+  endAtBug(context, log, (error) => showError(context, error));
   const progress = new Progress(context.stderr, context.clock, 'starting');
   const onStep = (what: string) => progress.step(what);
   const starting = MountDaemon.start(context, { ...target, log, onStep });
@@ -112,12 +115,7 @@ async function serve(context: CliContext, pool: string, mountpoint: string, flag
   try {
     const config = await loadConfig({ readFile: (path) => readFile(path) }, pool);
     const log = openDaemonLog(pool, context.env['CAIRN_LOG']);
-    process.on('uncaughtException', (error) => {
-      // The mount is left dead on purpose: an empty directory in its place would take writes that nobody keeps.
-      log.fatal({ err: error }, 'a programming error: the daemon ends; what is staged stays in the cache');
-      tellParent(failureMessage(error));
-      process.exit(1);
-    });
+    endAtBug(context, log, (error) => tellParent(failureMessage(error)));
     const onStep = (what: string) => tellParent({ kind: 'step', what });
     const options = { poolDirectory: pool, mountpoint, config, strong: flags.strong === true, log, onStep };
     const output = { isTTY: false, columns: 80, write: (text: string) => log.info({}, text.trim()) };
@@ -127,4 +125,13 @@ async function serve(context: CliContext, pool: string, mountpoint: string, flag
     tellParent(failureMessage(error));
     return 1;
   }
+}
+
+/** The mount is left dead on purpose: an empty directory in its place would take writes that nobody keeps. */
+function endAtBug(context: CliContext, log: Logger, tell: (error: Error) => void): void {
+  context.signals.on('uncaughtException', (error: Error) => {
+    log.fatal({ err: error }, 'a programming error: the daemon ends; what is staged stays in the cache');
+    tell(error);
+    process.exit(1);
+  });
 }

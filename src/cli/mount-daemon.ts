@@ -76,6 +76,7 @@ export class MountDaemon {
         },
         context.clock,
       );
+      daemon.#watch();
       log.info({ poolDirectory, mountpoint, mode, pid: process.pid }, 'mounted');
       return daemon;
     } catch (error) {
@@ -92,12 +93,15 @@ export class MountDaemon {
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
-    session.ended.then((error) => {
+  }
+
+  /** From here on an end of the mount is an end of the daemon. */
+  #watch(): void {
+    void this.#session.ended.then(() => {
       this.#unmounted = true;
       if (this.#stopping !== undefined) return;
-      if (error !== null) options.log.error({ err: error }, 'the mount broke');
-      else options.log.info({}, 'unmounted from outside');
-      this.stop(() => {});
+      this.#options.log.info({}, 'unmounted from outside');
+      void this.stop(() => {});
     });
   }
 
@@ -206,7 +210,10 @@ export class MountDaemon {
       );
       await writeBack(mountpoint);
       await this.#session.unmount(true);
+      return;
     }
+    // Answers under way still use the pool.
+    await this.#session.ended;
   }
 }
 

@@ -52,6 +52,11 @@ export class MountTable {
     return best;
   }
 
+  /** Everything mounted at or below a directory, innermost first. */
+  inside(directory: string): Mount[] {
+    return this.#mounts.filter((mount) => isInside(mount.mountpoint, directory)).reverse();
+  }
+
   /** All mounts of cairn's. */
   cairn(): Mount[] {
     return this.#mounts.filter((mount) => poolOf(mount) !== undefined);

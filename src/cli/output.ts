@@ -18,7 +18,8 @@ export class StreamOutput implements Output {
   }
 
   get columns(): number {
-    return this.#stream.columns ?? 80;
+    // A terminal that does not know its width says 0.
+    return this.#stream.columns || 80;
   }
 
   write(text: string): void {

@@ -50,8 +50,8 @@ export interface PoolOpener {
 }
 
 export interface MountSession {
-  /** Resolves when the kernel has ended the mount, by whoever's wish; with what went wrong, if anything did. */
-  readonly ended: Promise<Error | null>;
+  /** Resolves when the mount is gone, by whoever's wish, and every answer under way has come to its end. Never rejects. */
+  readonly ended: Promise<void>;
   /** BUSY if files are open or somebody's working directory is inside, unless `lazy`. */
   unmount(lazy: boolean): Promise<void>;
 }

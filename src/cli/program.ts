@@ -26,7 +26,10 @@ export async function runCli(args: readonly string[], version: string, context: 
       writeErr: (text) => context.stderr.write(text),
       // One line, also with commander's suggestions.
       outputError: (text, write) => {
-        const line = text.replace(/^error: /, '').trim().replaceAll('\n', ' ');
+        const line = text
+          .replace(/^error: /, '')
+          .trim()
+          .replaceAll('\n', ' ');
         write(`cairn: ${line}; \`cairn --help\` and \`cairn COMMAND --help\` show what is possible\n`);
       },
       getOutHelpWidth: () => context.stdout.columns,

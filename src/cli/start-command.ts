@@ -13,7 +13,7 @@ import { formatBytes } from './units.js';
 
 const POOL_NAME = '.cairn';
 const MOUNT_NAME = 'mnt';
-const DISK_NAMES = ['disk1', 'disk2', 'disk3'];
+const DISK_NAMES = ['disk1', 'disk2', 'disk3'] as const;
 
 export function startCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
   program
@@ -72,8 +72,7 @@ async function welcome(
 ): Promise<string> {
   const status = await daemon.status();
   const here = (path: string) => `./${relative(cwd, path)}`;
-  const places = status.disks.map((disk) => disk.directory);
-  const first = places.find((place) => place.startsWith(pool)) ?? places[0] ?? '';
+  const first = here(join(pool, DISK_NAMES[0]));
   return `
 Cairn is running${made ? ' on a new pool' : ''}; Ctrl-C commits and unmounts.
 
@@ -87,7 +86,7 @@ Three things to try, in another terminal:
 
   cp -a /usr/include ${here(mountpoint)}/ && npx cairn commit --wait ${here(mountpoint)}
   npx cairn status ${here(pool)}
-  mv ${here(first)} ${here(first)}.away     after Ctrl-C; then start again: every file is still there, and status says what is missing
+  mv ${first} ${first}.away      after Ctrl-C; start again: every file is there, and status names the disk
 
 `;
 }

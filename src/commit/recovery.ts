@@ -17,8 +17,8 @@ import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
-import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
 import type { Commit, RowChange } from '../meta/rows.js';
+import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
 
 export interface RecoveryReport {
   readonly sequence: number;
@@ -136,9 +136,13 @@ async function mustRebuild(meta: MetaStore, chain: readonly ChainLink[], disks: 
   if (sequence < first) return sequence + 1 < first || newest > sequence;
   // The store is told only what stands on the disks: what it has beyond them was promised, and is on disks that are not here.
   if (sequence > last && sequence > newest) {
-    throw new CairnError('UNREADABLE', `the metadata stands at commit ${sequence}, but the disks that are here know only commits up to ${Math.max(last, newest)}`, {
-      hint: 'connect the missing disks and open the pool again',
-    });
+    throw new CairnError(
+      'UNREADABLE',
+      `the metadata stands at commit ${sequence}, but the disks that are here know only commits up to ${Math.max(last, newest)}`,
+      {
+        hint: 'connect the missing disks and open the pool again',
+      },
+    );
   }
   return false;
 }

@@ -22,7 +22,7 @@ import { findMount } from './mount-table.js';
 import { MAX_WRITE_BYTES } from './protocol.js';
 
 export interface FuseMountOptions {
-  /** What the mount table shows as mounted. */
+  /** What the mount table shows as the source: `cairn:<pool directory>`, so that commands find the pool of a path. */
   readonly source?: string;
   readonly readOnly?: boolean;
   /** Let other users than the one who mounts reach it, within the mode bits. Always so for root. */
@@ -163,7 +163,8 @@ async function mountByHelper(
     options.readOnly ? 'ro' : 'rw',
     'nosuid',
     'nodev',
-    `fsname=${(options.source ?? SOURCE).replaceAll(",", "\\\\,")}`,
+    // Commas end an option; the helper takes a backslash before what is meant as it is.
+    `fsname=${(options.source ?? SOURCE).replace(/[\\,]/g, '\\$&')}`,
     `subtype=${SUBTYPE}`,
     'default_permissions',
     `max_read=${MAX_WRITE_BYTES}`,

@@ -86,12 +86,15 @@ export class ControlClient {
       await this.#json(response);
       throw this.#gibberish();
     }
-    // readline swallows a broken connection: the answer then simply lacks its last event.
-    for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
-      const event = this.#parse(line) as WireEvent<T>;
-      if ('progress' in event) onProgress(event.progress);
-      else if ('error' in event) throw fromWireError(event.error);
-      else return event.report;
+    try {
+      for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
+        const event = this.#parse(line) as WireEvent<T>;
+        if ('progress' in event) onProgress(event.progress);
+        else if ('error' in event) throw fromWireError(event.error);
+        else return event.report;
+      }
+    } catch (error) {
+      throw this.#explain(error);
     }
     throw this.#ended();
   }

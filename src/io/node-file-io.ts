@@ -154,9 +154,7 @@ export class NodeFileIo implements FileIo {
 
 function flagsOf(options: OpenOptions): number {
   return (
-    (options.readOnly ? O_RDONLY : O_RDWR) |
-    (options.create ? O_CREAT : 0) |
-    (options.exclusive ? O_CREAT | O_EXCL : 0)
+    (options.readOnly ? O_RDONLY : O_RDWR) | (options.create ? O_CREAT : 0) | (options.exclusive ? O_CREAT | O_EXCL : 0)
   );
 }
 

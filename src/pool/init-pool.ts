@@ -5,10 +5,10 @@ import { createMap, DiskMapError, encodeMap, type MapDisk, plan, type SchemeChoi
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { DiskIdentity } from '../disks/disk.js';
 import { createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
+import { MAP_FILE } from '../disks/log-disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
-import { MAP_FILE } from '../disks/log-disk.js';
 import { CONFIG_NAME, type DiskConfig, MIN_BUCKET_BYTES, type PoolConfig, saveConfig } from './config.js';
 import { formatScheme } from './scheme-choice.js';
 
@@ -39,9 +39,16 @@ export interface InitReport {
 }
 
 /** EXISTS if there is a pool, or a disk in one of the directories; CONFIG if the disks do not fit the scheme. Nothing is written before everything is checked. */
-export async function initPool(io: FileIo, random: Random, directory: string, options: InitOptions): Promise<InitReport> {
+export async function initPool(
+  io: FileIo,
+  random: Random,
+  directory: string,
+  options: InitOptions,
+): Promise<InitReport> {
   if (await io.exists(join(directory, CONFIG_NAME)))
-    throw new CairnError('EXISTS', `there is a pool in ${directory} already`, { hint: `mount it: cairn mount ${directory} MOUNTPOINT` });
+    throw new CairnError('EXISTS', `there is a pool in ${directory} already`, {
+      hint: `mount it: cairn mount ${directory} MOUNTPOINT`,
+    });
   const all = [...options.disks, ...options.journals, options.cache];
   const capacities = await capacitiesOf(io, all);
   const pool = random.bytes(16).toString('hex');
@@ -57,7 +64,9 @@ export async function initPool(io: FileIo, random: Random, directory: string, op
   }));
   const tooSmall = mapDisks.findIndex(({ buckets }) => buckets === 0);
   if (tooSmall >= 0)
-    throw new CairnError('CONFIG', `the disk at ${options.disks[tooSmall]} is smaller than one bucket`, { hint: 'give a smaller --bucket-size, or none' });
+    throw new CairnError('CONFIG', `the disk at ${options.disks[tooSmall]} is smaller than one bucket`, {
+      hint: 'give a smaller --bucket-size, or none',
+    });
   const map = groupsOf(pool, bucketBytes, options.scheme, mapDisks);
   const config: PoolConfig = {
     format: 1,
@@ -106,7 +115,12 @@ function diskConfig(random: Random, directory: string, role: 'data' | 'journal',
   return { directory, uuid: random.bytes(16).toString('hex'), role, number };
 }
 
-function identityOf(config: PoolConfig, disk: DiskConfig, buckets: number | undefined, capacities: ReadonlyMap<string, number>): DiskIdentity {
+function identityOf(
+  config: PoolConfig,
+  disk: DiskConfig,
+  buckets: number | undefined,
+  capacities: ReadonlyMap<string, number>,
+): DiskIdentity {
   const capacityBytes = buckets === undefined ? capacities.get(disk.directory)! : buckets * config.bucketBytes;
   const { uuid, number, role } = disk;
   return { format: 1, pool: config.pool, uuid, number, role, capacityBytes, ...defaultSegmentBytes(capacityBytes) };
@@ -135,7 +149,8 @@ async function capacitiesOf(io: FileIo, directories: readonly string[]): Promise
   const capacities = new Map<string, number>();
   for (const together of devices.values()) {
     const { freeBytes } = await io.space(together[0]!);
-    for (const directory of together) capacities.set(directory, Math.floor((freeBytes * CAPACITY_SHARE) / together.length));
+    for (const directory of together)
+      capacities.set(directory, Math.floor((freeBytes * CAPACITY_SHARE) / together.length));
   }
   return capacities;
 }
@@ -148,7 +163,8 @@ function fittingBucketBytes(smallestDiskBytes: number): number {
 
 /** The sentence that says what may be lost without losing data. */
 export function protectionOf(survives: number, disks: number): string {
-  if (survives === 0) return 'Not protected against the loss of a disk: there is one copy of everything. Add a second disk.';
+  if (survives === 0)
+    return 'Not protected against the loss of a disk: there is one copy of everything. Add a second disk.';
   const what = survives === 1 ? 'any one disk' : `any ${survives} disks at once`;
   return `Everything committed survives the loss of ${what} of ${disks}, of the cache and of the metadata directory.`;
 }

@@ -54,7 +54,8 @@ export class PoolDisks implements JournalDisks {
 
   #online(role: 'data' | 'journal'): Disk[] {
     const online: Disk[] = [];
-    for (const { config, disk } of this.#places) if (disk?.state === 'online' && config.role === role) online.push(disk);
+    for (const { config, disk } of this.#places)
+      if (disk?.state === 'online' && config.role === role) online.push(disk);
     return online;
   }
 
@@ -85,7 +86,8 @@ async function openPlace(io: FileIo, config: PoolConfig, place: DiskConfig, log:
   try {
     const disk = await openDisk(io, place.directory, { pool: config.pool, uuid: place.uuid, role: place.role });
     for (const line of disk.openReport) log.warn({ disk: place.directory }, line);
-    disk.onStateChange = (changed) => log.error({ disk: place.directory, state: changed.state }, changed.stateReason ?? 'the disk is online');
+    disk.onStateChange = (changed) =>
+      log.error({ disk: place.directory, state: changed.state }, changed.stateReason ?? 'the disk is online');
     return { config: place, disk, failure: undefined };
   } catch (error) {
     if (!(error instanceof CairnError) || error.code === 'LOCKED') throw error;

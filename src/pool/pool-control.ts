@@ -52,7 +52,9 @@ export class OpenPoolControl implements PoolControl {
   async status(): Promise<PoolStatus> {
     const { config, map, disks, journal, account, staged, space, meta } = this.#parts;
     const reports = disks.reports();
-    const online = new Set(reports.filter(({ state, role }) => state === 'online' && role === 'data').map(({ number }) => number));
+    const online = new Set(
+      reports.filter(({ state, role }) => state === 'online' && role === 'data').map(({ number }) => number),
+    );
     const planned = plan(map);
     const groups = new Map<string, { scheme: string; count: number; degraded: number; lost: number }>();
     for (const group of map.groups) {
@@ -71,7 +73,9 @@ export class OpenPoolControl implements PoolControl {
     for (const disk of broken) {
       findings.push(
         `the ${disk.role} disk at ${disk.directory} is ${disk.state}: ${disk.reason}${
-          disk.role === 'data' && !lost ? '; everything stays readable from the other disks, but another loss may not be survived' : ''
+          disk.role === 'data' && !lost
+            ? '; everything stays readable from the other disks, but another loss may not be survived'
+            : ''
         }`,
       );
     }
@@ -108,7 +112,13 @@ export class OpenPoolControl implements PoolControl {
     const { vfs, table, reader, chunks } = this.#parts;
     const { ino } = await resolvePath(vfs, path);
     const inode = await table.get(ino);
-    const kind = isFile(inode.mode) ? 'file' : isDirectory(inode.mode) ? 'directory' : isSymlink(inode.mode) ? 'symlink' : 'other';
+    const kind = isFile(inode.mode)
+      ? 'file'
+      : isDirectory(inode.mode)
+        ? 'directory'
+        : isSymlink(inode.mode)
+          ? 'symlink'
+          : 'other';
     const extents = kind === 'file' ? await reader.extents(inode, 0, Number.MAX_SAFE_INTEGER) : [];
     const names = new Set(extents.map(({ chunk }) => chunk));
     const schemes = new Set<string>();
@@ -134,7 +144,11 @@ export class OpenPoolControl implements PoolControl {
     };
   }
 
-  async commit(paths: readonly string[], onProgress: (progress: CommitProgress) => void, signal?: AbortSignal): Promise<CommitReport> {
+  async commit(
+    paths: readonly string[],
+    onProgress: (progress: CommitProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CommitReport> {
     const { vfs, table, committer, journal, clock, disks } = this.#parts;
     const started = clock.monotonicMs();
     const roots = new Set<Inode>();

@@ -98,7 +98,9 @@ export class Pool {
     const config = await loadConfig(io, place);
     const lock = await lockPool(io, place);
     try {
-      return await new PoolOpening(io, place, config, options, lock).run((parts, staging, snapshots) => new Pool(parts, staging, snapshots, lock));
+      return await new PoolOpening(io, place, config, options, lock).run(
+        (parts, staging, snapshots) => new Pool(parts, staging, snapshots, lock),
+      );
     } catch (error) {
       await lock.release();
       throw error;
@@ -258,11 +260,24 @@ class PoolOpening {
     const journal = new Journal(disks, meta, chunks, recovery);
     const position = meta.position();
     const staging = this.#keep(
-      await openStaging({ io: this.#io, random: this.#random, clock, config, committedThrough: position.stagedThrough, log }),
+      await openStaging({
+        io: this.#io,
+        random: this.#random,
+        clock,
+        config,
+        committedThrough: position.stagedThrough,
+        log,
+      }),
     );
     const { files, account, stage, replay } = staging;
     const table = new InodeTable(meta, files);
-    const staged = new StagedSet(chunks, stage, config.chunkBytes, Math.max(position.nextIno, ROOT_INO + 1), position.stagedThrough);
+    const staged = new StagedSet(
+      chunks,
+      stage,
+      config.chunkBytes,
+      Math.max(position.nextIno, ROOT_INO + 1),
+      position.stagedThrough,
+    );
     const pipeline = new SealPipeline(chunks, {
       pin: (ino) => {
         const { file, release } = files.pin(ino, true);
@@ -336,7 +351,10 @@ class PoolOpening {
       );
     }
     if (replay.lostWrites > 0)
-      this.#log.warn({ writes: replay.lostWrites }, `${replay.lostWrites} writes that no fsync had made safe were lost with the power`);
+      this.#log.warn(
+        { writes: replay.lostWrites },
+        `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
+      );
   }
 
   /** An unusable store is made anew: recovery fills it from the disks. */
@@ -368,7 +386,10 @@ async function readMap(disks: PoolDisks): Promise<DiskMap> {
     }
   }
   if (newest === undefined) {
-    const reasons = disks.reports().filter(({ reason }) => reason !== '').map(({ reason }) => reason);
+    const reasons = disks
+      .reports()
+      .filter(({ reason }) => reason !== '')
+      .map(({ reason }) => reason);
     throw new CairnError('DISK_MISSING', `no disk of the pool could be opened: ${reasons.join('; ')}`, {
       hint: 'connect the disks, or correct cairn.toml',
       cause: failure,
@@ -379,7 +400,8 @@ async function readMap(disks: PoolDisks): Promise<DiskMap> {
 
 function toleranceOf(map: DiskMap): number {
   let tolerance = Number.POSITIVE_INFINITY;
-  for (const { scheme } of map.groups) tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
+  for (const { scheme } of map.groups)
+    tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
   return Number.isFinite(tolerance) ? tolerance : 0;
 }
 

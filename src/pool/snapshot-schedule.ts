@@ -35,7 +35,8 @@ export class SnapshotSchedule {
       .then(
         (sequence) => this.#log.info({ sequence }, `took a metadata snapshot at commit ${sequence}`),
         (error: unknown) => {
-          if (!this.#abort.signal.aborted) this.#log.warn({ error }, 'a metadata snapshot failed and is tried again later');
+          if (!this.#abort.signal.aborted)
+            this.#log.warn({ error }, 'a metadata snapshot failed and is tried again later');
         },
       )
       .finally(() => {

@@ -44,7 +44,13 @@ export async function openStaging(parts: {
   try {
     const segments = await openLog(
       io,
-      { directory: join(directory, 'stage'), name: 'stage', segmentBytes: STAGE_SEGMENT_BYTES, style: 'zeroed', owner: identity.uuid.slice(0, 16) },
+      {
+        directory: join(directory, 'stage'),
+        name: 'stage',
+        segmentBytes: STAGE_SEGMENT_BYTES,
+        style: 'zeroed',
+        owner: identity.uuid.slice(0, 16),
+      },
       { report: (line) => log.warn({ directory }, line) },
     );
     const replay = await readStageLog(segments, io.bootId());
@@ -85,7 +91,9 @@ async function identify({ io, random, config, log }: { io: FileIo; random: Rando
   try {
     const identity = await readIdentity(io, directory);
     if (identity.pool !== config.pool || identity.role !== 'cache')
-      throw new CairnError('DISK_FOREIGN', `${directory} is not the cache of this pool`, { hint: 'mount the right device there, or correct cairn.toml' });
+      throw new CairnError('DISK_FOREIGN', `${directory} is not the cache of this pool`, {
+        hint: 'mount the right device there, or correct cairn.toml',
+      });
     return identity;
   } catch (error) {
     if (!hasCode(error, 'DISK_MISSING', 'CORRUPT')) throw error;
@@ -102,7 +110,8 @@ async function lockCache(io: FileIo, directory: string): Promise<IoLock> {
   try {
     return await io.lock(join(directory, 'lock'));
   } catch (error) {
-    if (hasCode(error, 'LOCKED')) throw new CairnError('LOCKED', `another process has the cache in ${directory}`, { cause: error });
+    if (hasCode(error, 'LOCKED'))
+      throw new CairnError('LOCKED', `another process has the cache in ${directory}`, { cause: error });
     throw error;
   }
 }

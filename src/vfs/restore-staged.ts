@@ -2,8 +2,8 @@
 import type { CacheAccount } from '../cache/cache-account.js';
 import type { CacheFiles } from '../cache/cache-files.js';
 import { DIRTY, HOLE } from '../cache/file-content.js';
-import { replayContent, type StagedReplay } from '../cache/staged-replay.js';
 import type { StageOp } from '../cache/stage-op.js';
+import { replayContent, type StagedReplay } from '../cache/staged-replay.js';
 import type { Clock } from '../io/clock.js';
 import type { Ino } from '../meta/rows.js';
 import { Inode } from './inode.js';

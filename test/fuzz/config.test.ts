@@ -38,13 +38,40 @@ function judge(text: string): boolean {
   return true;
 }
 
-const junk = fc.constantFrom('"', '[', ']', '=', '\n', '\0', '\\', '-', '1e400', '0x', 'inf', 'nan', '{}', '[[disk]]', '[meta]', 'true', '1979-05-27', "'''", '__proto__ = 1\n', 'number = 1\n');
+const junk = fc.constantFrom(
+  '"',
+  '[',
+  ']',
+  '=',
+  '\n',
+  '\0',
+  '\\',
+  '-',
+  '1e400',
+  '0x',
+  'inf',
+  'nan',
+  '{}',
+  '[[disk]]',
+  '[meta]',
+  'true',
+  '1979-05-27',
+  "'''",
+  '__proto__ = 1\n',
+  'number = 1\n',
+);
 
 t.test('texts with something put in, taken out or doubled', async () => {
-  const edit = fc.record({ at: fc.nat(VALID.length), remove: fc.nat(40), insert: fc.oneof(junk, fc.string({ maxLength: 8 })) });
+  const edit = fc.record({
+    at: fc.nat(VALID.length),
+    remove: fc.nat(40),
+    insert: fc.oneof(junk, fc.string({ maxLength: 8 })),
+  });
   fc.assert(
     fc.property(fc.array(edit, { minLength: 1, maxLength: 3 }), (edits) =>
-      judge(edits.reduce((text, { at, remove, insert }) => text.slice(0, at) + insert + text.slice(at + remove), VALID)),
+      judge(
+        edits.reduce((text, { at, remove, insert }) => text.slice(0, at) + insert + text.slice(at + remove), VALID),
+      ),
     ),
     { seed, numRuns: 2000 },
   );

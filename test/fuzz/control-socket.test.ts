@@ -14,20 +14,48 @@ import { FakePool } from '../unit/cli/fake-pool.js';
 const seed = Number(process.env['SEED'] ?? Math.trunc(Math.random() * 2 ** 31));
 t.comment(`SEED=${seed}`);
 
-const json = fc.oneof(fc.json(), fc.string(), fc.constant('{"paths":["/a"],"wait":true}'), fc.constant('{"paths":["/a"],"wait":false}'));
+const json = fc.oneof(
+  fc.json(),
+  fc.string(),
+  fc.constant('{"paths":["/a"],"wait":true}'),
+  fc.constant('{"paths":["/a"],"wait":false}'),
+);
 const path = fc.oneof(
-  fc.constantFrom('/v1/status', '/v1/state', '/v1/state?path=/x', '/v1/commit', '*', '//x/y', 'http://[', '/%', '/v1/state?path=%ff', '/v1/../v1/status'),
+  fc.constantFrom(
+    '/v1/status',
+    '/v1/state',
+    '/v1/state?path=/x',
+    '/v1/commit',
+    '*',
+    '//x/y',
+    'http://[',
+    '/%',
+    '/v1/state?path=%ff',
+    '/v1/../v1/status',
+  ),
   fc.string({ unit: 'binary-ascii', maxLength: 40 }),
   fc.webPath().map((each) => `/v1/state?path=${each}`),
 );
 const message = fc
   .record({
-    method: fc.oneof({ weight: 8, arbitrary: fc.constantFrom('GET', 'POST', 'PUT', 'HEAD', 'OPTIONS', 'CONNECT', 'TRACE') }, fc.string({ maxLength: 6 })),
+    method: fc.oneof(
+      { weight: 8, arbitrary: fc.constantFrom('GET', 'POST', 'PUT', 'HEAD', 'OPTIONS', 'CONNECT', 'TRACE') },
+      fc.string({ maxLength: 6 }),
+    ),
     path,
     version: fc.constantFrom('HTTP/1.1', 'HTTP/1.0', 'HTTP/9.9', ''),
     headers: fc.array(
       fc.oneof(
-        fc.constantFrom('transfer-encoding: chunked', 'content-length: 3', 'content-length: -1', 'expect: 100-continue', 'upgrade: x', 'connection: upgrade', 'host: x', 'host:'),
+        fc.constantFrom(
+          'transfer-encoding: chunked',
+          'content-length: 3',
+          'content-length: -1',
+          'expect: 100-continue',
+          'upgrade: x',
+          'connection: upgrade',
+          'host: x',
+          'host:',
+        ),
         fc.string({ maxLength: 30 }),
       ),
       { maxLength: 3 },
@@ -39,7 +67,10 @@ const message = fc
     const length = counted ? [`content-length: ${Buffer.byteLength(body)}`] : [];
     return Buffer.from([`${method} ${path} ${version}`, 'host: x', ...headers, ...length, '', body].join('\r\n'));
   });
-const bytes = fc.oneof({ weight: 6, arbitrary: message }, fc.uint8Array({ maxLength: 300 }).map((each) => Buffer.from(each)));
+const bytes = fc.oneof(
+  { weight: 6, arbitrary: message },
+  fc.uint8Array({ maxLength: 300 }).map((each) => Buffer.from(each)),
+);
 
 t.test('garbage of every kind', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'cairn-fuzz-'));

@@ -171,14 +171,14 @@ export class FakePool implements PoolControl, OpenPool {
 export class FakeMounter implements Mounter {
   busy = false;
   mountError: Error | undefined;
-  #end: (error: Error | null) => void = () => {};
+  #end: () => void = () => {};
 
   constructor(readonly calls: string[] = []) {}
 
   async mount(_vfs: Vfs, options: { mountpoint: string; source: string }) {
     this.calls.push(`mount ${options.source} ${options.mountpoint}`);
     if (this.mountError !== undefined) throw this.mountError;
-    const ended = new Promise<Error | null>((resolve) => {
+    const ended = new Promise<void>((resolve) => {
       this.#end = resolve;
     });
     return {
@@ -186,7 +186,7 @@ export class FakeMounter implements Mounter {
       unmount: async (lazy: boolean) => {
         this.calls.push(lazy ? 'unmount lazily' : 'unmount');
         if (this.busy && !lazy) throw new CairnError('BUSY', 'files are open', { hint: 'close them' });
-        this.#end(null);
+        this.#end();
       },
     };
   }
@@ -197,7 +197,7 @@ export class FakeMounter implements Mounter {
 
   /** As `umount` on the command line does. */
   endFromOutside(): void {
-    this.#end(null);
+    this.#end();
   }
 }
 

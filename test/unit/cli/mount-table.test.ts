@@ -40,7 +40,7 @@ t.test('of two mounts on one point the later is seen', async (t) => {
 });
 
 t.test('any path survives the escapes of the kernel', async () => {
-  const escape = (path: string) =>
+  const escaped = (path: string) =>
     [...Buffer.from(path, 'utf8')]
       .map((byte) => (byte <= 32 || byte === 92 ? `\\${byte.toString(8).padStart(3, '0')}` : String.fromCharCode(byte)))
       .join('');
@@ -48,7 +48,7 @@ t.test('any path survives the escapes of the kernel', async () => {
   fc.assert(
     fc.property(fc.array(segment, { minLength: 1, maxLength: 4 }), (segments) => {
       const path = `/${segments.join('/')}`;
-      const table = new MountTable(`1 1 0:1 / ${escape(path)} rw - fuse.cairn cairn:${escape(path)} rw\n`);
+      const table = new MountTable(`1 1 0:1 / ${escaped(path)} rw - fuse.cairn cairn:${escaped(path)} rw\n`);
       const mount = table.at(path);
       return mount !== undefined && poolOf(mount) === path && insidePath(`${path}/f`, mount) === '/f';
     }),

@@ -21,7 +21,22 @@ t.test('sizes are read as people write them', async (t) => {
 });
 
 t.test('what is no size is refused, never guessed', async (t) => {
-  for (const text of ['', 'x', '-1', '4X', '4iB', '1e9', '0x10', '4 M M', '1.5', '0.3k', '9PiBB', '99999999PiB', 'NaN', '4,000']) {
+  for (const text of [
+    '',
+    'x',
+    '-1',
+    '4X',
+    '4iB',
+    '1e9',
+    '0x10',
+    '4 M M',
+    '1.5',
+    '0.3k',
+    '9PiBB',
+    '99999999PiB',
+    'NaN',
+    '4,000',
+  ]) {
     t.throws(() => parseSize(text), { code: 'INVALID', hint: /64GiB/ }, JSON.stringify(text));
   }
 });

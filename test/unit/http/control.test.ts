@@ -86,14 +86,26 @@ t.test('a commit without wait answers before it is done; its failure is told to 
 t.test('errors arrive with code, message and hint; what is not ours is not shown', async (t) => {
   const directory = await temporary(t);
   const { client, pool, failures } = await serve(t, directory);
-  await t.rejects(client.state('/absent'), { code: 'NOT_FOUND', message: 'there is no /absent', hint: 'look elsewhere' });
+  await t.rejects(client.state('/absent'), {
+    code: 'NOT_FOUND',
+    message: 'there is no /absent',
+    hint: 'look elsewhere',
+  });
   t.equal((await raw(directory, 'GET', '/v1/state?path=/absent')).status, 404);
   await t.rejects(client.state('/broken'), { code: 'IO', message: 'the daemon failed to answer' });
   t.match(failures, ['control request: TypeError: a secret']);
   pool.commitError = new CairnError('NO_SPACE', 'the disks are full', { hint: 'add one' });
-  await t.rejects(client.commit(['/'], () => {}), { code: 'NO_SPACE', hint: 'add one' }, 'after progress was sent');
+  await t.rejects(
+    client.commit(['/'], () => {}),
+    { code: 'NO_SPACE', hint: 'add one' },
+    'after progress was sent',
+  );
   pool.progress = [];
-  await t.rejects(client.commit(['/'], () => {}), { code: 'NO_SPACE', hint: 'add one' }, 'before anything was sent');
+  await t.rejects(
+    client.commit(['/'], () => {}),
+    { code: 'NO_SPACE', hint: 'add one' },
+    'before anything was sent',
+  );
 });
 
 t.test('bad input is refused and says what is wrong', async (t) => {
@@ -212,11 +224,14 @@ t.test('a daemon that dies in the middle is reported, not waited for', async (t)
   const dying = createServer((socket) => {
     socket.once('data', () => {
       socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n');
-      socket.write('1a\r\n{"progress":{"bytesDone":1\r\n', () => socket.destroy());
+      socket.write('15\r\n{"progress":{"bytes":1\r\n', () => socket.destroy());
     });
     socket.on('error', () => {});
   }).listen(join(directory, 'control.sock'));
   await once(dying, 'listening');
   t.teardown(() => dying.close());
-  await t.rejects(new ControlClient(directory).commit(['/'], () => {}), CairnError);
+  await t.rejects(
+    new ControlClient(directory).commit(['/'], () => {}),
+    { code: 'CLOSED', hint: /daemon.log/ },
+  );
 });

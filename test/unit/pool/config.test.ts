@@ -82,10 +82,22 @@ t.test('a mistake is refused by the name of its key', async (t) => {
     ['an unknown key in a table', swap('[cache]', '[cache]\nsize = 1'), /^cache\.size is not a key of \[cache\]/],
     ['an unknown key of a disk', swap('number = 2', 'number = 2\nnick = 1'), /^disk\[2\]\.nick is not a key/],
     ['a pool that is no id', swap(uuid(0xabc), 'ABC'), /^pool must be 32 lowercase hex digits, not "ABC"$/],
-    ['a bucket too small', swap(/^bucket_bytes = .*$/m, 'bucket_bytes = 7'), /^bucket_bytes must be a whole number from 1048576 to \d+, not 7$/],
-    ['a bucket that is a text', swap(/^bucket_bytes = .*$/m, 'bucket_bytes = "64GiB"'), /^bucket_bytes must be a whole number.*not "64GiB"$/],
+    [
+      'a bucket too small',
+      swap(/^bucket_bytes = .*$/m, 'bucket_bytes = 7'),
+      /^bucket_bytes must be a whole number from 1048576 to \d+, not 7$/,
+    ],
+    [
+      'a bucket that is a text',
+      swap(/^bucket_bytes = .*$/m, 'bucket_bytes = "64GiB"'),
+      /^bucket_bytes must be a whole number.*not "64GiB"$/,
+    ],
     ['an odd chunk', swap(/^chunk_bytes = .*$/m, 'chunk_bytes = 200000'), /^chunk_bytes must be a multiple of 65536/],
-    ['a chunk beyond its bucket', swap(/^bucket_bytes = .*$/m, 'bucket_bytes = 1048576'), /^chunk_bytes must not be larger/],
+    [
+      'a chunk beyond its bucket',
+      swap(/^bucket_bytes = .*$/m, 'bucket_bytes = 1048576'),
+      /^chunk_bytes must not be larger/,
+    ],
     ['a scheme', swap('scheme = "auto"', 'scheme = "raid5"'), /^scheme must be auto, copies:N.*not "raid5"$/],
     ['a mode', swap('mode = "default"', 'mode = "fast"'), /^mode must be "default" or "strong", not "fast"$/],
     ['a role', swap('role = "journal"', 'role = "spare"'), /^disk\[3\]\.role must be "data" or "journal"/],
@@ -93,13 +105,25 @@ t.test('a mistake is refused by the name of its key', async (t) => {
     ['no number', swap('number = 2', ''), /^disk\[2\]\.number must be a whole number from 1 to 65535/],
     ['a number twice', swap('number = 2', 'number = 1'), /^disk\[2\]\.number is that of another disk/],
     ['an id twice', swap(uuid(2), uuid(1)), /^disk\[2\]\.uuid is that of another disk/],
-    ['a directory twice', swap('"/mnt/a"', '"/mnt/ssd/cache"'), /^disk\[1\]\.directory and cache\.directory are the same/],
+    [
+      'a directory twice',
+      swap('"/mnt/a"', '"/mnt/ssd/cache"'),
+      /^disk\[1\]\.directory and cache\.directory are the same/,
+    ],
     ['an empty directory', swap('"/mnt/a"', '""'), /^disk\[1\]\.directory must be the path/],
-    ['no data disk', swap(/^role = "data"\nnumber = \d+$/gm, 'role = "journal"'), /^disk must have one with role = "data"/],
+    [
+      'no data disk',
+      swap(/^role = "data"\nnumber = \d+$/gm, 'role = "journal"'),
+      /^disk must have one with role = "data"/,
+    ],
     ['no disk', TEXT.slice(0, TEXT.indexOf('[[disk]]')), /^disk is missing/],
     ['a disk table', `${TEXT.slice(0, TEXT.indexOf('[[disk]]'))}[disk]\ndirectory = "/mnt/a"`, /^disk must be a list/],
     ['a delay', swap('delay_ms = 5000', 'delay_ms = -1'), /^commit\.delay_ms must be a whole number from 0/],
-    ['a table that is none', swap(/\[commit\]\ndelay_ms = 5000/, '').replace('format = 1', 'format = 1\ncommit = 3'), /^commit must be a table/],
+    [
+      'a table that is none',
+      swap(/\[commit\]\ndelay_ms = 5000/, '').replace('format = 1', 'format = 1\ncommit = 3'),
+      /^commit must be a table/,
+    ],
   ];
   for (const [what, text, message] of cases) {
     t.not(text, TEXT, `${what}: the text was changed`);
@@ -109,7 +133,10 @@ t.test('a mistake is refused by the name of its key', async (t) => {
 
 t.test('on disk', async (t) => {
   const directory = t.testdir();
-  const io = { readFile: (path: string) => readFile(path), replaceFile: (path: string, bytes: Uint8Array) => writeFile(path, bytes) };
+  const io = {
+    readFile: (path: string) => readFile(path),
+    replaceFile: (path: string, bytes: Uint8Array) => writeFile(path, bytes),
+  };
   await t.rejects(loadConfig(io, directory), { code: 'NOT_FOUND', hint: /cairn init/ });
   await t.rejects(loadConfig(io, join(directory, 'absent')), { code: 'NOT_FOUND' });
   await saveConfig(io, directory, BASE);
@@ -124,8 +151,21 @@ t.test('on disk', async (t) => {
 });
 
 t.test('schemes', async (t) => {
-  for (const text of ['auto', 'copies:1', 'copies:8', 'ec:2+1', 'ec:16+4']) t.equal(formatScheme(parseScheme(text)), text);
-  for (const text of ['', 'ec', 'ec:1+1', 'ec:2+0', 'ec:17+1', 'ec:2+5', 'copies:0', 'copies:9', 'copies:', 'AUTO', 'ec:2+1 ']) {
+  for (const text of ['auto', 'copies:1', 'copies:8', 'ec:2+1', 'ec:16+4'])
+    t.equal(formatScheme(parseScheme(text)), text);
+  for (const text of [
+    '',
+    'ec',
+    'ec:1+1',
+    'ec:2+0',
+    'ec:17+1',
+    'ec:2+5',
+    'copies:0',
+    'copies:9',
+    'copies:',
+    'AUTO',
+    'ec:2+1 ',
+  ]) {
     t.throws(() => parseScheme(text), { code: 'INVALID', hint: /copies:N/ }, JSON.stringify(text));
   }
   t.equal(disksNeeded(parseScheme('ec:4+2')), 6);

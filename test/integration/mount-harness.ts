@@ -1,0 +1,177 @@
+/**
+ * A pool in a temporary directory, driven through the built command line as a person would: init, mount, kill -9, unmount.
+ * Whatever happens, also when the test fails, its teardown ends the daemons, takes the mounts away and removes the
+ * directory, and never reaches into a mount while it removes.
+ *
+ * Only processes that name this temporary directory on their command line are ended.
+ */
+import { execFile } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+import { waitForEnd } from '../../src/cli/daemon-process.js';
+import { isInside, MountTable } from '../../src/cli/mount-table.js';
+import type { FileState, PoolStatus } from '../../src/vfs/reports.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const RUN_MS = 120_000;
+const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
+
+export interface RunResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface HarnessOptions {
+  /** How many data disks; 3 unless said otherwise. */
+  readonly disks?: number;
+  readonly journals?: number;
+  /** Further arguments of `cairn init`. */
+  readonly init?: readonly string[];
+  /** Where the temporary directory is made: the system's, unless a test wants another device. */
+  readonly parent?: string;
+}
+
+/** Why mounting is not possible here, for tap's `skip`; false if it is. */
+export function cannotMount(): string | false {
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    return false;
+  } catch {
+    return '/dev/fuse cannot be opened here';
+  }
+}
+
+export class MountHarness {
+  readonly directory: string;
+  readonly pool: string;
+  readonly mountpoint: string;
+  readonly cache: string;
+  readonly meta: string;
+  readonly disks: readonly string[];
+  readonly journals: readonly string[];
+  readonly #init: readonly string[];
+
+  /** Makes the directories; the pool is made by `init`. */
+  static async create(t: Test, options: HarnessOptions = {}): Promise<MountHarness> {
+    const directory = await realpath(await mkdtemp(join(options.parent ?? tmpdir(), 'cairn-mount-')));
+    const harness = new MountHarness(directory, options);
+    t.teardown(() => harness.#cleanUp());
+    for (const path of [harness.pool, harness.mountpoint, harness.cache, ...harness.disks, ...harness.journals]) {
+      await mkdir(path);
+    }
+    return harness;
+  }
+
+  private constructor(directory: string, options: HarnessOptions) {
+    const numbered = (name: string, count: number) =>
+      Array.from({ length: count }, (_, index) => join(directory, `${name}${index + 1}`));
+    this.directory = directory;
+    this.pool = join(directory, 'pool');
+    this.mountpoint = join(directory, 'mnt');
+    this.cache = join(directory, 'cache');
+    this.meta = join(this.pool, 'meta');
+    this.disks = numbered('disk', options.disks ?? 3);
+    this.journals = numbered('journal', options.journals ?? 0);
+    this.#init = options.init ?? [];
+  }
+
+  /** Runs `cairn` with these arguments and returns what came of it, also if it failed. */
+  run(...args: string[]): Promise<RunResult> {
+    return this.exec(process.execPath, [MAIN, ...args]);
+  }
+
+  /** As `run`; throws with what the command said unless it ended with 0. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(...args);
+    if (code !== 0) throw new Error(`cairn ${args.join(' ')} ended with ${code}: ${stderr}${await this.logTail()}`);
+    return stdout;
+  }
+
+  /** Any program, in the temporary directory. */
+  exec(program: string, args: readonly string[], cwd = this.directory): Promise<RunResult> {
+    const options = { cwd, timeout: RUN_MS, killSignal: 'SIGKILL' as const, maxBuffer: MAX_OUTPUT_BYTES };
+    return new Promise((resolve) => {
+      execFile(program, [...args], options, (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
+        const why = code === -1 ? String(error?.message) : '';
+        resolve({ code, stdout, stderr: stderr + why });
+      });
+    });
+  }
+
+  async init(): Promise<void> {
+    const journals = this.journals.length > 0 ? ['--journal', ...this.journals] : [];
+    await this.ok('init', this.pool, '--disk', ...this.disks, '--cache', this.cache, ...journals, ...this.#init);
+  }
+
+  async mount(...flags: string[]): Promise<void> {
+    await this.ok('mount', this.pool, this.mountpoint, ...flags);
+  }
+
+  async unmount(): Promise<void> {
+    await this.ok('unmount', this.mountpoint);
+  }
+
+  async commit(path = this.mountpoint): Promise<void> {
+    await this.ok('commit', '--wait', path);
+  }
+
+  async status(): Promise<PoolStatus & { running: boolean }> {
+    return JSON.parse(await this.ok('status', '--json', this.pool)) as PoolStatus & { running: boolean };
+  }
+
+  async state(path: string): Promise<FileState> {
+    return JSON.parse(await this.ok('state', '--json', path)) as FileState;
+  }
+
+  /** kill -9 of the daemon. The mount is dead afterwards; `mount` and `unmount` deal with that. */
+  async kill(): Promise<void> {
+    const { pid } = await this.status();
+    process.kill(pid, 'SIGKILL');
+    await waitForEnd(pid);
+  }
+
+  /** The end of the daemon's log, for a failure's message. */
+  async logTail(): Promise<string> {
+    const text = await readFile(join(this.pool, 'daemon.log'), 'utf8').catch(() => '');
+    return text === '' ? '' : `\ndaemon.log ends with:\n${text.split('\n').slice(-20).join('\n')}`;
+  }
+
+  async #cleanUp(): Promise<void> {
+    for (const pid of await this.#processes()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        continue;
+      }
+      await waitForEnd(pid);
+    }
+    for (const { mountpoint } of this.#mounts()) {
+      const root = process.getuid?.() === 0;
+      await this.exec(root ? 'umount' : 'fusermount3', [root ? '-l' : '-uz', mountpoint], '/');
+    }
+    const left = this.#mounts();
+    if (left.length > 0) throw new Error(`still mounted: ${left.map((mount) => mount.mountpoint).join(', ')}`);
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  #mounts() {
+    return MountTable.read().inside(this.directory);
+  }
+
+  async #processes(): Promise<number[]> {
+    const found: number[] = [];
+    for (const entry of await readdir('/proc')) {
+      const pid = Number(entry);
+      if (!Number.isInteger(pid) || pid === process.pid) continue;
+      const args = (await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '')).split('\0');
+      if (args.includes(MAIN) && args.some((arg) => isInside(arg, this.directory))) found.push(pid);
+    }
+    return found;
+  }
+}

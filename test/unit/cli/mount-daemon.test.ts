@@ -1,0 +1,238 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { runInForeground } from '../../../src/cli/foreground.js';
+import { MountDaemon } from '../../../src/cli/mount-daemon.js';
+import { CairnError } from '../../../src/errors/cairn-error.js';
+import { ControlClient } from '../../../src/http/control-client.js';
+import type { PoolConfig } from '../../../src/pool/config.js';
+import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
+
+async function prepare(t: Test) {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'cairn-daemon-')));
+  t.teardown(() => rm(directory, { recursive: true, force: true }));
+  const poolDirectory = join(directory, 'pool');
+  const mountpoint = join(directory, 'mnt');
+  mkdirSync(poolDirectory);
+  mkdirSync(mountpoint);
+  const context = fakeContext(poolDirectory);
+  const config: PoolConfig = {
+    format: 1,
+    pool: POOL_ID,
+    scheme: 'auto',
+    bucketBytes: 2 ** 24,
+    chunkBytes: 2 ** 20,
+    mode: 'default',
+    metaDirectory: join(poolDirectory, 'meta'),
+    cache: { directory: join(poolDirectory, 'cache'), sizeBytes: undefined },
+    commitDelayMs: 5000,
+    disks: [{ directory: '/elsewhere/disk', uuid: POOL_ID, role: 'data', number: 1 }],
+  };
+  const options = { poolDirectory, mountpoint, config, strong: false, log: quietLog, onStep: () => {} };
+  const start = () => MountDaemon.start(context, options);
+  return { context, options, start, client: new ControlClient(poolDirectory), poolDirectory, mountpoint, directory };
+}
+
+const callsOf = (context: FakeContext) => context.pool.calls;
+
+t.test('cairn unmount: commit, unmount, let go of the socket, close', async (t) => {
+  const { context, start, client, mountpoint, poolDirectory } = await prepare(t);
+  const daemon = await start();
+  const status = await client.status();
+  t.match(status, { mountpoint, pid: process.pid }, 'the daemon adds what only it knows');
+  const seen: number[] = [];
+  await client.unmount((progress) => seen.push(progress.bytesTotal));
+  t.same(await daemon.ended, { uncommitted: undefined });
+  t.same(seen, [4096]);
+  t.same(callsOf(context), [
+    'open default',
+    `mount cairn:${poolDirectory} ${mountpoint}`,
+    'commit /',
+    'unmount',
+    'close',
+  ]);
+  t.notOk(existsSync(join(poolDirectory, 'control.sock')));
+});
+
+t.test('open files refuse cairn unmount, and all goes on', async (t) => {
+  const { context, start, client } = await prepare(t);
+  const daemon = await start();
+  context.mounter.busy = true;
+  await t.rejects(
+    client.unmount(() => {}),
+    { code: 'BUSY', hint: 'close them' },
+  );
+  t.notOk(callsOf(context).includes('close'));
+  t.equal((await client.status()).format, 1);
+  context.mounter.busy = false;
+  await client.unmount(() => {});
+  await daemon.ended;
+  t.same(callsOf(context).slice(-3), ['commit /', 'unmount', 'close']);
+});
+
+t.test('open files do not stop a signal', async (t) => {
+  const { context, start } = await prepare(t);
+  const daemon = await start();
+  context.mounter.busy = true;
+  await daemon.stop(() => {});
+  await daemon.ended;
+  t.same(callsOf(context).slice(-4), ['commit /', 'unmount', 'unmount lazily', 'close']);
+});
+
+t.test('an unmount by somebody else ends the daemon the same way', async (t) => {
+  const { context, start } = await prepare(t);
+  const daemon = await start();
+  context.mounter.endFromOutside();
+  await daemon.ended;
+  t.same(callsOf(context).slice(-2), ['commit /', 'close'], 'there is nothing to unmount any more');
+});
+
+t.test('what cannot be committed is said, by unmount and at the end', async (t) => {
+  const { context, start, client } = await prepare(t);
+  const daemon = await start();
+  context.pool.commitError = new CairnError('DISK_FAILED', 'two disks are gone');
+  context.pool.closeError = context.pool.commitError;
+  await t.rejects(
+    client.unmount(() => {}),
+    {
+      code: 'IO',
+      message: /unmounted, but not everything is committed: two disks are gone/,
+      hint: /safe in the cache/,
+    },
+  );
+  t.match((await daemon.ended).uncommitted, { message: 'two disks are gone' });
+});
+
+t.test('two wishes to end are one end', async (t) => {
+  const { context, start, client } = await prepare(t);
+  const daemon = await start();
+  let open = () => {};
+  context.pool.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  let stopped: Promise<void> | undefined;
+  await client.unmount(() => {
+    stopped = daemon.stop(() => {});
+    open();
+  });
+  await stopped;
+  await daemon.ended;
+  t.equal(callsOf(context).filter((call) => call === 'close').length, 1);
+});
+
+t.test('a mount that fails leaves nothing behind', async (t) => {
+  const { context, start, poolDirectory } = await prepare(t);
+  context.mounter.mountError = new CairnError('MISSING_TOOL', 'no fusermount3', { hint: 'install fuse3' });
+  await t.rejects(start(), { code: 'MISSING_TOOL', hint: 'install fuse3' });
+  t.equal(callsOf(context).at(-1), 'close');
+  context.mounter.mountError = undefined;
+  writeFileSync(join(poolDirectory, 'control.sock'), 'in the way');
+  await t.rejects(start(), { code: 'EXISTS' });
+  t.same(callsOf(context).slice(-2), ['unmount lazily', 'close']);
+});
+
+t.test('a pool that is mounted already: by whom and where', async (t) => {
+  const { context, options, start, directory, mountpoint } = await prepare(t);
+  const daemon = await start();
+  const other = join(directory, 'other');
+  mkdirSync(other);
+  const locked = new CairnError('LOCKED', 'the lock is taken');
+  const second = { ...context, pools: { ...context.pools, open: () => Promise.reject(locked) } };
+  await t.rejects(MountDaemon.start(second, { ...options, mountpoint: other }), {
+    code: 'LOCKED',
+    message: new RegExp(`already mounted by pid ${process.pid} at ${mountpoint}`),
+    hint: /cairn unmount/,
+  });
+  await daemon.stop(() => {});
+  await daemon.ended;
+  await t.rejects(MountDaemon.start(second, { ...options, mountpoint: other }), locked, 'nobody to ask');
+});
+
+t.test('mount points that cannot be right', async (t) => {
+  const { context, options, directory, poolDirectory } = await prepare(t);
+  const at = (mountpoint: string) => MountDaemon.start(context, { ...options, mountpoint });
+  writeFileSync(join(directory, 'file'), '');
+  mkdirSync(join(directory, 'full', 'x'), { recursive: true });
+  mkdirSync(join(directory, 'busy'));
+  context.mounts = mountLine('/srv/other', join(directory, 'busy'));
+  await t.rejects(at(join(directory, 'absent')), { code: 'NOT_FOUND', hint: /mkdir/ });
+  await t.rejects(at(join(directory, 'file')), { code: 'NOT_DIRECTORY' });
+  await t.rejects(at(join(directory, 'full')), { code: 'NOT_EMPTY' });
+  await t.rejects(at(directory), { code: 'INVALID', message: /would hide the pool's own/ });
+  await t.rejects(at(poolDirectory), { code: 'INVALID' });
+  await t.rejects(at(join(directory, 'busy')), { code: 'BUSY', message: /\/srv\/other is already mounted/ });
+  t.same(callsOf(context), [], 'the pool was not even opened');
+});
+
+t.test('--strong is stronger than cairn.toml, and never weaker', async (t) => {
+  for (const [mode, strong, opened] of [
+    ['default', true, 'strong'],
+    ['strong', false, 'strong'],
+    ['default', false, 'default'],
+  ] as const) {
+    const { context, options } = await prepare(t);
+    const daemon = await MountDaemon.start(context, { ...options, strong, config: { ...options.config, mode } });
+    t.equal(callsOf(context)[0], `open ${opened}`);
+    await daemon.stop(() => {});
+    await daemon.ended;
+  }
+});
+
+t.test('Ctrl-C commits and unmounts', async (t) => {
+  const { context, start } = await prepare(t);
+  let readyCalls = 0;
+  const ended = runInForeground(context, start(), () => {
+    readyCalls++;
+    context.signals.emit('SIGINT', 'SIGINT');
+    context.signals.emit('SIGINT', 'SIGINT');
+  });
+  t.equal(await ended, 0, 'the same Ctrl-C passed on by npm is not a second one');
+  t.equal(readyCalls, 1);
+  t.match(context.stdout.text, /committing and unmounting[^]*committed and unmounted\n$/);
+  t.equal(context.signals.listenerCount('SIGINT'), 0);
+});
+
+t.test('a second Ctrl-C quits and says that nothing is lost', async (t) => {
+  const { context, start } = await prepare(t);
+  let open = () => {};
+  context.pool.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  const starting = start();
+  const ended = runInForeground(context, starting, () => {
+    context.signals.emit('SIGINT', 'SIGINT');
+    context.clock.advance(1500);
+    context.signals.emit('SIGTERM', 'SIGTERM');
+    t.notMatch(context.stdout.text, /not committed/, 'only another Ctrl-C is that impatient');
+    context.signals.emit('SIGINT', 'SIGINT');
+  });
+  t.equal(await ended, 130);
+  t.match(context.stdout.text, /staged data stays safe in the cache/);
+  t.ok(callsOf(context).includes('unmount lazily'));
+  open();
+  await (await starting).ended;
+});
+
+t.test('a signal while it starts undoes the start', async (t) => {
+  const { context, start } = await prepare(t);
+  let readyCalls = 0;
+  const ended = runInForeground(context, start(), () => {
+    readyCalls++;
+  });
+  context.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await ended, 0);
+  t.equal(readyCalls, 0);
+  t.equal(callsOf(context).at(-1), 'close');
+});
+
+t.test('what was not committed is an error of the command', async (t) => {
+  const { context, start } = await prepare(t);
+  context.pool.closeError = new CairnError('NO_SPACE', 'the disks are full');
+  const ended = runInForeground(context, start(), () => {
+    context.signals.emit('SIGTERM', 'SIGTERM');
+  });
+  t.equal(await ended, 1);
+  t.match(context.stderr.text, /not everything is committed: the disks are full; it is safe in the cache/);
+});
