@@ -22,7 +22,7 @@ import {
 } from './protocol.js';
 
 /** Seconds that the kernel may keep names (also of what is not there) and attributes. */
-export const CACHE_SEC = 3600;
+const CACHE_SEC = 3600;
 /** st_blksize: what cp and others use as buffer; a whole request. */
 const PREFERRED_IO_BYTES = 1024 * 1024;
 const BODY = OUT_HEADER_BYTES;

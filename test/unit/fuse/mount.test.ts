@@ -3,8 +3,9 @@
  * All attributes and names are cached for an hour, so whatever is seen here right after a change is either what the
  * kernel dropped by itself or what the session told it.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import {
   chmodSync,
   closeSync,
@@ -221,6 +222,23 @@ for (const when of ['at once', 'later']) {
         const fd = openSync(at('quick'), 'a');
         t.equal(fstatSync(fd).ino, ino);
         closeSync(fd);
+      });
+
+      await t.test('changes by another face while programs read and create', async (t) => {
+        await served.command('create', 'busy', 'x'.repeat(300_000));
+        // The kernel holds locks of these very inodes most of the time: a notification sent from the daemon's event loop
+        // would wait for them, and they for the daemon.
+        const script =
+          'i=0; while [ $i -lt 200 ]; do cat busy >/dev/null || exit 1; : > "own$i" || exit 2; i=$((i+1)); done';
+        const program = spawn('sh', ['-c', script], { cwd: served.mountpoint, stdio: 'inherit' });
+        const end = once(program, 'exit');
+        for (let round = 0; round < 100; round++) {
+          await served.command('overwrite', 'busy', String(round % 10).repeat(300_000));
+          await served.command('create', `their${round}`, '');
+        }
+        t.same(await end, [0, null]);
+        t.equal(readFileSync(at('busy'), 'utf8'), '9'.repeat(300_000));
+        t.equal(readdirSync(served.mountpoint).filter((name) => /^(own|their)\d/.test(name)).length, 300);
       });
 
       await t.test('the mount itself', async (t) => {
