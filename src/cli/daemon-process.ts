@@ -3,7 +3,7 @@
  * IPC channel until the mount is ready or has failed. Messages go one way, from the daemon; `ready` or `failed` is the last.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CairnError } from '../errors/cairn-error.js';
 import { fromWireError, toWireError, type WireError } from '../http/wire.js';
@@ -94,8 +94,8 @@ export function startDaemon(
 }
 
 /**
- * Resolves when the process has ended. A zombie counts as ended: it has let go of everything. The start time tells it from
- * another process that has got its number since.
+ * Resolves when the process has ended and let go of its files. The start time tells it from another process that has got its
+ * number since.
  */
 export async function waitForEnd(pid: number): Promise<void> {
   const started = startTimeOf(pid);
@@ -104,12 +104,17 @@ export async function waitForEnd(pid: number): Promise<void> {
   }
 }
 
-/** proc(5): the state is the first field after the name in parentheses, the start time the twentieth. */
+/**
+ * Undefined if it has ended. A zombie has, whether or not its parent has heard of it, but only once its other threads have:
+ * the first thread may be the first to go. proc(5): the state is the first field after the name in parentheses, the start
+ * time the twentieth.
+ */
 function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+    const isZombie = fields[0] === 'Z' || fields[0] === 'X';
+    return isZombie && readdirSync(`/proc/${pid}/task`).length <= 1 ? undefined : fields[19];
   } catch {
     return undefined;
   }

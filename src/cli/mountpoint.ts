@@ -2,7 +2,7 @@
  * A mount point before it is used: exists, is an empty directory, has no dead mount on it, and does not cover the pool that
  * is to be mounted there (the daemon would then wait for itself).
  */
-import { lstat, readdir, realpath } from 'node:fs/promises';
+import { lstat, readdir, realpath, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { CliContext } from './context.js';
@@ -25,15 +25,19 @@ export async function resolveMountpoint(context: Pick<Context, 'cwd' | 'mountTab
   return await realpath(direct).catch(() => direct);
 }
 
-/** `dead`: mounted, but no daemon serves it (ENOTCONN). `silent`: no answer in time. */
+/** No daemon, or it ended while it was asked. */
+const DEAD_CODES: ReadonlySet<string> = new Set(['ENOTCONN', 'ECONNABORTED']);
+
+/** `dead`: mounted, but no daemon serves it. `silent`: no answer in time. */
 export async function probeMount(mountpoint: string): Promise<'alive' | 'dead' | 'silent'> {
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<'silent'>((done) => {
     timer = setTimeout(() => done('silent'), PROBE_MS);
   });
-  const answer = lstat(mountpoint).then(
+  // The kernel may answer a stat by itself, from what the dead daemon had told it; a statfs it never does.
+  const answer = statfs(mountpoint).then(
     () => 'alive' as const,
-    (error: unknown) => (systemCode(error) === 'ENOTCONN' ? ('dead' as const) : ('alive' as const)),
+    (error: unknown) => (DEAD_CODES.has(systemCode(error) ?? '') ? ('dead' as const) : ('alive' as const)),
   );
   try {
     return await Promise.race([answer, silence]);

@@ -16,7 +16,7 @@ export interface PoolPath {
 export async function findInPool(context: Pick<CliContext, 'cwd' | 'mountTable'>, path: string): Promise<PoolPath> {
   const absolute = resolve(context.cwd, path);
   const real = await realpath(absolute).catch((cause: unknown) => {
-    if (systemCode(cause) === 'ENOTCONN') {
+    if (systemCode(cause) === 'ENOTCONN' || systemCode(cause) === 'ECONNABORTED') {
       throw new CairnError('CLOSED', `${path} is on a mount whose daemon is gone`, {
         hint: 'mount the pool again: that detaches the dead mount; what was staged is safe in the cache',
         cause,

@@ -82,7 +82,12 @@ export class MountHarness {
 
   /** Runs `cairn` with these arguments and returns what came of it, also if it failed. */
   run(...args: string[]): Promise<RunResult> {
-    return this.exec(process.execPath, [MAIN, ...args]);
+    return this.runIn(this.directory, ...args);
+  }
+
+  /** As `run`, with this working directory. */
+  runIn(cwd: string, ...args: string[]): Promise<RunResult> {
+    return this.exec(process.execPath, [MAIN, ...args], cwd);
   }
 
   /** As `run`; throws with what the command said unless it ended with 0. */

@@ -190,7 +190,7 @@ t.test('Ctrl-C commits and unmounts', async (t) => {
   });
   t.equal(await ended, 0, 'the same Ctrl-C passed on by npm is not a second one');
   t.equal(readyCalls, 1);
-  t.match(context.stdout.text, /committing and unmounting[^]*committed and unmounted\n$/);
+  t.match(context.stdout.text, /committing and unmounting[\s\S]*committed and unmounted\n$/);
   t.equal(context.signals.listenerCount('SIGINT'), 0);
 });
 
