@@ -11,7 +11,7 @@ import { daemonLogPath } from './daemon-log.js';
 import { errorLine } from './show-error.js';
 
 /** Disks answer in parallel, each in a thread of libuv's pool; its size is read once, at the first use. */
-export const THREAD_POOL_SIZE = '16';
+const THREAD_POOL_SIZE = '16';
 const DAEMON_ENV = 'CAIRN_DAEMON';
 const GONE_POLL_MS = 25;
 

@@ -114,7 +114,7 @@ export async function initPool(
   return { directory, report: { ...report, findings: [...report.findings, ...(await sharedDevices(disks))] } };
 }
 
-export function initText(directory: string, report: InitReport): string {
+function initText(directory: string, report: InitReport): string {
   const groups = report.groups.map((group) => `${counted(group.count, 'group')} ${group.scheme}`).join(', ');
   return [
     `made the pool ${directory}`,
