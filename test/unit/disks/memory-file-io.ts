@@ -18,6 +18,8 @@ export type FaultKind = 'read' | 'write' | 'datasync' | 'create';
 export class MemoryFileIo implements FileIo {
   #names = new Map<string, Inode>();
   #durableNames = new Map<string, Inode>();
+  /** Changes of names that no directory sync covers yet: a crash keeps the first few, as a journaling file system does. */
+  #nameChanges: ((names: Map<string, Inode>) => void)[] = [];
   readonly #directories = new Set<string>();
   readonly #locks = new Set<string>();
   readonly #faults: { kind: FaultKind; path: RegExp; error: CairnError; left: number }[] = [];
@@ -44,10 +46,9 @@ export class MemoryFileIo implements FileIo {
   crash(): void {
     this.life++;
     this.#locks.clear();
-    for (const [path, inode] of this.#names)
-      if (!this.#durableNames.has(path) && this.#random() < 0.5) this.#durableNames.set(path, inode);
-    for (const path of [...this.#durableNames.keys()])
-      if (!this.#names.has(path) && this.#random() < 0.5) this.#durableNames.delete(path);
+    const kept = Math.floor(this.#random() * (this.#nameChanges.length + 1));
+    for (const change of this.#nameChanges.slice(0, kept)) change(this.#durableNames);
+    this.#nameChanges = [];
     this.#names = new Map(this.#durableNames);
     for (const inode of new Set(this.#names.values())) {
       const whole = this.#random();
@@ -106,7 +107,8 @@ export class MemoryFileIo implements FileIo {
       if (!create) throw new CairnError('NOT_FOUND', `${path} is not there`);
       this.check('create', path);
       inode = { content: Buffer.alloc(0), durable: Buffer.alloc(0), unsynced: [] };
-      this.#names.set(path, inode);
+      const created = inode;
+      this.#change((names) => names.set(path, created));
     }
     return new MemoryFile(this, path, inode);
   }
@@ -129,23 +131,31 @@ export class MemoryFileIo implements FileIo {
   }
 
   async rename(from: string, to: string): Promise<void> {
+    const life = this.life;
     await this.turn();
+    if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
     const inode = this.#names.get(from);
     if (inode === undefined) throw new CairnError('NOT_FOUND', from);
-    this.#names.delete(from);
-    this.#names.set(to, inode);
+    this.#change((names) => {
+      names.delete(from);
+      names.set(to, inode);
+    });
   }
 
   async remove(path: string): Promise<void> {
+    const life = this.life;
     await this.turn();
-    if (!this.#names.delete(path)) throw new CairnError('NOT_FOUND', path);
+    if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
+    if (!this.#names.has(path)) throw new CairnError('NOT_FOUND', path);
+    this.#change((names) => names.delete(path));
   }
 
-  async syncDirectory(path: string): Promise<void> {
+  async syncDirectory(_path: string): Promise<void> {
+    const life = this.life;
     await this.turn();
-    for (const name of this.#durableNames.keys())
-      if (parent(name) === path && !this.#names.has(name)) this.#durableNames.delete(name);
-    for (const [name, inode] of this.#names) if (parent(name) === path) this.#durableNames.set(name, inode);
+    if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
+    this.#durableNames = new Map(this.#names);
+    this.#nameChanges = [];
   }
 
   async readFile(path: string): Promise<Buffer> {
@@ -179,6 +189,11 @@ export class MemoryFileIo implements FileIo {
 
   bootId(): string {
     return String(this.life);
+  }
+
+  #change(change: (names: Map<string, Inode>) => void): void {
+    change(this.#names);
+    this.#nameChanges.push(change);
   }
 
   /** Throws if a fault is armed. */
@@ -297,10 +312,6 @@ function patched(content: Buffer, bytes: Buffer, position: number): Buffer {
   }
   bytes.copy(into, position);
   return into;
-}
-
-function parent(path: string): string {
-  return path.slice(0, path.lastIndexOf('/'));
 }
 
 /** A seeded generator of numbers in [0, 1). */
