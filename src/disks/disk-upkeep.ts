@@ -8,6 +8,7 @@
 import { hasCode } from '../errors/cairn-error.js';
 import type { AppendLog } from './append-log.js';
 import type { DiskIndex } from './disk-index.js';
+import { tombstoneOf } from './disk-replay.js';
 import type { JournalState } from './journal-state.js';
 import type { RecordInput, ShardKey } from './record.js';
 import type { IndexedShard } from './shard-index.js';
@@ -51,6 +52,11 @@ export class DiskUpkeep {
     } finally {
       this.#removing.delete(name);
     }
+  }
+
+  /** The record of this key that is being written is a copy, and its original about to go. */
+  isCopying(key: ShardKey): boolean {
+    return this.#copying.has(keyName(key));
   }
 
   releaseCommits(throughSequence: number): Promise<void> {
@@ -133,21 +139,27 @@ export class DiskUpkeep {
 
   async #free(log: AppendLog, segment: number): Promise<void> {
     const { index, journalState } = this.#disk;
-    await this.#copyShards(log, segment);
+    const copied = await this.#copyShards(log, segment);
     await this.#copySlots(log, segment);
     await this.#copyTombstones(segment);
     // What replaced the segment's records has to be durable before they go; and the index should not speak of a segment that is gone.
     await this.#disk.sync();
     index.flush();
-    if (this.#liveBytes(segment) > 0) return;
+    if (this.#liveBytes(segment) > 0) {
+      // A record in it was being removed. The originals of the copies lie there for now.
+      if (copied.length > 0) await this.#disk.journal.append(copied.map(tombstoneOf), { sync: false });
+      return;
+    }
     await log.release(segment);
     journalState.drop(segment);
   }
 
-  async #copyShards(log: AppendLog, segment: number): Promise<void> {
+  /** Returns the originals of what was copied. */
+  async #copyShards(log: AppendLog, segment: number): Promise<IndexedShard[]> {
     const { index } = this.#disk;
     let batch: { shard: IndexedShard; payload: Uint8Array }[] = [];
     let bytes = 0;
+    const copied: IndexedShard[] = [];
     for (const shard of index.shards.inSegment(segment)) {
       try {
         const { payload } = await log.reader.read(shard);
@@ -159,14 +171,15 @@ export class DiskUpkeep {
         await this.#disk.remove(shard);
       }
       if (bytes < COPY_BATCH_BYTES) continue;
-      await this.#append(batch);
+      copied.push(...(await this.#append(batch)));
       batch = [];
       bytes = 0;
     }
-    await this.#append(batch);
+    copied.push(...(await this.#append(batch)));
+    return copied;
   }
 
-  async #append(batch: readonly { shard: IndexedShard; payload: Uint8Array }[]): Promise<void> {
+  async #append(batch: readonly { shard: IndexedShard; payload: Uint8Array }[]): Promise<IndexedShard[]> {
     const { index, data } = this.#disk;
     const live = batch.filter(
       ({ shard }) => !this.#removing.has(keyName(shard)) && index.shards.get(shard)?.logSequence === shard.logSequence,
@@ -187,6 +200,7 @@ export class DiskUpkeep {
     this.#copied = copied.then(done, done);
     await copied;
     await this.#copied;
+    return live.map(({ shard }) => shard);
   }
 
   async #copySlots(log: AppendLog, segment: number): Promise<void> {

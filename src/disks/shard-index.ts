@@ -17,6 +17,13 @@ export interface IndexedShard extends ShardEntry {
   readonly logSequence: number;
 }
 
+/** A record that another one replaced. */
+export interface ReplacedShard {
+  readonly dead: IndexedShard;
+  /** What counts instead; undefined: it was removed. */
+  readonly by: IndexedShard | undefined;
+}
+
 interface Row {
   readonly bucket: number;
   readonly chunk: Buffer;
@@ -110,9 +117,11 @@ export class ShardIndex {
     return pending === undefined ? this.#stored(key) : pending.shard;
   }
 
-  /** The record is there. Ignored if a newer one, or a removal that covers it, is known. */
-  put(shard: IndexedShard): void {
-    this.#change(shard, shard, shard.logSequence, shard);
+  /** The record is there. Returns what does not count because of that: the record before, or this one if a newer one or a removal that covers it is known. */
+  put(shard: IndexedShard): ReplacedShard | undefined {
+    const before = this.get(shard);
+    if (this.#change(shard, shard, shard.logSequence, shard)) return before && { dead: before, by: shard };
+    return before?.logSequence === shard.logSequence ? undefined : { dead: shard, by: before };
   }
 
   /** Records of the key up to `through` are gone, says the record at `at`. Returns what was there; undefined if nothing changed. */
@@ -256,11 +265,11 @@ export class ShardIndex {
     shard: IndexedShard | undefined,
     sequence: number,
     at: { segment: number; position: number },
-  ): void {
+  ): boolean {
     const pending = this.#pendingOf(key);
     const before = pending === undefined ? this.#stored(key) : pending.shard;
     const known = pending === undefined ? (before?.logSequence ?? -1) : pending.sequence;
-    if (shard !== undefined && shard.logSequence <= known) return;
+    if (shard !== undefined && shard.logSequence <= known) return false;
     if (before !== undefined) this.#count(before, -1);
     if (shard !== undefined) this.#count(shard, 1);
     if (pending !== undefined) {
@@ -268,7 +277,7 @@ export class ShardIndex {
       pending.sequence = sequence;
       pending.segment = at.segment;
       pending.position = at.position;
-      return;
+      return true;
     }
     const { bucket, chunk, shard: number } = key;
     const entry: Pending = {
@@ -283,6 +292,7 @@ export class ShardIndex {
     if (list === undefined) this.#pending.set(chunk, [entry]);
     else list.push(entry);
     this.#pendingCount++;
+    return true;
   }
 
   #forgetPending({ bucket, chunk, shard }: ShardKey): void {
