@@ -99,8 +99,12 @@ export class MemoryFileIo implements FileIo {
     return copy;
   }
 
-  async open(path: string, { create, exclusive }: OpenOptions): Promise<IoFile> {
+  async open(path: string, options: OpenOptions): Promise<IoFile> {
     await this.turn();
+    return this.openNow(path, options);
+  }
+
+  openNow(path: string, { create, exclusive }: OpenOptions): IoFile {
     let inode = this.#names.get(path);
     if (inode !== undefined && exclusive) throw new CairnError('EXISTS', path);
     if (inode === undefined) {
@@ -114,6 +118,10 @@ export class MemoryFileIo implements FileIo {
   }
 
   async makeDirectory(path: string): Promise<void> {
+    this.makeDirectoryNow(path);
+  }
+
+  makeDirectoryNow(path: string): void {
     for (let at = path; at !== '/' && at !== '.'; at = at.slice(0, at.lastIndexOf('/')) || '/')
       this.#directories.add(at);
   }
@@ -146,6 +154,10 @@ export class MemoryFileIo implements FileIo {
     const life = this.life;
     await this.turn();
     if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
+    this.removeNow(path);
+  }
+
+  removeNow(path: string): void {
     if (!this.#names.has(path)) throw new CairnError('NOT_FOUND', path);
     this.#change((names) => names.delete(path));
   }
