@@ -127,7 +127,9 @@ export class MountHarness {
   async must(program: string, ...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.exec(program, args);
     if (code !== 0)
-      throw new Error(`${program} ${args.join(' ')} ended with ${code}: ${stderr.slice(0, 4000)}${await this.logTail()}`);
+      throw new Error(
+        `${program} ${args.join(' ')} ended with ${code}: ${stderr.slice(0, 4000)}${await this.logTail()}`,
+      );
     return stdout;
   }
 

@@ -54,7 +54,15 @@ async function makeOddities(harness: MountHarness, place: string): Promise<void>
   await writeFile(join(place, 'future'), 'future');
   await harness.must('touch', '-d', '2106-02-08 01:02:03.999999999', join(place, 'future'));
   // 3 MiB of file, of which 64 KiB exist.
-  await harness.must('dd', 'if=/dev/urandom', `of=${join(place, 'sparse')}`, 'bs=64k', 'count=1', 'seek=20', 'status=none');
+  await harness.must(
+    'dd',
+    'if=/dev/urandom',
+    `of=${join(place, 'sparse')}`,
+    'bs=64k',
+    'count=1',
+    'seek=20',
+    'status=none',
+  );
   await harness.must('truncate', '-s', '3M', join(place, 'sparse'));
   let deep = place;
   for (let i = 0; i < 40; i++) deep = join(deep, `level ${i}`);
@@ -63,7 +71,13 @@ async function makeOddities(harness: MountHarness, place: string): Promise<void>
 }
 
 /** The copy is the tree, to the last attribute. */
-export async function sameTree(t: Test, harness: MountHarness, tree: string, copy: string, what: string): Promise<void> {
+export async function sameTree(
+  t: Test,
+  harness: MountHarness,
+  tree: string,
+  copy: string,
+  what: string,
+): Promise<void> {
   const { code, stdout, stderr } = await harness.exec('diff', ['-r', '--no-dereference', tree, copy]);
   t.equal(code, 0, `${what}: diff -r is clean`, { diff: (stdout + stderr).slice(0, 4000) });
   const expected = await attributesOf(harness, tree);
