@@ -79,11 +79,12 @@ export class DiskUpkeep {
 
   async #releaseCommits(throughSequence: number): Promise<void> {
     const { journal, journalState } = this.#disk;
+    const last = journal.segments().at(-1)?.segment ?? 0;
+    const newestInLast = journalState.newestBySegment().get(last);
+    if (newestInLast !== undefined && newestInLast <= throughSequence) await this.#rollIfHalfFull(journal);
+    const sealed = await this.#settledSegments(journal);
     const newest = journalState.newestBySegment();
-    const last = journal.segments().at(-1);
-    if (last !== undefined && (newest.get(last.segment) ?? Number.POSITIVE_INFINITY) <= throughSequence)
-      await this.#rollIfHalfFull(journal);
-    for (const { segment } of journal.segments().slice(0, -1)) {
+    for (const { segment } of sealed) {
       if ((newest.get(segment) ?? 0) <= throughSequence) await this.#free(journal, segment);
     }
   }
@@ -91,8 +92,9 @@ export class DiskUpkeep {
   async #reclaim(liveShare: number): Promise<number> {
     const { data, journal, journalState } = this.#disk;
     let freed = 0;
+    const sealedJournal = await this.#settledSegments(journal);
     const withCommits = journalState.newestBySegment();
-    for (const { segment } of journal.segments().slice(0, -1)) {
+    for (const { segment } of sealedJournal) {
       if (withCommits.has(segment) || this.#liveBytes(segment) > 0) continue;
       await this.#free(journal, segment);
       freed += journal.options.segmentBytes;
@@ -100,9 +102,7 @@ export class DiskUpkeep {
     const last = data.segments().at(-1);
     if (last !== undefined && this.#liveBytes(last.segment) < liveShare * last.usedBytes)
       await this.#rollIfHalfFull(data);
-    const candidates = data
-      .segments()
-      .slice(0, -1)
+    const candidates = (await this.#settledSegments(data))
       .map(({ segment, usedBytes }) => ({ segment, live: this.#liveBytes(segment), usedBytes }))
       .filter(({ live, usedBytes }) => live === 0 || live < liveShare * usedBytes)
       .sort((a, b) => a.live - b.live);
@@ -118,6 +118,13 @@ export class DiskUpkeep {
       freed += data.options.segmentBytes - live;
     }
     return freed;
+  }
+
+  /** The segments that take no more records, of which all writes have ended and are known to the index. */
+  async #settledSegments(log: AppendLog): Promise<readonly { segment: number; usedBytes: number }[]> {
+    const sealed = log.segments().slice(0, -1);
+    await this.#disk.sync();
+    return sealed;
   }
 
   #liveBytes(segment: number): number {

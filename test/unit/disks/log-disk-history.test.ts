@@ -260,7 +260,7 @@ class History {
 }
 
 const start = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
-const runs = process.env['SEED'] === undefined ? 60 : 1;
+const runs = Number(process.env['RUNS'] ?? (process.env['SEED'] === undefined ? 60 : 1));
 
 t.test('no history loses what was synced or shows what was removed', async (t) => {
   for (let seed = start; seed < start + runs; seed++) {
