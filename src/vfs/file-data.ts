@@ -113,8 +113,8 @@ export class FileData {
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
     if (killPrivileges) inode.mode = withoutPrivileges(inode.mode);
     this.#changed(inode, content);
-    if (this.#stage.full) this.#stage.flush();
-    return bytes.length;
+    const flushing = this.#stage.full ? this.#stage.flush() : undefined;
+    return flushing === undefined ? bytes.length : flushing.then(() => bytes.length);
   }
 
   #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {
