@@ -35,6 +35,8 @@ export class StageLog {
    * noted, then merged writes, between which the record may end.
    */
   onDrain: (() => void) | undefined;
+  /** Told once, when the log takes no more. */
+  onFailure: ((failure: CairnError) => void) | undefined;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #bootId: string;
@@ -48,7 +50,7 @@ export class StageLog {
   #failure: CairnError | undefined;
   /** Last sequence in each segment: what `trim` needs. */
   readonly #lastIn: Map<number, number>;
-  /** Records that wait for the log's next segment, and how many they are. */
+  /** Until the records that wait for the log's next segment are written, and how many they are. */
   #waiting: Promise<void> | undefined;
   #waitingCount = 0;
   #trimming: Promise<void> = Promise.resolve();
@@ -119,10 +121,16 @@ export class StageLog {
     }
   }
 
-  /** Writes what has been noted into the page cache. Never throws: a failure is kept for `sync`. */
-  flush(): void {
+  /** Records wait for the log's next segment to be made: whoever stages much should wait for it too. Never rejects. */
+  get waiting(): Promise<void> | undefined {
+    return this.#waiting;
+  }
+
+  /** Writes what has been noted into the page cache; a promise where that must wait for the log's next segment. Never throws, nor rejects: a failure is kept for `sync`. */
+  flush(): Promise<void> | undefined {
     this.drain();
     this.#write();
+    return this.#waiting;
   }
 
   #write(): void {
@@ -168,8 +176,8 @@ export class StageLog {
 
   /** Everything noted so far survives power loss when this resolves. Calls that arrive together share one flush. DISK_FAILED if the cache device failed. */
   async sync(): Promise<void> {
-    this.flush();
-    if (this.#waiting !== undefined) await this.#waiting;
+    const waiting = this.flush();
+    if (waiting !== undefined) await waiting;
     if (this.#failure !== undefined) throw this.#failure;
     try {
       await this.#log.sync();
@@ -179,10 +187,13 @@ export class StageLog {
   }
 
   #fail(error: unknown): CairnError {
-    this.#failure ??= new CairnError('DISK_FAILED', 'the cache device no longer takes staged changes', {
-      hint: 'what is staged goes straight to the pool from now on; check the cache device and restart',
-      cause: error,
-    });
+    if (this.#failure === undefined) {
+      this.#failure = new CairnError('DISK_FAILED', 'the cache device no longer takes staged changes', {
+        hint: 'what is staged goes straight to the pool from now on; check the cache device and restart',
+        cause: error,
+      });
+      this.onFailure?.(this.#failure);
+    }
     return this.#failure;
   }
 

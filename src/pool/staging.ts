@@ -68,6 +68,7 @@ export async function openStaging(parts: {
     const replay = await readStageLog(segments, bootId);
     const lastSequence = Math.max(replay.lastSequence, parts.committedThrough);
     const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn });
+    stage.onFailure = (failure) => log.error({ directory, error: failure.cause }, failure.message);
     const files = await CacheFiles.open(io, join(directory, 'files'));
     opened.push(() => files.close());
     opened.push(() => stage.close());

@@ -110,7 +110,8 @@ export class FileData {
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
     if (killPrivileges) inode.mode = withoutPrivileges(inode.mode);
     this.#changed(inode, content);
-    return bytes.length;
+    const { waiting } = this.#stage;
+    return waiting === undefined ? bytes.length : waiting.then(() => bytes.length);
   }
 
   #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {

@@ -434,8 +434,8 @@ export class Volume implements Vfs {
     const file = this.#handles.file(handle);
     if (!file.written) return undefined;
     file.written = false;
-    this.#stage.flush();
-    if (!this.strong || file.inode.gone) return undefined;
+    const flushing = this.#stage.flush();
+    if (!this.strong || file.inode.gone) return flushing;
     return this.#committer.commitFile(file.inode);
   }
 
