@@ -198,9 +198,7 @@ class Recovery {
   }
 
   #lacking({ holders }: Link): Disk[] {
-    return this.#disks.filter(
-      (disk) => disk.state === 'online' && !holders.some((holder) => holder.disk === disk),
-    );
+    return this.#disks.filter((disk) => disk.state === 'online' && !holders.some((holder) => holder.disk === disk));
   }
 
   /** A disk that does not take it is left out, as in any round. */
@@ -240,7 +238,9 @@ class Recovery {
 
   #newEpoch(): number {
     const found = this.#disks.flatMap((disk) => disk.snapshots().map(({ epoch }) => epoch));
-    return Math.max(this.#meta.position().epoch, highest(this.#records.map(({ entry }) => entry.epoch)), highest(found)) + 1;
+    return (
+      Math.max(this.#meta.position().epoch, highest(this.#records.map(({ entry }) => entry.epoch)), highest(found)) + 1
+    );
   }
 }
 

@@ -33,7 +33,10 @@ export function completeSnapshots(disks: readonly Disk[]): FoundSnapshot[] {
 export async function restoreSnapshot(meta: MetaStore, snapshot: FoundSnapshot): Promise<void> {
   const position = decodeSnapshotPosition(await readPart(snapshot, 0));
   if (position.sequence !== snapshot.sequence || position.epoch !== snapshot.epoch)
-    throw new CairnError('CORRUPT', `the snapshot at commit ${snapshot.sequence} says that it is at ${position.sequence}`);
+    throw new CairnError(
+      'CORRUPT',
+      `the snapshot at commit ${snapshot.sequence} says that it is at ${position.sequence}`,
+    );
   await meta.restore(position, readRows(snapshot));
 }
 

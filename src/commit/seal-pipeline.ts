@@ -83,7 +83,8 @@ export class SealPipeline {
       batchBytes = 0;
       await begin(() => this.#storeBatch(full, extents, onStored, signal));
     }
-    if (batch.length > 0 && failures.length === 0) await begin(() => this.#storeBatch(batch, extents, onStored, signal));
+    if (batch.length > 0 && failures.length === 0)
+      await begin(() => this.#storeBatch(batch, extents, onStored, signal));
     await Promise.all(jobs);
     if (failures.length > 0) throw failures[0];
     for (const list of extents.values()) list.sort((a, b) => a.offset - b.offset);

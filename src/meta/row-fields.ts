@@ -3,9 +3,9 @@
  * limit once for both sides, so that whatever is written can be read.
  */
 import { assert } from '../errors/cairn-error.js';
-import type { Time } from '../io/clock.js';
 import type { ByteReader } from '../io/byte-reader.js';
 import type { ByteWriter } from '../io/byte-writer.js';
+import type { Time } from '../io/clock.js';
 import type { ExtentRow, InodeRow, RowChange } from './rows.js';
 
 export const CHUNK_ID_BYTES = 32;

@@ -68,7 +68,9 @@ export class PoolDisks implements JournalDisks {
       if (role === 'journal' && places.length <= this.tolerance) continue;
       const absent = places.filter(({ disk }) => disk?.state !== 'online');
       if (absent.length > this.tolerance)
-        missing.push(...absent.map(({ config, disk, failure }) => failure?.message ?? disk?.stateReason ?? config.directory));
+        missing.push(
+          ...absent.map(({ config, disk, failure }) => failure?.message ?? disk?.stateReason ?? config.directory),
+        );
     }
     return missing.length === 0 ? undefined : missing.join('; ');
   }

@@ -259,7 +259,10 @@ class PoolOpening {
     for (const note of recovery.notes) log.info({}, note);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     journal.onRefused = (error) =>
-      log.error({ error }, 'the metadata store did not take a commit that is safe on the disks: tried again until it does');
+      log.error(
+        { error },
+        'the metadata store did not take a commit that is safe on the disks: tried again until it does',
+      );
     const position = meta.position();
     const staging = this.#keep(
       await openStaging({
