@@ -2,7 +2,11 @@
  * How much the cache holds, and room for more: clean bytes of the least recently used files go first, dirty bytes never. A
  * writer for whom there is no room waits for `changed`.
  */
+import { assert } from '../errors/cairn-error.js';
 import type { FileContent } from './file-content.js';
+
+/** Memory files that are looked at for one write: those not committed yet are put at the end. */
+const LOOKS = 64;
 
 export interface CacheLimits {
   /** Bytes that cache files and memory files may hold together. */
@@ -24,7 +28,7 @@ export class CacheAccount {
   readonly #reclaimer: CacheReclaimer;
   #cachedBytes = 0;
   #dirtyBytes = 0;
-  #memoryCleanBytes = 0;
+  #memoryBytes = 0;
   /** Contents that hold something, least recently used first (a Set keeps insertion order). */
   readonly #holders = new Set<FileContent>();
   readonly #memoryHolders = new Set<FileContent>();
@@ -50,36 +54,46 @@ export class CacheAccount {
     this.#cachedBytes += cached - content.bookedCached;
     content.bookedDirty = dirty;
     content.bookedCached = cached;
-    if (cached === 0) {
-      this.#holders.delete(content);
-      this.#memoryHolders.delete(content);
-    } else if (!this.#holders.has(content)) this.#holders.add(content);
+    if (cached === 0) this.#holders.delete(content);
+    else this.#holders.add(content);
+    const memory = content.inMemory ? cached : 0;
+    this.#memoryBytes += memory - content.bookedMemory;
+    content.bookedMemory = memory;
+    if (memory === 0) this.#memoryHolders.delete(content);
+    else this.#memoryHolders.add(content);
   }
 
-  /** The content was committed and lies in memory: it stays as long as there is memory for it. */
-  keepInMemory(content: FileContent): void {
-    this.#memoryHolders.add(content);
-    this.#memoryCleanBytes += content.bookedCached;
-    for (const oldest of this.#memoryHolders) {
-      if (this.#memoryCleanBytes <= this.limits.memoryBytes) break;
-      this.#memoryHolders.delete(oldest);
-      this.#memoryCleanBytes -= oldest.bookedCached;
-      if (oldest.bookedDirty === 0 && oldest.inMemory && oldest.seal === undefined) this.#dropClean(oldest);
+  /** False if small files should rather go to cache files, because what is not committed yet fills the memory meant for them. */
+  makeMemory(): boolean {
+    if (this.#memoryBytes < this.limits.memoryBytes) return true;
+    let looks = LOOKS;
+    for (const content of this.#memoryHolders) {
+      if (looks-- === 0) break;
+      if (content.clean) this.#dropClean(content);
+      else if (this.#memoryHolders.delete(content)) this.#memoryHolders.add(content);
+      if (this.#memoryBytes < this.limits.memoryBytes) return true;
     }
-    if (this.#memoryHolders.size === 0) this.#memoryCleanBytes = 0;
+    return false;
+  }
+
+  /** Nothing of the content stays cached. It must be `clean`. */
+  forget(content: FileContent): void {
+    assert(content.clean, 'only clean bytes are forgotten');
+    if (content.bookedCached > 0) this.#dropClean(content);
   }
 
   /** Moves the content to the end of the queue for eviction. */
   used(content: FileContent): void {
     if (this.#holders.delete(content)) this.#holders.add(content);
+    if (this.#memoryHolders.delete(content)) this.#memoryHolders.add(content);
   }
 
   /** True if `bytes` more fit, after forgetting clean bytes if need be. */
   makeRoom(bytes: number): boolean {
     if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
     for (const content of this.#holders) {
-      if (content.seal !== undefined || content.busy !== undefined || content.bookedCached === content.bookedDirty)
-        continue;
+      if (content.seal !== undefined || content.busy !== undefined || content.partlySealed) continue;
+      if (content.bookedCached === content.bookedDirty) continue;
       this.#dropClean(content);
       if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
     }

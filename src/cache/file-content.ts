@@ -49,6 +49,13 @@ export class FileContent {
   seal: Seal | undefined;
   /** When the oldest staged change was made (monotonic milliseconds); undefined if nothing is staged. */
   stagedSinceMs: number | undefined;
+  /** Changes up to this stage sequence are in the pool, or were never made. */
+  stagedFrom = 0;
+  /**
+   * The pool has a beginning of what is staged, but no commit says up to which change: after a crash all of it is replayed from
+   * the cache, so nothing of it may be evicted before a commit has taken everything.
+   */
+  partlySealed = false;
   /** When the content was last used: for eviction. */
   lastUse = 0;
   /** Per window of MAX_CHUNK_BYTES: how many small extents strong commits have put there since it was last written whole. */
@@ -56,6 +63,7 @@ export class FileContent {
   /** Bytes that the owner's account of the cache has booked for this file. */
   bookedCached = 0;
   bookedDirty = 0;
+  bookedMemory = 0;
   /** A punch of the cache file is under way: writes wait for it. */
   busy: Promise<void> | undefined;
   readonly #files: ContentFiles;
@@ -85,6 +93,11 @@ export class FileContent {
   /** Anything that a commit under way has not taken. */
   get unsealed(): boolean {
     return this.ranges.firstAtOrAfter(0, UNSEALED) !== undefined;
+  }
+
+  /** Everything that is cached may be forgotten. */
+  get clean(): boolean {
+    return this.seal === undefined && this.busy === undefined && !this.partlySealed && !this.staged;
   }
 
   get dirtyBytes(): number {
@@ -122,11 +135,12 @@ export class FileContent {
 
   #spill(): void {
     const memory = this.#memory;
-    this.#memory = undefined;
     if (memory === undefined) return;
     this.ranges.forEach(0, memory.length, (from, to, value) => {
       if ((CACHED & (1 << value)) !== 0) this.#files.writeNow(this.ino, from, memory.subarray(from, to));
     });
+    // Not before all of it is in the file: a full device must not cost what was in memory.
+    this.#memory = undefined;
   }
 
   /** The bytes are gone from [from, to): they read as zeros. `to` may be END. */

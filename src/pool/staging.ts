@@ -58,14 +58,21 @@ export async function openStaging(parts: {
     stage.note({ kind: 'boot', bootId: io.bootId() });
     const files = await CacheFiles.open(io, join(directory, 'files'));
     const capacityBytes = sizeBytes ?? Math.floor((await io.space(directory)).freeBytes * CAPACITY_SHARE);
+    const punches = new Set<Promise<void>>();
     const account = new CacheAccount(
       { capacityBytes, memoryBytes: MEMORY_BYTES },
       {
         removeFile: (content) => {
           files.remove(content.ino).catch((error: unknown) => log.warn({ error }, 'a cache file could not be removed'));
         },
-        punch: async (content, ranges) => {
-          for (const { from, to } of ranges) await files.punch(content.ino, from, to - from);
+        punch: (content, ranges) => {
+          const punching = (async () => {
+            for (const { from, to } of ranges) await files.punch(content.ino, from, to - from);
+          })()
+            .catch((error: unknown) => log.warn({ error }, 'space of a cache file could not be given back'))
+            .finally(() => punches.delete(punching));
+          punches.add(punching);
+          return punching;
         },
       },
     );
@@ -75,6 +82,7 @@ export async function openStaging(parts: {
       stage,
       replay,
       close: async () => {
+        await Promise.all(punches);
         await stage.close();
         await files.close();
         await lock.release();

@@ -8,9 +8,8 @@ import { END } from '../cache/range-map.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
-import type { Committer } from './committer.js';
+import { type Committer, takeFailure } from './committer.js';
 import type { Inode } from './inode.js';
-import { withoutPrivileges } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
 import type { StagedSet } from './staged-set.js';
 import type { ReadPart, Result } from './vfs.js';
@@ -97,7 +96,7 @@ export class FileData {
   }
 
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
-  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, killPrivileges: boolean): Result<number> {
+  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean): Result<number> {
     const content = contentOf(inode);
     const from = append ? inode.sizeBytes : offset;
     if (from + bytes.length > FILE_BYTES_MAX)
@@ -105,16 +104,22 @@ export class FileData {
     const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
     if (wait !== undefined) {
       const copy = Buffer.from(bytes);
-      return wait.then(() => this.write(inode, offset, copy, append, killPrivileges));
+      return wait.then(() => this.write(inode, offset, copy, append));
     }
     if (bytes.length === 0) return 0;
+    if (content.inMemory && !this.#account.makeMemory()) this.#leaveMemory(content);
     content.write(from, bytes);
     this.#noteWrite(content, from, from + bytes.length);
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
-    if (killPrivileges) inode.mode = withoutPrivileges(inode.mode);
     this.#changed(inode, content);
     if (this.#stage.full) this.#stage.flush();
     return bytes.length;
+  }
+
+  #leaveMemory(content: FileContent): void {
+    this.#settle(content);
+    content.leaveMemory();
+    this.#account.book(content);
   }
 
   #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {
@@ -153,14 +158,15 @@ export class FileData {
     this.#account.book(content);
     this.#account.used(content);
     this.#staged.touch(inode);
-    if (!inode.gone) this.#staged.contents.add(inode);
+    if (!inode.gone) this.#staged.addContent(inode);
     this.#committer.staged();
   }
 
   /** Sets the size; what is cut off is gone, what is added reads as zeros. */
   resize(inode: Inode, sizeBytes: number): void {
     const content = contentOf(inode);
-    if (sizeBytes > FILE_BYTES_MAX || sizeBytes < 0)
+    if (sizeBytes < 0) throw new CairnError('INVALID', 'a size cannot be negative');
+    if (sizeBytes > FILE_BYTES_MAX)
       throw new CairnError('TOO_BIG', 'a file cannot have this size (at most 8 PiB)');
     this.#settle(content);
     if (sizeBytes < inode.sizeBytes || inode.committedSize > sizeBytes) content.punch(sizeBytes, END);
@@ -181,27 +187,40 @@ export class FileData {
     this.#changed(inode, content);
   }
 
-  /** The local promise for everything written to the file so far. */
+  /** The local promise for everything written to the file so far; then, once, the failure of the last commit of its content. */
   async syncLocal(inode: Inode): Promise<void> {
     const { content } = inode;
+    if (content === undefined) {
+      await this.#stage.sync();
+      return;
+    }
+    // Another sync has taken what is unsynced as its own: that is not on the device before it ends.
+    for (let other = this.#syncing.get(content); other !== undefined; other = this.#syncing.get(content))
+      await other.catch(() => undefined);
+    const sync = this.#syncContent(content);
+    this.#syncing.set(content, sync);
+    try {
+      await sync;
+    } finally {
+      if (this.#syncing.get(content) === sync) this.#syncing.delete(content);
+    }
+    if (inode.failure !== undefined) throw takeFailure(inode);
+  }
+
+  readonly #syncing = new Map<FileContent, Promise<void>>();
+
+  async #syncContent(content: FileContent): Promise<void> {
     this.#stage.drain();
-    if (content !== undefined) {
-      const unsynced = content.takeUnsynced();
+    const unsynced = content.takeUnsynced();
+    try {
       if (unsynced === 'file') {
         const through = this.#stage.sequence;
-        try {
-          await this.#files.datasync(inode.ino);
-        } catch (error) {
-          content.doubtUnsynced();
-          throw error;
-        }
-        this.#stage.note({ kind: 'synced', ino: inode.ino, through });
+        await this.#files.datasync(content.ino);
+        this.#stage.note({ kind: 'synced', ino: content.ino, through });
       } else if (unsynced !== 'nothing') this.#noteInline(content, unsynced);
-    }
-    try {
       await this.#stage.sync();
     } catch (error) {
-      content?.doubtUnsynced();
+      content.doubtUnsynced();
       throw error;
     }
   }
@@ -230,7 +249,7 @@ export class FileData {
 
   async #seekExtents(inode: Inode, content: FileContent, offset: number, whence: 'data' | 'hole'): Promise<number> {
     const size = inode.sizeBytes;
-    const extents = inode.version === 0 ? [] : await this.#reader.extents(inode, offset, size);
+    const extents = await this.#reader.extents(inode, offset, size);
     const data: { from: number; to: number }[] = [];
     content.forEach(offset, size, (from, to, source) => {
       if (source === 'cache') data.push({ from, to });
@@ -257,6 +276,7 @@ export class FileData {
     if (content === undefined) return;
     this.#noting.delete(content);
     this.#staged.contents.delete(inode);
+    this.#staged.fragmented.delete(inode);
     const drop = (): void => {
       content.ranges.clear(0, END);
       content.dropClean();
