@@ -77,13 +77,7 @@ export class Pool {
   readonly #log: PoolLog;
   #closing: Promise<void> | undefined;
 
-  private constructor(
-    parts: PoolParts,
-    staging: Staging,
-    snapshots: SnapshotSchedule,
-    lock: IoLock,
-    log: PoolLog,
-  ) {
+  private constructor(parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule, lock: IoLock, log: PoolLog) {
     this.#log = log;
     this.#parts = parts;
     this.#staging = staging;

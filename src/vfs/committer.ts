@@ -258,8 +258,7 @@ export class Committer {
         signal?.throwIfAborted();
         // One damaged file must not keep the others from the pool.
         if (seals.length === 1 || hasCode(error, 'NO_SPACE', 'DISK_FAILED')) failure ??= error;
-        else
-          for (const { inode } of seals) failure ??= await this.#commitFiles([inode], kind, again, stored, signal);
+        else for (const { inode } of seals) failure ??= await this.#commitFiles([inode], kind, again, stored, signal);
       }
     }
     return failure;

@@ -166,8 +166,7 @@ export class FileData {
   resize(inode: Inode, sizeBytes: number): void {
     const content = contentOf(inode);
     if (sizeBytes < 0) throw new CairnError('INVALID', 'a size cannot be negative');
-    if (sizeBytes > FILE_BYTES_MAX)
-      throw new CairnError('TOO_BIG', 'a file cannot have this size (at most 8 PiB)');
+    if (sizeBytes > FILE_BYTES_MAX) throw new CairnError('TOO_BIG', 'a file cannot have this size (at most 8 PiB)');
     this.#settle(content);
     if (sizeBytes < inode.sizeBytes || inode.committedSize > sizeBytes) content.punch(sizeBytes, END);
     else if (sizeBytes > inode.sizeBytes) content.punch(inode.sizeBytes, sizeBytes);

@@ -200,13 +200,7 @@ export class Volume implements Vfs {
   }
 
   /** A new inode under a name that is not taken. EXISTS. */
-  #make(
-    parent: Ino,
-    name: Name,
-    mode: number,
-    caller: Caller,
-    prepare?: (inode: Inode) => void,
-  ): Result<Inode> {
+  #make(parent: Ino, name: Name, mode: number, caller: Caller, prepare?: (inode: Inode) => void): Result<Inode> {
     return chain(this.#entry(parent, name), (place) => {
       if (!this.#stands(place)) return this.#make(parent, name, mode, caller, prepare);
       const { dir, entry } = place;

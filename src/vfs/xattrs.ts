@@ -71,8 +71,7 @@ export class Xattrs {
       throw new CairnError('TOO_BIG', `an extended attribute may have at most ${VALUE_BYTES_MAX} bytes`);
     return chain(this.#committed(inode), (committed) => {
       const all = overlaid(inode, committed);
-      if (mode === 'create' && all.has(name))
-        throw new CairnError('EXISTS', 'the extended attribute is there already');
+      if (mode === 'create' && all.has(name)) throw new CairnError('EXISTS', 'the extended attribute is there already');
       if (mode === 'replace' && !all.has(name)) missing();
       let total = name.length + value.length;
       for (const [other, bytes] of all) if (other !== name) total += other.length + bytes.length;
