@@ -8,7 +8,7 @@
  */
 
 import type { Log } from '../disks/log.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ByteWriter } from '../io/byte-buffer.js';
 import type { Clock, Timer } from '../io/clock.js';
 import { encodeStageOp, type StageOp } from './stage-op.js';
@@ -21,6 +21,8 @@ export const FLUSH_DELAY_MS = 10;
 export class StageLog {
   /** Asked to note what its owner has collected (merged writes, inode images) before every flush. */
   onDrain: (() => void) | undefined;
+  /** Told once, when the log takes no more. */
+  onFailure: ((failure: CairnError) => void) | undefined;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #noted = new ByteWriter(64 * 1024);
@@ -31,6 +33,8 @@ export class StageLog {
   #failure: CairnError | undefined;
   /** Last sequence in each segment, oldest first: what `trim` needs. */
   readonly #lastIn = new Map<number, number>();
+  /** The log's next segment is being made. */
+  #rolling: Promise<void> | undefined;
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
 
@@ -79,26 +83,45 @@ export class StageLog {
     return this.#noted.length >= FLUSH_BYTES;
   }
 
-  /** Writes what has been noted into the page cache. Never throws: a failure is kept for `sync`. */
-  flush(): void {
+  /**
+   * Writes what has been noted into the page cache; a promise where that must wait for the log's next segment, which takes what is noted
+   * meanwhile as well. Never throws, nor rejects: a failure is kept for `sync`.
+   */
+  flush(): Promise<void> | undefined {
+    if (this.#rolling !== undefined) return this.#rolling;
     this.drain();
-    if (this.#noted.length === 0) return;
-    const sequence = this.#first;
-    this.#first = this.#sequence + 1;
+    if (this.#noted.length === 0) return undefined;
     if (this.#failure === undefined) {
       try {
-        for (const location of this.#log.appendNow([{ kind: 'stage', sequence, payload: [this.#noted.view()] }]))
-          this.#lastIn.set(location.segment, this.#sequence);
+        const record = { kind: 'stage', sequence: this.#first, payload: [this.#noted.view()] } as const;
+        for (const location of this.#log.appendNow([record])) this.#lastIn.set(location.segment, this.#sequence);
       } catch (error) {
+        if (hasCode(error, 'NO_SPACE')) return this.#roll();
         this.#fail(error);
       }
     }
     this.#noted.reset();
+    this.#first = this.#sequence + 1;
+    return undefined;
+  }
+
+  #roll(): Promise<void> {
+    this.#rolling = this.#log
+      .roll()
+      .catch((error: unknown) => {
+        this.#fail(error);
+      })
+      .then(() => {
+        this.#rolling = undefined;
+        return this.flush();
+      });
+    return this.#rolling;
   }
 
   /** Everything noted so far survives power loss when this resolves. Calls that arrive together share one flush. CairnError if the cache device failed. */
   sync(): Promise<void> {
-    this.flush();
+    const flushing = this.flush();
+    if (flushing !== undefined) return flushing.then(() => this.sync());
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#syncing === undefined) return this.#startSync();
     this.#nextSync ??= this.#syncing.then(
@@ -124,10 +147,13 @@ export class StageLog {
   }
 
   #fail(error: unknown): CairnError {
-    this.#failure ??= new CairnError('DISK_FAILED', 'the cache device no longer takes staged changes', {
-      hint: 'what is staged goes straight to the pool from now on; check the cache device and restart',
-      cause: error,
-    });
+    if (this.#failure === undefined) {
+      this.#failure = new CairnError('DISK_FAILED', 'the cache device no longer takes staged changes', {
+        hint: 'what is staged goes straight to the pool from now on; check the cache device and restart',
+        cause: error,
+      });
+      this.onFailure?.(this.#failure);
+    }
     return this.#failure;
   }
 
@@ -143,7 +169,7 @@ export class StageLog {
   }
 
   async close(): Promise<void> {
-    this.flush();
+    await this.flush();
     this.#timer?.cancel();
     await this.#syncing?.catch(() => undefined);
     await this.#log.close();

@@ -154,6 +154,8 @@ export class Journal {
     this.#sequence = commit.sequence;
     content.onDurable(commit.sequence);
     durable();
+    // Whoever waits is answered before the store is told: it keeps the thread busy for a while.
+    await new Promise(setImmediate);
     await this.#apply(commit, content);
     this.onCommit?.(commit.sequence, payload.length);
   }

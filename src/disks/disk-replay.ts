@@ -5,9 +5,10 @@
  */
 import type { AppendLog } from './append-log.js';
 import type { DiskIndex } from './disk-index.js';
-import type { JournalState } from './journal-state.js';
+import type { JournalState, Tombstone } from './journal-state.js';
 import type { LoggedRecord, LogNumbers, LogPoint } from './log-context.js';
 import type { RecordInput } from './record.js';
+import type { IndexedShard, ReplacedShard } from './shard-index.js';
 
 const REBUILD_SLICE = 5000;
 
@@ -15,43 +16,53 @@ interface ReplayedRecord extends LoggedRecord {
   readonly header: RecordInput;
 }
 
-/** Tells index and journal state of one record. */
-export function learn(index: DiskIndex, journal: JournalState, record: RecordInput, at: LoggedRecord): void {
+/** Tells index and journal state of one record. Returns the shard record that is dead because of it and has no tombstone of its own. */
+export function learn(
+  index: DiskIndex,
+  journal: JournalState,
+  record: RecordInput,
+  at: LoggedRecord,
+): ReplacedShard | undefined {
   const { segment, position, recordBytes, logSequence } = at;
   const place = { segment, position, recordBytes, logSequence };
   switch (record.kind) {
     case 'shard':
-      index.shards.put({ ...record.info, ...place });
-      return;
+      return index.shards.put({ ...record.info, ...place });
     case 'tombstone':
       journal.addTombstone(record, at);
       index.shards.remove(record.key, record.through, at);
-      return;
+      return undefined;
     case 'commit':
       journal.addCommit(record, at);
-      return;
+      return undefined;
     case 'slot': {
       const { kind, bucket, path, version } = record;
       index.named.putSlot({ kind, bucket, path, version, ...place });
-      return;
+      return undefined;
     }
     case 'snapshot': {
       const { kind, sequence, epoch, part, last } = record;
       index.named.putSnapshotPart({ kind, sequence, epoch, part, last, ...place });
-      return;
+      return undefined;
     }
     case 'stage':
-      return; // Only in the cache's own log.
+      return undefined; // Only in the cache's own log.
   }
 }
 
+/** A tombstone for exactly this record: it stays dead also where the index is rebuilt after the record that replaced it is gone. */
+export function tombstoneOf({ bucket, chunk, shard, segment, logSequence }: IndexedShard): Tombstone {
+  return { kind: 'tombstone', key: { bucket, chunk, shard }, targetSegment: segment, through: logSequence };
+}
+
+/** Returns tombstones that have to be appended: for records that others replaced. */
 export async function replayLogs(
   data: AppendLog,
   journalLog: AppendLog,
   index: DiskIndex,
   journal: JournalState,
   numbers: LogNumbers,
-): Promise<void> {
+): Promise<Tombstone[]> {
   const notes = index.notes;
   const waiting: ReplayedRecord[] = [];
   for await (const record of journalLog.scan()) {
@@ -59,10 +70,12 @@ export async function replayLogs(
     const told = notes !== undefined && isBefore(record, notes.journal);
     if (!told || record.kind === 'commit' || record.kind === 'tombstone') waiting.push(record);
   }
+  const tombstones: Tombstone[] = [];
   let applied = 0;
   let next = 0;
   const apply = (record: ReplayedRecord): void => {
-    learn(index, journal, record.header, record);
+    const replaced = learn(index, journal, record.header, record);
+    if (replaced !== undefined) tombstones.push(tombstoneOf(replaced.dead));
     if (notes === undefined && ++applied % REBUILD_SLICE === 0) index.flushRebuilt();
   };
   const from = notes && { ...notes.data, recordBytes: 0 };
@@ -79,6 +92,7 @@ export async function replayLogs(
     apply(record);
   }
   for (const record of waiting.slice(next)) apply(record);
+  return tombstones;
 }
 
 /** Forgets index entries whose segment is gone or ends before them, and says so: better known missing than believed there. */

@@ -8,6 +8,7 @@
 import { hasCode } from '../errors/cairn-error.js';
 import type { AppendLog } from './append-log.js';
 import type { DiskIndex } from './disk-index.js';
+import { tombstoneOf } from './disk-replay.js';
 import type { JournalState } from './journal-state.js';
 import type { RecordInput, ShardKey } from './record.js';
 import type { IndexedShard } from './shard-index.js';
@@ -53,6 +54,11 @@ export class DiskUpkeep {
     }
   }
 
+  /** The record of this key that is being written is a copy, and its original about to go. */
+  isCopying(key: ShardKey): boolean {
+    return this.#copying.has(keyName(key));
+  }
+
   releaseCommits(throughSequence: number): Promise<void> {
     return this.#inTurn(() => this.#releaseCommits(throughSequence));
   }
@@ -73,11 +79,12 @@ export class DiskUpkeep {
 
   async #releaseCommits(throughSequence: number): Promise<void> {
     const { journal, journalState } = this.#disk;
+    const last = journal.segments().at(-1)?.segment ?? 0;
+    const newestInLast = journalState.newestBySegment().get(last);
+    if (newestInLast !== undefined && newestInLast <= throughSequence) await this.#rollIfHalfFull(journal);
+    const sealed = await this.#settledSegments(journal);
     const newest = journalState.newestBySegment();
-    const last = journal.segments().at(-1);
-    if (last !== undefined && (newest.get(last.segment) ?? Number.POSITIVE_INFINITY) <= throughSequence)
-      await this.#rollIfHalfFull(journal);
-    for (const { segment } of journal.segments().slice(0, -1)) {
+    for (const { segment } of sealed) {
       if ((newest.get(segment) ?? 0) <= throughSequence) await this.#free(journal, segment);
     }
   }
@@ -85,8 +92,9 @@ export class DiskUpkeep {
   async #reclaim(liveShare: number): Promise<number> {
     const { data, journal, journalState } = this.#disk;
     let freed = 0;
+    const sealedJournal = await this.#settledSegments(journal);
     const withCommits = journalState.newestBySegment();
-    for (const { segment } of journal.segments().slice(0, -1)) {
+    for (const { segment } of sealedJournal) {
       if (withCommits.has(segment) || this.#liveBytes(segment) > 0) continue;
       await this.#free(journal, segment);
       freed += journal.options.segmentBytes;
@@ -94,9 +102,7 @@ export class DiskUpkeep {
     const last = data.segments().at(-1);
     if (last !== undefined && this.#liveBytes(last.segment) < liveShare * last.usedBytes)
       await this.#rollIfHalfFull(data);
-    const candidates = data
-      .segments()
-      .slice(0, -1)
+    const candidates = (await this.#settledSegments(data))
       .map(({ segment, usedBytes }) => ({ segment, live: this.#liveBytes(segment), usedBytes }))
       .filter(({ live, usedBytes }) => live === 0 || live < liveShare * usedBytes)
       .sort((a, b) => a.live - b.live);
@@ -112,6 +118,13 @@ export class DiskUpkeep {
       freed += data.options.segmentBytes - live;
     }
     return freed;
+  }
+
+  /** The segments that take no more records, of which all writes have ended and are known to the index. */
+  async #settledSegments(log: AppendLog): Promise<readonly { segment: number; usedBytes: number }[]> {
+    const sealed = log.segments().slice(0, -1);
+    await this.#disk.sync();
+    return sealed;
   }
 
   #liveBytes(segment: number): number {
@@ -133,21 +146,27 @@ export class DiskUpkeep {
 
   async #free(log: AppendLog, segment: number): Promise<void> {
     const { index, journalState } = this.#disk;
-    await this.#copyShards(log, segment);
+    const copied = await this.#copyShards(log, segment);
     await this.#copySlots(log, segment);
     await this.#copyTombstones(segment);
     // What replaced the segment's records has to be durable before they go; and the index should not speak of a segment that is gone.
     await this.#disk.sync();
     index.flush();
-    if (this.#liveBytes(segment) > 0) return;
+    if (this.#liveBytes(segment) > 0) {
+      // A record in it was being removed. The originals of the copies lie there for now.
+      if (copied.length > 0) await this.#disk.journal.append(copied.map(tombstoneOf), { sync: false });
+      return;
+    }
     await log.release(segment);
     journalState.drop(segment);
   }
 
-  async #copyShards(log: AppendLog, segment: number): Promise<void> {
+  /** Returns the originals of what was copied. */
+  async #copyShards(log: AppendLog, segment: number): Promise<IndexedShard[]> {
     const { index } = this.#disk;
     let batch: { shard: IndexedShard; payload: Uint8Array }[] = [];
     let bytes = 0;
+    const copied: IndexedShard[] = [];
     for (const shard of index.shards.inSegment(segment)) {
       try {
         const { payload } = await log.reader.read(shard);
@@ -159,14 +178,15 @@ export class DiskUpkeep {
         await this.#disk.remove(shard);
       }
       if (bytes < COPY_BATCH_BYTES) continue;
-      await this.#append(batch);
+      copied.push(...(await this.#append(batch)));
       batch = [];
       bytes = 0;
     }
-    await this.#append(batch);
+    copied.push(...(await this.#append(batch)));
+    return copied;
   }
 
-  async #append(batch: readonly { shard: IndexedShard; payload: Uint8Array }[]): Promise<void> {
+  async #append(batch: readonly { shard: IndexedShard; payload: Uint8Array }[]): Promise<IndexedShard[]> {
     const { index, data } = this.#disk;
     const live = batch.filter(
       ({ shard }) => !this.#removing.has(keyName(shard)) && index.shards.get(shard)?.logSequence === shard.logSequence,
@@ -187,6 +207,7 @@ export class DiskUpkeep {
     this.#copied = copied.then(done, done);
     await copied;
     await this.#copied;
+    return live.map(({ shard }) => shard);
   }
 
   async #copySlots(log: AppendLog, segment: number): Promise<void> {

@@ -22,11 +22,12 @@ import type {
 } from './disk.js';
 import { IDENTITY_FILE } from './disk-identity.js';
 import type { DiskIndex } from './disk-index.js';
-import { learn } from './disk-replay.js';
+import { learn, tombstoneOf } from './disk-replay.js';
 import { DiskUpkeep } from './disk-upkeep.js';
-import type { JournalState } from './journal-state.js';
+import type { JournalState, Tombstone } from './journal-state.js';
 import type { LoggedRecord } from './log-context.js';
 import type { RecordInput, RecordLocation, ShardEntry, ShardInfo, ShardKey } from './record.js';
+import type { ReplacedShard } from './shard-index.js';
 
 export const MAP_FILE = 'map';
 
@@ -42,6 +43,7 @@ export interface DiskParts {
   readonly index: DiskIndex;
   readonly journalState: JournalState;
   readonly openReport: string[];
+  isDurable(segment: number, position: number): boolean;
   /** Bytes that the file system had free when it was last asked. */
   readonly deviceFreeBytes: number;
 }
@@ -61,6 +63,7 @@ export class LogDisk implements Disk {
   /** Operations under way that may use what is kept back. */
   #essentials = 0;
   #sealedBytes = 0;
+  #replaced: ReplacedShard[] = [];
   #closing: Promise<void> | undefined;
 
   constructor(parts: DiskParts) {
@@ -127,7 +130,14 @@ export class LogDisk implements Disk {
     const room = this.#takeRoom(reservation);
     const { segment, position, recordBytes, logSequence } = room;
     try {
-      this.#parts.index.shards.put({ ...reservation.info, segment, position, recordBytes, logSequence });
+      const replaced = this.#parts.index.shards.put({
+        ...reservation.info,
+        segment,
+        position,
+        recordBytes,
+        logSequence,
+      });
+      if (replaced !== undefined) this.#replaced.push(replaced);
     } catch (error) {
       room.settle(error);
       throw error;
@@ -294,12 +304,28 @@ export class LogDisk implements Disk {
     }
   }
 
+  /** Records of which others took the place stay dead. */
+  async bury(tombstones: readonly Tombstone[]): Promise<void> {
+    await this.#parts.journal.append(tombstones, { sync: false });
+  }
+
+  /** Only when the replacement is durable: else a power cut could leave the tombstone and take the replacement. */
+  #buryReplaced(): void {
+    if (this.#replaced.length === 0) return;
+    const ready = this.#replaced.filter(({ by }) => by === undefined || this.#parts.isDurable(by.segment, by.position));
+    if (ready.length === 0) return;
+    this.#replaced = this.#replaced.filter((one) => !ready.includes(one));
+    // A failing log says so to everybody; and the next opening finds what is not buried.
+    this.bury(ready.map(({ dead }) => tombstoneOf(dead))).catch(() => {});
+  }
+
   // What the logs tell their owner (wired in open-disk.ts).
 
   onAppended(records: readonly RecordInput[], places: readonly LoggedRecord[]): void {
     const { index, journalState } = this.#parts;
     for (let i = 0; i < records.length; i++) {
-      learn(index, journalState, records[i] as RecordInput, places[i] as LoggedRecord);
+      const replaced = learn(index, journalState, records[i] as RecordInput, places[i] as LoggedRecord);
+      if (replaced !== undefined && !this.#upkeep.isCopying(replaced.dead)) this.#replaced.push(replaced);
     }
   }
 
@@ -308,6 +334,7 @@ export class LogDisk implements Disk {
   }
 
   onSynced(): void {
+    this.#buryReplaced();
     this.#parts.index.touch();
   }
 

@@ -112,18 +112,19 @@ async function assemble(
     const data = await open('data', identity.dataSegmentBytes, notes?.data);
     try {
       const journalState = new JournalState();
-      await replayLogs(data, journal, index, journalState, numbers);
+      const tombstones = await replayLogs(data, journal, index, journalState, numbers);
       await dropLostEntries(data, journal, index, report);
       if (notes === undefined && data.segments().length + journal.segments().length > 0) {
         report(`the index was rebuilt from the logs: ${index.rebuildReason}`);
       }
+      const isDurable = (segment: number, position: number): boolean => {
+        const { syncedThrough } = journal.has(segment) ? journal : data;
+        return (
+          segment < syncedThrough.segment || (segment === syncedThrough.segment && position < syncedThrough.position)
+        );
+      };
       index.attach({
-        isDurable: (segment, position) => {
-          const { syncedThrough } = journal.has(segment) ? journal : data;
-          return (
-            segment < syncedThrough.segment || (segment === syncedThrough.segment && position < syncedThrough.position)
-          );
-        },
+        isDurable,
         notes: () => ({
           data: data.syncedThrough,
           journal: journal.syncedThrough,
@@ -144,8 +145,10 @@ async function assemble(
         index,
         journalState,
         openReport,
+        isDurable,
         deviceFreeBytes,
       });
+      if (tombstones.length > 0) await disk.bury(tombstones);
       return disk;
     } catch (error) {
       await data.close();

@@ -121,7 +121,9 @@ class LogOpening {
           if (scan.torn) await this.#cut(file, scan.tail);
         }
         await file.datasync();
-        const whole = size >= (style === 'zeroed' ? segmentBytes : (sure?.position ?? 0));
+        // The padding of the last record need not be in the file.
+        const expected = style === 'zeroed' ? segmentBytes : (sure?.position ?? 0) - RECORD_ALIGNMENT + 1;
+        const whole = size >= expected;
         if (!whole)
           this.#context.report(`${this.#options.name} segment ${segment}: the file was truncated to ${size} bytes`);
         const sound = started && whole && !scan.unreadable;

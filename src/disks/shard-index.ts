@@ -10,11 +10,19 @@
  */
 import type Database from 'better-sqlite3';
 import type { BucketId } from '../../diskmap/types.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError } from '../errors/cairn-error.js';
 import type { RecordLocation, ShardEntry, ShardKey } from './record.js';
+import { RECORD_ALIGNMENT } from './record-codec.js';
 
 export interface IndexedShard extends ShardEntry {
   readonly logSequence: number;
+}
+
+/** A record that another one replaced. */
+export interface ReplacedShard {
+  readonly dead: IndexedShard;
+  /** What counts instead; undefined: it was removed. */
+  readonly by: IndexedShard | undefined;
 }
 
 interface Row {
@@ -32,18 +40,29 @@ interface Row {
   readonly shard_bytes: number;
 }
 
-/** What is to become of one key. */
+/** What a record makes of one key. */
+interface Change {
+  /** undefined: removed. */
+  readonly shard: IndexedShard | undefined;
+  /** Log sequence up to which older records do not count. */
+  readonly sequence: number;
+  /** The record that made the change: it must be durable before the file learns of it. */
+  readonly segment: number;
+  readonly position: number;
+}
+
+/** Changes of one key, oldest first, that the file does not have; the older ones count again if a power cut takes the newest. */
 interface Pending {
   readonly key: ShardKey;
-  /** undefined: removed. */
-  shard: IndexedShard | undefined;
   /** What the file has for the key now. */
-  readonly stored: IndexedShard | undefined;
-  /** Log sequence up to which older records do not count. */
-  sequence: number;
-  /** The record that made the change: it must be durable before the file learns of it. */
-  segment: number;
-  position: number;
+  stored: IndexedShard | undefined;
+  /** Never empty. */
+  changes: Change[];
+}
+
+interface Flushed {
+  readonly pending: Pending;
+  readonly upTo: number;
 }
 
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
@@ -61,6 +80,7 @@ export class ShardIndex {
   readonly #byKey: Database.Statement<[number, Buffer, number], Row>;
   readonly #byPlace: Database.Statement<[number, number, number], Row>;
   readonly #bySegment: Database.Statement<[number], Row>;
+  readonly #fromBack: Database.Statement<[number], Row>;
   readonly #put: Database.Statement<unknown[]>;
   readonly #remove: Database.Statement<[number, Buffer, number]>;
 
@@ -71,6 +91,7 @@ export class ShardIndex {
     this.#byKey = database.prepare(`${all} WHERE bucket = ? AND chunk = ? AND shard = ?`);
     this.#byPlace = database.prepare(`${all} WHERE (segment, position) > (?, ?) ORDER BY segment, position LIMIT ?`);
     this.#bySegment = database.prepare(`${all} WHERE segment = ? ORDER BY position`);
+    this.#fromBack = database.prepare(`${all} WHERE segment = ? ORDER BY position DESC`);
     this.#put = database.prepare('INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#remove = database.prepare('DELETE FROM shards WHERE bucket = ? AND chunk = ? AND shard = ?');
     for (const row of database
@@ -101,25 +122,37 @@ export class ShardIndex {
     const shards = rows.map((row) => this.#shard(row));
     if (pending === undefined) return shards;
     const known = shards.filter((shard) => this.#pendingOf(shard) === undefined);
-    for (const { shard } of pending) if (shard !== undefined) known.push(shard);
+    for (const changed of pending) {
+      const { shard } = latest(changed);
+      if (shard !== undefined) known.push(shard);
+    }
     return known;
   }
 
   get(key: ShardKey): IndexedShard | undefined {
     const pending = this.#pendingOf(key);
-    return pending === undefined ? this.#stored(key) : pending.shard;
+    return pending === undefined ? this.#stored(key) : latest(pending).shard;
   }
 
-  /** The record is there. Ignored if a newer one, or a removal that covers it, is known. */
-  put(shard: IndexedShard): void {
-    this.#change(shard, shard, shard.logSequence, shard);
+  /** The record is there. Returns what does not count because of that: the record before, or this one if a newer one or a removal that covers it is known. */
+  put(shard: IndexedShard): ReplacedShard | undefined {
+    const pending = this.#pendingOf(shard);
+    const newest = pending && latest(pending);
+    const before = newest === undefined ? this.#stored(shard) : newest.shard;
+    const known = newest === undefined ? (before?.logSequence ?? -1) : newest.sequence;
+    if (shard.logSequence > known) {
+      this.#change(shard, pending, before, shard, shard.logSequence, shard);
+      return before && { dead: before, by: shard };
+    }
+    return before?.logSequence === shard.logSequence ? undefined : { dead: shard, by: before };
   }
 
   /** Records of the key up to `through` are gone, says the record at `at`. Returns what was there; undefined if nothing changed. */
   remove(key: ShardKey, through: number, at: { segment: number; position: number }): IndexedShard | undefined {
-    const before = this.get(key);
+    const pending = this.#pendingOf(key);
+    const before = pending === undefined ? this.#stored(key) : latest(pending).shard;
     if (before === undefined || before.logSequence > through) return undefined;
-    this.#change(key, undefined, through, at);
+    this.#change(key, pending, before, undefined, through, at);
     return before;
   }
 
@@ -157,14 +190,23 @@ export class ShardIndex {
 
   /** Forgets the shards of a segment that do not lie wholly before `endBytes`: the file does not have them any more. Returns how many. */
   dropLost(segment: number, endBytes: number): number {
-    let dropped = 0;
-    for (const shard of this.inSegment(segment)) {
-      // The padding of a segment's last record need not be in the file.
-      if (shard.position + shard.recordBytes < endBytes + 64) continue;
-      this.#change(shard, undefined, shard.logSequence, { segment: 0, position: 0 });
-      dropped++;
+    // The padding of a segment's last record need not be in the file.
+    const isLost = (shard: IndexedShard): boolean => shard.position + shard.recordBytes >= endBytes + RECORD_ALIGNMENT;
+    const rows: Row[] = [];
+    // From the back: a whole segment takes one row to find that out.
+    for (const row of this.#ask(() => this.#fromBack.iterate(segment))) {
+      if (row.position + row.record_bytes < endBytes + RECORD_ALIGNMENT) break;
+      rows.push(row);
     }
-    return dropped;
+    const lost = this.#merge(
+      rows,
+      [...this.#pending.values()].flat(),
+      (shard) => shard.segment === segment && isLost(shard),
+    );
+    // No record says so: a change at no place, which counts as durable.
+    for (const shard of lost)
+      this.#change(shard, this.#pendingOf(shard), shard, undefined, shard.logSequence, { segment: 0, position: -1 });
+    return lost.length;
   }
 
   /** Writes what is durable into the file, at most `limit` changes, in one transaction; `atEnd` writes more into it, told whether nothing durable is left. Returns that. */
@@ -173,12 +215,13 @@ export class ShardIndex {
     limit: number,
     atEnd: (all: boolean) => void,
   ): boolean {
-    const flushed: Pending[] = [];
+    const flushed: Flushed[] = [];
     let all = true;
     for (const list of this.#pending.values()) {
       for (const pending of list) {
-        if (!isDurable(pending.segment, pending.position)) continue;
-        if (flushed.length < limit) flushed.push(pending);
+        const upTo = pending.changes.findLastIndex(({ segment, position }) => isDurable(segment, position));
+        if (upTo < 0) continue;
+        if (flushed.length < limit) flushed.push({ pending, upTo });
         else all = false;
       }
       if (!all) break;
@@ -193,14 +236,18 @@ export class ShardIndex {
       this.#forgetBuckets(known);
       throw error;
     }
-    for (const { key } of flushed) this.#forgetPending(key);
+    for (const { pending, upTo } of flushed) {
+      pending.stored = pending.changes[upTo]?.shard;
+      pending.changes = pending.changes.slice(upTo + 1);
+      if (pending.changes.length === 0) this.#forgetPending(pending.key);
+    }
     return all;
   }
 
-  #writeAll(changes: readonly Pending[]): void {
+  #writeAll(changes: readonly Flushed[]): void {
     const segments = new Map<number, number>();
     const buckets = new Map<number, number>();
-    for (const pending of changes) this.#write(pending, segments, buckets);
+    for (const { pending, upTo } of changes) this.#write(pending, pending.changes[upTo]?.shard, segments, buckets);
     const addSegment = this.#database.prepare('INSERT OR IGNORE INTO segments VALUES (?, 0)');
     const segmentLive = this.#database.prepare(LIVE('segments', 'segment'));
     const bucketLive = this.#database.prepare(LIVE('buckets', 'id'));
@@ -220,7 +267,12 @@ export class ShardIndex {
     }
   }
 
-  #write({ key, shard, stored }: Pending, segments: Map<number, number>, buckets: Map<number, number>): void {
+  #write(
+    { key, stored }: Pending,
+    shard: IndexedShard | undefined,
+    segments: Map<number, number>,
+    buckets: Map<number, number>,
+  ): void {
     const bucket = this.#bucketNumber(key.bucket);
     const chunk = Buffer.from(key.chunk, 'hex');
     const count = (of: IndexedShard, sign: number): void => {
@@ -253,32 +305,21 @@ export class ShardIndex {
 
   #change(
     key: ShardKey,
+    pending: Pending | undefined,
+    before: IndexedShard | undefined,
     shard: IndexedShard | undefined,
     sequence: number,
     at: { segment: number; position: number },
   ): void {
-    const pending = this.#pendingOf(key);
-    const before = pending === undefined ? this.#stored(key) : pending.shard;
-    const known = pending === undefined ? (before?.logSequence ?? -1) : pending.sequence;
-    if (shard !== undefined && shard.logSequence <= known) return;
     if (before !== undefined) this.#count(before, -1);
     if (shard !== undefined) this.#count(shard, 1);
+    const change: Change = { shard, sequence, segment: at.segment, position: at.position };
     if (pending !== undefined) {
-      pending.shard = shard;
-      pending.sequence = sequence;
-      pending.segment = at.segment;
-      pending.position = at.position;
+      pending.changes.push(change);
       return;
     }
     const { bucket, chunk, shard: number } = key;
-    const entry: Pending = {
-      key: { bucket, chunk, shard: number },
-      shard,
-      stored: before,
-      sequence,
-      segment: at.segment,
-      position: at.position,
-    };
+    const entry: Pending = { key: { bucket, chunk, shard: number }, stored: before, changes: [change] };
     const list = this.#pending.get(chunk);
     if (list === undefined) this.#pending.set(chunk, [entry]);
     else list.push(entry);
@@ -302,7 +343,10 @@ export class ShardIndex {
 
   #merge(rows: readonly Row[], pending: readonly Pending[], wanted: (shard: IndexedShard) => boolean): IndexedShard[] {
     const shards = rows.map((row) => this.#shard(row)).filter((shard) => this.#pendingOf(shard) === undefined);
-    for (const { shard } of pending) if (shard !== undefined && wanted(shard)) shards.push(shard);
+    for (const one of pending) {
+      const { shard } = latest(one);
+      if (shard !== undefined && wanted(shard)) shards.push(shard);
+    }
     return shards.sort((a, b) => a.segment - b.segment || a.position - b.position);
   }
 
@@ -359,4 +403,10 @@ export class ShardIndex {
 
 function isAfter(a: { segment: number; position: number }, b: { segment: number; position: number }): boolean {
   return a.segment > b.segment || (a.segment === b.segment && a.position > b.position);
+}
+
+function latest({ changes }: Pending): Change {
+  const change = changes.at(-1);
+  assert(change !== undefined, 'a pending key has a change');
+  return change;
 }

@@ -8,11 +8,12 @@
  */
 import type { FuseChannel } from '../../native/addon.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { Attr, CreateResult, Handle, Result, SpaceReport, Vfs } from '../vfs/vfs.js';
+import type { Attr, CreateResult, Handle, OpenMode, Result, SpaceReport, Vfs } from '../vfs/vfs.js';
 import { MalformedRequest } from './decode-request.js';
 import { DirentEncoder, ReplyEncoder } from './encode-reply.js';
 import { Errno, errnoOf, isExpected } from './errno.js';
 import { invalidateInodeMessage, type Notifier } from './notifier.js';
+import { OpenModes } from './open-modes.js';
 import { FileType, SET_ID_BITS } from './protocol.js';
 
 /** Where the face writes what a user should know and no errno can say. */
@@ -31,6 +32,7 @@ export class Exchange {
   readonly channel: FuseChannel;
   readonly notifier: Notifier;
   readonly encoder = new ReplyEncoder();
+  readonly openModes = new OpenModes();
   readonly #log: FuseLog;
   readonly #logged = new Set<string>();
   readonly #direntEncoders: DirentEncoder[] = [];
@@ -153,22 +155,38 @@ export const replyAttr: Reply<Attr> = (exchange, unique, attr) => {
   exchange.sendSmall(exchange.encoder.attr(unique, attr));
 };
 
-/** `flags` is the reply's open_flags. A handle that the kernel did not take will never be released by it. */
-export const replyOpen: Reply<Handle> = (exchange, unique, handle, flags) => {
-  if (exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) return;
+/** Which way the handle goes is decided when the reply is sent. A handle that the kernel did not take will never be released by it. */
+export function replyOpen(
+  exchange: Exchange,
+  unique: bigint,
+  ino: number,
+  handle: Handle,
+  { read, write }: OpenMode,
+): void {
+  const flags = exchange.openModes.opened(ino, handle, read, write);
+  if (!exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) takeBack(exchange, handle);
+}
+
+function takeBack(exchange: Exchange, handle: Handle): void {
+  exchange.openModes.released(handle);
   exchange.detach(exchange.vfs.release(handle), 'release of an interrupted open');
-};
+}
 
 export const replyOpendir: Reply<Handle> = (exchange, unique, handle, flags) => {
   if (exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) return;
   exchange.detach(exchange.vfs.releasedir(handle), 'release of an interrupted opendir');
 };
 
-export const replyCreated: Reply<CreateResult> = (exchange, unique, { attr, handle }, flags) => {
+export function replyCreated(
+  exchange: Exchange,
+  unique: bigint,
+  { attr, handle }: CreateResult,
+  { read, write }: OpenMode,
+): void {
   exchange.remember(attr);
-  if (exchange.sendSmall(exchange.encoder.created(unique, attr, handle, flags))) return;
-  exchange.detach(exchange.vfs.release(handle), 'release of an interrupted create');
-};
+  const flags = exchange.openModes.opened(attr.ino, handle, read, write);
+  if (!exchange.sendSmall(exchange.encoder.created(unique, attr, handle, flags))) takeBack(exchange, handle);
+}
 
 export const replySize: Reply<number> = (exchange, unique, size) => {
   exchange.sendSmall(exchange.encoder.size(unique, size));

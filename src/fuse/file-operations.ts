@@ -12,9 +12,9 @@ import {
   FileType,
   FSYNC_FDATASYNC,
   In,
+  O_DIRECT,
   OPEN_KILL_SUIDGID,
   OpenFlag,
-  OpenReply,
   PERMISSION_BITS,
   Whence,
   WriteFlag,
@@ -36,18 +36,14 @@ function openMode(flags: number): OpenMode {
   };
 }
 
-/** Cached pages stay across opens, since other faces' changes are notified; nothing to flush where nothing is written. */
-function openReplyFlags(mode: OpenMode): number {
-  return OpenReply.KEEP_CACHE | (mode.write ? 0 : OpenReply.NOFLUSH);
-}
-
 export function open(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
   const mode = openMode(request.u32(In.OPEN.FLAGS));
-  const handle = exchange.vfs.open(request.nodeid, mode);
+  const ino = request.nodeid;
+  const handle = exchange.vfs.open(ino, mode);
   const result =
     request.u32(In.OPEN.OPEN_FLAGS) & OPEN_KILL_SUIDGID ? killAfterOpen(exchange, request, handle) : handle;
-  exchange.answer(request.unique, result, replyOpen, openReplyFlags(mode));
+  exchange.answer(request.unique, result, (_, unique, opened) => replyOpen(exchange, unique, ino, opened, mode));
 }
 
 /** O_TRUNC by someone who may not keep set-id bits. */
@@ -84,7 +80,7 @@ export function create(exchange: Exchange, request: Request): void {
   } catch (error) {
     result = openExisting(error);
   }
-  exchange.answer(request.unique, result, replyCreated, openReplyFlags(mode));
+  exchange.answer(request.unique, result, (_, unique, created) => replyCreated(exchange, unique, created, mode));
 }
 
 /** The kernel believed that the name was free, but another face was quicker: open(2) without O_EXCL opens that file. */
@@ -158,11 +154,32 @@ export function write(exchange: Exchange, request: Request): void {
   const writeFlags = request.u32(In.WRITE.WRITE_FLAGS);
   if (!Number.isSafeInteger(offset + bytes.length)) throw new CairnError('TOO_BIG', 'write beyond 2^53');
   const kill = (writeFlags & WriteFlag.KILL_SUIDGID) !== 0;
-  const appends = (request.u32(In.WRITE.FLAGS) & OpenFlag.APPEND) !== 0 && (writeFlags & WriteFlag.CACHE) === 0;
-  const written = appends
+  const isCached = (writeFlags & WriteFlag.CACHE) !== 0;
+  const flags = request.u32(In.WRITE.FLAGS);
+  const appends = (flags & OpenFlag.APPEND) !== 0 && !isCached;
+  // Cached writes of O_SYNC handles are followed by FSYNC; direct ones are not: their WRITE is the only word of it.
+  const syncs =
+    (flags & OpenFlag.DSYNC) !== 0 && !isCached && ((flags & O_DIRECT) !== 0 || exchange.openModes.isDirect(handle));
+  let written = appends
     ? append(exchange, request.nodeid, handle, offset, bytes, kill)
     : exchange.vfs.write(handle, offset, bytes, kill);
+  if (syncs) written = thenSync(exchange, handle, written);
+  if (exchange.openModes.mayBeMapped(request.nodeid))
+    dropPages(exchange, request.nodeid, offset, bytes.length, written);
   exchange.answer(request.unique, written, replyWritten, kill ? request.nodeid : 0);
+}
+
+async function thenSync(exchange: Exchange, handle: Handle, written: Result<number>): Promise<number> {
+  const length = await written;
+  await exchange.vfs.fsync(handle, true);
+  return length;
+}
+
+/** Once the bytes are written, so that whoever maps the file reads them anew. */
+function dropPages(exchange: Exchange, ino: number, offset: number, length: number, written: Result<number>): void {
+  const drop = () => void exchange.notifier.invalidateInode(ino, offset, length);
+  if (written instanceof Promise) written.then(drop, () => undefined);
+  else drop();
 }
 
 /** `killed` is the inode whose set-id bits the write cleared, or 0. */
@@ -210,7 +227,9 @@ export function flush(exchange: Exchange, request: Request): void {
 
 export function release(exchange: Exchange, request: Request): void {
   request.body(In.RELEASE.BYTES);
-  exchange.answer(request.unique, exchange.vfs.release(request.u64(In.RELEASE.FH)), replyOk);
+  const handle = request.u64(In.RELEASE.FH);
+  exchange.openModes.released(handle);
+  exchange.answer(request.unique, exchange.vfs.release(handle), replyOk);
 }
 
 export function fsync(exchange: Exchange, request: Request): void {

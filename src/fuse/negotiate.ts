@@ -14,6 +14,7 @@ import { Errno } from './errno.js';
 import {
   In,
   InitFlag,
+  InitFlag2,
   InitOut,
   KERNEL_MAJOR,
   MAX_PAGES,
@@ -47,6 +48,7 @@ export interface Negotiated {
   readonly minor: number;
   /** The flags that both sides have. */
   readonly flags: number;
+  readonly flags2: number;
 }
 
 /**
@@ -77,9 +79,10 @@ export function negotiate(request: Request, out: Buffer): { length: number; agre
   put32(flags, InitOut.FLAGS);
   put32(MAX_WRITE_BYTES, InitOut.MAX_WRITE);
   put32(TIME_GRANULARITY_NS, InitOut.TIME_GRAN);
-  // flags2 stays 0: nothing beyond bit 31 is wanted.
+  const flags2 = (flags & InitFlag.INIT_EXT) === 0 ? 0 : request.u32(In.INIT.FLAGS2) & InitFlag2.DIRECT_IO_ALLOW_MMAP;
+  put32(flags2, InitOut.FLAGS2);
   out.writeUInt16LE(MAX_BACKGROUND, OUT_HEADER_BYTES + InitOut.MAX_BACKGROUND);
   out.writeUInt16LE(CONGESTION_THRESHOLD, OUT_HEADER_BYTES + InitOut.CONGESTION_THRESHOLD);
   out.writeUInt16LE(MAX_PAGES, OUT_HEADER_BYTES + InitOut.MAX_PAGES);
-  return { length, agreed: { minor, flags: flags >>> 0 } };
+  return { length, agreed: { minor, flags: flags >>> 0, flags2 } };
 }

@@ -76,6 +76,9 @@ export const InitFlag = {
   INIT_EXT: 1 << 30,
 } as const;
 
+/** Bits 32 and up of the INIT flags. */
+export const InitFlag2 = { DIRECT_IO_ALLOW_MMAP: 1 << 4 } as const;
+
 export const SetattrValid = {
   MODE: 1 << 0,
   UID: 1 << 1,
@@ -89,14 +92,24 @@ export const SetattrValid = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
-export const OpenReply = { KEEP_CACHE: 1 << 1, CACHE_DIR: 1 << 3, NOFLUSH: 1 << 5 } as const;
+export const OpenReply = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1, CACHE_DIR: 1 << 3, NOFLUSH: 1 << 5 } as const;
 export const OPEN_KILL_SUIDGID = 1 << 0;
 /** WRITE_CACHE: the kernel writes back a mapped page and picked any writable handle of the inode. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
 export const FSYNC_FDATASYNC = 1 << 0;
 
 /** open(2) flags; the same on x86-64 and arm64. */
-export const OpenFlag = { ACCMODE: 3, WRONLY: 1, RDWR: 2, EXCL: 0o200, TRUNC: 0o1000, APPEND: 0o2000 } as const;
+export const OpenFlag = {
+  ACCMODE: 3,
+  WRONLY: 1,
+  RDWR: 2,
+  EXCL: 0o200,
+  TRUNC: 0o1000,
+  APPEND: 0o2000,
+  DSYNC: 0o10000,
+} as const;
+/** O_DIRECT differs between architectures. */
+export const O_DIRECT = process.arch === 'arm64' ? 0o200000 : 0o40000;
 export const RenameFlag = { NOREPLACE: 1, EXCHANGE: 2 } as const;
 export const XattrFlag = { CREATE: 1, REPLACE: 2 } as const;
 export const FallocateFlag = { KEEP_SIZE: 1, PUNCH_HOLE: 2, ZERO_RANGE: 0x10 } as const;

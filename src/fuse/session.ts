@@ -19,7 +19,7 @@ import { Exchange, type FuseLog } from './exchange.js';
 import * as file from './file-operations.js';
 import { type Negotiated, negotiate } from './negotiate.js';
 import { Notifier } from './notifier.js';
-import { Opcode, REQUEST_BUFFER_BYTES } from './protocol.js';
+import { InitFlag2, Opcode, REQUEST_BUFFER_BYTES } from './protocol.js';
 import * as xattr from './xattr-operations.js';
 
 type Operation = (exchange: Exchange, request: Request) => void;
@@ -167,6 +167,7 @@ export class FuseSession {
       this.#exchange.sendSmall(length);
       if (agreed === undefined) return;
       this.#agreed = agreed;
+      this.#exchange.openModes.allowDirect = (agreed.flags2 & InitFlag2.DIRECT_IO_ALLOW_MMAP) !== 0;
       this.#resolveReady(agreed);
     } catch (error) {
       this.#rejectReady(error instanceof Error ? error : new Error(String(error)));

@@ -55,6 +55,7 @@ export async function openStaging(parts: {
     );
     const replay = await readStageLog(segments, io.bootId());
     const stage = new StageLog(segments, clock, Math.max(replay.lastSequence, parts.committedThrough), replay.lastIn);
+    stage.onFailure = (failure) => log.error({ directory, error: failure.cause }, failure.message);
     stage.note({ kind: 'boot', bootId: io.bootId() });
     const files = await CacheFiles.open(io, join(directory, 'files'));
     const capacityBytes = sizeBytes ?? Math.floor((await io.space(directory)).freeBytes * CAPACITY_SHARE);

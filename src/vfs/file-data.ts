@@ -112,8 +112,8 @@ export class FileData {
     this.#noteWrite(content, from, from + bytes.length);
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
     this.#changed(inode, content);
-    if (this.#stage.full) this.#stage.flush();
-    return bytes.length;
+    const flushing = this.#stage.full ? this.#stage.flush() : undefined;
+    return flushing === undefined ? bytes.length : flushing.then(() => bytes.length);
   }
 
   #leaveMemory(content: FileContent): void {

@@ -474,8 +474,8 @@ export class Volume implements Vfs {
     const truncated = this.strong && file.mode.write && inode.content?.staged === true;
     if (!file.written && !truncated) return undefined;
     file.written = false;
-    this.#stage.flush();
-    if (!this.strong || inode.gone) return undefined;
+    const flushing = this.#stage.flush();
+    if (!this.strong || inode.gone) return flushing;
     return this.#committer.commitFile(inode);
   }
 

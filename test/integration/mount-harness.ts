@@ -7,7 +7,7 @@
  */
 import { execFile } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,7 @@ import type { Test } from 'tap';
 import { waitForEnd } from '../../src/cli/daemon-process.js';
 import { isInside, MountTable } from '../../src/cli/mount-table.js';
 import type { FileState, PoolStatus } from '../../src/vfs/reports.js';
+import { RunningProgram } from './running-program.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const RUN_MS = 120_000;
@@ -55,6 +56,7 @@ export class MountHarness {
   readonly disks: readonly string[];
   readonly journals: readonly string[];
   readonly #init: readonly string[];
+  readonly #programs: RunningProgram[] = [];
 
   /** Makes the directories; the pool is made by `init`. */
   static async create(t: Test, options: HarnessOptions = {}): Promise<MountHarness> {
@@ -109,6 +111,43 @@ export class MountHarness {
     });
   }
 
+  /** Any program, beside the test; it is killed in the end. */
+  start(program: string, ...args: string[]): RunningProgram {
+    const running = new RunningProgram(program, args, this.directory);
+    this.#programs.push(running);
+    return running;
+  }
+
+  /** A compiled script of this folder, in a process of its own: a test never touches a mount that it may have to kill. */
+  script(name: string, ...args: string[]): RunningProgram {
+    return this.start(process.execPath, fileURLToPath(new URL(`./${name}.js`, import.meta.url)), ...args);
+  }
+
+  /** Any program, which must end with 0; returns its stdout. */
+  async must(program: string, ...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.exec(program, args);
+    if (code !== 0)
+      throw new Error(
+        `${program} ${args.join(' ')} ended with ${code}: ${stderr.slice(0, 4000)}${await this.logTail()}`,
+      );
+    return stdout;
+  }
+
+  /** Changes cairn.toml as a person would with an editor. */
+  async configure(change: (toml: string) => string): Promise<void> {
+    const path = join(this.pool, 'cairn.toml');
+    const before = await readFile(path, 'utf8');
+    const after = change(before);
+    if (after === before) throw new Error('the change of cairn.toml changes nothing');
+    await writeFile(path, after);
+  }
+
+  /** Moves a disk's directory away, as if it had been pulled out; what it resolves with puts it back. */
+  async pullOut(disk: string): Promise<() => Promise<void>> {
+    await rename(disk, `${disk}.away`);
+    return () => rename(`${disk}.away`, disk);
+  }
+
   async init(): Promise<void> {
     const journals = this.journals.length > 0 ? ['--journal', ...this.journals] : [];
     await this.ok('init', this.pool, '--disk', ...this.disks, '--cache', this.cache, ...journals, ...this.#init);
@@ -141,6 +180,15 @@ export class MountHarness {
     await waitForEnd(pid);
   }
 
+  /** The messages in the daemon's log, oldest first. */
+  async log(): Promise<string[]> {
+    const text = await readFile(join(this.pool, 'daemon.log'), 'utf8').catch(() => '');
+    return text
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => (JSON.parse(line) as { msg: string }).msg);
+  }
+
   /** The end of the daemon's log, for a failure's message. */
   async logTail(): Promise<string> {
     const text = await readFile(join(this.pool, 'daemon.log'), 'utf8').catch(() => '');
@@ -148,6 +196,7 @@ export class MountHarness {
   }
 
   async #cleanUp(): Promise<void> {
+    for (const program of this.#programs) program.kill();
     for (const pid of await this.#processes()) {
       try {
         process.kill(pid, 'SIGKILL');
@@ -160,6 +209,7 @@ export class MountHarness {
       const root = process.getuid?.() === 0;
       await this.exec(root ? 'umount' : 'fusermount3', [root ? '-l' : '-uz', mountpoint], '/');
     }
+    for (const program of this.#programs) await program.ended;
     const left = this.#mounts();
     if (left.length > 0) throw new Error(`still mounted: ${left.map((mount) => mount.mountpoint).join(', ')}`);
     await rm(this.directory, { recursive: true, force: true });

@@ -31,7 +31,7 @@ t.test('a newer kernel comes down to our minor version', async (t) => {
     1, 0, 0, 0, // time_gran
     0, 1, // max_pages
     0, 0, // map_alignment
-    0, 0, 0, 0, // flags2
+    16, 0, 0, 0, // flags2: DIRECT_IO_ALLOW_MMAP
     ...new Array(28).fill(0), // max_stack_depth and unused
   ];
   t.same([...reply], expected);
@@ -44,7 +44,7 @@ t.test('never taken: write-back cache, locks, splice, zero-message opens, access
 
 t.test('nothing that the kernel does not offer', async (t) => {
   const { agreed } = negotiated(bodyOf(7, 31, 131072, (1 << 5) | (1 << 16), new Uint8Array(0)));
-  t.same(agreed, { minor: 31, flags: 1 << 5 });
+  t.same(agreed, { minor: 31, flags: 1 << 5, flags2: 0 });
 });
 
 t.test('a later major version is asked to come down', async (t) => {
