@@ -50,7 +50,6 @@ export class Committer {
   /** Why the last background commit failed; forgotten when one succeeds. */
   #failure: CairnError | undefined;
   #waiting: (() => void)[] = [];
-  #trimming = false;
   /** Files renamed over others before their bytes were committed: they go with the next commit of names. */
   readonly #dependents = new Set<Inode>();
   #closed = false;
@@ -321,6 +320,8 @@ export class Committer {
     const target = this.#stage.sequence;
     const { content } = inode;
     for (;;) {
+      // The promise may hold although the metadata store, for which a seal waits, has not taken the commit yet.
+      if (this.#staged.durableThrough >= target && inode.durableStage >= target) return;
       if (content !== undefined && !inode.gone && inode.durableStage < target) {
         if (content.seal !== undefined) {
           await content.seal.finished;
@@ -357,20 +358,14 @@ export class Committer {
     await this.#journal.request();
   }
 
-  /** Gives segments of the stage log back that commits have overtaken. Nothing depends on when. */
+  /** Gives segments of the stage log back that commits have overtaken. */
   async #trim(): Promise<void> {
-    if (this.#trimming) return;
-    this.#trimming = true;
     let through = this.#staged.durableThrough;
     for (const { content } of this.#staged.contents) through = Math.min(through, content!.stagedFrom);
     for (const { content } of this.#staged.sealing) through = Math.min(through, content!.stagedFrom);
-    try {
-      await this.#stage.trim(through);
-    } catch (error) {
-      this.#log(`the stage log could not be trimmed: ${error instanceof Error ? error.message : String(error)}`);
-    } finally {
-      this.#trimming = false;
-    }
+    for (const { content } of this.#staged.departing.keys())
+      through = Math.min(through, content?.stagedFrom ?? through);
+    await this.#stage.trim(through);
   }
 
   /** Waits for the background commit and takes no more. */

@@ -46,12 +46,9 @@ export class FileData {
     this.#reader = parts.reader;
     this.#clock = parts.clock;
     this.#stage.onDrain = () => {
-      for (const content of this.#noting) {
-        const note = content.takeNote();
-        if (note !== undefined) this.#note(content, note.from, note.to);
-      }
-      this.#noting.clear();
       this.#staged.noteImages();
+      for (const content of this.#noting) this.#settle(content);
+      this.#noting.clear();
     };
   }
 
@@ -107,19 +104,12 @@ export class FileData {
       return wait.then(() => this.write(inode, offset, copy, append));
     }
     if (bytes.length === 0) return 0;
-    if (content.inMemory && !this.#account.makeMemory()) this.#leaveMemory(content);
     content.write(from, bytes);
     this.#noteWrite(content, from, from + bytes.length);
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
     this.#changed(inode, content);
-    const flushing = this.#stage.full ? this.#stage.flush() : undefined;
-    return flushing === undefined ? bytes.length : flushing.then(() => bytes.length);
-  }
-
-  #leaveMemory(content: FileContent): void {
-    this.#settle(content);
-    content.leaveMemory();
-    this.#account.book(content);
+    const { waiting } = this.#stage;
+    return waiting === undefined ? bytes.length : waiting.then(() => bytes.length);
   }
 
   #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {
@@ -189,39 +179,40 @@ export class FileData {
   /** The local promise for everything written to the file so far; then, once, the failure of the last commit of its content. */
   async syncLocal(inode: Inode): Promise<void> {
     const { content } = inode;
-    if (content === undefined) {
-      await this.#stage.sync();
-      return;
+    while (content?.syncing !== undefined) await content.syncing;
+    this.#stage.drain();
+    if (content !== undefined) {
+      const unsynced = content.takeUnsynced();
+      if (unsynced === 'file') await this.#syncFile(content);
+      else if (unsynced !== 'nothing') this.#noteInline(content, unsynced);
     }
-    // Another sync has taken what is unsynced as its own: that is not on the device before it ends.
-    for (let other = this.#syncing.get(content); other !== undefined; other = this.#syncing.get(content))
-      await other.catch(() => undefined);
-    const sync = this.#syncContent(content);
-    this.#syncing.set(content, sync);
     try {
-      await sync;
-    } finally {
-      if (this.#syncing.get(content) === sync) this.#syncing.delete(content);
+      await this.#stage.sync();
+    } catch (error) {
+      content?.doubtUnsynced();
+      throw error;
     }
     if (inode.failure !== undefined) throw takeFailure(inode);
   }
 
-  readonly #syncing = new Map<FileContent, Promise<void>>();
-
-  async #syncContent(content: FileContent): Promise<void> {
-    this.#stage.drain();
-    const unsynced = content.takeUnsynced();
-    try {
-      if (unsynced === 'file') {
-        const through = this.#stage.sequence;
-        await this.#files.datasync(content.ino);
+  /** Other syncs of the file wait: what this one covers is not listed as unsynced any more. */
+  async #syncFile(content: FileContent): Promise<void> {
+    const through = this.#stage.sequence;
+    const job = this.#files.datasync(content.ino).then(
+      () => {
         this.#stage.note({ kind: 'synced', ino: content.ino, through });
-      } else if (unsynced !== 'nothing') this.#noteInline(content, unsynced);
-      await this.#stage.sync();
-    } catch (error) {
-      content.doubtUnsynced();
-      throw error;
-    }
+      },
+      (error: unknown) => {
+        content.doubtUnsynced();
+        throw error;
+      },
+    );
+    content.syncing = job
+      .catch(() => undefined)
+      .finally(() => {
+        content.syncing = undefined;
+      });
+    await job;
   }
 
   /** Few bytes: into the stage log itself, so that one flush is enough. */
@@ -269,7 +260,7 @@ export class FileData {
     return Math.min(position, size);
   }
 
-  /** The file is gone: nothing of it is kept. */
+  /** The file is gone: nothing of it is kept, but its cache file until its removal cannot be undone by a crash. */
   discard(inode: Inode): void {
     const { content } = inode;
     if (content === undefined) return;
@@ -280,7 +271,9 @@ export class FileData {
       content.ranges.clear(0, END);
       content.dropClean();
       this.#account.book(content);
-      void this.#files.remove(inode.ino).catch(() => undefined);
+      this.#staged.depart(inode, () => {
+        void this.#files.remove(inode.ino).catch(() => undefined);
+      });
     };
     if (content.seal === undefined) drop();
     else void content.seal.finished.then(drop);

@@ -52,7 +52,9 @@ export class StagedSet implements RoundSource {
   /** Files with a seal under way. */
   readonly sealing = new Set<Inode>();
   /** Names and attributes up to this stage sequence have the pool promise. */
-  durableThrough: number;
+  #durableThrough: number;
+  /** Files without a name whose removal is not durable yet: a crash may bring them back. In the order in which they lost it. */
+  readonly departing = new Map<Inode, { readonly through: number; readonly removed: () => void }>();
   /** Sealed, and all chunks stored. */
   readonly #ready = new Map<Inode, { seal: Seal; extents: readonly ExtentRow[] }>();
   /** To be sealed and prepared while the round is assembled. */
@@ -81,11 +83,33 @@ export class StagedSet implements RoundSource {
     durableThrough: number;
   }) {
     this.chunkBytes = parts.chunkBytes;
-    this.durableThrough = parts.durableThrough;
+    this.#durableThrough = parts.durableThrough;
     this.#chunks = parts.chunks;
     this.#stage = parts.stage;
     this.#roundBytes = parts.roundBytes;
     this.nextIno = parts.nextIno;
+  }
+
+  get durableThrough(): number {
+    return this.#durableThrough;
+  }
+
+  /** Names and attributes up to this stage sequence have the pool promise from now on. */
+  #durable(through: number): void {
+    this.#durableThrough = Math.max(through, this.#durableThrough);
+    for (const [inode, departing] of this.departing) {
+      if (departing.through > this.#durableThrough) break;
+      this.departing.delete(inode);
+      departing.removed();
+    }
+  }
+
+  /** Calls `removed` when the pool has the removal of the file, so that what was staged for it cannot be asked for again. */
+  depart(inode: Inode, removed: () => void): void {
+    this.noteImages();
+    const departing = this.departing.get(inode);
+    if (departing === undefined) removed();
+    else this.departing.set(inode, { through: departing.through, removed });
   }
 
   /** About how many bytes the names and attributes staged will take in a COMMIT record. */
@@ -124,7 +148,12 @@ export class StagedSet implements RoundSource {
     this.#images = [];
     for (const inode of images) {
       inode.imagePending = false;
-      this.#stage.note(inode.gone ? { kind: 'inode-gone', ino: inode.ino } : { kind: 'inode', inode });
+      if (inode.gone) {
+        const through = this.#stage.note({ kind: 'inode-gone', ino: inode.ino });
+        const { removed } = this.departing.get(inode) ?? { removed: () => undefined };
+        this.departing.delete(inode);
+        this.departing.set(inode, { through, removed });
+      } else this.#stage.note({ kind: 'inode', inode });
     }
   }
 
@@ -240,6 +269,7 @@ export class StagedSet implements RoundSource {
     if (changes.length === 0) {
       // What there was has come and gone between two rounds.
       this.#applied(inodes, xattrs, taken, entries, parents);
+      this.#durable(stagedThrough);
       return undefined;
     }
     return {
@@ -249,7 +279,7 @@ export class StagedSet implements RoundSource {
       small,
       stored: taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)),
       onDurable: () => {
-        this.durableThrough = stagedThrough;
+        this.#durable(stagedThrough);
         for (const { inode, seal } of taken) {
           if (seal.contentStage === undefined) continue;
           inode.durableStage = seal.contentStage;
@@ -303,7 +333,7 @@ export class StagedSet implements RoundSource {
         const bytes = seal.copy(piece);
         const prepared = this.#chunks.prepareSmall(bytes);
         small.push({ bytes, prepared });
-        piece.state = 'read';
+        seal.markRead(piece);
         return extentOf(piece, prepared);
       });
       return { inode, seal, extents };
@@ -428,7 +458,6 @@ export class StagedSet implements RoundSource {
     }
     inode.extents = undefined;
     inode.manyExtents = false;
-    seal.content.partlySealed = seal.contentStage === undefined;
     if (seal.contentStage !== undefined) {
       inode.contentStage = seal.contentStage;
       seal.content.stagedFrom = seal.contentStage;
@@ -443,7 +472,7 @@ export class StagedSet implements RoundSource {
         if (count >= SMALL_EXTENTS_MAX) this.fragmented.add(inode);
       }
     }
-    if (content.staged) this.contents.add(inode);
+    if (content.staged && !inode.gone) this.contents.add(inode);
     this.onContent?.(content);
   }
 }
