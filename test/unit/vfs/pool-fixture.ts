@@ -66,6 +66,10 @@ export class PoolFixture {
     return this.#directory;
   }
 
+  get strong(): boolean {
+    return this.#options.mode === 'strong';
+  }
+
   get disks(): string[] {
     return [1, 2, 3].map((number) => join(this.#directory, `disk${number}`));
   }

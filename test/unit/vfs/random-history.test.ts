@@ -7,9 +7,12 @@ const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
 const histories = process.env['SEED'] === undefined ? Number(process.env['HISTORIES'] ?? 4) : 1;
 const steps = Number(process.env['STEPS'] ?? 240);
 
+t.setTimeout(histories * steps * 250);
+
 for (let i = 0; i < histories; i++) {
   const own = seed + i;
   t.test(`history SEED=${own}`, async (t) => {
+    t.setTimeout(steps * 250);
     const random = randomFrom(own ^ 0x5eed);
     const fixture = await PoolFixture.create(t, {
       mode: random() < 0.5 ? 'strong' : 'default',
