@@ -2,12 +2,12 @@
 import type Database from 'better-sqlite3';
 import type { Clock, Timer } from '../io/clock.js';
 import { type IndexNotes, openIndexDatabase, writeNotes } from './index-database.js';
-import { NamedIndex } from './named-index.js';
+import { type FlushedNames, NamedIndex } from './named-index.js';
 import { ShardIndex } from './shard-index.js';
 
 const FLUSH_DELAY_MS = 250;
-/** Changes per transaction: about 3 ms of the event loop. */
-const FLUSH_SLICE = 500;
+/** Changes per transaction: a few milliseconds of the event loop. */
+const FLUSH_SLICE = 200;
 
 /** What the index asks the logs. */
 export interface IndexSource {
@@ -88,7 +88,7 @@ export class DiskIndex {
   }
 
   #flushSome(source: IndexSource, withNotes: boolean): boolean {
-    let names: string[] = [];
+    let names: FlushedNames = new Map();
     const all = this.shards.flush(
       (segment, position) => source.isDurable(segment, position),
       FLUSH_SLICE,

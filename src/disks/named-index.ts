@@ -23,12 +23,16 @@ export interface NamedSnapshotPart extends LoggedRecord {
   readonly last: boolean;
 }
 
+/** How many changes of each name were written. */
+export type FlushedNames = ReadonlyMap<string, number>;
+
 type Named = NamedSlot | NamedSnapshotPart;
 
 export class NamedIndex {
   readonly #database: Database.Database;
   readonly #records = new Map<string, Named>();
-  readonly #changed = new Set<string>();
+  /** What the file does not have, by name, oldest first; undefined: forgotten. */
+  readonly #changed = new Map<string, (Named | undefined)[]>();
 
   constructor(database: Database.Database) {
     this.#database = database;
@@ -120,23 +124,28 @@ export class NamedIndex {
     return this.#changed.size;
   }
 
-  /** Within the caller's transaction. Returns the names written: `flushed` takes them when it is committed. */
-  flush(isDurable: (segment: number, position: number) => boolean): string[] {
+  /** Within the caller's transaction. Returns what was written: `flushed` takes it when it is committed. */
+  flush(isDurable: (segment: number, position: number) => boolean): FlushedNames {
     const put = this.#database.prepare('INSERT OR REPLACE INTO named VALUES (?, ?)');
     const remove = this.#database.prepare('DELETE FROM named WHERE name = ?');
-    const written: string[] = [];
-    for (const name of this.#changed) {
-      const record = this.#records.get(name);
+    const written = new Map<string, number>();
+    for (const [name, changes] of this.#changed) {
+      const at = changes.findLastIndex((record) => record === undefined || isDurable(record.segment, record.position));
+      if (at < 0) continue;
+      const record = changes[at];
       if (record === undefined) remove.run(name);
-      else if (isDurable(record.segment, record.position)) put.run(name, JSON.stringify(record));
-      else continue;
-      written.push(name);
+      else put.run(name, JSON.stringify(record));
+      written.set(name, at + 1);
     }
     return written;
   }
 
-  flushed(names: readonly string[]): void {
-    for (const name of names) this.#changed.delete(name);
+  flushed(written: FlushedNames): void {
+    for (const [name, count] of written) {
+      const rest = this.#changed.get(name)?.slice(count) ?? [];
+      if (rest.length === 0) this.#changed.delete(name);
+      else this.#changed.set(name, rest);
+    }
   }
 
   #parts(): NamedSnapshotPart[] {
@@ -145,12 +154,18 @@ export class NamedIndex {
 
   #set(name: string, record: Named): void {
     this.#records.set(name, record);
-    this.#changed.add(name);
+    this.#note(name, record);
   }
 
   #delete(name: string): void {
     this.#records.delete(name);
-    this.#changed.add(name);
+    this.#note(name, undefined);
+  }
+
+  #note(name: string, record: Named | undefined): void {
+    const changes = this.#changed.get(name);
+    if (changes === undefined) this.#changed.set(name, [record]);
+    else changes.push(record);
   }
 }
 

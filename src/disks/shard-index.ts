@@ -12,6 +12,7 @@ import type Database from 'better-sqlite3';
 import type { BucketId } from '../../diskmap/types.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import type { RecordLocation, ShardEntry, ShardKey } from './record.js';
+import { RECORD_ALIGNMENT } from './record-codec.js';
 
 export interface IndexedShard extends ShardEntry {
   readonly logSequence: number;
@@ -79,6 +80,7 @@ export class ShardIndex {
   readonly #byKey: Database.Statement<[number, Buffer, number], Row>;
   readonly #byPlace: Database.Statement<[number, number, number], Row>;
   readonly #bySegment: Database.Statement<[number], Row>;
+  readonly #fromBack: Database.Statement<[number], Row>;
   readonly #put: Database.Statement<unknown[]>;
   readonly #remove: Database.Statement<[number, Buffer, number]>;
 
@@ -89,6 +91,7 @@ export class ShardIndex {
     this.#byKey = database.prepare(`${all} WHERE bucket = ? AND chunk = ? AND shard = ?`);
     this.#byPlace = database.prepare(`${all} WHERE (segment, position) > (?, ?) ORDER BY segment, position LIMIT ?`);
     this.#bySegment = database.prepare(`${all} WHERE segment = ? ORDER BY position`);
+    this.#fromBack = database.prepare(`${all} WHERE segment = ? ORDER BY position DESC`);
     this.#put = database.prepare('INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#remove = database.prepare('DELETE FROM shards WHERE bucket = ? AND chunk = ? AND shard = ?');
     for (const row of database
@@ -133,16 +136,23 @@ export class ShardIndex {
 
   /** The record is there. Returns what does not count because of that: the record before, or this one if a newer one or a removal that covers it is known. */
   put(shard: IndexedShard): ReplacedShard | undefined {
-    const before = this.get(shard);
-    if (this.#change(shard, shard, shard.logSequence, shard)) return before && { dead: before, by: shard };
+    const pending = this.#pendingOf(shard);
+    const newest = pending && latest(pending);
+    const before = newest === undefined ? this.#stored(shard) : newest.shard;
+    const known = newest === undefined ? (before?.logSequence ?? -1) : newest.sequence;
+    if (shard.logSequence > known) {
+      this.#change(shard, pending, before, shard, shard.logSequence, shard);
+      return before && { dead: before, by: shard };
+    }
     return before?.logSequence === shard.logSequence ? undefined : { dead: shard, by: before };
   }
 
   /** Records of the key up to `through` are gone, says the record at `at`. Returns what was there; undefined if nothing changed. */
   remove(key: ShardKey, through: number, at: { segment: number; position: number }): IndexedShard | undefined {
-    const before = this.get(key);
+    const pending = this.#pendingOf(key);
+    const before = pending === undefined ? this.#stored(key) : latest(pending).shard;
     if (before === undefined || before.logSequence > through) return undefined;
-    this.#change(key, undefined, through, at);
+    this.#change(key, pending, before, undefined, through, at);
     return before;
   }
 
@@ -180,14 +190,23 @@ export class ShardIndex {
 
   /** Forgets the shards of a segment that do not lie wholly before `endBytes`: the file does not have them any more. Returns how many. */
   dropLost(segment: number, endBytes: number): number {
-    let dropped = 0;
-    for (const shard of this.inSegment(segment)) {
-      // The padding of a segment's last record need not be in the file.
-      if (shard.position + shard.recordBytes < endBytes + 64) continue;
-      this.#change(shard, undefined, shard.logSequence, { segment: 0, position: 0 });
-      dropped++;
+    // The padding of a segment's last record need not be in the file.
+    const isLost = (shard: IndexedShard): boolean => shard.position + shard.recordBytes >= endBytes + RECORD_ALIGNMENT;
+    const rows: Row[] = [];
+    // From the back: a whole segment takes one row to find that out.
+    for (const row of this.#ask(() => this.#fromBack.iterate(segment))) {
+      if (row.position + row.record_bytes < endBytes + RECORD_ALIGNMENT) break;
+      rows.push(row);
     }
-    return dropped;
+    const lost = this.#merge(
+      rows,
+      [...this.#pending.values()].flat(),
+      (shard) => shard.segment === segment && isLost(shard),
+    );
+    // No record says so: a change at no place, which counts as durable.
+    for (const shard of lost)
+      this.#change(shard, this.#pendingOf(shard), shard, undefined, shard.logSequence, { segment: 0, position: -1 });
+    return lost.length;
   }
 
   /** Writes what is durable into the file, at most `limit` changes, in one transaction; `atEnd` writes more into it, told whether nothing durable is left. Returns that. */
@@ -286,21 +305,18 @@ export class ShardIndex {
 
   #change(
     key: ShardKey,
+    pending: Pending | undefined,
+    before: IndexedShard | undefined,
     shard: IndexedShard | undefined,
     sequence: number,
     at: { segment: number; position: number },
-  ): boolean {
-    const pending = this.#pendingOf(key);
-    const newest = pending && latest(pending);
-    const before = newest === undefined ? this.#stored(key) : newest.shard;
-    const known = newest === undefined ? (before?.logSequence ?? -1) : newest.sequence;
-    if (shard !== undefined && shard.logSequence <= known) return false;
+  ): void {
     if (before !== undefined) this.#count(before, -1);
     if (shard !== undefined) this.#count(shard, 1);
     const change: Change = { shard, sequence, segment: at.segment, position: at.position };
     if (pending !== undefined) {
       pending.changes.push(change);
-      return true;
+      return;
     }
     const { bucket, chunk, shard: number } = key;
     const entry: Pending = { key: { bucket, chunk, shard: number }, stored: before, changes: [change] };
@@ -308,7 +324,6 @@ export class ShardIndex {
     if (list === undefined) this.#pending.set(chunk, [entry]);
     else list.push(entry);
     this.#pendingCount++;
-    return true;
   }
 
   #forgetPending({ bucket, chunk, shard }: ShardKey): void {

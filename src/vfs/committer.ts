@@ -43,6 +43,8 @@ export class Committer {
   readonly #log: (message: string) => void;
   /** Plain bytes that the pool still takes. */
   readonly #poolFree: () => number;
+  /** The pool has no room: something should be done about it. */
+  onFull: (() => void) | undefined;
   #timer: Timer | undefined;
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
@@ -103,8 +105,10 @@ export class Committer {
    * itself is full; the error of the pool if it takes no commits.
    */
   room(bytes: number): Promise<void> | undefined {
-    if (bytes > 0 && this.#account.dirtyBytes + bytes > this.#poolFree())
+    if (bytes > 0 && this.#account.dirtyBytes + bytes > this.#poolFree()) {
+      this.onFull?.();
       throw new CairnError('NO_SPACE', 'the pool is full', { hint: 'delete files or add a disk' });
+    }
     const fits = this.#account.makeRoom(bytes) && this.#staged.namespaceCount < this.#options.namespaceMax;
     if (fits) return undefined;
     if (this.#failure !== undefined) throw this.#failure;
@@ -128,6 +132,7 @@ export class Committer {
           this.#failure = undefined;
         },
         (error: unknown) => {
+          if (hasCode(error, 'NO_SPACE')) this.onFull?.();
           this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
             ? error
             : new CairnError('IO', 'the pool takes no commits', { cause: error });
@@ -190,7 +195,8 @@ export class Committer {
       progress.filesDone = at;
       onProgress?.(progress);
     }
-    if (files.length === 0 || this.#staged.namespaceCount > 0) await this.#journal.request();
+    // Also where nothing is left to take: a round under way may have it, and the promise is that round's.
+    if (kind === 'asked' || files.length === 0 || this.#staged.namespaceCount > 0) await this.#journal.request();
     // Seals that were under way when this began carry bytes that were staged before it.
     if (kind === 'asked') for (const inode of files) await inode.content?.seal?.finished;
     await this.#trim();
@@ -240,6 +246,8 @@ export class Committer {
     const { content } = inode;
     if (this.#dependents.size > 0) await this.#commitDependents(inode);
     for (;;) {
+      // The promise may hold although the metadata store, for which a seal waits, has not taken the commit yet.
+      if (this.#staged.durableThrough >= target && inode.durableStage >= target) return;
       if (content !== undefined && !inode.gone) {
         const seal = content.seal;
         if (seal !== undefined) {
@@ -287,6 +295,7 @@ export class Committer {
     let through = this.#staged.durableThrough;
     for (const inode of this.#staged.contents) through = Math.min(through, inode.contentStage);
     for (const inode of this.#staged.sealing) through = Math.min(through, inode.contentStage);
+    for (const inode of this.#staged.departing.keys()) through = Math.min(through, inode.contentStage);
     await this.#stage.trim(through);
   }
 

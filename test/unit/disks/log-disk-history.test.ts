@@ -216,12 +216,13 @@ class History {
 
   async #putSlot(disk: Disk): Promise<void> {
     const version = this.#next++;
+    const sync = this.#random() < 0.6;
     await disk.append(
       'journal',
       [{ kind: 'slot', bucket: BUCKET, path: '/root', version, payload: [bytesOf(50, version)] }],
-      { sync: true },
+      { sync },
     );
-    this.#slot = Math.max(this.#slot, version);
+    if (sync) this.#slot = Math.max(this.#slot, version);
   }
 
   async #check(disk: Disk): Promise<void> {
@@ -255,12 +256,12 @@ class History {
     const slot = await disk.getSlot(BUCKET, '/root');
     if ((slot?.version ?? 0) < this.#slot) throw new Error(`slot version ${this.#slot} is lost`);
     if (slot !== undefined && !bytesOf(50, slot.version).equals(slot.bytes)) throw new Error('the slot is wrong');
-    this.#slot = slot?.version ?? 0;
+    this.#slot = slot?.version ?? 0; // Seen once, it stays.
   }
 }
 
 const start = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
-const runs = Number(process.env['RUNS'] ?? (process.env['SEED'] === undefined ? 60 : 1));
+const runs = Number(process.env['RUNS'] ?? (process.env['SEED'] === undefined ? 40 : 1));
 
 t.test('no history loses what was synced or shows what was removed', async (t) => {
   for (let seed = start; seed < start + runs; seed++) {
