@@ -68,6 +68,7 @@ export class Journal {
   #sequence: number;
   #epoch: number;
   #running: Promise<void> | undefined;
+  readonly #tasks: (() => Promise<void>)[] = [];
   #next:
     | { promise: Promise<number>; resolve: (sequence: number) => void; reject: (error: unknown) => void }
     | undefined;
@@ -112,9 +113,19 @@ export class Journal {
     return this.#next.promise;
   }
 
+  /** Runs a task while no round is under way: rounds wait for it. */
+  between(task: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#tasks.push(() => task().then(resolve, reject));
+      if (this.#running === undefined) this.#running = this.#run();
+    });
+  }
+
   /** Rounds, as long as someone waits. */
   async #run(): Promise<void> {
-    while (this.#next !== undefined) {
+    while (this.#next !== undefined || this.#tasks.length > 0) {
+      for (const task of this.#tasks.splice(0)) await task();
+      if (this.#next === undefined) continue;
       const waiting = this.#next;
       this.#next = undefined;
       try {
@@ -229,7 +240,9 @@ export class Journal {
     for (const prepared of pending) {
       if (!prepared.records.some(({ disk }) => broken.has(disk))) continue;
       const small = content.small.find((candidate) => candidate.prepared.chunk === prepared.chunk);
-      if (small !== undefined) again.push(this.#chunks.prepareSmall(small.bytes, failed));
+      if (small === undefined) continue;
+      again.push(this.#chunks.prepareSmall(small.bytes, failed));
+      this.#chunks.release([prepared.chunk]);
     }
     return again;
   }

@@ -68,7 +68,10 @@ export class SealPipeline {
     if (batch.length > 0) jobs.push(this.#storeBatch(batch, extents, onStored, signal));
     const results = await Promise.allSettled(jobs);
     const failure = results.find((result) => result.status === 'rejected');
-    if (failure !== undefined) throw failure.reason;
+    if (failure !== undefined) {
+      for (const list of extents.values()) this.#chunks.release(list.map(({ chunk }) => chunk));
+      throw failure.reason;
+    }
     for (const list of extents.values()) list.sort((a, b) => a.offset - b.offset);
     return extents;
   }

@@ -29,7 +29,7 @@ import type { LoggedRecord } from './log-context.js';
 import type { RecordInput, RecordLocation, ShardEntry, ShardInfo, ShardKey } from './record.js';
 import type { ReplacedShard } from './shard-index.js';
 
-export const MAP_FILE = 'map';
+const MAP_FILE = 'map';
 
 /** What opening has put together (open-disk.ts). */
 export interface DiskParts {
@@ -163,6 +163,7 @@ export class LogDisk implements Disk {
   }
 
   async readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array> {
+    if (this.#closing !== undefined) throw new CairnError('CLOSED', `the disk ${this.directory} is closed`);
     try {
       return await this.#logOf(entry).reader.readRange(entry, entry.shardBytes, from, to);
     } catch (error) {

@@ -2,6 +2,7 @@
 import { type DiskMap, decodeBucketId, plan } from '../../diskmap/index.js';
 import type { CacheAccount } from '../cache/cache-account.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
+import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
@@ -33,6 +34,7 @@ export interface PoolParts {
   readonly account: CacheAccount;
   readonly staged: StagedSet;
   readonly committer: Committer;
+  readonly collector: Collector;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { WorkerPipeline } from '../chunks/worker-pipeline.js';
+import { Collector } from '../commit/collector.js';
 import { Journal } from '../commit/journal.js';
 import { recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
@@ -42,7 +43,11 @@ import { PoolSpace } from './pool-space.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
 
-/** A COMMIT record with so many names and attributes stays well below a journal segment. */
+/** How often space is given back, and how long a chunk must have been without references. */
+const COLLECT_EVERY_MS = 10_000;
+const COLLECT_GRACE_MS = 30_000;
+/** A COMMIT record fits one journal segment, at so many bytes for a name and its attributes. */
+const NAMESPACE_BYTES = 1024;
 const NAMESPACE_MAX = 8192;
 
 export interface PoolOptions {
@@ -114,7 +119,8 @@ export class Pool {
   }
 
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, disks, meta, chunks } = this.#parts;
+    const { committer, collector, disks, meta, chunks } = this.#parts;
+    await collector.close();
     await committer.close();
     try {
       await committer.commit(() => true, 'asked', onProgress);
@@ -127,6 +133,11 @@ export class Pool {
       await disks.close();
       await this.#lock.release();
     }
+  }
+
+  /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
+  collect(): Promise<void> {
+    return this.#parts.collector.run(true);
   }
 
   /** Opens a file by its path in the pool (`/photos/a.jpg`). NOT_FOUND, IS_DIRECTORY. */
@@ -297,7 +308,7 @@ class PoolOpening {
       account,
       stage,
       clock,
-      options: { delayMs: config.commitDelayMs, namespaceMax: NAMESPACE_MAX },
+      options: { delayMs: config.commitDelayMs, namespaceMax: namespaceMax(disks) },
       log: (message) => log.error({}, message),
       poolFree: () => space.report().freeBytes,
     });
@@ -316,6 +327,19 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
     });
+    const collector = new Collector({
+      meta,
+      chunks,
+      journal,
+      disks,
+      clock,
+      options: { everyMs: COLLECT_EVERY_MS, graceMs: COLLECT_GRACE_MS },
+      pinned: () => table.orphanChunks(),
+      onRemoved: (chunk) => staged.collected.add(chunk),
+      log: (message) => log.warn({}, message),
+    });
+    committer.onFull = () => void collector.run(true);
+    collector.start();
     const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
@@ -332,6 +356,7 @@ class PoolOpening {
       account,
       staged,
       committer,
+      collector,
       table,
       reader,
       space,
@@ -396,6 +421,12 @@ async function readMap(disks: PoolDisks): Promise<DiskMap> {
     });
   }
   return newest;
+}
+
+/** How many names and attributes may be staged for one commit. */
+function namespaceMax(disks: PoolDisks): number {
+  const segments = disks.opened.map(({ identity }) => identity.journalSegmentBytes);
+  return Math.min(NAMESPACE_MAX, Math.floor(Math.min(...segments) / NAMESPACE_BYTES));
 }
 
 function toleranceOf(map: DiskMap): number {

@@ -43,6 +43,8 @@ export class Committer {
   readonly #log: (message: string) => void;
   /** Plain bytes that the pool still takes. */
   readonly #poolFree: () => number;
+  /** The pool has no room: something should be done about it. */
+  onFull: (() => void) | undefined;
   #timer: Timer | undefined;
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
@@ -103,8 +105,10 @@ export class Committer {
    * itself is full; the error of the pool if it takes no commits.
    */
   room(bytes: number): Promise<void> | undefined {
-    if (bytes > 0 && this.#account.dirtyBytes + bytes > this.#poolFree())
+    if (bytes > 0 && this.#account.dirtyBytes + bytes > this.#poolFree()) {
+      this.onFull?.();
       throw new CairnError('NO_SPACE', 'the pool is full', { hint: 'delete files or add a disk' });
+    }
     const fits = this.#account.makeRoom(bytes) && this.#staged.namespaceCount < this.#options.namespaceMax;
     if (fits) return undefined;
     if (this.#failure !== undefined) throw this.#failure;
@@ -128,6 +132,7 @@ export class Committer {
           this.#failure = undefined;
         },
         (error: unknown) => {
+          if (hasCode(error, 'NO_SPACE')) this.onFull?.();
           this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
             ? error
             : new CairnError('IO', 'the pool takes no commits', { cause: error });

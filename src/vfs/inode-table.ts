@@ -68,6 +68,15 @@ export class InodeTable {
     if (inode.ino === ROOT_INO) inode.parent = ROOT_INO;
   }
 
+  /** Chunks that files without a name still read, as long as they are open. */
+  orphanChunks(): Set<string> {
+    const chunks = new Set<string>();
+    for (const inode of this.#inodes.values()) {
+      if (inode.gone) for (const { chunk } of inode.extents ?? []) chunks.add(chunk);
+    }
+    return chunks;
+  }
+
   forget(ino: Ino): void {
     this.#inodes.delete(ino);
   }

@@ -47,6 +47,8 @@ export class StagedSet implements RoundSource {
   readonly #ready = new Map<Inode, { seal: Seal; extents: readonly ExtentRow[] }>();
   /** To be sealed and prepared while the round is assembled. */
   readonly #wanted = new Set<Inode>();
+  /** Chunks whose shards are gone: their rows go with the next commit. */
+  readonly collected = new Set<string>();
   /** After every round, successful or not. */
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
@@ -183,12 +185,16 @@ export class StagedSet implements RoundSource {
       taken.push(this.#takeSmall(inode, small));
     }
     this.#wanted.clear();
-    const changes: RowChange[] = [];
+    const collected = [...this.collected];
+    const changes: RowChange[] = collected.map((chunk) => ({ kind: 'chunk-delete', chunk }));
     const inodes = this.#takeInodes(taken, changes);
     const xattrs = this.#takeXattrs(inodes, changes);
     for (const content of taken) if (!content.inode.gone) addExtents(content, changes);
     const entries = this.#takeEntries(changes);
     if (changes.length === 0 && taken.length === 0) return undefined;
+    const release = (): void => {
+      for (const { extents } of taken) this.#chunks.release(extents.map(({ chunk }) => chunk));
+    };
     return {
       changes,
       stagedThrough,
@@ -201,9 +207,12 @@ export class StagedSet implements RoundSource {
           if (seal.contentStage !== undefined) inode.durableStage = seal.contentStage;
       },
       onApplied: (sequence) => {
+        for (const chunk of collected) this.collected.delete(chunk);
         this.#applied(sequence, inodes, xattrs, taken, entries);
+        release();
       },
       onFailed: () => {
+        release();
         for (const inode of inodes) this.touch(inode);
         for (const { inode, seal } of taken) this.sealFailed(inode, seal);
         for (const { directory, entry } of entries) directory.untaken(entry);
