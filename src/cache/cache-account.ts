@@ -1,6 +1,9 @@
 /**
  * How much the cache holds, and room for more: clean bytes of the least recently used files go first, dirty bytes never. A
  * writer for whom there is no room waits for `changed`.
+ *
+ * What lies in memory has a limit of its own: beyond it clean memory files are forgotten, oldest first, and a dirty one moves to a
+ * cache file.
  */
 import type { FileContent } from './file-content.js';
 
@@ -11,11 +14,14 @@ export interface CacheLimits {
   readonly memoryBytes: number;
 }
 
-/** Gives the space of a content whose clean bytes have been forgotten back to the device. */
+/** Gives the space of a content whose clean bytes have been forgotten back to the device. Neither throws: what cannot be given back is only space. */
 export interface CacheReclaimer {
   /** Nothing of the file is cached any more. */
   removeFile(content: FileContent): void;
-  /** The file has dirty parts: only these clean ranges go. Writes to the content wait meanwhile. */
+  /**
+   * Only these clean ranges go: the file has dirty parts, or the stage log counts on it (`partlyCommitted`), which must be told first.
+   * Writes to the content wait meanwhile.
+   */
   punch(content: FileContent, ranges: readonly { readonly from: number; readonly to: number }[]): Promise<void>;
 }
 
@@ -24,10 +30,11 @@ export class CacheAccount {
   readonly #reclaimer: CacheReclaimer;
   #cachedBytes = 0;
   #dirtyBytes = 0;
-  #memoryCleanBytes = 0;
-  /** Contents that hold something, least recently used first (a Set keeps insertion order). */
-  readonly #holders = new Set<FileContent>();
-  readonly #memoryHolders = new Set<FileContent>();
+  #memoryBytes = 0;
+  /** Contents with clean bytes, least recently used first (a Set keeps insertion order). */
+  readonly #evictable = new Set<FileContent>();
+  /** Contents that lie in memory and are all clean, in the same order. */
+  readonly #cleanInMemory = new Set<FileContent>();
 
   constructor(limits: CacheLimits, reclaimer: CacheReclaimer) {
     this.limits = limits;
@@ -42,44 +49,60 @@ export class CacheAccount {
     return this.#dirtyBytes;
   }
 
-  /** Books what the content holds now. Call it after every change of its ranges. */
-  book(content: FileContent): void {
-    const dirty = content.dirtyBytes;
-    const cached = content.cachedBytes;
-    this.#dirtyBytes += dirty - content.bookedDirty;
-    this.#cachedBytes += cached - content.bookedCached;
-    content.bookedDirty = dirty;
-    content.bookedCached = cached;
-    if (cached === 0) {
-      this.#holders.delete(content);
-      this.#memoryHolders.delete(content);
-    } else if (!this.#holders.has(content)) this.#holders.add(content);
+  /** Of the cached bytes, those in memory. */
+  get memoryBytes(): number {
+    return this.#memoryBytes;
   }
 
-  /** The content was committed and lies in memory: it stays as long as there is memory for it. */
-  keepInMemory(content: FileContent): void {
-    this.#memoryHolders.add(content);
-    this.#memoryCleanBytes += content.bookedCached;
-    for (const oldest of this.#memoryHolders) {
-      if (this.#memoryCleanBytes <= this.limits.memoryBytes) break;
-      this.#memoryHolders.delete(oldest);
-      this.#memoryCleanBytes -= oldest.bookedCached;
-      if (oldest.bookedDirty === 0 && oldest.inMemory && oldest.seal === undefined) this.#dropClean(oldest);
+  /** Books what the content holds now. Call it after every change of its ranges. */
+  book(content: FileContent): void {
+    this.#enter(content);
+    if (content.bookedMemory > 0 && this.#memoryBytes > this.limits.memoryBytes) this.#relieveMemory(content);
+  }
+
+  #enter(content: FileContent): void {
+    const dirty = content.dirtyBytes;
+    const cached = content.cachedBytes;
+    const memory = content.inMemory ? cached : 0;
+    this.#dirtyBytes += dirty - content.bookedDirty;
+    this.#cachedBytes += cached - content.bookedCached;
+    this.#memoryBytes += memory - content.bookedMemory;
+    content.bookedDirty = dirty;
+    content.bookedCached = cached;
+    content.bookedMemory = memory;
+    if (cached > dirty) this.#evictable.add(content);
+    else this.#evictable.delete(content);
+    if (memory > 0 && dirty === 0) this.#cleanInMemory.add(content);
+    else this.#cleanInMemory.delete(content);
+  }
+
+  #relieveMemory(newest: FileContent): void {
+    for (const content of this.#cleanInMemory) {
+      if (content.seal === undefined) this.#dropClean(content);
+      if (this.#memoryBytes <= this.limits.memoryBytes) return;
     }
-    if (this.#memoryHolders.size === 0) this.#memoryCleanBytes = 0;
+    if (newest.bookedDirty === 0) return;
+    try {
+      newest.leaveMemory();
+    } catch {
+      // It stays in memory; the write that needs the cache file next says what is wrong with it.
+      return;
+    }
+    this.#enter(newest);
   }
 
   /** Moves the content to the end of the queue for eviction. */
   used(content: FileContent): void {
-    if (this.#holders.delete(content)) this.#holders.add(content);
+    if (this.#evictable.delete(content)) this.#evictable.add(content);
+    if (this.#cleanInMemory.delete(content)) this.#cleanInMemory.add(content);
   }
 
   /** True if `bytes` more fit, after forgetting clean bytes if need be. */
   makeRoom(bytes: number): boolean {
     if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
-    for (const content of this.#holders) {
-      if (content.seal !== undefined || content.busy !== undefined || content.bookedCached === content.bookedDirty)
-        continue;
+    for (const content of this.#evictable) {
+      // A seal may be reading clean bytes too: its pieces are widened to whole pages.
+      if (content.seal !== undefined || content.busy !== undefined) continue;
       this.#dropClean(content);
       if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
     }
@@ -87,13 +110,18 @@ export class CacheAccount {
   }
 
   #dropClean(content: FileContent): void {
+    const { inMemory } = content;
     const ranges = content.cleanRanges();
-    if (content.dropClean()) this.#reclaimer.removeFile(content);
-    else if (!content.inMemory) {
-      content.busy = this.#reclaimer.punch(content, ranges).finally(() => {
-        content.busy = undefined;
-      });
+    const empty = content.dropClean();
+    if (!inMemory) {
+      if (empty && !content.partlyCommitted) this.#reclaimer.removeFile(content);
+      else {
+        const busy = this.#reclaimer.punch(content, ranges).finally(() => {
+          content.busy = undefined;
+        });
+        content.busy = busy;
+      }
     }
-    this.book(content);
+    this.#enter(content);
   }
 }

@@ -49,13 +49,16 @@ export class FileContent {
   seal: Seal | undefined;
   /** When the oldest staged change was made (monotonic milliseconds); undefined if nothing is staged. */
   stagedSinceMs: number | undefined;
-  /** When the content was last used: for eviction. */
-  lastUse = 0;
   /** Per window of MAX_CHUNK_BYTES: how many small extents strong commits have put there since it was last written whole. */
   readonly smallExtents = new Map<number, number>();
   /** Bytes that the owner's account of the cache has booked for this file. */
   bookedCached = 0;
   bookedDirty = 0;
+  bookedMemory = 0;
+  /** The last commit took only a beginning of what was staged: the stage log still counts writes that it included. */
+  partlyCommitted = false;
+  /** A sync of the cache file is under way: another one waits for it, since what it covers is not listed as unsynced any more. */
+  syncing: Promise<void> | undefined;
   /** A punch of the cache file is under way: writes wait for it. */
   busy: Promise<void> | undefined;
   readonly #files: ContentFiles;
@@ -100,8 +103,18 @@ export class FileContent {
     const end = offset + bytes.length;
     if (this.#memory !== undefined && end > MEMORY_FILE_BYTES) this.#spill();
     if (this.#memory !== undefined) this.#writeMemory(this.#memory, offset, bytes, end);
-    else this.#files.writeNow(this.ino, offset, bytes);
+    else this.#writeFile(offset, bytes, end);
     this.ranges.set(offset, end, DIRTY);
+  }
+
+  #writeFile(offset: number, bytes: Uint8Array, end: number): void {
+    try {
+      this.#files.writeNow(this.ino, offset, bytes);
+    } catch (error) {
+      // A part may have been written: what was clean is not what the pool has any more.
+      for (const { from, to } of this.#cleanWithin(offset, end)) this.ranges.clear(from, to);
+      throw error;
+    }
   }
 
   #writeMemory(memory: Buffer, offset: number, bytes: Uint8Array, end: number): void {
@@ -115,18 +128,19 @@ export class FileContent {
     target.set(bytes, offset);
   }
 
-  /** What is cached goes to the cache file from now on. */
+  /** What is cached goes to the cache file, now and from now on. Errors of the cache file leave it in memory. */
   leaveMemory(): void {
     this.#spill();
   }
 
+  /** Until all of it is in the file the bytes stay in memory: a failure loses nothing. */
   #spill(): void {
     const memory = this.#memory;
-    this.#memory = undefined;
     if (memory === undefined) return;
     this.ranges.forEach(0, memory.length, (from, to, value) => {
       if ((CACHED & (1 << value)) !== 0) this.#files.writeNow(this.ino, from, memory.subarray(from, to));
     });
+    this.#memory = undefined;
   }
 
   /** The bytes are gone from [from, to): they read as zeros. `to` may be END. */
@@ -235,9 +249,13 @@ export class FileContent {
   }
 
   cleanRanges(): { from: number; to: number }[] {
+    return this.#cleanWithin(0, END);
+  }
+
+  #cleanWithin(from: number, to: number): { from: number; to: number }[] {
     const clean: { from: number; to: number }[] = [];
-    this.ranges.forEach(0, END, (from, to, value) => {
-      if (value === CLEAN) clean.push({ from, to });
+    this.ranges.forEach(from, to, (start, end, value) => {
+      if (value === CLEAN) clean.push({ from: start, to: end });
     });
     return clean;
   }

@@ -26,8 +26,8 @@ export class SealPiece {
     });
   }
 
-  markRead(): void {
-    if (this.state === 'read') return;
+  /** Only by its seal. */
+  end(): void {
     this.state = 'read';
     this.bytes = undefined;
     this.#resolve();
@@ -91,7 +91,7 @@ export class Seal {
       if (piece.from >= to) break;
       if (piece.state === 'read' || piece.bytes !== undefined) continue;
       if (piece.state === 'reading') wait = piece.done;
-      else if (this.#protectedBytes > PROTECTED_BYTES_MAX) return this.finished;
+      else if (this.#protectedBytes >= PROTECTED_BYTES_MAX) return this.finished;
       else this.copy(piece);
     }
     return wait;
@@ -104,6 +104,13 @@ export class Seal {
     piece.bytes = bytes;
     this.#protectedBytes += bytes.length;
     return bytes;
+  }
+
+  /** The pipeline has read the piece, or needs it no more: its bytes in the cache may change. */
+  markRead(piece: SealPiece): void {
+    if (piece.state === 'read') return;
+    this.#protectedBytes -= piece.bytes?.length ?? 0;
+    piece.end();
   }
 
   #firstEndingAfter(position: number): number {
@@ -121,6 +128,7 @@ export class Seal {
   applied(): void {
     this.content.seal = undefined;
     this.content.sealApplied();
+    this.content.partlyCommitted = this.contentStage === undefined;
     this.#end();
   }
 
@@ -131,7 +139,7 @@ export class Seal {
   }
 
   #end(): void {
-    for (const piece of this.pieces) piece.markRead();
+    for (const piece of this.pieces) this.markRead(piece);
     this.#finish();
   }
 }

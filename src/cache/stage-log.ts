@@ -1,50 +1,68 @@
 /**
  * The cache device's own log of staged changes: what makes the *local* promise true. Operations are encoded into a buffer as they
  * happen (`note`), reach the page cache with `flush` (then they survive kill -9) and the device with `sync` (then they survive power
- * loss). One flush is one record, and a record is valid as a whole or not at all: changes noted between two flushes belong together.
+ * loss). One flush is one record, and a record is valid as a whole or not at all: changes noted within one synchronous step belong
+ * together, so nothing is flushed in the middle of one.
  *
  * Stage sequences grow by one with every operation and never restart, not even with a new cache: commits say up to which one
  * they include, and recovery replays what lies beyond.
  */
 
 import type { Log } from '../disks/log.js';
+import type { RecordInput, RecordLocation } from '../disks/record.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { ByteWriter } from '../io/byte-buffer.js';
+import { ByteWriter } from '../io/byte-writer.js';
 import type { Clock, Timer } from '../io/clock.js';
-import { encodeStageOp, type StageOp } from './stage-op.js';
+import { beginStageRecord, encodeStageOp, type StageOp } from './stage-op.js';
 
 /** A record is written at the latest when so much has been noted. */
 const FLUSH_BYTES = 512 * 1024;
 /** What has been noted reaches the page cache after so long at the latest. */
 export const FLUSH_DELAY_MS = 10;
 
+export interface StageLogStart {
+  /** The machine's boot: what is noted from now on was written during it. */
+  readonly bootId: string;
+  /** The highest stage sequence that the log or any commit knows. */
+  readonly lastSequence: number;
+  /** Per segment found in the log, the last sequence in it. */
+  readonly lastIn: ReadonlyMap<number, number>;
+}
+
 export class StageLog {
-  /** Asked to note what its owner has collected (merged writes, inode images) before every flush. */
+  /**
+   * Asked to note what its owner has collected before every flush: first images of inodes, which belong to names already
+   * noted, then merged writes, between which the record may end.
+   */
   onDrain: (() => void) | undefined;
   /** Told once, when the log takes no more. */
   onFailure: ((failure: CairnError) => void) | undefined;
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #bootId: string;
   readonly #noted = new ByteWriter(64 * 1024);
   #sequence: number;
   /** The sequence of the first operation in `#noted`. */
   #first: number;
+  #draining = false;
+  #flushing = false;
   #timer: Timer | undefined;
   #failure: CairnError | undefined;
-  /** Last sequence in each segment, oldest first: what `trim` needs. */
-  readonly #lastIn = new Map<number, number>();
-  /** The log's next segment is being made. */
-  #rolling: Promise<void> | undefined;
-  #syncing: Promise<void> | undefined;
-  #nextSync: Promise<void> | undefined;
+  /** Last sequence in each segment: what `trim` needs. */
+  readonly #lastIn: Map<number, number>;
+  /** Until the records that wait for the log's next segment are written, and how many they are. */
+  #waiting: Promise<void> | undefined;
+  #waitingCount = 0;
+  #trimming: Promise<void> = Promise.resolve();
+  #closed = false;
 
-  /** `lastSequence`: the highest stage sequence that the log or any commit knows. `lastIn`: per segment found in the log, the last sequence in it. */
-  constructor(log: Log, clock: Clock, lastSequence: number, lastIn: ReadonlyMap<number, number>) {
+  constructor(log: Log, clock: Clock, { bootId, lastSequence, lastIn }: StageLogStart) {
     this.#log = log;
     this.#clock = clock;
+    this.#bootId = bootId;
     this.#sequence = lastSequence;
     this.#first = lastSequence + 1;
-    for (const [segment, last] of lastIn) this.#lastIn.set(segment, last);
+    this.#lastIn = new Map(lastIn);
   }
 
   /** The last sequence given out. */
@@ -59,91 +77,113 @@ export class StageLog {
 
   /** Adds an operation and gives its sequence. `op` is encoded at once; its bytes may change afterwards. */
   note(op: StageOp): number {
-    encodeStageOp(op, this.#noted);
+    const before = this.#noted.length;
+    try {
+      if (before === 0) beginStageRecord(this.#bootId, this.#noted);
+      encodeStageOp(op, this.#noted);
+    } catch (error) {
+      this.#noted.reset(before);
+      throw error;
+    }
     this.#sequence += 1;
-    this.wake();
+    if (this.#noted.length < FLUSH_BYTES) this.wake();
+    else if (!this.#draining) this.#flushSoon();
+    else if (op.kind === 'write') this.#write();
     return this.#sequence;
   }
 
   /** Something will be noted when `onDrain` is called: flush soon. */
   wake(): void {
+    if (this.#closed) return;
     this.#timer ??= this.#clock.after(FLUSH_DELAY_MS, () => {
       this.#timer = undefined;
       this.flush();
     });
   }
 
-  /** Gives everything collected a sequence, without writing. */
+  /** After the synchronous step that is under way. */
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.flush();
+    });
+  }
+
+  /** Gives everything collected a sequence. */
   drain(): void {
-    this.onDrain?.();
-  }
-
-  /** True if so much has been noted that the caller should flush at the end of its operation. */
-  get full(): boolean {
-    return this.#noted.length >= FLUSH_BYTES;
-  }
-
-  /**
-   * Writes what has been noted into the page cache; a promise where that must wait for the log's next segment, which takes what is noted
-   * meanwhile as well. Never throws, nor rejects: a failure is kept for `sync`.
-   */
-  flush(): Promise<void> | undefined {
-    if (this.#rolling !== undefined) return this.#rolling;
-    this.drain();
-    if (this.#noted.length === 0) return undefined;
-    if (this.#failure === undefined) {
-      try {
-        const record = { kind: 'stage', sequence: this.#first, payload: [this.#noted.view()] } as const;
-        for (const location of this.#log.appendNow([record])) this.#lastIn.set(location.segment, this.#sequence);
-      } catch (error) {
-        if (hasCode(error, 'NO_SPACE')) return this.#roll();
-        this.#fail(error);
-      }
+    this.#draining = true;
+    try {
+      this.onDrain?.();
+    } finally {
+      this.#draining = false;
     }
+  }
+
+  /** Records wait for the log's next segment to be made: whoever stages much should wait for it too. Never rejects. */
+  get waiting(): Promise<void> | undefined {
+    return this.#waiting;
+  }
+
+  /** Writes what has been noted into the page cache; a promise where that must wait for the log's next segment. Never throws, nor rejects: a failure is kept for `sync`. */
+  flush(): Promise<void> | undefined {
+    this.drain();
+    this.#write();
+    return this.#waiting;
+  }
+
+  #write(): void {
+    if (this.#noted.length === 0) return;
+    const sequence = this.#first;
+    const last = this.#sequence;
+    this.#first = last + 1;
+    if (this.#failure === undefined && !this.#writeNow(sequence, last)) this.#writeLater(sequence, last);
     this.#noted.reset();
-    this.#first = this.#sequence + 1;
-    return undefined;
   }
 
-  #roll(): Promise<void> {
-    this.#rolling = this.#log
-      .roll()
-      .catch((error: unknown) => {
-        this.#fail(error);
-      })
-      .then(() => {
-        this.#rolling = undefined;
-        return this.flush();
-      });
-    return this.#rolling;
+  /** False if the log's next segment is not ready. */
+  #writeNow(sequence: number, last: number): boolean {
+    if (this.#waiting !== undefined) return false;
+    try {
+      this.#written(this.#log.appendNow([{ kind: 'stage', sequence, payload: [this.#noted.view()] }]), last);
+    } catch (error) {
+      if (hasCode(error, 'NO_SPACE')) return false;
+      this.#fail(error);
+    }
+    return true;
   }
 
-  /** Everything noted so far survives power loss when this resolves. Calls that arrive together share one flush. CairnError if the cache device failed. */
-  sync(): Promise<void> {
-    const flushing = this.flush();
-    if (flushing !== undefined) return flushing.then(() => this.sync());
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (this.#syncing === undefined) return this.#startSync();
-    this.#nextSync ??= this.#syncing.then(
-      () => this.#startSync(),
-      () => this.#startSync(),
-    );
-    return this.#nextSync;
-  }
-
-  #startSync(): Promise<void> {
-    this.#nextSync = undefined;
-    const sync = this.#log.sync().then(
-      () => {
-        this.#syncing = undefined;
-      },
+  /** Behind what waits already, so that the order in the log stays that of the sequences. */
+  #writeLater(sequence: number, last: number): void {
+    const record: RecordInput = { kind: 'stage', sequence, payload: [Buffer.from(this.#noted.view())] };
+    const append = this.#log.append([record], { sync: false }).then(
+      (locations) => this.#written(locations, last),
       (error: unknown) => {
-        this.#syncing = undefined;
-        throw this.#fail(error);
+        this.#fail(error);
       },
     );
-    this.#syncing = sync;
-    return sync;
+    this.#waitingCount += 1;
+    this.#waiting = Promise.all([this.#waiting, append]).then(() => {
+      this.#waitingCount -= 1;
+      if (this.#waitingCount === 0) this.#waiting = undefined;
+    });
+  }
+
+  #written(locations: readonly RecordLocation[], last: number): void {
+    for (const { segment } of locations) this.#lastIn.set(segment, Math.max(last, this.#lastIn.get(segment) ?? 0));
+  }
+
+  /** Everything noted so far survives power loss when this resolves. Calls that arrive together share one flush. DISK_FAILED if the cache device failed. */
+  async sync(): Promise<void> {
+    const waiting = this.flush();
+    if (waiting !== undefined) await waiting;
+    if (this.#failure !== undefined) throw this.#failure;
+    try {
+      await this.#log.sync();
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   #fail(error: unknown): CairnError {
@@ -157,21 +197,32 @@ export class StageLog {
     return this.#failure;
   }
 
-  /** Everything up to this sequence is in a durable commit: whole segments of it are given back. */
-  async trim(through: number): Promise<void> {
-    const current = this.#log.segments().at(-1)?.segment;
-    for (const { segment } of [...this.#log.segments()]) {
-      const last = this.#lastIn.get(segment) ?? 0;
-      if (segment === current || last > through) break;
+  /** Everything up to this sequence is in a durable commit: whole segments of it are given back. One at a time; never rejects. */
+  trim(through: number): Promise<void> {
+    this.#trimming = this.#trimming.then(() =>
+      this.#trim(through).catch((error: unknown) => {
+        this.#fail(error);
+      }),
+    );
+    return this.#trimming;
+  }
+
+  async #trim(through: number): Promise<void> {
+    const segments = this.#log.segments().map(({ segment }) => segment);
+    for (const segment of segments.slice(0, -1)) {
+      // Of a record that is still being written it is not known yet which segment it is in.
+      if (this.#closed || this.#waiting !== undefined || (this.#lastIn.get(segment) ?? 0) > through) return;
       this.#lastIn.delete(segment);
       await this.#log.release(segment);
     }
   }
 
   async close(): Promise<void> {
-    await this.flush();
+    this.flush();
+    this.#closed = true;
     this.#timer?.cancel();
-    await this.#syncing?.catch(() => undefined);
+    await this.#waiting;
+    await this.#trimming;
     await this.#log.close();
   }
 }

@@ -4,11 +4,39 @@
  * images after the change, so that replaying them twice changes nothing; content operations say which bytes changed and either
  * carry them or say that they are in the inode's cache file.
  *
- * Layout: kind u8, then the fields in the order of the type; see `encodeStageOp`. Numbers as in byte-buffer.ts.
+ * Every record names the boot of the machine during which it was written: older records are released one segment at a time, so
+ * none may depend on one before it. Fields are those of row-codec.ts:
+ *
+ *   record payload   'S' format=1 | v boot length (at most 255) | boot | operations to the end
+ *   operation        u8 kind | body:
+ *     1 inode          v ino | v mode | v uid | v gid | v nlink | v rdev | time atime | time mtime | time ctime | time btime
+ *                      | v target length (0–4095) | target
+ *     2 inode-gone     v ino
+ *     3 dentry         v parent | name | u8 isDirectory (0, 1) | v ino
+ *     4 dentry-gone    v parent | name | u8 isDirectory
+ *     5 xattr          v ino | name | v value length (0–65536) | value
+ *     6 xattr-gone     v ino | name
+ *     7 write          v ino | v offset | v length                 the bytes are in the cache file
+ *     8 write          v ino | v offset | v length | bytes
+ *     9 size           v ino | v sizeBytes
+ *    10 punch          v ino | v from | v to - from
+ *    11 synced         v ino | v through
+ *    12 evicted        v ino | v from | v to - from
  */
-import { CairnError } from '../errors/cairn-error.js';
-import { ByteReader, type ByteWriter } from '../io/byte-buffer.js';
+import { ByteReader } from '../io/byte-reader.js';
+import type { ByteWriter } from '../io/byte-writer.js';
 import type { Time } from '../io/clock.js';
+import {
+  readBoolean,
+  readName,
+  readTarget,
+  readTime,
+  readValue,
+  writeName,
+  writeTarget,
+  writeTime,
+  writeValue,
+} from '../meta/row-fields.js';
 import type { Ino, Name } from '../meta/rows.js';
 
 /** Attributes after the change; size and content are the business of the content operations. */
@@ -27,8 +55,6 @@ export interface StagedInode {
 }
 
 export type StageOp =
-  /** The machine's boot: what follows was written during it. */
-  | { readonly kind: 'boot'; readonly bootId: string }
   | { readonly kind: 'inode'; readonly inode: StagedInode }
   | { readonly kind: 'inode-gone'; readonly ino: Ino }
   | {
@@ -52,151 +78,183 @@ export type StageOp =
   | { readonly kind: 'size'; readonly ino: Ino; readonly sizeBytes: number }
   | { readonly kind: 'punch'; readonly ino: Ino; readonly from: number; readonly to: number }
   /** The inode's cache file was synced: its writes up to stage sequence `through` survive power loss. */
-  | { readonly kind: 'synced'; readonly ino: Ino; readonly through: number };
+  | { readonly kind: 'synced'; readonly ino: Ino; readonly through: number }
+  /** A commit has the range, and the cache file no longer does: what was written to it before is not there to be replayed. */
+  | { readonly kind: 'evicted'; readonly ino: Ino; readonly from: number; readonly to: number };
 
-const CODES: readonly StageOp['kind'][] = [
-  'boot',
-  'inode',
-  'inode-gone',
-  'dentry',
-  'dentry-gone',
-  'xattr',
-  'xattr-gone',
-  'write',
-  'size',
-  'punch',
-  'synced',
-];
+const MARK = 0x53;
+const FORMAT = 1;
+const BOOT_BYTES_MAX = 255;
+
+const INODE = 1;
+const INODE_GONE = 2;
+const DENTRY = 3;
+const DENTRY_GONE = 4;
+const XATTR = 5;
+const XATTR_GONE = 6;
+const WRITE_IN_FILE = 7;
+const WRITE_INLINE = 8;
+const SIZE = 9;
+const PUNCH = 10;
+const SYNCED = 11;
+const EVICTED = 12;
+
+/** The beginning of a record's payload; operations follow. */
+export function beginStageRecord(bootId: string, into: ByteWriter): void {
+  into.byte(MARK);
+  into.byte(FORMAT);
+  into.varint(bootId.length);
+  into.binary(bootId);
+}
 
 export function encodeStageOp(op: StageOp, into: ByteWriter): void {
-  into.u8(CODES.indexOf(op.kind));
   switch (op.kind) {
-    case 'boot':
-      into.binary(op.bootId);
+    case 'inode':
+      into.byte(INODE);
+      encodeInode(op.inode, into);
       break;
-    case 'inode': {
-      const { inode } = op;
-      into.whole(inode.ino);
-      into.u32(inode.mode);
-      into.u32(inode.uid);
-      into.u32(inode.gid);
-      into.u32(inode.nlink);
-      into.u32(inode.rdev);
-      into.time(inode.atime);
-      into.time(inode.mtime);
-      into.time(inode.ctime);
-      into.time(inode.btime);
-      into.binary(inode.target);
-      break;
-    }
     case 'inode-gone':
-      into.whole(op.ino);
-      break;
-    case 'synced':
-      into.whole(op.ino);
-      into.whole(op.through);
+      into.byte(INODE_GONE);
+      into.varint(op.ino);
       break;
     case 'dentry':
-      into.whole(op.parent);
-      into.binary(op.name);
-      into.u8(op.isDirectory ? 1 : 0);
-      into.whole(op.ino);
-      break;
     case 'dentry-gone':
-      into.whole(op.parent);
-      into.binary(op.name);
-      into.u8(op.isDirectory ? 1 : 0);
+      into.byte(op.kind === 'dentry' ? DENTRY : DENTRY_GONE);
+      into.varint(op.parent);
+      writeName(into, op.name, true);
+      into.byte(op.isDirectory ? 1 : 0);
+      if (op.kind === 'dentry') into.varint(op.ino);
       break;
     case 'xattr':
-      into.whole(op.ino);
-      into.binary(op.name);
-      into.bytes(op.value);
+      into.byte(XATTR);
+      into.varint(op.ino);
+      writeName(into, op.name, false);
+      writeValue(into, op.value);
       break;
     case 'xattr-gone':
-      into.whole(op.ino);
-      into.binary(op.name);
+      into.byte(XATTR_GONE);
+      into.varint(op.ino);
+      writeName(into, op.name, false);
       break;
     case 'write':
-      into.whole(op.ino);
-      into.whole(op.offset);
-      into.whole(op.length);
-      into.u8(op.bytes === undefined ? 0 : 1);
+      into.byte(op.bytes === undefined ? WRITE_IN_FILE : WRITE_INLINE);
+      into.varint(op.ino);
+      into.varint(op.offset);
+      into.varint(op.length);
       if (op.bytes !== undefined) into.bytes(op.bytes);
       break;
     case 'size':
-      into.whole(op.ino);
-      into.whole(op.sizeBytes);
+      into.byte(SIZE);
+      into.varint(op.ino);
+      into.varint(op.sizeBytes);
       break;
     case 'punch':
-      into.whole(op.ino);
-      into.whole(op.from);
-      into.whole(op.to);
+    case 'evicted':
+      into.byte(op.kind === 'punch' ? PUNCH : EVICTED);
+      into.varint(op.ino);
+      into.varint(op.from);
+      into.varint(op.to - op.from);
+      break;
+    case 'synced':
+      into.byte(SYNCED);
+      into.varint(op.ino);
+      into.varint(op.through);
       break;
   }
 }
 
-/** All operations of one record's payload. CORRUPT if it is malformed anywhere. Byte fields are views of `payload`. */
-export function decodeStageOps(payload: Uint8Array): StageOp[] {
-  const from = new ByteReader(payload);
+function encodeInode(inode: StagedInode, into: ByteWriter): void {
+  into.varint(inode.ino);
+  into.varint(inode.mode);
+  into.varint(inode.uid);
+  into.varint(inode.gid);
+  into.varint(inode.nlink);
+  into.varint(inode.rdev);
+  writeTime(into, inode.atime);
+  writeTime(into, inode.mtime);
+  writeTime(into, inode.ctime);
+  writeTime(into, inode.btime);
+  writeTarget(into, inode.target);
+}
+
+/** All of one record's payload. CORRUPT if it is malformed anywhere. Byte fields are copies. */
+export function decodeStageRecord(payload: Uint8Array): { bootId: string; ops: StageOp[] } {
+  const from = new ByteReader(payload, 'a record of the stage log');
+  if (from.byte() !== MARK) throw from.corrupt('it is something else');
+  const format = from.byte();
+  if (format !== FORMAT) throw from.corrupt(`its format is ${format}, and this version reads format ${FORMAT}`);
+  const bootLength = from.varint();
+  if (bootLength > BOOT_BYTES_MAX) throw from.corrupt('the name of a boot is too long');
+  const bootId = from.binary(bootLength);
   const ops: StageOp[] = [];
-  while (from.remaining > 0) ops.push(decodeStageOp(from));
-  return ops;
+  while (from.remainingBytes > 0) ops.push(decodeStageOp(from));
+  return { bootId, ops };
 }
 
 function decodeStageOp(from: ByteReader): StageOp {
-  const kind = CODES[from.u8()];
+  const kind = from.byte();
   switch (kind) {
-    case 'boot':
-      return { kind, bootId: from.binary() };
-    case 'inode':
-      return { kind, inode: decodeInode(from) };
-    case 'inode-gone':
-      return { kind, ino: from.whole() };
-    case 'synced':
-      return { kind, ino: from.whole(), through: from.whole() };
-    case 'dentry':
-      return { kind, parent: from.whole(), name: from.binary(), isDirectory: from.u8() === 1, ino: from.whole() };
-    case 'dentry-gone':
-      return { kind, parent: from.whole(), name: from.binary(), isDirectory: from.u8() === 1 };
-    case 'xattr':
-      return { kind, ino: from.whole(), name: from.binary(), value: from.bytes() };
-    case 'xattr-gone':
-      return { kind, ino: from.whole(), name: from.binary() };
-    case 'write': {
-      const ino = from.whole();
-      const offset = extent(from.whole());
-      const length = extent(from.whole());
-      const bytes = from.u8() === 1 ? from.bytes() : undefined;
-      if (bytes !== undefined && bytes.length !== length)
-        throw new CairnError('CORRUPT', 'a staged write carries another number of bytes than it says');
-      return { kind, ino, offset, length, bytes };
+    case INODE:
+      return { kind: 'inode', inode: decodeInode(from) };
+    case INODE_GONE:
+      return { kind: 'inode-gone', ino: from.varint() };
+    case DENTRY: {
+      const parent = from.varint();
+      const name = readName(from, true);
+      const isDirectory = readBoolean(from);
+      return { kind: 'dentry', parent, name, isDirectory, ino: from.varint() };
     }
-    case 'size':
-      return { kind, ino: from.whole(), sizeBytes: extent(from.whole()) };
-    case 'punch':
-      return { kind, ino: from.whole(), from: extent(from.whole()), to: extent(from.whole()) };
+    case DENTRY_GONE: {
+      const parent = from.varint();
+      const name = readName(from, true);
+      return { kind: 'dentry-gone', parent, name, isDirectory: readBoolean(from) };
+    }
+    case XATTR: {
+      const ino = from.varint();
+      const name = readName(from, false);
+      return { kind: 'xattr', ino, name, value: readValue(from) };
+    }
+    case XATTR_GONE:
+      return { kind: 'xattr-gone', ino: from.varint(), name: readName(from, false) };
+    case WRITE_IN_FILE:
+    case WRITE_INLINE: {
+      const ino = from.varint();
+      const { from: offset, to } = decodeRange(from);
+      const length = to - offset;
+      return { kind: 'write', ino, offset, length, bytes: kind === WRITE_INLINE ? from.bytes(length) : undefined };
+    }
+    case SIZE:
+      return { kind: 'size', ino: from.varint(), sizeBytes: from.varint() };
+    case PUNCH:
+      return { kind: 'punch', ino: from.varint(), ...decodeRange(from) };
+    case SYNCED:
+      return { kind: 'synced', ino: from.varint(), through: from.varint() };
+    case EVICTED:
+      return { kind: 'evicted', ino: from.varint(), ...decodeRange(from) };
     default:
-      throw new CairnError('CORRUPT', 'a stage record holds an operation of an unknown kind');
+      throw from.corrupt(`there is no operation of kind ${kind}`);
   }
+}
+
+function decodeRange(reader: ByteReader): { from: number; to: number } {
+  const from = reader.varint();
+  const to = from + reader.varint();
+  if (!Number.isSafeInteger(to)) throw reader.corrupt('a range of a file is too large');
+  return { from, to };
 }
 
 function decodeInode(from: ByteReader): StagedInode {
   return {
-    ino: from.whole(),
-    mode: from.u32(),
-    uid: from.u32(),
-    gid: from.u32(),
-    nlink: from.u32(),
-    rdev: from.u32(),
-    atime: from.time(),
-    mtime: from.time(),
-    ctime: from.time(),
-    btime: from.time(),
-    target: from.binary(),
+    ino: from.varint(),
+    mode: from.varint(),
+    uid: from.varint(),
+    gid: from.varint(),
+    nlink: from.varint(),
+    rdev: from.varint(),
+    atime: readTime(from),
+    mtime: readTime(from),
+    ctime: readTime(from),
+    btime: readTime(from),
+    target: readTarget(from),
   };
-}
-
-function extent(value: number): number {
-  if (value < 0) throw new CairnError('CORRUPT', 'a file position in a stage record is negative');
-  return value;
 }

@@ -4,17 +4,17 @@
  *
  * A killed process loses nothing that reached the page cache, so every operation counts. After a power cut (another boot than the
  * one that wrote) an operation that says "the bytes are in the cache file" counts only if the file was synced after it; the rest
- * was never promised.
+ * was never promised. What has been evicted is neither in the file nor lost: a commit has it.
  */
 import type { Log } from '../disks/log.js';
 import { hasCode } from '../errors/cairn-error.js';
 import type { Ino } from '../meta/rows.js';
 import { END, RangeMap } from './range-map.js';
-import { decodeStageOps, type StageOp } from './stage-op.js';
+import { decodeStageRecord, type StageOp } from './stage-op.js';
 
-type ContentOp = Extract<StageOp, { kind: 'write' | 'size' | 'punch' }>;
+export type ContentOp = Extract<StageOp, { kind: 'write' | 'size' | 'punch' | 'evicted' }>;
 
-interface Sequenced<T> {
+export interface Sequenced<T> {
   readonly sequence: number;
   readonly op: T;
 }
@@ -42,23 +42,24 @@ export async function readStageLog(log: Log, bootId: string): Promise<StagedRepl
   const lastIn = new Map<number, number>();
   const notes: string[] = [];
   let lastSequence = 0;
-  let boot = '';
   for await (const record of log.scan()) {
     if (record.header.kind !== 'stage') continue;
     let sequence = record.header.sequence - 1;
+    let boot: string;
     let ops: StageOp[];
     try {
-      ops = decodeStageOps(await record.payload());
+      ({ bootId: boot, ops } = decodeStageRecord(await record.payload()));
     } catch (error) {
       if (!hasCode(error, 'CORRUPT')) throw error;
       notes.push(`a record of the stage log is damaged and was skipped: ${error.message}`);
+      // How many operations it held is not known; the first one's sequence at least is taken.
+      lastSequence = Math.max(lastSequence, record.header.sequence);
       continue;
     }
     for (const op of ops) {
       sequence += 1;
-      if (op.kind === 'boot') boot = op.bootId;
-      else if (op.kind === 'synced') synced.set(`${boot}/${op.ino}`, op.through);
-      else if (op.kind === 'write' || op.kind === 'size' || op.kind === 'punch') {
+      if (op.kind === 'synced') synced.set(`${boot}/${op.ino}`, op.through);
+      else if (op.kind === 'write' || op.kind === 'size' || op.kind === 'punch' || op.kind === 'evicted') {
         const list = all.get(op.ino);
         if (list === undefined) all.set(op.ino, [{ sequence, op, boot }]);
         else list.push({ sequence, op, boot });
@@ -118,11 +119,13 @@ export function replayContent(ops: readonly Sequenced<ContentOp>[], sizeBytes: n
       });
     } else if (op.kind === 'size') unsettled(op.sizeBytes, END, (from, to) => holes.push({ from, to }));
     else if (op.kind === 'punch' && op.from < op.to) unsettled(op.from, op.to, (from, to) => holes.push({ from, to }));
+    else if (op.kind === 'evicted' && op.from < op.to) unsettled(op.from, op.to, () => undefined);
   }
   let size = sizeBytes;
   for (const { op } of ops) {
     if (op.kind === 'size') size = op.sizeBytes;
-    else if (op.kind === 'write') size = Math.max(size, op.offset + op.length);
+    else if (op.kind === 'write' && op.length > 0) size = Math.max(size, op.offset + op.length);
+    else if (op.kind === 'evicted') size = Math.max(size, op.to);
   }
   return { inFile, inline, holes, sizeBytes: size };
 }

@@ -83,6 +83,8 @@ export class Collector {
   }
 
   async #pass(isUrgent: boolean): Promise<void> {
+    // What has been committed is in the store once the round is over.
+    await this.#journal.between(async () => {});
     const due = await this.#due(isUrgent ? 0 : this.#options.graceMs);
     const candidates = [...due, ...this.#chunks.takeReleased()];
     let removed = 0;

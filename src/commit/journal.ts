@@ -13,13 +13,16 @@
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput } from '../disks/record.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { Clock, Timer } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { encodeCommit } from '../meta/row-codec.js';
 import type { Commit, RowChange } from '../meta/rows.js';
 
 /** COMMIT records go to every live disk, but to no more than this many. */
 const COMMIT_COPIES_MAX = 5;
+/** A commit that the metadata store refused is given to it again after so long. */
+const APPLY_AGAIN_MS = 2_000;
 
 /** What one round commits. */
 export interface RoundContent {
@@ -61,9 +64,12 @@ export interface JournalPosition {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
+  /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
+  onRefused: ((error: unknown) => void) | undefined;
   readonly #disks: JournalDisks;
   readonly #meta: MetaStore;
   readonly #chunks: ChunkStore;
+  readonly #clock: Clock;
   #source: RoundSource | undefined;
   #sequence: number;
   #epoch: number;
@@ -73,15 +79,20 @@ export class Journal {
     | { promise: Promise<number>; resolve: (sequence: number) => void; reject: (error: unknown) => void }
     | undefined;
   /** Durable, but the metadata store refused it: applied before the next round. */
-  #unapplied: { commit: Commit; content: RoundContent } | undefined;
+  #unapplied: { commit: Commit; content: RoundContent; recordBytes: number } | undefined;
+  #applyAgain: Timer | undefined;
+  /** Data disks that have been online since this was made. */
+  readonly #seen = new Set<Disk>();
 
   /** `position`: the last commit that recovery found; the epoch is this daemon's own, higher than any before. */
-  constructor(disks: JournalDisks, meta: MetaStore, chunks: ChunkStore, position: JournalPosition) {
+  constructor(disks: JournalDisks, meta: MetaStore, chunks: ChunkStore, position: JournalPosition, clock: Clock) {
+    this.#clock = clock;
     this.#disks = disks;
     this.#meta = meta;
     this.#chunks = chunks;
     this.#sequence = position.sequence;
     this.#epoch = position.epoch;
+    for (const disk of disks.data()) this.#seen.add(disk);
   }
 
   set source(source: RoundSource) {
@@ -97,7 +108,7 @@ export class Journal {
     return this.#epoch;
   }
 
-  /** Resolves with the sequence of a commit that includes everything that the source had when this was called. DISK_FAILED, NO_SPACE. */
+  /** Resolves with the sequence of a commit that includes everything that the source had when this was called. Rejects if that could not be made durable: DISK_FAILED, NO_SPACE, or what the metadata store refused an earlier commit with. */
   request(): Promise<number> {
     if (this.#next === undefined) {
       let resolve!: (sequence: number) => void;
@@ -139,12 +150,10 @@ export class Journal {
   }
 
   async #round(durable: () => void): Promise<void> {
-    if (this.#unapplied !== undefined) await this.#apply(this.#unapplied.commit, this.#unapplied.content);
+    if (this.#unapplied !== undefined) await this.#apply(this.#unapplied);
     const content = this.#source?.assemble();
-    if (content === undefined) {
-      // Nothing to say, but chunks that dedup found may still be unsynced.
-      return;
-    }
+    // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
+    if (content === undefined) return;
     const commit: Commit = {
       sequence: this.#sequence + 1,
       epoch: this.#epoch,
@@ -153,8 +162,10 @@ export class Journal {
       nextIno: content.nextIno,
       changes: content.changes,
     };
-    const payload = encodeCommit(commit);
+    let recordBytes: number;
     try {
+      const payload = encodeCommit(commit);
+      recordBytes = payload.length;
       await this.#write(commit, payload, content);
     } catch (error) {
       // Some disk may hold this record all the same: the next attempt must win over it.
@@ -167,15 +178,28 @@ export class Journal {
     durable();
     // Whoever waits is answered before the store is told: it keeps the thread busy for a while.
     await new Promise(setImmediate);
-    await this.#apply(commit, content);
-    this.onCommit?.(commit.sequence, payload.length);
+    await this.#apply({ commit, content, recordBytes });
   }
 
-  async #apply(commit: Commit, content: RoundContent): Promise<void> {
-    this.#unapplied = { commit, content };
-    await this.#meta.apply(commit);
+  async #apply(unapplied: { commit: Commit; content: RoundContent; recordBytes: number }): Promise<void> {
+    const { commit, content, recordBytes } = unapplied;
+    this.#unapplied = unapplied;
+    try {
+      await this.#meta.apply(commit);
+    } catch (error) {
+      if (!hasCode(error, 'CLOSED')) {
+        this.onRefused?.(error);
+        // Nobody may ask for another round, and files that this commit took wait for it.
+        this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
+          this.#applyAgain = undefined;
+          this.request().catch(() => undefined);
+        });
+      }
+      throw error;
+    }
     this.#unapplied = undefined;
     content.onApplied(commit.sequence);
+    this.onCommit?.(commit.sequence, recordBytes);
   }
 
   /** Until the record and all small chunks stand synced on every disk that still works. */
@@ -209,17 +233,20 @@ export class Journal {
           }),
         );
       };
-      for (const disk of this.#disks.data()) if (disk.unsynced) attempt(disk, disk.sync());
+      for (const disk of this.#disks.data()) if (disk.unsynced && !failed.has(disk)) attempt(disk, disk.sync());
       for (const [disk, records] of batches) attempt(disk, disk.append('journal', records, { sync: true }));
       await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
       for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
       if (broken.size === 0) break;
       for (const disk of broken) failed.add(disk);
-      pending = this.#replace(pending, content, broken, failed);
+      // Whatever lost a copy now, whenever it was written: what still stands as it should needs nothing.
+      pending = content.small.map(({ bytes }) => this.#chunks.prepareSmall(bytes, failed));
+      // They are held once already.
+      this.#chunks.release(pending.map(({ chunk }) => chunk));
     }
     if (committed.size === 0)
       throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });
-    if (failed.size > 0) this.#checkReadable(content, lastError);
+    if (this.#lostDisk() || failed.size > 0) this.#checkReadable(content, failed, lastError);
   }
 
   #commitTargets(): readonly Disk[] {
@@ -229,31 +256,24 @@ export class Journal {
     return data.length > COMMIT_COPIES_MAX ? data.slice(0, COMMIT_COPIES_MAX) : data;
   }
 
-  /** New places for the small chunks that lost a replica to a broken disk. */
-  #replace(
-    pending: readonly PreparedChunk[],
-    content: RoundContent,
-    broken: ReadonlySet<Disk>,
-    failed: ReadonlySet<Disk>,
-  ): PreparedChunk[] {
-    const again: PreparedChunk[] = [];
-    for (const prepared of pending) {
-      if (!prepared.records.some(({ disk }) => broken.has(disk))) continue;
-      const small = content.small.find((candidate) => candidate.prepared.chunk === prepared.chunk);
-      if (small === undefined) continue;
-      again.push(this.#chunks.prepareSmall(small.bytes, failed));
-      this.#chunks.release([prepared.chunk]);
-    }
-    return again;
+  /** A data disk has gone since this was made: chunks that the pipeline stored may have lost shards before they were synced. */
+  #lostDisk(): boolean {
+    const online = this.#disks.data();
+    for (const disk of online) this.#seen.add(disk);
+    return this.#seen.size > online.length;
   }
 
-  #checkReadable(content: RoundContent, cause: unknown): void {
+  /** Shards on a disk that failed do not count: they may not have reached it. */
+  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): void {
+    const usable = new Set<number>();
+    for (const disk of this.#disks.data()) if (!failed.has(disk)) usable.add(disk.identity.number);
     for (const chunk of content.stored) {
-      if (this.#chunks.health(chunk).health === 'lost')
-        throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
-          hint: 'see `cairn status`',
-          cause,
-        });
+      const { disks, shardsNeeded } = this.#chunks.health(chunk);
+      if (shardsNeeded > 0 && disks.filter((number) => usable.has(number)).length >= shardsNeeded) continue;
+      throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
+        hint: 'see `cairn status`',
+        cause,
+      });
     }
   }
 }

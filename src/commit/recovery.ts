@@ -1,14 +1,18 @@
 /**
  * What a pool does with its journal when it is opened. The rules (docs/format.md, "Recovery"):
  *
- * 1. Of several COMMIT records with one sequence the highest epoch is the true one. Along the chain of sequences the epoch never
- *    falls; where it would, the chain ends: those records belong to a daemon that was superseded.
- * 2. The metadata store is brought forward from where it stands. If it is missing, damaged, older than the journal
- *    reaches back, or stands on a commit that is not part of the chain, it is rebuilt from the newest complete snapshot that any disk holds.
- * 3. Commits up to the watermark (the highest `acknowledged` that any record carries) were promised: they are applied whatever
- *    the state of their chunks; a damaged chunk then damages one file. Beyond the watermark a commit whose chunks are not
- *    readable was never acknowledged and is dropped, with all that follows it.
- * 4. Commits beyond the watermark that are kept are copied to every disk that lacks them before anything new is written.
+ * 1. The metadata store is the base if it stands on a commit that counts: some disk knows that commit or a later one of its epoch
+ *    or a higher, no record and no snapshot of a higher epoch stands at or below it, and no complete snapshot beyond it. Otherwise
+ *    the newest complete snapshot that can be read is the base, else the empty store. A store beyond everything that the disks know is
+ *    not rebuilt but refused: it proves that disks are missing.
+ * 2. From the base on, of several COMMIT records with one sequence the highest epoch is the true one, and the epoch never falls;
+ *    where it would, the chain ends: those records belong to a daemon that was superseded.
+ * 3. Commits up to the watermark (the highest `acknowledged` of any record, the highest sequence of any complete snapshot) were promised:
+ *    they are applied whatever the state of their chunks (a damaged chunk then damages one file), and if one is missing
+ *    the pool is not opened. Beyond the watermark a commit whose chunks are not readable was never acknowledged and is dropped, with
+ *    all that follows it.
+ * 4. Commits beyond the watermark that are kept are copied to every disk that lacks them before the store is told.
+ * 5. With more disks missing than may be lost, nothing is dropped and nothing rebuilt: what was promised may be on those.
  *
  * Every step can be repeated: a crash during recovery changes nothing for the next one.
  */
@@ -16,9 +20,9 @@ import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
-import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
-import type { Commit, RowChange } from '../meta/rows.js';
-import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
+import { decodeCommit } from '../meta/row-codec.js';
+import type { Commit } from '../meta/rows.js';
+import { completeSnapshots, type FoundSnapshot, restoreSnapshot } from './restore-snapshot.js';
 
 export interface RecoveryReport {
   readonly sequence: number;
@@ -27,75 +31,222 @@ export interface RecoveryReport {
   /** Commits applied to the metadata store. */
   readonly replayed: number;
   readonly dropped: number;
-  /** The sequence of the snapshot that the metadata was rebuilt from; undefined if it was not rebuilt. */
+  /** The sequence of the snapshot that the metadata was rebuilt from, 0 without one; undefined if it was not rebuilt. */
   readonly rebuiltFrom: number | undefined;
+  /** The journal beyond the newest snapshot. */
+  readonly journal: { readonly commits: number; readonly bytes: number };
   /** One sentence per thing a user should know. */
   readonly notes: readonly string[];
 }
 
-interface ChainLink {
+interface Link {
   readonly entry: CommitEntry;
   /** Every online disk that holds this record. */
   readonly holders: { readonly disk: Disk; readonly entry: CommitEntry }[];
 }
 
 /** Brings `meta` to the last commit that counts. Throws UNREADABLE if the disks that are there cannot tell it. */
-export async function recover(disks: readonly Disk[], meta: MetaStore, chunks: ChunkStore): Promise<RecoveryReport> {
-  const notes: string[] = [];
-  const records = collect(disks);
-  const watermark = highest(records.flatMap((link) => link.holders.map(({ entry }) => entry.acknowledged)));
-  const start = meta.position();
-  const chain = trueChain(records);
-  let rebuiltFrom: number | undefined;
-  if (await mustRebuild(meta, chain, disks)) {
-    rebuiltFrom = await rebuild(disks, meta, chain);
-    notes.push(
-      rebuiltFrom === 0
-        ? 'the metadata was rebuilt from the journal'
-        : `the metadata was rebuilt from the snapshot at commit ${rebuiltFrom}`,
+export function recover(parts: {
+  readonly disks: readonly Disk[];
+  readonly meta: MetaStore;
+  readonly chunks: ChunkStore;
+  /** Which disks are missing, as a sentence, if they are more than may be lost. */
+  readonly tooMany: string | undefined;
+}): Promise<RecoveryReport> {
+  return new Recovery(parts).run();
+}
+
+class Recovery {
+  readonly #disks: readonly Disk[];
+  readonly #meta: MetaStore;
+  readonly #chunks: ChunkStore;
+  readonly #tooMany: string | undefined;
+  readonly #records: readonly Link[];
+  readonly #snapshots: readonly FoundSnapshot[];
+  readonly #watermark: number;
+  readonly #notes: string[] = [];
+
+  constructor(parts: {
+    readonly disks: readonly Disk[];
+    readonly meta: MetaStore;
+    readonly chunks: ChunkStore;
+    readonly tooMany: string | undefined;
+  }) {
+    this.#disks = parts.disks;
+    this.#meta = parts.meta;
+    this.#chunks = parts.chunks;
+    this.#tooMany = parts.tooMany;
+    this.#records = collect(parts.disks);
+    this.#snapshots = completeSnapshots(parts.disks);
+    this.#watermark = Math.max(
+      highest(this.#records.flatMap(({ holders }) => holders.map(({ entry }) => entry.acknowledged))),
+      highest(this.#snapshots.map(({ sequence }) => sequence)),
     );
   }
-  let replayed = 0;
-  let dropped = 0;
-  const tail: ChainLink[] = [];
-  for (let i = 0; i < chain.length; i++) {
-    const link = chain[i]!;
-    if (link.entry.sequence <= meta.position().sequence) {
-      if (link.entry.sequence > watermark) tail.push(link);
-      continue;
-    }
-    if (link.entry.sequence !== meta.position().sequence + 1) {
-      if (link.entry.sequence <= watermark) throw gap(meta.position().sequence + 1, link.entry.sequence);
-      dropped = chain.length - i;
-      break;
-    }
-    const commit = await readCommit(link, notes);
-    if (commit === undefined || (link.entry.sequence > watermark && !readable(commit, chunks))) {
-      if (link.entry.sequence <= watermark) throw gap(link.entry.sequence, link.entry.sequence);
-      dropped = chain.length - i;
-      break;
-    }
-    await meta.apply(commit);
-    replayed += 1;
-    if (link.entry.sequence > watermark) tail.push(link);
+
+  async run(): Promise<RecoveryReport> {
+    const rebuiltFrom = this.#isBase(this.#meta.position()) ? undefined : await this.#rebuild();
+    const base = this.#meta.position();
+    if (base.sequence === 0) this.#mustBeWhole('the metadata cannot be rebuilt');
+    await this.#copyKept(base.sequence);
+    const { replayed, dropped } = await this.#replay(this.#chain(base));
+    const position = this.#meta.position();
+    if (position.sequence < this.#watermark) throw gap(position.sequence + 1, this.#watermark);
+    if (replayed > 0)
+      this.#notes.push(`replayed ${count(replayed)} from the journal, ${base.sequence + 1} to ${position.sequence}`);
+    if (dropped > 0) this.#notes.push(`dropped ${count(dropped)} that had not been acknowledged`);
+    const covered = highest(this.#snapshots.map(({ sequence }) => sequence));
+    const journal = this.#records.filter(({ entry }) => entry.sequence > covered);
+    return {
+      sequence: position.sequence,
+      epoch: this.#newEpoch(),
+      replayed,
+      dropped,
+      rebuiltFrom,
+      journal: { commits: journal.length, bytes: journal.reduce((sum, { entry }) => sum + entry.recordBytes, 0) },
+      notes: this.#notes,
+    };
   }
-  await copyTail(tail, disks);
-  const position = meta.position();
-  if (replayed > 0)
-    notes.push(`replayed ${replayed} commits from the journal, ${start.sequence} to ${position.sequence}`);
-  if (dropped > 0) notes.push(`dropped ${dropped} commits that had not been acknowledged`);
-  const epoch =
-    Math.max(
-      position.epoch,
-      highest(records.map((link) => link.entry.epoch)),
-      ...disks.flatMap((d) => d.snapshots().map((s) => s.epoch)),
-    ) + 1;
-  return { sequence: position.sequence, epoch, replayed, dropped, rebuiltFrom, notes };
+
+  /** Rule 1. */
+  #isBase({ sequence, epoch }: MetaPosition): boolean {
+    const witnesses = [...this.#records.map(({ entry }) => entry), ...this.#snapshots];
+    if (witnesses.some((known) => known.sequence <= sequence && known.epoch > epoch)) return false;
+    if (this.#snapshots.some((snapshot) => snapshot.sequence > sequence)) return false;
+    if (sequence === 0 || witnesses.some((known) => known.sequence >= sequence && known.epoch >= epoch)) return true;
+    const last = highest(witnesses.map((known) => known.sequence));
+    throw new CairnError(
+      'UNREADABLE',
+      `the metadata stands at commit ${sequence}, but the disks that are here know only commits up to ${last}`,
+      { hint: 'connect the missing disks and open the pool again' },
+    );
+  }
+
+  /** From the newest snapshot that can be read; from nothing if the journal reaches back to its beginning. Returns the snapshot's sequence. */
+  async #rebuild(): Promise<number> {
+    this.#mustBeWhole('the metadata cannot be rebuilt');
+    let failure: unknown;
+    for (const snapshot of this.#snapshots) {
+      try {
+        await restoreSnapshot(this.#meta, snapshot);
+        this.#notes.push(`the metadata was rebuilt from the snapshot at commit ${snapshot.sequence}`);
+        return snapshot.sequence;
+      } catch (error) {
+        if (!(error instanceof CairnError)) throw error;
+        this.#notes.push(`the metadata snapshot at commit ${snapshot.sequence} is of no use: ${error.message}`);
+        failure = error;
+      }
+    }
+    const first = this.#records[0]?.entry.sequence;
+    if (first !== 1) throw failure ?? gap(1, first ?? this.#watermark);
+    await this.#meta.restore({ sequence: 0, epoch: 0, stagedThrough: 0, nextIno: 2 }, nothing());
+    this.#notes.push('the metadata was rebuilt from the journal');
+    return 0;
+  }
+
+  /** Rule 2. Ascending from the commit after the base, as far as there are no gaps. */
+  #chain(base: MetaPosition): Link[] {
+    const newest = new Map<number, Link>();
+    for (const link of this.#records) newest.set(link.entry.sequence, link);
+    const chain: Link[] = [];
+    let { epoch } = base;
+    for (let sequence = base.sequence + 1; ; sequence++) {
+      const link = newest.get(sequence);
+      if (link === undefined || link.entry.epoch < epoch) return chain;
+      epoch = link.entry.epoch;
+      chain.push(link);
+    }
+  }
+
+  /** Rules 3 and 4. */
+  async #replay(chain: readonly Link[]): Promise<{ replayed: number; dropped: number }> {
+    for (const [i, link] of chain.entries()) {
+      const { sequence } = link.entry;
+      const promised = sequence <= this.#watermark;
+      const found = await this.#read(link);
+      if (found === undefined && promised) throw gap(sequence, sequence);
+      if (found === undefined || (!promised && !this.#isReadable(found.commit))) {
+        this.#mustBeWhole(`commit ${sequence} cannot be read`);
+        return { replayed: i, dropped: chain.length - i };
+      }
+      if (!promised) await this.#copy(link, found.payload);
+      await this.#meta.apply(found.commit);
+    }
+    return { replayed: chain.length, dropped: 0 };
+  }
+
+  /** Rule 5. */
+  #mustBeWhole(problem: string): void {
+    if (this.#tooMany === undefined) return;
+    throw new CairnError('UNREADABLE', `${problem} while more disks are missing than may be lost: ${this.#tooMany}`, {
+      hint: 'connect the missing disks and open the pool again',
+    });
+  }
+
+  /** Commits beyond the watermark that the store has already: the crash may have come between one disk and the next. */
+  async #copyKept(through: number): Promise<void> {
+    const newest = new Map<number, Link>();
+    for (const link of this.#records) {
+      const { sequence } = link.entry;
+      if (sequence > this.#watermark && sequence <= through) newest.set(sequence, link);
+    }
+    for (const link of newest.values()) {
+      if (this.#lacking(link).length === 0) continue;
+      const found = await this.#read(link);
+      if (found !== undefined) await this.#copy(link, found.payload);
+    }
+  }
+
+  #lacking({ holders }: Link): Disk[] {
+    return this.#disks.filter((disk) => disk.state === 'online' && !holders.some((holder) => holder.disk === disk));
+  }
+
+  /** A disk that does not take it is left out, as in any round. */
+  async #copy(link: Link, payload: Uint8Array): Promise<void> {
+    const { sequence, epoch, acknowledged } = link.entry;
+    const record = { kind: 'commit', sequence, epoch, acknowledged, payload: [payload] } as const;
+    await Promise.all(
+      this.#lacking(link).map((disk) =>
+        disk.append('journal', [record], { sync: true }).catch((error: unknown) => {
+          this.#notes.push(`commit ${sequence} could not be copied to the disk at ${disk.directory}: ${text(error)}`);
+        }),
+      ),
+    );
+  }
+
+  /** The commit from the first disk where it verifies; undefined if none does. */
+  async #read({ holders }: Link): Promise<{ commit: Commit; payload: Buffer } | undefined> {
+    for (const { disk, entry } of holders) {
+      try {
+        const payload = await disk.readCommit(entry);
+        return { commit: decodeCommit(payload), payload };
+      } catch (error) {
+        if (!(error instanceof CairnError)) throw error;
+        this.#notes.push(`commit ${entry.sequence} is damaged on the disk at ${disk.directory}: ${error.message}`);
+      }
+    }
+    return undefined;
+  }
+
+  #isReadable(commit: Commit): boolean {
+    for (const change of commit.changes) {
+      if (change.kind !== 'extents') continue;
+      for (const { chunk } of change.extents) if (this.#chunks.health(chunk).health === 'lost') return false;
+    }
+    return true;
+  }
+
+  #newEpoch(): number {
+    const found = this.#disks.flatMap((disk) => disk.snapshots().map(({ epoch }) => epoch));
+    return (
+      Math.max(this.#meta.position().epoch, highest(this.#records.map(({ entry }) => entry.epoch)), highest(found)) + 1
+    );
+  }
 }
 
 /** All records, ascending by sequence, then epoch; the same record on several disks once. */
-function collect(disks: readonly Disk[]): ChainLink[] {
-  const links = new Map<string, ChainLink>();
+function collect(disks: readonly Disk[]): Link[] {
+  const links = new Map<string, Link>();
   for (const disk of disks) {
     for (const entry of disk.commits(0)) {
       const key = `${entry.sequence}/${entry.epoch}`;
@@ -107,150 +258,22 @@ function collect(disks: readonly Disk[]): ChainLink[] {
   return [...links.values()].sort((a, b) => a.entry.sequence - b.entry.sequence || a.entry.epoch - b.entry.epoch);
 }
 
-/** Rule 1. */
-function trueChain(records: readonly ChainLink[]): ChainLink[] {
-  const chain: ChainLink[] = [];
-  for (const link of records) {
-    const last = chain.at(-1);
-    if (last !== undefined && last.entry.sequence === link.entry.sequence) chain[chain.length - 1] = link;
-    else chain.push(link);
-  }
-  let epoch = 0;
-  const end = chain.findIndex((link) => {
-    const falls = link.entry.epoch < epoch;
-    epoch = Math.max(epoch, link.entry.epoch);
-    return falls;
-  });
-  return end < 0 ? chain : chain.slice(0, end);
-}
+async function* nothing(): AsyncIterable<never> {}
 
-/** Rule 2. */
-async function mustRebuild(meta: MetaStore, chain: readonly ChainLink[], disks: readonly Disk[]): Promise<boolean> {
-  const { sequence, epoch } = meta.position();
-  const own = chain.find((link) => link.entry.sequence === sequence);
-  if (own !== undefined) return own.entry.epoch !== epoch;
-  const first = chain[0]?.entry.sequence;
-  const last = chain.at(-1)?.entry.sequence;
-  const newest = newestSnapshot(disks)?.sequence ?? 0;
-  if (first === undefined || last === undefined) return newest > sequence;
-  if (sequence < first) return sequence + 1 < first || newest > sequence;
-  // The store is told only what stands on the disks: what it has beyond them was promised, and is on disks that are not here.
-  if (sequence > last && sequence > newest) {
-    throw new CairnError(
-      'UNREADABLE',
-      `the metadata stands at commit ${sequence}, but the disks that are here know only commits up to ${Math.max(last, newest)}`,
-      {
-        hint: 'connect the missing disks and open the pool again',
-      },
-    );
-  }
-  return false;
-}
-
-function newestSnapshot(
-  disks: readonly Disk[],
-): { sequence: number; epoch: number; parts: number; holders: Disk[] } | undefined {
-  let newest: { sequence: number; epoch: number; parts: number; holders: Disk[] } | undefined;
-  for (const disk of disks) {
-    for (const snapshot of disk.snapshots()) {
-      if (!snapshot.complete) continue;
-      if (newest === undefined || snapshot.sequence > newest.sequence) newest = { ...snapshot, holders: [disk] };
-      else if (snapshot.sequence === newest.sequence) newest.holders.push(disk);
-    }
-  }
-  return newest;
-}
-
-/** Restores the newest snapshot, or an empty store if there is none and the journal reaches back to its beginning. Returns the snapshot's sequence. */
-async function rebuild(disks: readonly Disk[], meta: MetaStore, chain: readonly ChainLink[]): Promise<number> {
-  const newest = newestSnapshot(disks);
-  if (newest === undefined) {
-    const first = chain[0]?.entry.sequence;
-    if (first !== undefined && first > 1) throw gap(1, first);
-    await meta.restore({ sequence: 0, epoch: 0, stagedThrough: 0, nextIno: 2 }, none());
-    return 0;
-  }
-  const position = await readPosition(newest.holders, newest.sequence);
-  await meta.restore(position, readBatches(newest.holders, newest.sequence, newest.parts));
-  return newest.sequence;
-}
-
-async function* none(): AsyncIterable<readonly RowChange[]> {}
-
-/** Part 0 holds the position; the others the rows. Each part is taken from the first disk where it verifies. */
-async function readPart(holders: readonly Disk[], sequence: number, part: number): Promise<Buffer> {
-  let failure: unknown;
-  for (const disk of holders) {
-    try {
-      return await disk.readSnapshotPart(sequence, part);
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw new CairnError(
-    'UNREADABLE',
-    `part ${part} of the metadata snapshot at commit ${sequence} cannot be read from any disk`,
-    { cause: failure },
-  );
-}
-
-async function readPosition(holders: readonly Disk[], sequence: number): Promise<MetaPosition> {
-  return decodeSnapshotPosition(await readPart(holders, sequence, 0));
-}
-
-async function* readBatches(
-  holders: readonly Disk[],
-  sequence: number,
-  parts: number,
-): AsyncIterable<readonly RowChange[]> {
-  for (let part = 1; part < parts; part++) yield decodeChanges(await readPart(holders, sequence, part));
-}
-
-/** The commit from the first disk where it verifies; undefined if none does. */
-async function readCommit(link: ChainLink, notes: string[]): Promise<Commit | undefined> {
-  for (const { disk, entry } of link.holders) {
-    try {
-      return decodeCommit(await disk.readCommit(entry));
-    } catch (error) {
-      notes.push(
-        `commit ${entry.sequence} is damaged on the disk at ${disk.directory}: ${error instanceof Error ? error.message : String(error)}`,
-      );
-    }
-  }
-  return undefined;
-}
-
-function readable(commit: Commit, chunks: ChunkStore): boolean {
-  for (const change of commit.changes) {
-    if (change.kind !== 'extents') continue;
-    for (const extent of change.extents) if (chunks.health(extent.chunk).health === 'lost') return false;
-  }
-  return true;
-}
-
-/** Rule 4. */
-async function copyTail(tail: readonly ChainLink[], disks: readonly Disk[]): Promise<void> {
-  for (const disk of disks) {
-    if (disk.state !== 'online') continue;
-    const missing = tail.filter((link) => !link.holders.some((holder) => holder.disk === disk));
-    for (const link of missing) {
-      const payload = await link.holders[0]!.disk.readCommit(link.holders[0]!.entry);
-      const { sequence, epoch, acknowledged } = link.entry;
-      await disk.append('journal', [{ kind: 'commit', sequence, epoch, acknowledged, payload: [payload] }], {
-        sync: true,
-      });
-    }
-  }
-}
-
-function gap(wanted: number, found: number): CairnError {
+function gap(wanted: number, known: number): CairnError {
   return new CairnError(
     'UNREADABLE',
-    `commit ${wanted} was promised but no disk that is here can give it (the next one found is ${found})`,
-    {
-      hint: 'connect the missing disks and open the pool again',
-    },
+    `commit ${wanted} was promised but no disk that is here can give it (commits up to ${known} are known of)`,
+    { hint: 'connect the missing disks and open the pool again' },
   );
+}
+
+function count(commits: number): string {
+  return commits === 1 ? 'one commit' : `${commits} commits`;
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function highest(numbers: readonly number[]): number {

@@ -18,9 +18,18 @@ const LARGE_AT_ONCE = 4;
 const BATCH_BYTES = MAX_CHUNK_BYTES;
 const BATCH_PIECES = 512;
 
-/** Gives the open cache file of a content, pinned until `done`. */
+/** Gives the open cache file of a content, pinned until `done`; without a descriptor (a simulated file) the bytes are copied. */
 export interface SealFiles {
-  pin(ino: number): { readonly fd: number; done(): void };
+  pin(ino: number): { readonly fd: number | undefined; done(): void };
+}
+
+interface Sealed {
+  readonly seal: Seal;
+  readonly piece: SealPiece;
+}
+
+function* piecesOf(seals: readonly Seal[]): Generator<Sealed> {
+  for (const seal of seals) for (const piece of seal.pieces) yield { seal, piece };
 }
 
 export class SealPipeline {
@@ -36,48 +45,57 @@ export class SealPipeline {
 
   /**
    * Stores every piece of the seals; `onStored` gets the bytes of each piece as it is done. Resolves with the extents per seal, in order.
-   * If one piece fails, the others are still waited for, so that no bytes are being read when it rejects.
+   * If one piece fails, no more are begun, and those under way are waited for, so that no bytes are being read when it rejects.
    */
   async store(
     seals: readonly Seal[],
     onStored: (bytes: number) => void,
     signal?: AbortSignal,
   ): Promise<Map<Seal, ExtentRow[]>> {
-    const extents = new Map<Seal, ExtentRow[]>();
+    const extents = new Map<Seal, ExtentRow[]>(seals.map((seal) => [seal, []]));
     const jobs: Promise<void>[] = [];
-    let batch: { seal: Seal; piece: SealPiece }[] = [];
+    const failures: unknown[] = [];
+    /** Waits for a slot, then begins the job. */
+    const begin = async (job: () => Promise<void>): Promise<void> => {
+      await this.#slot();
+      jobs.push(
+        job()
+          .catch((error: unknown) => {
+            failures.push(error);
+          })
+          .finally(() => this.#release()),
+      );
+    };
+    let batch: Sealed[] = [];
     let batchBytes = 0;
-    for (const seal of seals) {
-      extents.set(seal, []);
-      for (const piece of seal.pieces) {
-        const length = piece.to - piece.from;
-        if (length <= SMALL_CHUNK_BYTES) {
-          batch.push({ seal, piece });
-          batchBytes += length;
-          if (batchBytes < BATCH_BYTES && batch.length < BATCH_PIECES) continue;
-          await this.#slot();
-          jobs.push(this.#storeBatch(batch, extents, onStored, signal).finally(() => this.#release()));
-          batch = [];
-          batchBytes = 0;
-        } else {
-          await this.#slot();
-          jobs.push(this.#storeLarge(seal, piece, extents, onStored, signal).finally(() => this.#release()));
-        }
+    for (const sealed of piecesOf(seals)) {
+      if (failures.length > 0) break;
+      const length = sealed.piece.to - sealed.piece.from;
+      if (length > SMALL_CHUNK_BYTES) {
+        await begin(() => this.#storeLarge(sealed, extents, onStored, signal));
+        continue;
       }
+      batch.push(sealed);
+      batchBytes += length;
+      if (batchBytes < BATCH_BYTES && batch.length < BATCH_PIECES) continue;
+      const full = batch;
+      batch = [];
+      batchBytes = 0;
+      await begin(() => this.#storeBatch(full, extents, onStored, signal));
     }
-    if (batch.length > 0) jobs.push(this.#storeBatch(batch, extents, onStored, signal));
-    const results = await Promise.allSettled(jobs);
-    const failure = results.find((result) => result.status === 'rejected');
-    if (failure !== undefined) {
+    if (batch.length > 0 && failures.length === 0)
+      await begin(() => this.#storeBatch(batch, extents, onStored, signal));
+    await Promise.all(jobs);
+    if (failures.length > 0) {
       for (const list of extents.values()) this.#chunks.release(list.map(({ chunk }) => chunk));
-      throw failure.reason;
+      throw failures[0];
     }
     for (const list of extents.values()) list.sort((a, b) => a.offset - b.offset);
     return extents;
   }
 
   async #storeBatch(
-    batch: readonly { seal: Seal; piece: SealPiece }[],
+    batch: readonly Sealed[],
     extents: Map<Seal, ExtentRow[]>,
     onStored: (bytes: number) => void,
     signal: AbortSignal | undefined,
@@ -86,26 +104,27 @@ export class SealPipeline {
     const stored = await this.#chunks.storeSmall(sources, signal);
     batch.forEach(({ seal, piece }, i) => {
       extents.get(seal)?.push(extentOf(piece, stored[i]!));
-      piece.markRead();
+      seal.markRead(piece);
       onStored(piece.to - piece.from);
     });
   }
 
   async #storeLarge(
-    seal: Seal,
-    piece: SealPiece,
+    { seal, piece }: Sealed,
     extents: Map<Seal, ExtentRow[]>,
     onStored: (bytes: number) => void,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const length = piece.to - piece.from;
-    const bytes = piece.bytes ?? (seal.content.inMemory ? seal.copy(piece) : undefined);
-    const pin = bytes === undefined ? this.#files.pin(seal.content.ino) : undefined;
-    const source: ChunkSource =
-      pin === undefined ? { kind: 'bytes', bytes: bytes! } : { kind: 'file', fd: pin.fd, position: piece.from, length };
-    piece.state = 'reading';
+    const protectedBytes = piece.bytes ?? (seal.content.inMemory ? seal.copy(piece) : undefined);
+    const pin = protectedBytes === undefined ? this.#files.pin(seal.content.ino) : undefined;
     try {
-      const stored = await this.#chunks.store(source, () => piece.markRead(), signal);
+      const source: ChunkSource =
+        pin?.fd === undefined
+          ? { kind: 'bytes', bytes: protectedBytes ?? seal.copy(piece) }
+          : { kind: 'file', fd: pin.fd, position: piece.from, length };
+      piece.state = 'reading';
+      const stored = await this.#chunks.store(source, () => seal.markRead(piece), signal);
       extents.get(seal)?.push(extentOf(piece, stored));
       onStored(length);
     } finally {

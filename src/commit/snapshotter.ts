@@ -5,14 +5,19 @@
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
-import { ByteWriter } from '../io/byte-buffer.js';
+import { ByteWriter } from '../io/byte-writer.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { encodeChanges } from '../meta/row-codec.js';
 import { encodeSnapshotPosition } from '../meta/snapshot-position.js';
 import type { JournalDisks } from './journal.js';
 
-/** The slot that names the newest snapshot: the pool's root, found from bare disks by the hash of this path. */
+/**
+ * The slot that names the newest snapshot: the pool's root, found from bare disks by the hash of this path. Its version is the sequence;
+ * its bytes are 'R' format=1 | v sequence | v epoch | v parts.
+ */
 export const SNAPSHOT_SLOT = '/cairn/snapshot';
+const ROOT_MARK = 0x52;
+const ROOT_FORMAT = 1;
 
 export class Snapshotter {
   readonly #disks: JournalDisks;
@@ -62,21 +67,32 @@ export class Snapshotter {
     const synced = await Promise.allSettled(targets.map((disk) => disk.sync()));
     targets = targets.filter((_, i) => synced[i]!.status === 'fulfilled');
     if (targets.length === 0) throw new CairnError('DISK_FAILED', 'no disk could sync the metadata snapshot');
-    const root = new ByteWriter(32);
-    root.whole(sequence);
-    root.whole(epoch);
-    root.u32(part + 1);
-    await this.#chunks.putSlot(SNAPSHOT_SLOT, sequence, root.copy());
+    const root = new ByteWriter();
+    root.byte(ROOT_MARK);
+    root.byte(ROOT_FORMAT);
+    root.varint(sequence);
+    root.varint(epoch);
+    root.varint(part + 1);
+    await this.#chunks.putSlot(SNAPSHOT_SLOT, sequence, root.finish());
     await this.#release(targets, sequence);
     return sequence;
   }
 
-  /** Gives back what the snapshot covers: only where the snapshot itself is durable, or on journal disks once it is durable anywhere. */
+  /**
+   * Gives back the journal that the snapshot covers. A data disk lets go of its own where it holds the snapshot instead. Commits on the
+   * journal disks may have no other copy: they go when so many disks hold the snapshot that losing as many as may be lost leaves one. A disk that
+   * is away loses nothing: what it holds is older, and recovery takes no commit from it that others have replaced.
+   */
   async #release(holders: readonly Disk[], sequence: number): Promise<void> {
-    // A journal segment may hold the only copies of small chunks: the disk moves them first.
-    for (const disk of [...holders, ...this.#disks.journal()]) {
-      await disk.releaseCommits(sequence);
-      await disk.dropSnapshots(sequence);
-    }
+    const released = holders.length > this.#disks.tolerance ? [...holders, ...this.#disks.journal()] : holders;
+    const results = await Promise.allSettled(
+      released.map(async (disk) => {
+        // A journal segment may hold the only copies of small chunks: the disk moves them first.
+        await disk.releaseCommits(sequence);
+        await disk.dropSnapshots(sequence);
+      }),
+    );
+    const failure = results.find((result) => result.status === 'rejected');
+    if (failure !== undefined) throw failure.reason;
   }
 }

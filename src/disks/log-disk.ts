@@ -29,7 +29,7 @@ import type { LoggedRecord } from './log-context.js';
 import type { RecordInput, RecordLocation, ShardEntry, ShardInfo, ShardKey } from './record.js';
 import type { ReplacedShard } from './shard-index.js';
 
-const MAP_FILE = 'map';
+export const MAP_FILE = 'map';
 
 /** What opening has put together (open-disk.ts). */
 export interface DiskParts {

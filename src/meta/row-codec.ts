@@ -5,7 +5,7 @@
  * and what it decodes encodes to the same bytes: the encoder asserts every limit that the decoder checks, because a commit
  * that was acknowledged and cannot be read back is lost. A released format byte is never given a new meaning.
  *
- * `v` is a varint (byte-writer.ts), `u8` and `u32` are fixed and little-endian, `name` is u8 length (1–255) and bytes.
+ * `v` is a varint (io/byte-writer.ts), `u8` and `u32` are fixed and little-endian, `name` is u8 length (1–255) and bytes.
  *
  *   commit payload    'C' format=1 | v sequence | v epoch | v acknowledged | v stagedThrough | v nextIno | changes
  *   snapshot part     'P' format=1 | changes
@@ -24,8 +24,8 @@
  *     9 chunk-delete   32 bytes chunk
  *   time              v zigzag seconds (2s, or -2s - 1 where s < 0) | u32 nanoseconds (below 10^9)
  */
-import { ByteReader } from './byte-reader.js';
-import { ByteWriter } from './byte-writer.js';
+import { ByteReader } from '../io/byte-reader.js';
+import { ByteWriter } from '../io/byte-writer.js';
 import {
   CHUNK_ID_BYTES,
   readBoolean,

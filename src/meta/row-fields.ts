@@ -3,9 +3,9 @@
  * limit once for both sides, so that whatever is written can be read.
  */
 import { assert } from '../errors/cairn-error.js';
+import type { ByteReader } from '../io/byte-reader.js';
+import type { ByteWriter } from '../io/byte-writer.js';
 import type { Time } from '../io/clock.js';
-import type { ByteReader } from './byte-reader.js';
-import type { ByteWriter } from './byte-writer.js';
 import type { ExtentRow, InodeRow, RowChange } from './rows.js';
 
 export const CHUNK_ID_BYTES = 32;
@@ -27,9 +27,7 @@ export function writeInode(writer: ByteWriter, row: InodeRow): void {
   writeTime(writer, row.mtime);
   writeTime(writer, row.ctime);
   writeTime(writer, row.btime);
-  assert(isTarget(row.target), 'a link target has at most 4095 bytes, none of them NUL');
-  writer.varint(row.target.length);
-  writer.binary(row.target);
+  writeTarget(writer, row.target);
   writer.varint(row.contentStage);
 }
 
@@ -46,8 +44,7 @@ export function readInode(reader: ByteReader): InodeRow {
   const mtime = readTime(reader);
   const ctime = readTime(reader);
   const btime = readTime(reader);
-  const target = reader.binary(reader.varint());
-  if (!isTarget(target)) throw reader.corrupt('a link target is not one');
+  const target = readTarget(reader);
   const contentStage = reader.varint();
   return {
     ino,
@@ -65,6 +62,19 @@ export function readInode(reader: ByteReader): InodeRow {
     target,
     contentStage,
   };
+}
+
+/** The target of a symbolic link; '' for other inodes. */
+export function writeTarget(writer: ByteWriter, target: string): void {
+  assert(isTarget(target), 'a link target has at most 4095 bytes, none of them NUL');
+  writer.varint(target.length);
+  writer.binary(target);
+}
+
+export function readTarget(reader: ByteReader): string {
+  const target = reader.binary(reader.varint());
+  if (!isTarget(target)) throw reader.corrupt('a link target is not one');
+  return target;
 }
 
 function isTarget(target: string): boolean {
@@ -149,13 +159,13 @@ export function readBoolean(reader: ByteReader): boolean {
   return value === 1;
 }
 
-function writeTime(writer: ByteWriter, { sec, nsec }: Time): void {
+export function writeTime(writer: ByteWriter, { sec, nsec }: Time): void {
   assert(nsec >= 0 && nsec < NSEC_PER_SEC && Number.isInteger(nsec), 'nanoseconds are below a second');
   writer.varint(sec < 0 ? -2 * sec - 1 : 2 * sec);
   writer.u32(nsec);
 }
 
-function readTime(reader: ByteReader): Time {
+export function readTime(reader: ByteReader): Time {
   const zigzag = reader.varint();
   const nsec = reader.u32();
   if (nsec >= NSEC_PER_SEC) throw reader.corrupt('a time has too many nanoseconds');

@@ -1,31 +1,36 @@
-/** Part 0 of a metadata snapshot: magic, then the position, as whole numbers of eight bytes (byte-buffer.ts). */
-import { CairnError } from '../errors/cairn-error.js';
-import { ByteReader, ByteWriter } from '../io/byte-buffer.js';
+/**
+ * Part 0 of a metadata snapshot: the position of the state that the further parts (row-codec.ts) hold.
+ *
+ *   'Q' format=1 | v sequence | v epoch | v stagedThrough | v nextIno
+ */
+import { ByteReader } from '../io/byte-reader.js';
+import { ByteWriter } from '../io/byte-writer.js';
 import type { MetaPosition } from './meta-store.js';
 
-/** `CSN1`, little-endian. */
-const MAGIC = 0x314e_5343;
+const MARK = 0x51;
+const FORMAT = 1;
 
 export function encodeSnapshotPosition(position: MetaPosition): Uint8Array {
-  const writer = new ByteWriter(64);
-  writer.u32(MAGIC);
-  writer.whole(position.sequence);
-  writer.whole(position.epoch);
-  writer.whole(position.stagedThrough);
-  writer.whole(position.nextIno);
-  return writer.copy();
+  const writer = new ByteWriter();
+  writer.byte(MARK);
+  writer.byte(FORMAT);
+  writer.varint(position.sequence);
+  writer.varint(position.epoch);
+  writer.varint(position.stagedThrough);
+  writer.varint(position.nextIno);
+  return writer.finish();
 }
 
-/** CORRUPT if it is anything else. */
+/** CORRUPT unless `bytes` are exactly one position. */
 export function decodeSnapshotPosition(bytes: Uint8Array): MetaPosition {
-  const reader = new ByteReader(bytes);
-  if (reader.u32() !== MAGIC) throw new CairnError('CORRUPT', 'this is not the beginning of a metadata snapshot');
-  const position = {
-    sequence: reader.whole(),
-    epoch: reader.whole(),
-    stagedThrough: reader.whole(),
-    nextIno: reader.whole(),
-  };
-  if (reader.remaining > 0) throw new CairnError('CORRUPT', 'the beginning of a metadata snapshot is too long');
-  return position;
+  const reader = new ByteReader(bytes, 'the position of a metadata snapshot');
+  if (reader.byte() !== MARK) throw reader.corrupt('it is something else');
+  const format = reader.byte();
+  if (format !== FORMAT) throw reader.corrupt(`its format is ${format}, and this version reads format ${FORMAT}`);
+  const sequence = reader.varint();
+  const epoch = reader.varint();
+  const stagedThrough = reader.varint();
+  const nextIno = reader.varint();
+  reader.end();
+  return { sequence, epoch, stagedThrough, nextIno };
 }

@@ -59,6 +59,22 @@ export class PoolDisks implements JournalDisks {
     return online;
   }
 
+  /** Which disks are missing, as a sentence, if they are so many that the others may not know every commit that was promised. */
+  get tooMany(): string | undefined {
+    const missing: string[] = [];
+    for (const role of ['data', 'journal'] as const) {
+      const places = this.#places.filter(({ config }) => config.role === role);
+      // Fewer journal disks than that never hold the only copies of a commit.
+      if (role === 'journal' && places.length <= this.tolerance) continue;
+      const absent = places.filter(({ disk }) => disk?.state !== 'online');
+      if (absent.length > this.tolerance)
+        missing.push(
+          ...absent.map(({ config, disk, failure }) => failure?.message ?? disk?.stateReason ?? config.directory),
+        );
+    }
+    return missing.length === 0 ? undefined : missing.join('; ');
+  }
+
   reports(): DiskReport[] {
     return this.#places.map(({ config, disk, failure }) => {
       const space = disk?.space();

@@ -266,9 +266,14 @@ class PoolOpening {
       new PoolChunkStore({ map, ranking: createRanking(map), disks: disks.byNumber, pipeline: new WorkerPipeline() }),
     );
     const meta = this.#keep(await this.#openMeta());
-    const recovery = await recover(disks.opened, meta, chunks);
+    const recovery = await recover({ disks: disks.opened, meta, chunks, tooMany: disks.tooMany });
     for (const note of recovery.notes) log.info({}, note);
-    const journal = new Journal(disks, meta, chunks, recovery);
+    const journal = new Journal(disks, meta, chunks, recovery, clock);
+    journal.onRefused = (error) =>
+      log.error(
+        { error },
+        'the metadata store did not take a commit that is safe on the disks: tried again until it does',
+      );
     const position = meta.position();
     const staging = this.#keep(
       await openStaging({
@@ -292,7 +297,7 @@ class PoolOpening {
     const pipeline = new SealPipeline(chunks, {
       pin: (ino) => {
         const { file, release } = files.pin(ino, true);
-        return { fd: file.fd ?? -1, done: release };
+        return { fd: file.fd, done: release };
       },
     });
     const space = new PoolSpace(
@@ -340,7 +345,7 @@ class PoolOpening {
     });
     committer.onFull = () => void collector.run(true);
     collector.start();
-    const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log);
+    const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log, recovery.journal);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
     if (staged.contents.size > 0 || staged.namespaceCount > 0) committer.staged();

@@ -12,13 +12,21 @@ export class SnapshotSchedule {
   readonly #snapshotter: Snapshotter;
   readonly #log: PoolLog;
   readonly #abort = new AbortController();
-  #bytes = 0;
-  #commits = 0;
+  #bytes: number;
+  #commits: number;
   #running: Promise<void> | undefined;
 
-  constructor(snapshotter: Snapshotter, journal: Journal, log: PoolLog) {
+  /** `since`: the journal that earlier runs left beyond the newest snapshot. */
+  constructor(
+    snapshotter: Snapshotter,
+    journal: Journal,
+    log: PoolLog,
+    since: { readonly commits: number; readonly bytes: number },
+  ) {
     this.#snapshotter = snapshotter;
     this.#log = log;
+    this.#bytes = since.bytes;
+    this.#commits = since.commits;
     journal.onCommit = (_sequence, recordBytes) => {
       this.#bytes += recordBytes;
       this.#commits += 1;

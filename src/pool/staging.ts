@@ -1,6 +1,6 @@
 /** Opens the cache directory: its identity and lock, the stage log of the last run, the cache files. */
 import { dirname, join } from 'node:path';
-import { CacheAccount } from '../cache/cache-account.js';
+import { CacheAccount, type CacheReclaimer } from '../cache/cache-account.js';
 import { CacheFiles } from '../cache/cache-files.js';
 import { StageLog } from '../cache/stage-log.js';
 import { readStageLog, type StagedReplay } from '../cache/staged-replay.js';
@@ -40,8 +40,18 @@ export async function openStaging(parts: {
   const { io, config, clock, log } = parts;
   const { directory, sizeBytes } = config.cache;
   const identity = await identify(parts);
-  const lock = await lockCache(io, directory);
+  const opened: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    const failures: unknown[] = [];
+    for (const end of opened.splice(0).reverse())
+      await end().catch((error: unknown) => {
+        failures.push(error);
+      });
+    if (failures.length > 0) throw failures[0];
+  };
   try {
+    const lock = await lockCache(io, directory);
+    opened.push(() => lock.release());
     const segments = await openLog(
       io,
       {
@@ -53,38 +63,48 @@ export async function openStaging(parts: {
       },
       { report: (line) => log.warn({ directory }, line) },
     );
-    const replay = await readStageLog(segments, io.bootId());
-    const stage = new StageLog(segments, clock, Math.max(replay.lastSequence, parts.committedThrough), replay.lastIn);
+    opened.push(() => segments.close());
+    const bootId = io.bootId();
+    const replay = await readStageLog(segments, bootId);
+    const lastSequence = Math.max(replay.lastSequence, parts.committedThrough);
+    const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn });
     stage.onFailure = (failure) => log.error({ directory, error: failure.cause }, failure.message);
-    stage.note({ kind: 'boot', bootId: io.bootId() });
     const files = await CacheFiles.open(io, join(directory, 'files'));
+    opened.push(() => files.close());
+    opened.push(() => stage.close());
     const capacityBytes = sizeBytes ?? Math.floor((await io.space(directory)).freeBytes * CAPACITY_SHARE);
     const account = new CacheAccount(
       { capacityBytes, memoryBytes: MEMORY_BYTES },
-      {
-        removeFile: (content) => {
-          files.remove(content.ino).catch((error: unknown) => log.warn({ error }, 'a cache file could not be removed'));
-        },
-        punch: async (content, ranges) => {
-          for (const { from, to } of ranges) await files.punch(content.ino, from, to - from);
-        },
-      },
+      reclaimerOf(files, stage, (error) => log.warn({ error }, 'space in the cache could not be given back')),
     );
-    return {
-      files,
-      account,
-      stage,
-      replay,
-      close: async () => {
-        await stage.close();
-        await files.close();
-        await lock.release();
-      },
-    };
+    return { files, account, stage, replay, close };
   } catch (error) {
-    await lock.release();
+    await close().catch(() => undefined);
     throw error;
   }
+}
+
+/**
+ * What the stage log says is in the cache file must be there when it is replayed: so that a commit has it instead is
+ * durable in the log before the bytes go.
+ */
+function reclaimerOf(files: CacheFiles, stage: StageLog, onFailure: (error: unknown) => void): CacheReclaimer {
+  return {
+    removeFile: ({ ino }) => {
+      files.remove(ino).catch(onFailure);
+    },
+    punch: async ({ ino, partlyCommitted }, ranges) => {
+      try {
+        if (partlyCommitted) {
+          for (const { from, to } of ranges) stage.note({ kind: 'evicted', ino, from, to });
+          await stage.sync();
+        }
+        for (const { from, to } of ranges) await files.punch(ino, from, to - from);
+      } catch (error) {
+        onFailure(error);
+      }
+    },
+  };
 }
 
 async function identify({ io, random, config, log }: { io: FileIo; random: Random; config: PoolConfig; log: PoolLog }) {

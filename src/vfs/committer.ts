@@ -195,7 +195,8 @@ export class Committer {
       progress.filesDone = at;
       onProgress?.(progress);
     }
-    if (files.length === 0 || this.#staged.namespaceCount > 0) await this.#journal.request();
+    // Also where nothing is left to take: a round under way may have it, and the promise is that round's.
+    if (kind === 'asked' || files.length === 0 || this.#staged.namespaceCount > 0) await this.#journal.request();
     // Seals that were under way when this began carry bytes that were staged before it.
     if (kind === 'asked') for (const inode of files) await inode.content?.seal?.finished;
     await this.#trim();
@@ -245,6 +246,8 @@ export class Committer {
     const { content } = inode;
     if (this.#dependents.size > 0) await this.#commitDependents(inode);
     for (;;) {
+      // The promise may hold although the metadata store, for which a seal waits, has not taken the commit yet.
+      if (this.#staged.durableThrough >= target && inode.durableStage >= target) return;
       if (content !== undefined && !inode.gone) {
         const seal = content.seal;
         if (seal !== undefined) {
@@ -292,6 +295,7 @@ export class Committer {
     let through = this.#staged.durableThrough;
     for (const inode of this.#staged.contents) through = Math.min(through, inode.contentStage);
     for (const inode of this.#staged.sealing) through = Math.min(through, inode.contentStage);
+    for (const inode of this.#staged.departing.keys()) through = Math.min(through, inode.contentStage);
     await this.#stage.trim(through);
   }
 

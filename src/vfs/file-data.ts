@@ -47,12 +47,9 @@ export class FileData {
     this.#reader = parts.reader;
     this.#clock = parts.clock;
     this.#stage.onDrain = () => {
-      for (const content of this.#noting) {
-        const note = content.takeNote();
-        if (note !== undefined) this.#note(content, note.from, note.to);
-      }
-      this.#noting.clear();
       this.#staged.noteImages();
+      for (const content of this.#noting) this.#settle(content);
+      this.#noting.clear();
     };
   }
 
@@ -113,8 +110,8 @@ export class FileData {
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
     if (killPrivileges) inode.mode = withoutPrivileges(inode.mode);
     this.#changed(inode, content);
-    const flushing = this.#stage.full ? this.#stage.flush() : undefined;
-    return flushing === undefined ? bytes.length : flushing.then(() => bytes.length);
+    const { waiting } = this.#stage;
+    return waiting === undefined ? bytes.length : waiting.then(() => bytes.length);
   }
 
   #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {
@@ -184,19 +181,12 @@ export class FileData {
   /** The local promise for everything written to the file so far. */
   async syncLocal(inode: Inode): Promise<void> {
     const { content } = inode;
+    while (content?.syncing !== undefined) await content.syncing;
     this.#stage.drain();
     if (content !== undefined) {
       const unsynced = content.takeUnsynced();
-      if (unsynced === 'file') {
-        const through = this.#stage.sequence;
-        try {
-          await this.#files.datasync(inode.ino);
-        } catch (error) {
-          content.doubtUnsynced();
-          throw error;
-        }
-        this.#stage.note({ kind: 'synced', ino: inode.ino, through });
-      } else if (unsynced !== 'nothing') this.#noteInline(content, unsynced);
+      if (unsynced === 'file') await this.#syncFile(content);
+      else if (unsynced !== 'nothing') this.#noteInline(content, unsynced);
     }
     try {
       await this.#stage.sync();
@@ -204,6 +194,26 @@ export class FileData {
       content?.doubtUnsynced();
       throw error;
     }
+  }
+
+  /** Other syncs of the file wait: what this one covers is not listed as unsynced any more. */
+  async #syncFile(content: FileContent): Promise<void> {
+    const through = this.#stage.sequence;
+    const job = this.#files.datasync(content.ino).then(
+      () => {
+        this.#stage.note({ kind: 'synced', ino: content.ino, through });
+      },
+      (error: unknown) => {
+        content.doubtUnsynced();
+        throw error;
+      },
+    );
+    content.syncing = job
+      .catch(() => undefined)
+      .finally(() => {
+        content.syncing = undefined;
+      });
+    await job;
   }
 
   /** Few bytes: into the stage log itself, so that one flush is enough. */
@@ -251,7 +261,7 @@ export class FileData {
     return Math.min(position, size);
   }
 
-  /** The file is gone: nothing of it is kept. */
+  /** The file is gone: nothing of it is kept, but its cache file until its removal cannot be undone by a crash. */
   discard(inode: Inode): void {
     const { content } = inode;
     if (content === undefined) return;
@@ -261,7 +271,9 @@ export class FileData {
       content.ranges.clear(0, END);
       content.dropClean();
       this.#account.book(content);
-      void this.#files.remove(inode.ino).catch(() => undefined);
+      this.#staged.depart(inode, () => {
+        void this.#files.remove(inode.ino).catch(() => undefined);
+      });
     };
     if (content.seal === undefined) drop();
     else void content.seal.finished.then(drop);

@@ -40,6 +40,7 @@ export class StagedRestore {
       await this.#name(op);
       names += 1;
     }
+    await this.#dropDangling(replay, stagedThrough);
     let files = 0;
     let bytes = 0;
     const claimed = new Set<Ino>();
@@ -105,6 +106,18 @@ export class StagedRestore {
       }
       default:
         break;
+    }
+  }
+
+  /** A name whose inode is not there: power loss took the record with the inode, so neither was promised. */
+  async #dropDangling({ names }: StagedReplay, stagedThrough: number): Promise<void> {
+    for (const { sequence, op } of names) {
+      if (op.kind !== 'dentry' || sequence <= stagedThrough) continue;
+      const child = await this.#table.find(op.ino);
+      if (child !== undefined && !child.gone) continue;
+      const parent = await this.#table.find(op.parent);
+      const entry = await parent?.directory?.entry(op.name);
+      if (entry?.target?.ino === op.ino) this.#staged.changeEntry(parent!, entry, undefined);
     }
   }
 

@@ -42,7 +42,9 @@ export class StagedSet implements RoundSource {
   /** Files with a seal under way. */
   readonly sealing = new Set<Inode>();
   /** Names and attributes up to this stage sequence have the pool promise. */
-  durableThrough: number;
+  #durableThrough: number;
+  /** Files without a name whose removal is not durable yet: a crash may bring them back. In the order in which they lost it. */
+  readonly departing = new Map<Inode, { readonly through: number; readonly removed: () => void }>();
   /** Sealed, and all chunks stored. */
   readonly #ready = new Map<Inode, { seal: Seal; extents: readonly ExtentRow[] }>();
   /** To be sealed and prepared while the round is assembled. */
@@ -61,10 +63,32 @@ export class StagedSet implements RoundSource {
 
   constructor(chunks: ChunkStore, stage: StageLog, chunkBytes: number, nextIno: Ino, durableThrough: number) {
     this.chunkBytes = chunkBytes;
-    this.durableThrough = durableThrough;
+    this.#durableThrough = durableThrough;
     this.#chunks = chunks;
     this.#stage = stage;
     this.nextIno = nextIno;
+  }
+
+  get durableThrough(): number {
+    return this.#durableThrough;
+  }
+
+  /** Names and attributes up to this stage sequence have the pool promise from now on. */
+  #durable(through: number): void {
+    this.#durableThrough = Math.max(through, this.#durableThrough);
+    for (const [inode, departing] of this.departing) {
+      if (departing.through > this.#durableThrough) break;
+      this.departing.delete(inode);
+      departing.removed();
+    }
+  }
+
+  /** Calls `removed` when the pool has the removal of the file, so that what was staged for it cannot be asked for again. */
+  depart(inode: Inode, removed: () => void): void {
+    this.noteImages();
+    const departing = this.departing.get(inode);
+    if (departing === undefined) removed();
+    else this.departing.set(inode, { through: departing.through, removed });
   }
 
   /** Names and attributes staged: what bounds the size of a COMMIT record. */
@@ -95,7 +119,12 @@ export class StagedSet implements RoundSource {
     this.#images = [];
     for (const inode of images) {
       inode.imagePending = false;
-      this.#stage.note(inode.gone ? { kind: 'inode-gone', ino: inode.ino } : { kind: 'inode', inode });
+      if (inode.gone) {
+        const through = this.#stage.note({ kind: 'inode-gone', ino: inode.ino });
+        const { removed } = this.departing.get(inode) ?? { removed: () => undefined };
+        this.departing.delete(inode);
+        this.departing.set(inode, { through, removed });
+      } else this.#stage.note({ kind: 'inode', inode });
     }
   }
 
@@ -164,7 +193,7 @@ export class StagedSet implements RoundSource {
   sealFailed(inode: Inode, seal: Seal): void {
     seal.failed();
     this.sealing.delete(inode);
-    this.contents.add(inode);
+    if (!inode.gone) this.contents.add(inode);
     this.onContent?.(seal.content);
   }
 
@@ -180,18 +209,30 @@ export class StagedSet implements RoundSource {
     const taken: TakenContent[] = [];
     for (const [inode, { seal, extents }] of this.#ready) taken.push({ inode, seal, extents });
     this.#ready.clear();
-    for (const inode of this.#wanted) {
-      if (inode.content === undefined || inode.content.seal !== undefined || !inode.content.unsealed) continue;
-      taken.push(this.#takeSmall(inode, small));
+    const stored = taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk));
+    try {
+      for (const inode of this.#wanted) {
+        if (inode.content === undefined || inode.content.seal !== undefined || !inode.content.unsealed) continue;
+        taken.push(this.#takeSmall(inode, small));
+      }
+    } catch (error) {
+      // No room for the small chunks, say: nothing is taken, and whoever wants them is told.
+      for (const { inode, seal } of taken) this.sealFailed(inode, seal);
+      this.#chunks.release([...stored, ...small.map(({ prepared }) => prepared.chunk)]);
+      throw error;
+    } finally {
+      this.#wanted.clear();
     }
-    this.#wanted.clear();
     const collected = [...this.collected];
     const changes: RowChange[] = collected.map((chunk) => ({ kind: 'chunk-delete', chunk }));
     const inodes = this.#takeInodes(taken, changes);
     const xattrs = this.#takeXattrs(inodes, changes);
     for (const content of taken) if (!content.inode.gone) addExtents(content, changes);
     const entries = this.#takeEntries(changes);
-    if (changes.length === 0 && taken.length === 0) return undefined;
+    if (changes.length === 0 && taken.length === 0) {
+      this.#durable(stagedThrough);
+      return undefined;
+    }
     const release = (): void => {
       for (const { extents } of taken) this.#chunks.release(extents.map(({ chunk }) => chunk));
     };
@@ -200,9 +241,9 @@ export class StagedSet implements RoundSource {
       stagedThrough,
       nextIno: this.nextIno,
       small,
-      stored: taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)),
+      stored,
       onDurable: () => {
-        this.durableThrough = stagedThrough;
+        this.#durable(stagedThrough);
         for (const { inode, seal } of taken)
           if (seal.contentStage !== undefined) inode.durableStage = seal.contentStage;
       },
@@ -231,15 +272,20 @@ export class StagedSet implements RoundSource {
   ): TakenContent {
     const content = inode.content!;
     const seal = new Seal(content, END, SMALL_CHUNK_BYTES, inode.sizeBytes, this.#stage.sequence);
-    const extents = seal.pieces.map((piece) => {
-      const bytes = seal.copy(piece);
-      const prepared = this.#chunks.prepareSmall(bytes);
-      small.push({ bytes, prepared });
-      piece.state = 'read';
-      return extentOf(piece, prepared);
-    });
     this.#sealed(inode, seal);
-    return { inode, seal, extents };
+    try {
+      const extents = seal.pieces.map((piece) => {
+        const bytes = seal.copy(piece);
+        const prepared = this.#chunks.prepareSmall(bytes);
+        small.push({ bytes, prepared });
+        seal.markRead(piece);
+        return extentOf(piece, prepared);
+      });
+      return { inode, seal, extents };
+    } catch (error) {
+      this.sealFailed(inode, seal);
+      throw error;
+    }
   }
 
   #takeInodes(contents: readonly TakenContent[], changes: RowChange[]): Inode[] {
@@ -363,7 +409,7 @@ export class StagedSet implements RoundSource {
         if (count >= SMALL_EXTENTS_MAX) this.fragmented.add(inode);
       }
     }
-    if (content.staged) this.contents.add(inode);
+    if (content.staged && !inode.gone) this.contents.add(inode);
     this.onContent?.(content);
   }
 }

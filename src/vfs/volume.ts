@@ -229,7 +229,6 @@ export class Volume implements Vfs {
   #touch(inode: Inode): void {
     this.#staged.touch(inode);
     this.#committer.staged();
-    if (this.#stage.full) this.#stage.flush();
   }
 
   link(ino: Ino, parent: Ino, name: Name): Result<Attr> {

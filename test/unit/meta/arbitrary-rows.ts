@@ -4,11 +4,11 @@ import type { Time } from '../../../src/io/clock.js';
 import type { Commit, DentryRow, ExtentRow, InodeRow, RowChange } from '../../../src/meta/rows.js';
 
 /** fast-check would give some records no prototype; a decoder always gives one. */
-function record<Row>(model: { [Key in keyof Row]: fc.Arbitrary<Row[Key]> }): fc.Arbitrary<Row> {
+export function record<Row>(model: { [Key in keyof Row]: fc.Arbitrary<Row[Key]> }): fc.Arbitrary<Row> {
   return fc.record(model, { noNullPrototype: true });
 }
 
-const whole = fc.oneof(fc.nat(200), fc.maxSafeNat());
+export const whole = fc.oneof(fc.nat(200), fc.maxSafeNat());
 const byte = (...without: number[]) =>
   fc
     .nat(255)
@@ -16,14 +16,14 @@ const byte = (...without: number[]) =>
     .map((code) => String.fromCharCode(code));
 const path = (maxLength: number, minLength: number) =>
   fc.array(byte(0, 0x2f), { minLength, maxLength, size: 'max' }).map((bytes) => bytes.join(''));
-const name = fc.oneof(path(12, 1), path(255, 1));
-const attributeName = fc.array(byte(0), { minLength: 1, maxLength: 255 }).map((bytes) => bytes.join(''));
-const target = fc.oneof(
+export const name = fc.oneof(path(12, 1), path(255, 1));
+export const attributeName = fc.array(byte(0), { minLength: 1, maxLength: 255 }).map((bytes) => bytes.join(''));
+export const target = fc.oneof(
   fc.constant(''),
   fc.array(byte(0), { maxLength: 4095 }).map((bytes) => bytes.join('')),
 );
 const chunk = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('hex'));
-const time: fc.Arbitrary<Time> = record({
+export const time: fc.Arbitrary<Time> = record({
   sec: fc.oneof(fc.integer(), fc.integer({ min: -(2 ** 52) + 1, max: 2 ** 52 - 1 })),
   nsec: fc.nat(999_999_999),
 });

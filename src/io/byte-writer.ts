@@ -1,6 +1,7 @@
 /**
  * Writes varints, binary strings and hex digests into one growing buffer. Encoding is synchronous, so one buffer is kept
- * and reused by every writer: small payloads are copied out of it, and cost no allocation besides the result.
+ * and reused by every writer that ends with `finish`: small payloads are copied out of it, and cost no allocation besides the
+ * result. A writer that lives longer, used with `view` and `reset`, has a buffer of its own from the start.
  *
  * A varint is LEB128 of a whole number from 0 to 2^53 - 1: seven bits a byte, the lowest first, the high bit set on all but
  * the last. It is computed with divisions above 2^31, because JavaScript's shifts know only 32 bits.
@@ -16,10 +17,32 @@ let shared: Buffer | undefined = Buffer.allocUnsafeSlow(SHARED_BYTES);
 export class ByteWriter {
   #buffer: Buffer;
   #end = 0;
+  #isShared = false;
 
-  constructor() {
+  /** `ownBytes`: the first size of a buffer of its own; without, the shared one, for a writer that is filled and finished at once. */
+  constructor(ownBytes?: number) {
+    if (ownBytes !== undefined) {
+      this.#buffer = Buffer.allocUnsafeSlow(ownBytes);
+      return;
+    }
     this.#buffer = shared ?? Buffer.allocUnsafeSlow(SHARED_BYTES);
     shared = undefined;
+    this.#isShared = true;
+  }
+
+  /** Bytes written. */
+  get length(): number {
+    return this.#end;
+  }
+
+  /** What was written: valid until the next write or `reset`. */
+  view(): Buffer {
+    return this.#buffer.subarray(0, this.#end);
+  }
+
+  /** Forgets what was written behind the first `length` bytes. */
+  reset(length = 0): void {
+    this.#end = length;
   }
 
   /** Makes room for `count` more bytes. */
@@ -91,7 +114,7 @@ export class ByteWriter {
   /** What was written. The writer must not be used after. */
   finish(): Uint8Array {
     const written = this.#buffer.subarray(0, this.#end);
-    if (this.#buffer.length > SHARED_BYTES) return written;
+    if (!this.#isShared || this.#buffer.length > SHARED_BYTES) return written;
     shared = this.#buffer;
     return Buffer.from(written);
   }
