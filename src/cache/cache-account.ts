@@ -5,6 +5,7 @@
  * What lies in memory has a limit of its own: beyond it clean memory files are forgotten, oldest first, and a dirty one moves to a
  * cache file.
  */
+import { assert } from '../errors/cairn-error.js';
 import type { FileContent } from './file-content.js';
 
 export interface CacheLimits {
@@ -89,6 +90,12 @@ export class CacheAccount {
       return;
     }
     this.#enter(newest);
+  }
+
+  /** Nothing of the content stays cached. It must be `clean`. */
+  forget(content: FileContent): void {
+    assert(content.clean, 'only clean bytes are forgotten');
+    if (content.bookedCached > 0) this.#dropClean(content);
   }
 
   /** Moves the content to the end of the queue for eviction. */

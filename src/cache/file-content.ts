@@ -49,6 +49,8 @@ export class FileContent {
   seal: Seal | undefined;
   /** When the oldest staged change was made (monotonic milliseconds); undefined if nothing is staged. */
   stagedSinceMs: number | undefined;
+  /** Changes up to this stage sequence are in the pool, or were never made. */
+  stagedFrom = 0;
   /** Per window of MAX_CHUNK_BYTES: how many small extents strong commits have put there since it was last written whole. */
   readonly smallExtents = new Map<number, number>();
   /** Bytes that the owner's account of the cache has booked for this file. */
@@ -88,6 +90,11 @@ export class FileContent {
   /** Anything that a commit under way has not taken. */
   get unsealed(): boolean {
     return this.ranges.firstAtOrAfter(0, UNSEALED) !== undefined;
+  }
+
+  /** Everything that is cached may be forgotten. */
+  get clean(): boolean {
+    return this.seal === undefined && this.busy === undefined && !this.partlyCommitted && !this.staged;
   }
 
   get dirtyBytes(): number {

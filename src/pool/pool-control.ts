@@ -99,7 +99,7 @@ export class OpenPoolControl implements PoolControl {
       freeBytes: figures.freeBytes,
       files: inodes,
       dirtyBytes: account.dirtyBytes,
-      dirtyFiles: staged.contents.size,
+      dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
       commitSequence: journal.sequence,
@@ -129,7 +129,7 @@ export class OpenPoolControl implements PoolControl {
       if (found.health === 'lost' || (found.health === 'degraded' && health === 'healthy')) health = found.health;
     }
     const staged = inode.content?.dirtyBytes ?? 0;
-    const committing = inode.content?.seal !== undefined;
+    const committing = inode.content?.seal !== undefined || inode.taken;
     const dirty = staged > 0 || inode.attrDirty || inode.version === 0 || inode.content?.staged === true;
     return {
       path,
@@ -173,8 +173,9 @@ export class OpenPoolControl implements PoolControl {
   }
 }
 
-/** True if one of the roots is the inode or above it. Where a parent is not known any more the inode is taken: too much is safe. */
+/** True if one of the roots is the inode or above it. Where that is not known (a parent was forgotten, a file has several names) the inode is taken: too much is safe. */
 function isBelow(inode: Inode, roots: ReadonlySet<Inode>, table: InodeTable): boolean {
+  if (inode.nlink > 1 && inode.directory === undefined) return true;
   for (let at: Inode | undefined = inode; ; at = table.peek(at.parent)) {
     if (at === undefined) return true;
     if (roots.has(at)) return true;

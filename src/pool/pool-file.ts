@@ -1,5 +1,6 @@
 /** An open file of the library: positions are bytes, contents are bytes. */
 import { readSync } from 'node:fs';
+import { CairnError } from '../errors/cairn-error.js';
 import type { CommitProgress } from '../vfs/reports.js';
 import type { Handle, ReadPart, Vfs } from '../vfs/vfs.js';
 
@@ -26,8 +27,9 @@ export class PoolFile {
 
   /** Up to `length` bytes from `offset`; fewer only at the end of the file. */
   async read(offset: number, length: number): Promise<Buffer> {
-    const parts = await this.#vfs.read(this.#handle, offset, length);
-    return Buffer.concat(parts.map(bytesOf));
+    const result = this.#vfs.read(this.#handle, offset, length);
+    // A part that lies in a cache file is to be copied at once: a moment later its descriptor may be another file's.
+    return join(result instanceof Promise ? await result : result);
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
@@ -59,14 +61,18 @@ export class PoolFile {
   }
 }
 
+function join(parts: readonly ReadPart[]): Buffer {
+  return Buffer.concat(parts.map(bytesOf));
+}
+
 function bytesOf(part: ReadPart): Uint8Array {
   if (part instanceof Uint8Array) return part;
   const bytes = Buffer.allocUnsafe(part.length);
   let done = 0;
   while (done < bytes.length) {
     const read = readSync(part.fd, bytes, done, bytes.length - done, part.position + done);
-    if (read === 0) break;
+    if (read === 0) throw new CairnError('IO', 'a cache file is shorter than what was written to it');
     done += read;
   }
-  return bytes.subarray(0, done);
+  return bytes;
 }

@@ -19,18 +19,28 @@ export class PoolSpace {
   readonly #efficiency: number;
   readonly #disks: () => readonly Disk[];
   readonly #files: () => number;
+  readonly #stagedBytes: () => number;
   readonly #nowMs: () => number;
   #figures: SpaceFigures | undefined;
   #madeMs = 0;
 
-  /** `disks`: data disks that are online. `files`: how many inodes there are. */
-  constructor(map: DiskMap, disks: () => readonly Disk[], files: () => number, nowMs: () => number) {
-    const planned = plan(map);
+  constructor(parts: {
+    map: DiskMap;
+    /** Data disks that are online. */
+    disks: () => readonly Disk[];
+    /** How many inodes there are. */
+    files: () => number;
+    /** Bytes that will need room in the pool when they are committed. */
+    stagedBytes: () => number;
+    nowMs: () => number;
+  }) {
+    const planned = plan(parts.map);
     this.#usableBytes = planned.usableBytes;
     this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
-    this.#disks = disks;
-    this.#files = files;
-    this.#nowMs = nowMs;
+    this.#disks = parts.disks;
+    this.#files = parts.files;
+    this.#stagedBytes = parts.stagedBytes;
+    this.#nowMs = parts.nowMs;
   }
 
   report(): SpaceFigures {
@@ -59,14 +69,14 @@ export class PoolSpace {
     return { usableBytes: this.#usableBytes, usedBytes, freeBytes };
   }
 
-  /** For statfs: what is in use counts as used, what cannot be used as neither. */
+  /** For statfs: what is in use or staged counts as used, what cannot be used as neither. */
   blocks(): SpaceReport {
     const { usedBytes, freeBytes } = this.report();
     const files = this.#files();
     return {
       blockBytes: BLOCK_BYTES,
       totalBlocks: Math.floor((usedBytes + freeBytes) / BLOCK_BYTES),
-      freeBlocks: Math.floor(freeBytes / BLOCK_BYTES),
+      freeBlocks: Math.floor(Math.max(0, freeBytes - this.#stagedBytes()) / BLOCK_BYTES),
       files: files + FILES_FREE,
       freeFiles: FILES_FREE,
     };

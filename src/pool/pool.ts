@@ -46,9 +46,9 @@ import { openStaging, type Staging } from './staging.js';
 /** How often space is given back, and how long a chunk must have been without references. */
 const COLLECT_EVERY_MS = 10_000;
 const COLLECT_GRACE_MS = 30_000;
-/** A COMMIT record fits one journal segment, at so many bytes for a name and its attributes. */
-const NAMESPACE_BYTES = 1024;
-const NAMESPACE_MAX = 8192;
+/** Names and attributes, or extents of one file, that one COMMIT record should carry at most; less where journal segments are small. */
+const ROUND_BYTES_MAX = 4 * 1024 * 1024;
+const ROUND_SHARE = 0.125;
 
 export interface PoolOptions {
   /** Default: what cairn.toml says. */
@@ -78,9 +78,11 @@ export class Pool {
   readonly #staging: Staging;
   readonly #snapshots: SnapshotSchedule;
   readonly #lock: IoLock;
+  readonly #log: PoolLog;
   #closing: Promise<void> | undefined;
 
-  private constructor(parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule, lock: IoLock) {
+  private constructor(parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule, lock: IoLock, log: PoolLog) {
+    this.#log = log;
     this.#parts = parts;
     this.#staging = staging;
     this.#snapshots = snapshots;
@@ -104,7 +106,7 @@ export class Pool {
     const lock = await lockPool(io, place);
     try {
       return await new PoolOpening(io, place, config, options, lock).run(
-        (parts, staging, snapshots) => new Pool(parts, staging, snapshots, lock),
+        (parts, staging, snapshots) => new Pool(parts, staging, snapshots, lock, options.log ?? silentLog),
       );
     } catch (error) {
       await lock.release();
@@ -126,12 +128,18 @@ export class Pool {
       await committer.commit(() => true, 'asked', onProgress);
       await this.#snapshots.finish();
     } finally {
-      await this.#snapshots.stop();
-      await this.#staging.close();
-      await chunks.close();
-      await meta.close();
-      await disks.close();
-      await this.#lock.release();
+      // Each whatever becomes of the others: nothing may stay locked.
+      const steps = [
+        () => this.#snapshots.stop(),
+        () => this.#staging.close(),
+        () => chunks.close(),
+        () => meta.close(),
+        () => disks.close(),
+        () => this.#lock.release(),
+      ];
+      const failures: unknown[] = [];
+      for (const step of steps) await step().catch((error: unknown) => failures.push(error));
+      if (failures.length > 0) this.#log.warn({ error: failures[0] }, 'the pool was not closed cleanly');
     }
   }
 
@@ -286,26 +294,31 @@ class PoolOpening {
       }),
     );
     const { files, account, stage, replay } = staging;
-    const table = new InodeTable(meta, files);
-    const staged = new StagedSet(
+    const table = new InodeTable(meta, files, account);
+    const segments = disks.opened.map(({ identity }) => identity.journalSegmentBytes);
+    const roundBytes = Math.min(ROUND_BYTES_MAX, ROUND_SHARE * Math.min(...segments));
+    const staged = new StagedSet({
       chunks,
       stage,
-      config.chunkBytes,
-      Math.max(position.nextIno, ROOT_INO + 1),
-      position.stagedThrough,
-    );
+      chunkBytes: config.chunkBytes,
+      roundBytes,
+      nextIno: Math.max(position.nextIno, ROOT_INO + 1),
+      durableThrough: position.stagedThrough,
+    });
+    staged.onDeleted = (inode) => table.forgetGone(inode);
     const pipeline = new SealPipeline(chunks, {
       pin: (ino) => {
         const { file, release } = files.pin(ino, true);
         return { fd: file.fd, done: release };
       },
     });
-    const space = new PoolSpace(
+    const space = new PoolSpace({
       map,
-      () => disks.data(),
-      () => table.size,
-      () => clock.monotonicMs(),
-    );
+      disks: () => disks.data(),
+      files: () => table.size,
+      stagedBytes: () => account.dirtyBytes,
+      nowMs: () => clock.monotonicMs(),
+    });
     const committer = new Committer({
       staged,
       journal,
@@ -313,7 +326,7 @@ class PoolOpening {
       account,
       stage,
       clock,
-      options: { delayMs: config.commitDelayMs, namespaceMax: namespaceMax(disks) },
+      options: { delayMs: config.commitDelayMs, roundBytes },
       log: (message) => log.error({}, message),
       poolFree: () => space.report().freeBytes,
     });
@@ -348,7 +361,7 @@ class PoolOpening {
     const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log, recovery.journal);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
-    if (staged.contents.size > 0 || staged.namespaceCount > 0) committer.staged();
+    if (staged.contents.size > 0 || staged.namespaceBytes > 0) committer.staged();
     const parts: PoolParts = {
       directory: this.#directory,
       config,
@@ -426,12 +439,6 @@ async function readMap(disks: PoolDisks): Promise<DiskMap> {
     });
   }
   return newest;
-}
-
-/** How many names and attributes may be staged for one commit. */
-function namespaceMax(disks: PoolDisks): number {
-  const segments = disks.opened.map(({ identity }) => identity.journalSegmentBytes);
-  return Math.min(NAMESPACE_MAX, Math.floor(Math.min(...segments) / NAMESPACE_BYTES));
 }
 
 function toleranceOf(map: DiskMap): number {

@@ -3,7 +3,7 @@
  * would stage more than there is room for waits here.
  */
 import type { CacheAccount } from '../cache/cache-account.js';
-import { DIRTY } from '../cache/file-content.js';
+import { DIRTY, UNSEALED } from '../cache/file-content.js';
 import type { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
 import type { Journal } from '../commit/journal.js';
@@ -19,17 +19,19 @@ const SMALL_COMMIT_BYTES = 256 * 1024;
 const SMALL_COMMIT_RANGES = 64;
 /** Seals of one batch: published together. */
 const BATCH_BYTES = 256 * 1024 * 1024;
-const BATCH_FILES = 2048;
+const BATCH_PIECES = 2048;
 /** Staged longer than this, a file that is still being written is sealed whole. */
 const OPEN_FILE_WAIT_MS = 30_000;
 /** After a failed background commit. */
 const RETRY_MS = 2_000;
+/** So many files with staged bytes start a commit. */
+const CONTENTS_MAX = 4096;
 
 export interface CommitterOptions {
   /** From the first staged change to the commit that takes it. */
   readonly delayMs: number;
-  /** Names and attributes staged: a commit starts at half of it, operations wait at all of it. */
-  readonly namespaceMax: number;
+  /** Bytes of names and attributes staged: a commit starts at half of it, operations wait at all of it. */
+  readonly roundBytes: number;
 }
 
 export class Committer {
@@ -80,42 +82,61 @@ export class Committer {
 
   /** Something was staged: it will be committed after the delay, or at once under pressure. */
   staged(): void {
-    if (this.#background !== undefined || this.#closed) return;
-    if (this.#pressed()) {
-      this.#timer?.cancel();
+    if (this.#background !== undefined || this.#closed || this.#failure !== undefined) return;
+    if (this.#pressed()) this.#start();
+    else this.#later(this.#options.delayMs);
+  }
+
+  #later(delayMs: number): void {
+    this.#timer ??= this.#clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#start();
-    } else
-      this.#timer ??= this.#clock.after(this.#options.delayMs, () => {
-        this.#timer = undefined;
-        this.#start();
-      });
+    });
   }
 
   #pressed(): boolean {
     return (
       this.#account.dirtyBytes > this.#account.limits.capacityBytes / 2 ||
-      this.#staged.namespaceCount > this.#options.namespaceMax / 2 ||
-      this.#staged.contents.size > this.#options.namespaceMax / 2
+      this.#staged.namespaceBytes > this.#options.roundBytes / 2 ||
+      this.#staged.contents.size > CONTENTS_MAX
     );
   }
 
+  /** A commit could make room. What belongs to deleted files that are still open cannot be committed. */
+  get #committable(): boolean {
+    return this.#background !== undefined || this.#staged.contents.size > 0 || this.#staged.sealing.size > 0;
+  }
+
   /**
-   * Room for `bytes` more in the cache and one more change of names. Undefined: go on. A promise: wait, then ask again. NO_SPACE if the pool
-   * itself is full; the error of the pool if it takes no commits.
+   * Room for `bytes` more in the cache, and for one more change of names. Undefined: go on. A promise: wait, then ask again. NO_SPACE if
+   * the pool itself is full; the error of the pool if it takes no commits.
    */
   room(bytes: number): Promise<void> | undefined {
-    if (bytes > 0 && this.#account.dirtyBytes + bytes > this.#poolFree()) {
+    if (this.#staged.namespaceBytes >= this.#options.roundBytes) return this.#commitFirst();
+    if (bytes === 0) return undefined;
+    if (this.#account.dirtyBytes + bytes > this.#poolFree()) {
+      // While a commit is under way its bytes count twice, as staged and as stored: only when it is over the pool is known to be full.
+      if (this.#committable) return this.#commitFirst();
       this.onFull?.();
       throw new CairnError('NO_SPACE', 'the pool is full', { hint: 'delete files or add a disk' });
     }
-    const fits = this.#account.makeRoom(bytes) && this.#staged.namespaceCount < this.#options.namespaceMax;
-    if (fits) return undefined;
+    if (this.#account.makeRoom(bytes)) return undefined;
+    if (this.#committable) return this.#commitFirst();
+    // More at once than the whole cache: let it through rather than wait for what never comes.
+    if (this.#account.dirtyBytes === 0) return undefined;
+    throw new CairnError('NO_SPACE', 'the cache is full of deleted files that are still open', {
+      hint: 'end the programs that hold them open',
+    });
+  }
+
+  #commitFirst(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
-    this.staged();
-    return new Promise((resolve) => {
+    if (this.#closed) throw new CairnError('CLOSED', 'the pool is being closed');
+    const waiting = new Promise<void>((resolve) => {
       this.#waiting.push(resolve);
     });
+    this.#start();
+    return waiting;
   }
 
   #wake(): void {
@@ -126,29 +147,27 @@ export class Committer {
 
   #start(): void {
     if (this.#background !== undefined || this.#closed) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const before = this.#journal.sequence;
     this.#background = this.commit(() => true, 'background')
-      .then(
-        () => {
-          this.#failure = undefined;
-        },
-        (error: unknown) => {
-          if (hasCode(error, 'NO_SPACE')) this.onFull?.();
-          this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
-            ? error
-            : new CairnError('IO', 'the pool takes no commits', { cause: error });
-          this.#log(`a background commit failed and is tried again: ${this.#failure.message}`);
-        },
-      )
+      .catch((error: unknown) => {
+        if (hasCode(error, 'NO_SPACE')) this.onFull?.();
+        this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
+          ? error
+          : new CairnError('IO', 'the pool takes no commits', { cause: error });
+        this.#log(`a background commit failed and is tried again: ${this.#failure.message}`);
+      })
       .finally(() => {
         this.#background = undefined;
         this.#wake();
         if (this.#closed) return;
-        if (this.#failure !== undefined) {
-          this.#timer ??= this.#clock.after(RETRY_MS, () => {
-            this.#timer = undefined;
-            this.#start();
-          });
-        } else if (this.#staged.namespaceCount > 0 || this.#staged.contents.size > 0) this.staged();
+        if (this.#failure !== undefined) this.#later(RETRY_MS);
+        else if (this.#staged.namespaceBytes > 0 || this.#staged.contents.size > 0) {
+          // Where nothing could be done there is no use in trying again at once.
+          if (this.#journal.sequence === before) this.#later(this.#options.delayMs);
+          else this.staged();
+        }
       });
   }
 
@@ -159,7 +178,8 @@ export class Committer {
 
   /**
    * Commits all names and attributes, and the content of files that `includes` takes. `background` leaves the end of files that are
-   * being written for later. Resolves after the pool promise.
+   * being written for later; `asked` takes everything staged before the call, also what another commit has under way. Resolves after the
+   * pool promise; rejects with the first failure, after the files that it does not concern.
    */
   async commit(
     includes: (inode: Inode) => boolean,
@@ -167,39 +187,84 @@ export class Committer {
     onProgress?: (progress: CommitProgress) => void,
     signal?: AbortSignal,
   ): Promise<void> {
-    if (kind === 'background')
-      for (const inode of this.#staged.fragmented)
-        if (inode.content !== undefined && !inode.gone) this.#staged.contents.add(inode);
-    const files = [...this.#staged.contents].filter(includes);
-    // Files that another commit has under way are waited for, then looked at again.
-    const progress = { filesDone: 0, filesTotal: files.length, bytesDone: 0, bytesTotal: 0 };
-    for (const inode of files) progress.bytesTotal += inode.content!.ranges.bytes(DIRTY);
+    const asked = kind === 'asked';
+    this.#stage.drain();
+    const target = this.#stage.sequence;
+    const progress = { filesDone: 0, filesTotal: 0, bytesDone: 0, bytesTotal: 0 };
+    let left = this.#filesToCommit(includes, asked);
+    progress.filesTotal = left.length;
+    for (const { content } of left) progress.bytesTotal += content!.dirtyBytes;
     const stored = (bytes: number): void => {
-      progress.bytesDone += bytes;
+      progress.bytesDone = Math.min(progress.bytesTotal, progress.bytesDone + bytes);
       onProgress?.(progress);
     };
     onProgress?.(progress);
+    let failure: unknown;
+    while (left.length > 0) {
+      const again: Inode[] = [];
+      const failed = await this.#commitFiles(left, kind, again, stored, signal);
+      failure ??= failed;
+      progress.filesDone = progress.filesTotal - again.length;
+      onProgress?.(progress);
+      // Nothing of our own is under way now: two commits that wait for each other's files would never end.
+      for (const inode of again) await inode.content?.seal?.finished;
+      left = again.filter((inode) => inode.content!.staged && !inode.gone && inode.durableStage < target);
+    }
+    // Also after a failure: names must be committed where contents cannot be, for deleting to make room.
+    await this.#journal.request();
+    if (failure !== undefined) throw failure;
+    this.#failure = undefined;
+    for (const inode of this.#dependents) if (inode.gone || !inode.content?.staged) this.#dependents.delete(inode);
+    await this.#trim();
+  }
+
+  #filesToCommit(includes: (inode: Inode) => boolean, asked: boolean): Inode[] {
+    const { contents, fragmented, sealing } = this.#staged;
+    // Files that took the place of others come first: the new name and the new bytes in one round.
+    const files = new Set<Inode>([...this.#dependents].filter((inode) => contents.has(inode)));
+    for (const inode of contents) files.add(inode);
+    if (asked) for (const inode of sealing) files.add(inode);
+    else for (const inode of fragmented) files.add(inode);
+    return [...files].filter((inode) => !inode.gone && inode.content !== undefined && includes(inode));
+  }
+
+  /** Seals and commits files, in batches. Into `again` go those that another commit has, and those of which a part was left. Returns the first failure. */
+  async #commitFiles(
+    files: readonly Inode[],
+    kind: 'background' | 'asked',
+    again: Inode[],
+    stored: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<unknown> {
+    let failure: unknown;
     for (let at = 0; at < files.length; ) {
       signal?.throwIfAborted();
       const seals: { inode: Inode; seal: Seal }[] = [];
       let bytes = 0;
-      while (at < files.length && bytes < BATCH_BYTES && seals.length < BATCH_FILES) {
+      let pieces = 0;
+      while (at < files.length && bytes < BATCH_BYTES && pieces < BATCH_PIECES) {
         const inode = files[at++]!;
-        if (kind === 'asked') await inode.content!.seal?.finished;
+        if (kind === 'asked' && inode.content!.seal !== undefined) {
+          again.push(inode);
+          continue;
+        }
         const seal = this.#sealFor(inode, kind);
         if (seal === undefined) continue;
         seals.push({ inode, seal });
         bytes += seal.bytes;
+        pieces += seal.pieces.length + 1;
+        if (kind === 'asked' && seal.contentStage === undefined) again.push(inode);
       }
-      await this.#storeAndPublish(seals, stored, signal);
-      progress.filesDone = at;
-      onProgress?.(progress);
+      try {
+        await this.#storeAndPublish(seals, stored, signal);
+      } catch (error) {
+        signal?.throwIfAborted();
+        // One damaged file must not keep the others from the pool.
+        if (seals.length === 1 || hasCode(error, 'NO_SPACE', 'DISK_FAILED')) failure ??= error;
+        else for (const { inode } of seals) failure ??= await this.#commitFiles([inode], kind, again, stored, signal);
+      }
     }
-    // Also where nothing is left to take: a round under way may have it, and the promise is that round's.
-    if (kind === 'asked' || files.length === 0 || this.#staged.namespaceCount > 0) await this.#journal.request();
-    // Seals that were under way when this began carry bytes that were staged before it.
-    if (kind === 'asked') for (const inode of files) await inode.content?.seal?.finished;
-    await this.#trim();
+    return failure;
   }
 
   #sealFor(inode: Inode, kind: 'background' | 'asked'): Seal | undefined {
@@ -210,13 +275,21 @@ export class Committer {
       return undefined;
     }
     const { chunkBytes } = this.#staged;
-    const open = kind === 'background' && inode.writers > 0 && inode.sizeBytes > chunkBytes;
+    const open = kind === 'background' && inode.writers > 0 && inode.sizeBytes > chunkBytes && !this.#shortOfRoom;
     if (open && this.#clock.monotonicMs() - (content.stagedSinceMs ?? 0) < OPEN_FILE_WAIT_MS) {
       // Being appended to: whole chunks now, the rest when it is complete. Only where the part before `limit` is a state that the file had.
       const limit = Math.floor(inode.sizeBytes / chunkBytes) * chunkBytes;
-      if (inode.committedSize <= limit && limit < inode.sizeBytes) return this.#staged.seal(inode, limit);
+      if (inode.committedSize <= limit && limit < inode.sizeBytes) {
+        const first = content.ranges.firstAtOrAfter(0, UNSEALED);
+        return first !== undefined && first.from < limit ? this.#staged.seal(inode, limit) : undefined;
+      }
     }
-    return this.#staged.seal(inode, Number.MAX_SAFE_INTEGER);
+    return this.#staged.seal(inode);
+  }
+
+  /** Only what has been sealed whole can be evicted. */
+  get #shortOfRoom(): boolean {
+    return this.#waiting.length > 0 || this.#account.cachedBytes > 0.75 * this.#account.limits.capacityBytes;
   }
 
   async #storeAndPublish(
@@ -233,7 +306,8 @@ export class Committer {
       );
       for (const { inode, seal } of seals) this.#staged.ready(inode, seal, extents.get(seal)!);
     } catch (error) {
-      for (const { inode, seal } of seals) this.#staged.sealFailed(inode, seal);
+      for (const { inode, seal } of seals)
+        this.#staged.sealFailed(inode, seal, signal?.aborted === true ? undefined : error);
       throw error;
     }
     await this.#journal.request();
@@ -241,61 +315,60 @@ export class Committer {
 
   /** The pool promise for one file: its content as it is now, and all names and attributes. */
   async commitFile(inode: Inode): Promise<void> {
+    await this.#commitDependents(inode);
+    await this.#commitContent(inode);
+  }
+
+  async #commitContent(inode: Inode): Promise<void> {
     this.#stage.drain();
     const target = this.#stage.sequence;
     const { content } = inode;
-    if (this.#dependents.size > 0) await this.#commitDependents(inode);
     for (;;) {
       // The promise may hold although the metadata store, for which a seal waits, has not taken the commit yet.
       if (this.#staged.durableThrough >= target && inode.durableStage >= target) return;
-      if (content !== undefined && !inode.gone) {
-        const seal = content.seal;
-        if (seal !== undefined) {
-          await seal.finished;
+      if (content !== undefined && !inode.gone && inode.durableStage < target) {
+        if (content.seal !== undefined) {
+          await content.seal.finished;
           continue;
         }
         if (content.unsealed) {
           if (isSmall(inode)) this.#staged.want(inode);
           else {
-            await this.#storeAndPublish(
-              [{ inode, seal: this.#staged.seal(inode, Number.MAX_SAFE_INTEGER) }],
-              () => undefined,
-              undefined,
-            );
+            const seal = this.#staged.seal(inode);
+            await this.#storeAndPublish([{ inode, seal }], () => undefined, undefined);
+            if (seal.contentStage !== undefined) return;
             continue;
           }
         }
       }
       await this.#journal.request();
+      if (content === undefined || inode.gone || inode.durableStage >= target) return;
+      if (inode.failure !== undefined && content.seal === undefined) throw takeFailure(inode);
       // A seal that began after the check above may carry the bytes: it counts only when its own round is durable.
-      if (
-        content === undefined ||
-        inode.gone ||
-        inode.durableStage >= target ||
-        (!content.unsealed && content.seal === undefined)
-      )
-        return;
+      if (!content.unsealed && content.seal === undefined) return;
     }
   }
 
   async #commitDependents(except?: Inode): Promise<void> {
-    const dependents = [...this.#dependents];
-    this.#dependents.clear();
-    for (const inode of dependents) if (inode !== except && !inode.gone) await this.commitFile(inode);
+    for (const inode of [...this.#dependents]) {
+      if (inode !== except && !inode.gone) await this.#commitContent(inode);
+      this.#dependents.delete(inode);
+    }
   }
 
   /** Names and attributes only. */
   async commitNames(): Promise<void> {
-    if (this.#dependents.size > 0) await this.#commitDependents();
+    await this.#commitDependents();
     await this.#journal.request();
   }
 
   /** Gives segments of the stage log back that commits have overtaken. */
   async #trim(): Promise<void> {
     let through = this.#staged.durableThrough;
-    for (const inode of this.#staged.contents) through = Math.min(through, inode.contentStage);
-    for (const inode of this.#staged.sealing) through = Math.min(through, inode.contentStage);
-    for (const inode of this.#staged.departing.keys()) through = Math.min(through, inode.contentStage);
+    for (const { content } of this.#staged.contents) through = Math.min(through, content!.stagedFrom);
+    for (const { content } of this.#staged.sealing) through = Math.min(through, content!.stagedFrom);
+    for (const { content } of this.#staged.departing.keys())
+      through = Math.min(through, content?.stagedFrom ?? through);
     await this.#stage.trim(through);
   }
 
@@ -306,6 +379,13 @@ export class Committer {
     await this.#background;
     this.#wake();
   }
+}
+
+/** The failure of the last commit, which is told once. */
+export function takeFailure(inode: Inode): unknown {
+  const { failure } = inode;
+  inode.failure = undefined;
+  return failure;
 }
 
 function isSmall(inode: Inode): boolean {

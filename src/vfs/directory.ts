@@ -25,6 +25,8 @@ export interface Entry {
   target: EntryTarget | undefined;
   /** `target` is not what the store or a commit under way says. */
   dirty: boolean;
+  /** A commit under way has it: the store may say something else than `base` any moment. */
+  taken: boolean;
 }
 
 export interface ListedEntry extends EntryTarget {
@@ -37,6 +39,8 @@ export class Directory {
   /** No committed entries: what is not in `entries` does not exist. */
   fresh: boolean;
   readonly entries = new Map<Name, Entry>();
+  /** Grows with every change of an entry: tells whether what was found while waiting still holds. */
+  changes = 0;
   #dirtyCount = 0;
   readonly #meta: MetaStore;
   /** Names of `entries` by sort key; undefined when names have been added since. */
@@ -81,7 +85,7 @@ export class Directory {
   }
 
   #add(name: Name, base: DentryRow | undefined): Entry {
-    const entry: Entry = { name, base, target: base, dirty: false };
+    const entry: Entry = { name, base, target: base, dirty: false, taken: false };
     this.entries.set(name, entry);
     this.#sorted = undefined;
     return entry;
@@ -89,8 +93,10 @@ export class Directory {
 
   change(entry: Entry, target: EntryTarget | undefined): void {
     entry.target = target;
-    if (target === undefined && entry.base === undefined && !entry.dirty) {
+    this.changes += 1;
+    if (target === undefined && entry.base === undefined && !entry.taken) {
       // Neither the store nor a commit knows the name.
+      if (entry.dirty) this.#dirtyCount -= 1;
       this.entries.delete(entry.name);
       return;
     }
@@ -104,10 +110,12 @@ export class Directory {
   taken(entry: Entry): void {
     if (entry.dirty) this.#dirtyCount -= 1;
     entry.dirty = false;
+    entry.taken = true;
   }
 
-  /** The commit that took `entry` as `target` failed. */
+  /** The commit that took `entry` failed. */
   untaken(entry: Entry): void {
+    entry.taken = false;
     if (!entry.dirty) this.#dirtyCount += 1;
     entry.dirty = true;
   }
@@ -115,7 +123,13 @@ export class Directory {
   /** The store says `row` of this name now. */
   applied(entry: Entry, row: DentryRow | undefined): void {
     entry.base = row;
+    entry.taken = false;
     if (!entry.dirty) this.entries.delete(entry.name);
+  }
+
+  /** False if the record has been put away since it was asked for: it must be asked for again. */
+  stands(entry: Entry): boolean {
+    return this.entries.get(entry.name) === entry;
   }
 
   /** Forgets records that say what the store says: made for changes that did not happen. */

@@ -8,9 +8,8 @@ import { END } from '../cache/range-map.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
-import type { Committer } from './committer.js';
+import { type Committer, takeFailure } from './committer.js';
 import type { Inode } from './inode.js';
-import { withoutPrivileges } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
 import type { StagedSet } from './staged-set.js';
 import type { ReadPart, Result } from './vfs.js';
@@ -94,7 +93,7 @@ export class FileData {
   }
 
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
-  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, killPrivileges: boolean): Result<number> {
+  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean): Result<number> {
     const content = contentOf(inode);
     const from = append ? inode.sizeBytes : offset;
     if (from + bytes.length > FILE_BYTES_MAX)
@@ -102,13 +101,12 @@ export class FileData {
     const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
     if (wait !== undefined) {
       const copy = Buffer.from(bytes);
-      return wait.then(() => this.write(inode, offset, copy, append, killPrivileges));
+      return wait.then(() => this.write(inode, offset, copy, append));
     }
     if (bytes.length === 0) return 0;
     content.write(from, bytes);
     this.#noteWrite(content, from, from + bytes.length);
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
-    if (killPrivileges) inode.mode = withoutPrivileges(inode.mode);
     this.#changed(inode, content);
     const { waiting } = this.#stage;
     return waiting === undefined ? bytes.length : waiting.then(() => bytes.length);
@@ -150,15 +148,15 @@ export class FileData {
     this.#account.book(content);
     this.#account.used(content);
     this.#staged.touch(inode);
-    if (!inode.gone) this.#staged.contents.add(inode);
+    if (!inode.gone) this.#staged.addContent(inode);
     this.#committer.staged();
   }
 
   /** Sets the size; what is cut off is gone, what is added reads as zeros. */
   resize(inode: Inode, sizeBytes: number): void {
     const content = contentOf(inode);
-    if (sizeBytes > FILE_BYTES_MAX || sizeBytes < 0)
-      throw new CairnError('TOO_BIG', 'a file cannot have this size (at most 8 PiB)');
+    if (sizeBytes < 0) throw new CairnError('INVALID', 'a size cannot be negative');
+    if (sizeBytes > FILE_BYTES_MAX) throw new CairnError('TOO_BIG', 'a file cannot have this size (at most 8 PiB)');
     this.#settle(content);
     if (sizeBytes < inode.sizeBytes || inode.committedSize > sizeBytes) content.punch(sizeBytes, END);
     else if (sizeBytes > inode.sizeBytes) content.punch(inode.sizeBytes, sizeBytes);
@@ -178,7 +176,7 @@ export class FileData {
     this.#changed(inode, content);
   }
 
-  /** The local promise for everything written to the file so far. */
+  /** The local promise for everything written to the file so far; then, once, the failure of the last commit of its content. */
   async syncLocal(inode: Inode): Promise<void> {
     const { content } = inode;
     while (content?.syncing !== undefined) await content.syncing;
@@ -194,6 +192,7 @@ export class FileData {
       content?.doubtUnsynced();
       throw error;
     }
+    if (inode.failure !== undefined) throw takeFailure(inode);
   }
 
   /** Other syncs of the file wait: what this one covers is not listed as unsynced any more. */
@@ -240,7 +239,7 @@ export class FileData {
 
   async #seekExtents(inode: Inode, content: FileContent, offset: number, whence: 'data' | 'hole'): Promise<number> {
     const size = inode.sizeBytes;
-    const extents = inode.version === 0 ? [] : await this.#reader.extents(inode, offset, size);
+    const extents = await this.#reader.extents(inode, offset, size);
     const data: { from: number; to: number }[] = [];
     content.forEach(offset, size, (from, to, source) => {
       if (source === 'cache') data.push({ from, to });
@@ -267,6 +266,7 @@ export class FileData {
     if (content === undefined) return;
     this.#noting.delete(content);
     this.#staged.contents.delete(inode);
+    this.#staged.fragmented.delete(inode);
     const drop = (): void => {
       content.ranges.clear(0, END);
       content.dropClean();

@@ -1,5 +1,6 @@
 /** The inodes in memory, loaded from the metadata store when asked for and forgotten when nothing staged hangs on them. */
 
+import type { CacheAccount } from '../cache/cache-account.js';
 import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
@@ -9,28 +10,35 @@ import { Inode } from './inode.js';
 import { isDirectory, isFile } from './mode.js';
 import type { Result } from './vfs.js';
 
-/** More inodes than this in memory: those that can be loaded again go. */
-const KEPT = 50_000;
+/** More inodes than this in memory: those that can be loaded again go, and with them what is cached of them. */
+const KEPT = 100_000;
+/** Forgotten in one go, so that requests are not kept waiting. */
+const TRIM_SLICE = 500;
 
 export class InodeTable {
   readonly #inodes = new Map<Ino, Inode>();
   readonly #loading = new Map<Ino, Promise<Inode | undefined>>();
   readonly #meta: MetaStore;
   readonly #files: ContentFiles;
+  readonly #account: CacheAccount;
   #trimAt = KEPT;
+  #trimming = false;
 
-  constructor(meta: MetaStore, files: ContentFiles) {
+  constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount) {
     this.#meta = meta;
     this.#files = files;
+    this.#account = account;
   }
 
   peek(ino: Ino): Inode | undefined {
     return this.#inodes.get(ino);
   }
 
-  /** STALE if there is none. */
+  /** STALE if there is none, or if it is gone and nobody has it open. */
   get(ino: Ino): Result<Inode> {
-    return this.#inodes.get(ino) ?? this.find(ino).then((inode) => inode ?? stale(ino));
+    const inode = this.#inodes.get(ino);
+    if (inode === undefined) return this.find(ino).then((found) => found ?? stale(ino));
+    return inode.gone && inode.opens === 0 ? stale(ino) : inode;
   }
 
   find(ino: Ino): Promise<Inode | undefined> {
@@ -52,14 +60,22 @@ export class InodeTable {
     const inode = Inode.fromRow(row);
     this.#equip(inode, false);
     this.#inodes.set(ino, inode);
-    if (this.#inodes.size > this.#trimAt) this.#trim();
+    this.#grown();
     return inode;
+  }
+
+  #grown(): void {
+    if (this.#inodes.size <= this.#trimAt || this.#trimming) return;
+    // Not now: whoever has just been given an inode by the store has not used it yet.
+    this.#trimming = true;
+    setImmediate(() => this.#trim());
   }
 
   /** A new inode that no store knows. */
   add(inode: Inode): void {
     this.#equip(inode, true);
     this.#inodes.set(inode.ino, inode);
+    this.#grown();
   }
 
   #equip(inode: Inode, fresh: boolean): void {
@@ -77,8 +93,9 @@ export class InodeTable {
     return chunks;
   }
 
-  forget(ino: Ino): void {
-    this.#inodes.delete(ino);
+  /** Nothing is left of an inode that is gone. While the store has its row it stays: a look-up must not find that row. */
+  forgetGone(inode: Inode): void {
+    if (inode.gone && inode.opens === 0 && inode.version === 0 && !inode.taken) this.#inodes.delete(inode.ino);
   }
 
   get size(): number {
@@ -90,10 +107,18 @@ export class InodeTable {
   }
 
   #trim(): void {
+    let slice = TRIM_SLICE;
     for (const [ino, inode] of this.#inodes) {
       if (this.#inodes.size <= KEPT / 2) break;
-      if (ino !== ROOT_INO && inode.forgettable) this.#inodes.delete(ino);
+      if (ino === ROOT_INO || !inode.forgettable) continue;
+      if (slice-- === 0) {
+        setImmediate(() => this.#trim());
+        return;
+      }
+      if (inode.content !== undefined) this.#account.forget(inode.content);
+      this.#inodes.delete(ino);
     }
+    this.#trimming = false;
     this.#trimAt = Math.max(KEPT, this.#inodes.size * 2);
   }
 }

@@ -37,6 +37,10 @@ export class Inode implements Attr {
   parent: Ino = 0;
   /** Attributes differ from the committed row and no commit under way has them. */
   attrDirty = false;
+  /** A commit under way has the attributes: the row in the store may change any moment. */
+  taken = false;
+  /** Why the last commit of the content failed, if nobody has been told: the next fsync is. */
+  failure: unknown;
   /** The stage log lacks the attributes as they are. */
   imagePending = false;
   /** No name is left and nothing can give it one again. */
@@ -119,15 +123,16 @@ export class Inode implements Attr {
     };
   }
 
-  /** Nothing would be lost by forgetting it: it can be loaded again as it is. */
+  /** Nothing but clean cached bytes would be lost by forgetting it: it can be loaded again as it is. */
   get forgettable(): boolean {
     return (
       this.opens === 0 &&
       !this.attrDirty &&
+      !this.taken &&
       !this.imagePending &&
       !this.gone &&
-      (this.content === undefined ||
-        (this.content.bookedCached === 0 && !this.content.staged && this.content.seal === undefined)) &&
+      this.failure === undefined &&
+      (this.content === undefined || this.content.clean) &&
       (this.directory === undefined || this.directory.forgettable) &&
       (this.stagedXattrs === undefined || this.stagedXattrs.size === 0)
     );

@@ -107,8 +107,10 @@ export class PoolReader {
 
   /** All committed extents into memory, to stay: the rows are about to be deleted while the file is open. */
   async pin(inode: Inode): Promise<void> {
-    if (inode.version > 0)
-      inode.extents = await this.#meta.listExtents(inode.ino, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+    const { version } = inode;
+    const all = await this.#meta.listExtents(inode.ino, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+    // A commit may have been applied while they were being read: then the caller finds them missing and asks again.
+    if (inode.version === version) inode.extents = all;
   }
 }
 

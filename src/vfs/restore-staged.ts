@@ -34,8 +34,13 @@ export class StagedRestore {
   /** `stagedThrough`: names and attributes up to this stage sequence are committed. */
   async run(replay: StagedReplay, stagedThrough: number): Promise<RestoreReport> {
     let names = 0;
+    // A name may be noted before the attributes of what it stands for, and of the directory that it is in.
     for (const { sequence, op } of replay.names) {
       this.#sawOp(op);
+      if (sequence > stagedThrough && op.kind === 'inode' && (await this.#table.find(op.inode.ino)) === undefined)
+        this.#table.add(new Inode(op.inode.ino, op.inode.mode, op.inode.mtime));
+    }
+    for (const { sequence, op } of replay.names) {
       if (sequence <= stagedThrough) continue;
       await this.#name(op);
       names += 1;
@@ -65,11 +70,7 @@ export class StagedRestore {
   async #name(op: StageOp): Promise<void> {
     switch (op.kind) {
       case 'inode': {
-        let inode = await this.#table.find(op.inode.ino);
-        if (inode === undefined) {
-          inode = new Inode(op.inode.ino, op.inode.mode, op.inode.mtime);
-          this.#table.add(inode);
-        }
+        const inode = (await this.#table.find(op.inode.ino))!;
         inode.applyImage(op.inode);
         if (inode.content === undefined && inode.directory === undefined) inode.sizeBytes = inode.target.length;
         this.#staged.touch(inode);
@@ -136,6 +137,7 @@ export class StagedRestore {
     }
     inode.sizeBytes = outcome.sizeBytes;
     content.stagedSinceMs = this.#clock.monotonicMs();
+    content.stagedFrom = inode.contentStage;
     content.doubtUnsynced();
     this.#account.book(content);
     this.#staged.contents.add(inode);

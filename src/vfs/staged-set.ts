@@ -3,7 +3,7 @@
  * the calling thread. Namespace and attributes are always taken whole; of contents, those whose chunks are stored (`ready`) and those that are
  * small enough to travel with the COMMIT record (`wanted`).
  */
-import { CLEAN, DIRTY, type FileContent } from '../cache/file-content.js';
+import { CLEAN, DIRTY, type FileContent, UNSEALED } from '../cache/file-content.js';
 import { END } from '../cache/range-map.js';
 import { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
@@ -14,6 +14,11 @@ import type { DentryRow, ExtentRow, Ino, RowChange } from '../meta/rows.js';
 import type { Directory, Entry, EntryTarget } from './directory.js';
 import type { Inode } from './inode.js';
 
+/** About what a row takes in a COMMIT record, apart from its texts. */
+const INODE_BYTES = 192;
+const DENTRY_BYTES = 64;
+/** An extent in a COMMIT record. */
+const EXTENT_BYTES = 96;
 /** So many small extents in one window and the window is written again as one chunk. */
 const SMALL_EXTENTS_MAX = 32;
 
@@ -23,10 +28,15 @@ interface TakenContent {
   readonly extents: readonly ExtentRow[];
 }
 
+interface TakenInode {
+  readonly inode: Inode;
+  /** The commit deletes the row. */
+  readonly deleted: boolean;
+}
+
 interface TakenEntry {
   readonly directory: Directory;
   readonly entry: Entry;
-  readonly target: EntryTarget | undefined;
   readonly row: DentryRow | undefined;
 }
 
@@ -55,18 +65,31 @@ export class StagedSet implements RoundSource {
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
   onContent: ((content: FileContent) => void) | undefined;
+  /** The row of an inode that is gone has been deleted. */
+  onDeleted: ((inode: Inode) => void) | undefined;
   nextIno: Ino;
   /** Files are cut into chunks at multiples of this. */
   readonly chunkBytes: number;
   readonly #chunks: ChunkStore;
   readonly #stage: StageLog;
 
-  constructor(chunks: ChunkStore, stage: StageLog, chunkBytes: number, nextIno: Ino, durableThrough: number) {
-    this.chunkBytes = chunkBytes;
-    this.#durableThrough = durableThrough;
-    this.#chunks = chunks;
-    this.#stage = stage;
-    this.nextIno = nextIno;
+  readonly #roundBytes: number;
+
+  constructor(parts: {
+    chunks: ChunkStore;
+    stage: StageLog;
+    chunkBytes: number;
+    /** About as long as the COMMIT record of one file's extents may become. */
+    roundBytes: number;
+    nextIno: Ino;
+    durableThrough: number;
+  }) {
+    this.chunkBytes = parts.chunkBytes;
+    this.#durableThrough = parts.durableThrough;
+    this.#chunks = parts.chunks;
+    this.#stage = parts.stage;
+    this.#roundBytes = parts.roundBytes;
+    this.nextIno = parts.nextIno;
   }
 
   get durableThrough(): number {
@@ -91,15 +114,17 @@ export class StagedSet implements RoundSource {
     else this.departing.set(inode, { through: departing.through, removed });
   }
 
-  /** Names and attributes staged: what bounds the size of a COMMIT record. */
-  get namespaceCount(): number {
-    let count = this.inodes.size;
-    for (const { directory } of this.directories) count += directory?.dirtyCount ?? 0;
-    return count;
+  /** About how many bytes the names and attributes staged will take in a COMMIT record. */
+  get namespaceBytes(): number {
+    return this.#namespaceBytes;
   }
 
-  /** Attributes or xattrs have changed. */
-  touch(inode: Inode): void {
+  #namespaceBytes = 0;
+
+  /** Attributes or xattrs have changed; `bytes` is what they carry beside the row. */
+  touch(inode: Inode, bytes = 0): void {
+    if (!inode.attrDirty) this.#namespaceBytes += INODE_BYTES + inode.target.length;
+    this.#namespaceBytes += bytes;
     inode.attrDirty = true;
     this.inodes.add(inode);
     if (!inode.imagePending) {
@@ -107,6 +132,12 @@ export class StagedSet implements RoundSource {
       this.#images.push(inode);
       this.#stage.wake();
     }
+  }
+
+  /** The content has been changed; at most one operation on it has been noted since. */
+  addContent(inode: Inode): void {
+    if (!this.contents.has(inode) && !this.sealing.has(inode)) inode.content!.stagedFrom = this.#stage.sequence - 1;
+    this.contents.add(inode);
   }
 
   /** Inodes whose image the stage log lacks. */
@@ -141,25 +172,45 @@ export class StagedSet implements RoundSource {
         isDirectory: target.isDirectory,
         ino: target.ino,
       });
+    if (!entry.dirty) this.#namespaceBytes += DENTRY_BYTES + entry.name.length;
     directory.change(entry, target);
     if (directory.dirtyCount > 0) this.directories.add(parent);
   }
 
-  /** Seals the file below `limit` for the pipeline; `complete` if that is all of it. */
-  seal(inode: Inode, limit: number): Seal {
+  /**
+   * Seals the file for the pipeline: all of it, or what is staged below `limit`. Less if that were more extents than one round
+   * should carry; then the seal has no contentStage.
+   */
+  seal(inode: Inode, limit: number = END): Seal {
     const content = inode.content!;
     this.#stage.drain();
     this.#regroup(inode);
-    const complete = limit >= inode.sizeBytes;
+    const below = Math.min(limit, this.#extentsLimit(content));
+    const complete = below >= inode.sizeBytes;
     const seal = new Seal(
       content,
-      complete ? END : limit,
+      complete ? END : below,
       this.chunkBytes,
-      Math.min(limit, inode.sizeBytes),
+      complete ? inode.sizeBytes : Math.max(below, inode.committedSize),
       complete ? this.#stage.sequence : undefined,
     );
     this.#sealed(inode, seal);
     return seal;
+  }
+
+  /** Where the staged ranges of the content become more than a round should carry; END if they do not. */
+  #extentsLimit(content: FileContent): number {
+    const most = Math.max(64, Math.floor(this.#roundBytes / EXTENT_BYTES));
+    if (content.ranges.size + content.ranges.bytes(DIRTY) / this.chunkBytes <= most) return END;
+    let count = 0;
+    let limit = END;
+    content.ranges.forEach(0, END, (from, to, value) => {
+      if (limit !== END || (UNSEALED & (1 << value)) === 0) return;
+      const chunks = value === DIRTY ? Math.ceil((to - from) / this.chunkBytes) : 1;
+      if (count + chunks > most) limit = from + (most - count) * this.chunkBytes;
+      count += chunks;
+    });
+    return limit;
   }
 
   #sealed(inode: Inode, seal: Seal): void {
@@ -190,9 +241,11 @@ export class StagedSet implements RoundSource {
     this.#ready.set(inode, { seal, extents });
   }
 
-  sealFailed(inode: Inode, seal: Seal): void {
+  /** The seal's bytes are staged as before; `error` is told at the next fsync (undefined: the commit was called off). */
+  sealFailed(inode: Inode, seal: Seal, error: unknown): void {
     seal.failed();
     this.sealing.delete(inode);
+    inode.failure = error;
     if (!inode.gone) this.contents.add(inode);
     this.onContent?.(seal.content);
   }
@@ -206,30 +259,19 @@ export class StagedSet implements RoundSource {
     this.#stage.drain();
     const stagedThrough = this.#stage.sequence;
     const small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[] = [];
-    const taken: TakenContent[] = [];
-    for (const [inode, { seal, extents }] of this.#ready) taken.push({ inode, seal, extents });
-    this.#ready.clear();
-    const stored = taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk));
-    try {
-      for (const inode of this.#wanted) {
-        if (inode.content === undefined || inode.content.seal !== undefined || !inode.content.unsealed) continue;
-        taken.push(this.#takeSmall(inode, small));
-      }
-    } catch (error) {
-      // No room for the small chunks, say: nothing is taken, and whoever wants them is told.
-      for (const { inode, seal } of taken) this.sealFailed(inode, seal);
-      this.#chunks.release([...stored, ...small.map(({ prepared }) => prepared.chunk)]);
-      throw error;
-    } finally {
-      this.#wanted.clear();
-    }
+    const taken = this.#takeContents(small);
     const collected = [...this.collected];
     const changes: RowChange[] = collected.map((chunk) => ({ kind: 'chunk-delete', chunk }));
     const inodes = this.#takeInodes(taken, changes);
     const xattrs = this.#takeXattrs(inodes, changes);
-    for (const content of taken) if (!content.inode.gone) addExtents(content, changes);
-    const entries = this.#takeEntries(changes);
-    if (changes.length === 0 && taken.length === 0) {
+    for (const content of taken) addExtents(content, changes);
+    const parents = [...this.directories];
+    const entries = this.#takeEntries(parents, changes);
+    const namespaceBytes = this.#namespaceBytes;
+    this.#namespaceBytes = 0;
+    if (changes.length === 0) {
+      // What there was has come and gone between two rounds.
+      this.#applied(inodes, xattrs, taken, entries, parents);
       this.#durable(stagedThrough);
       return undefined;
     }
@@ -241,38 +283,66 @@ export class StagedSet implements RoundSource {
       stagedThrough,
       nextIno: this.nextIno,
       small,
-      stored,
+      stored: taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)),
       onDurable: () => {
         this.#durable(stagedThrough);
-        for (const { inode, seal } of taken)
-          if (seal.contentStage !== undefined) inode.durableStage = seal.contentStage;
+        for (const { inode, seal } of taken) {
+          if (seal.contentStage === undefined) continue;
+          inode.durableStage = seal.contentStage;
+          inode.failure = undefined;
+        }
       },
-      onApplied: (sequence) => {
+      onApplied: () => {
         for (const chunk of collected) this.collected.delete(chunk);
-        this.#applied(sequence, inodes, xattrs, taken, entries);
+        this.#applied(inodes, xattrs, taken, entries, parents);
         release();
       },
-      onFailed: () => {
+      onFailed: (error) => {
         release();
-        for (const inode of inodes) this.touch(inode);
-        for (const { inode, seal } of taken) this.sealFailed(inode, seal);
+        for (const { inode } of inodes) {
+          inode.taken = false;
+          this.touch(inode);
+        }
+        for (const { inode, seal } of taken) this.sealFailed(inode, seal, error);
         for (const { directory, entry } of entries) directory.untaken(entry);
-        for (const inode of this.#entryParents) if (inode.directory!.dirtyCount > 0) this.directories.add(inode);
+        for (const inode of parents) if (inode.directory!.dirtyCount > 0) this.directories.add(inode);
+        this.#namespaceBytes += namespaceBytes;
         this.onRound?.();
       },
     };
   }
 
-  /** Parents of the entries in the round under way. */
-  #entryParents: Inode[] = [];
+  /** Contents whose chunks are stored, and small ones that were wanted. What is gone is committed no more. */
+  #takeContents(small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[]): TakenContent[] {
+    const taken: TakenContent[] = [];
+    for (const [inode, { seal, extents }] of this.#ready) {
+      if (!inode.gone) {
+        taken.push({ inode, seal, extents });
+        continue;
+      }
+      this.sealFailed(inode, seal, undefined);
+      this.#chunks.release(extents.map(({ chunk }) => chunk));
+    }
+    this.#ready.clear();
+    for (const inode of this.#wanted) {
+      const { content } = inode;
+      if (inode.gone || content === undefined || content.seal !== undefined || !content.unsealed) continue;
+      const one = this.#takeSmall(inode, small);
+      if (one !== undefined) taken.push(one);
+    }
+    this.#wanted.clear();
+    return taken;
+  }
 
+  /** Undefined if no disk can take its chunks: the inode's `failure` says why, and the others go on without it. */
   #takeSmall(
     inode: Inode,
     small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[],
-  ): TakenContent {
+  ): TakenContent | undefined {
     const content = inode.content!;
     const seal = new Seal(content, END, SMALL_CHUNK_BYTES, inode.sizeBytes, this.#stage.sequence);
     this.#sealed(inode, seal);
+    const before = small.length;
     try {
       const extents = seal.pieces.map((piece) => {
         const bytes = seal.copy(piece);
@@ -283,12 +353,13 @@ export class StagedSet implements RoundSource {
       });
       return { inode, seal, extents };
     } catch (error) {
-      this.sealFailed(inode, seal);
-      throw error;
+      this.#chunks.release(small.splice(before).map(({ prepared }) => prepared.chunk));
+      this.sealFailed(inode, seal, error);
+      return undefined;
     }
   }
 
-  #takeInodes(contents: readonly TakenContent[], changes: RowChange[]): Inode[] {
+  #takeInodes(contents: readonly TakenContent[], changes: RowChange[]): TakenInode[] {
     const taken = new Set(this.inodes);
     this.inodes.clear();
     const sealOf = new Map<Inode, Seal>();
@@ -296,11 +367,12 @@ export class StagedSet implements RoundSource {
       taken.add(inode);
       sealOf.set(inode, seal);
     }
-    const inodes: Inode[] = [];
+    const inodes: TakenInode[] = [];
     for (const inode of taken) {
       inode.attrDirty = false;
       if (inode.gone && inode.version === 0) continue;
-      inodes.push(inode);
+      inode.taken = true;
+      inodes.push({ inode, deleted: inode.gone });
       if (inode.gone) {
         changes.push({ kind: 'inode-delete', before: inode.version, ino: inode.ino });
         continue;
@@ -318,9 +390,9 @@ export class StagedSet implements RoundSource {
     return inodes;
   }
 
-  #takeXattrs(inodes: readonly Inode[], changes: RowChange[]): Map<Inode, Map<string, Uint8Array | null>> {
+  #takeXattrs(inodes: readonly TakenInode[], changes: RowChange[]): Map<Inode, Map<string, Uint8Array | null>> {
     const taken = new Map<Inode, Map<string, Uint8Array | null>>();
-    for (const inode of inodes) {
+    for (const { inode } of inodes) {
       if (inode.stagedXattrs === undefined || inode.stagedXattrs.size === 0 || inode.gone) continue;
       taken.set(inode, new Map(inode.stagedXattrs));
       for (const [name, value] of inode.stagedXattrs) {
@@ -331,12 +403,10 @@ export class StagedSet implements RoundSource {
     return taken;
   }
 
-  /** Rows get the version when the commit's sequence is known: the store keeps the sequence that wrote a row. */
-  #takeEntries(changes: RowChange[]): TakenEntry[] {
+  #takeEntries(parents: readonly Inode[], changes: RowChange[]): TakenEntry[] {
     const taken: TakenEntry[] = [];
-    this.#entryParents = [...this.directories];
     this.directories.clear();
-    for (const parent of this.#entryParents) {
+    for (const parent of parents) {
       const directory = parent.directory!;
       for (const entry of directory.entries.values()) {
         if (!entry.dirty) continue;
@@ -356,20 +426,23 @@ export class StagedSet implements RoundSource {
           row = { parent: parent.ino, name, ino: target.ino, isDirectory: target.isDirectory, version: before + 1 };
           changes.push({ kind: 'dentry', before, row });
         }
-        taken.push({ directory, entry, target, row });
+        taken.push({ directory, entry, row });
       }
     }
     return taken;
   }
 
   #applied(
-    _sequence: number,
-    inodes: readonly Inode[],
+    inodes: readonly TakenInode[],
     xattrs: ReadonlyMap<Inode, Map<string, Uint8Array | null>>,
     contents: readonly TakenContent[],
     entries: readonly TakenEntry[],
+    parents: readonly Inode[],
   ): void {
-    for (const inode of inodes) inode.version = inode.gone && !inode.attrDirty ? 0 : inode.version + 1;
+    for (const { inode, deleted } of inodes) {
+      inode.taken = false;
+      inode.version = deleted ? 0 : inode.version + 1;
+    }
     for (const [inode, values] of xattrs) {
       for (const [name, value] of values) {
         if (inode.stagedXattrs?.get(name) === value) inode.stagedXattrs.delete(name);
@@ -378,17 +451,13 @@ export class StagedSet implements RoundSource {
       }
     }
     for (const { inode, seal, extents } of contents) this.#contentApplied(inode, seal, extents);
-    for (const { directory, entry, target, row } of entries) {
-      directory.fresh = false;
-      // Touched again since: it goes on being staged, on top of what was committed.
-      if (entry.target !== target && !entry.dirty) directory.untaken(entry);
-      directory.applied(entry, row);
-    }
-    for (const parent of this.#entryParents) {
+    for (const { directory, entry, row } of entries) directory.applied(entry, row);
+    for (const parent of parents) {
       parent.directory!.fresh = false;
       if (parent.directory!.dirtyCount > 0) this.directories.add(parent);
       else parent.directory!.prune();
     }
+    for (const { inode, deleted } of inodes) if (deleted) this.onDeleted?.(inode);
     this.onRound?.();
   }
 
@@ -396,9 +465,18 @@ export class StagedSet implements RoundSource {
     seal.applied();
     this.sealing.delete(inode);
     inode.committedSize = seal.sizeBytes;
-    if (seal.contentStage !== undefined) inode.contentStage = seal.contentStage;
+    if (inode.gone) {
+      // Its rows are about to be deleted: what is still read through open handles must be known without them.
+      inode.extents = spliced(inode.extents ?? [], seal.holes, extents);
+      this.onContent?.(seal.content);
+      return;
+    }
     inode.extents = undefined;
     inode.manyExtents = false;
+    if (seal.contentStage !== undefined) {
+      inode.contentStage = seal.contentStage;
+      seal.content.stagedFrom = seal.contentStage;
+    }
     const { content } = seal;
     for (const extent of extents) {
       const window = Math.floor(extent.offset / this.chunkBytes);
@@ -412,6 +490,29 @@ export class StagedSet implements RoundSource {
     if (content.staged && !inode.gone) this.contents.add(inode);
     this.onContent?.(content);
   }
+}
+
+/** A file's extents after a commit of holes and pieces. */
+function spliced(
+  before: readonly ExtentRow[],
+  holes: readonly { readonly from: number; readonly to: number }[],
+  pieces: readonly ExtentRow[],
+): readonly ExtentRow[] {
+  let extents = [...before];
+  const cut = (from: number, to: number): void => {
+    extents = extents.flatMap((extent) => {
+      const end = extent.offset + extent.length;
+      if (end <= from || extent.offset >= to) return [extent];
+      const parts: ExtentRow[] = [];
+      if (extent.offset < from) parts.push({ ...extent, length: from - extent.offset });
+      if (end > to)
+        parts.push({ ...extent, offset: to, length: end - to, chunkOffset: extent.chunkOffset + to - extent.offset });
+      return parts;
+    });
+  };
+  for (const { from, to } of holes) cut(from, to);
+  for (const { offset, length } of pieces) cut(offset, offset + length);
+  return [...extents, ...pieces].sort((a, b) => a.offset - b.offset);
 }
 
 /** The extents of a sealed file: pieces and holes, and the end of the file where something may lie beyond. */

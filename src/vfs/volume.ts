@@ -128,30 +128,39 @@ export class Volume implements Vfs {
     });
   }
 
+  /** False if the record was put away, or the directory removed, while something else was loaded: then everything is looked up again. */
+  #stands({ dir, entry }: { dir: Inode; entry: Entry }): boolean {
+    return !dir.gone && dir.directory!.stands(entry);
+  }
+
   getattr(ino: Ino): Result<Attr> {
     return this.#table.get(ino);
   }
 
-  setattr(ino: Ino, change: AttrChange, _caller: Caller): Result<Attr> {
+  setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
+    const wait = this.#committer.room(0);
+    if (wait !== undefined) return wait.then(() => this.setattr(ino, change, caller));
     return chain(this.#table.get(ino), (inode) => {
-      if (change.sizeBytes !== undefined) {
-        const { content } = inode;
-        const wait =
-          content?.busy ?? content?.seal?.protect(Math.min(change.sizeBytes, inode.sizeBytes), Number.MAX_SAFE_INTEGER);
-        if (wait !== undefined) return wait.then(() => this.setattr(ino, change, _caller));
-        this.#data.resize(inode, change.sizeBytes);
-      }
+      // Also while a commit is under way: the cache keeps the bytes that are cut off until it has read them.
+      if (change.sizeBytes !== undefined) this.#data.resize(inode, change.sizeBytes);
       const now = this.#clock.now();
-      if (change.mode !== undefined) inode.mode = (inode.mode & S_IFMT) | (change.mode & PERMISSIONS);
       if (change.uid !== undefined) inode.uid = change.uid;
       if (change.gid !== undefined) inode.gid = change.gid;
-      if (change.killPrivileges === true) inode.mode = withoutPrivileges(inode.mode);
+      const chowned = change.uid !== undefined || change.gid !== undefined;
+      if (change.killPrivileges === true || (chowned && inode.directory === undefined)) this.#killPrivileges(inode);
+      if (change.mode !== undefined) inode.mode = (inode.mode & S_IFMT) | (change.mode & PERMISSIONS);
       if (change.atime !== undefined) inode.atime = change.atime === 'now' ? now : change.atime;
       if (change.mtime !== undefined) inode.mtime = change.mtime === 'now' ? now : change.mtime;
       inode.ctime = change.ctime ?? now;
       this.#touch(inode);
       return inode;
     });
+  }
+
+  /** Set-id bits and file capabilities; the kernel leaves this to us when it has agreed to HANDLE_KILLPRIV_V2. */
+  #killPrivileges(inode: Inode): void {
+    inode.mode = withoutPrivileges(inode.mode);
+    this.#xattrs.dropCapability(inode);
   }
 
   readlink(ino: Ino): Result<Name> {
@@ -171,9 +180,9 @@ export class Volume implements Vfs {
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr> {
     if (isDirectory(mode) || isSymlink(mode))
       throw new CairnError('INVALID', 'mknod makes neither directories nor links');
-    return chain(this.#make(parent, name, (mode & S_IFMT) === 0 ? S_IFREG | mode : mode, caller), (inode) => {
+    const full = (mode & S_IFMT) === 0 ? S_IFREG | mode : mode;
+    return this.#make(parent, name, full, caller, (inode) => {
       inode.rdev = rdev;
-      return inode;
     });
   }
 
@@ -184,16 +193,17 @@ export class Volume implements Vfs {
   symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
     if (target.length > TARGET_BYTES_MAX)
       throw new CairnError('NAME_TOO_LONG', `a link's target may have at most ${TARGET_BYTES_MAX} bytes`);
-    return chain(this.#make(parent, name, S_IFLNK | 0o777, caller), (inode) => {
+    return this.#make(parent, name, S_IFLNK | 0o777, caller, (inode) => {
       inode.target = target;
       inode.sizeBytes = target.length;
-      return inode;
     });
   }
 
   /** A new inode under a name that is not taken. EXISTS. */
-  #make(parent: Ino, name: Name, mode: number, caller: Caller): Result<Inode> {
-    return chain(this.#entry(parent, name), ({ dir, entry }) => {
+  #make(parent: Ino, name: Name, mode: number, caller: Caller, prepare?: (inode: Inode) => void): Result<Inode> {
+    return chain(this.#entry(parent, name), (place) => {
+      if (!this.#stands(place)) return this.#make(parent, name, mode, caller, prepare);
+      const { dir, entry } = place;
       if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
       const now = this.#clock.now();
       const inode = new Inode(this.#staged.nextIno++, mode, now);
@@ -203,7 +213,7 @@ export class Volume implements Vfs {
         inode.gid = dir.gid;
         if (isDirectory(mode)) inode.mode |= S_ISGID;
       }
-      inode.parent = dir.ino;
+      prepare?.(inode);
       this.#table.add(inode);
       this.#setEntry(dir, entry, inode);
       if (isDirectory(mode)) dir.nlink += 1;
@@ -232,8 +242,10 @@ export class Volume implements Vfs {
   }
 
   link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
-    return chain(this.#entry(parent, name), ({ dir, entry }) =>
+    return chain(this.#entry(parent, name), (place) =>
       chain(this.#table.get(ino), (inode) => {
+        if (!this.#stands(place)) return this.link(ino, parent, name);
+        const { dir, entry } = place;
         if (inode.directory !== undefined)
           throw new CairnError('NOT_PERMITTED', 'a directory cannot have a second name');
         if (inode.gone) throw new CairnError('NOT_FOUND', 'the file has been removed');
@@ -251,13 +263,14 @@ export class Volume implements Vfs {
   }
 
   unlink(parent: Ino, name: Name): Result<void> {
-    return chain(this.#entry(parent, name), ({ dir, entry }) => {
+    return chain(this.#entry(parent, name), (place) => {
+      const { dir, entry } = place;
       const { target } = entry;
       if (target === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
       if (target.isDirectory) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       return chain(this.#table.get(target.ino), (inode) =>
         chain(this.#beforeLosingName(inode), () => {
-          if (entry.target !== target) throw new CairnError('NOT_FOUND', 'the name was removed meanwhile');
+          if (!this.#stands(place) || entry.target !== target || this.#mustPin(inode)) return this.unlink(parent, name);
           this.#setEntry(dir, entry, undefined);
           this.#touched(dir);
           this.#loseName(inode);
@@ -267,16 +280,18 @@ export class Volume implements Vfs {
   }
 
   /** An open file whose rows will be deleted keeps its extents in memory. */
-  #beforeLosingName(inode: Inode): Result<void> {
-    if (
+  #mustPin(inode: Inode): boolean {
+    return (
       inode.nlink === 1 &&
       inode.opens > 0 &&
       inode.content !== undefined &&
       inode.version > 0 &&
       inode.extents === undefined
-    )
-      return this.#reader.pin(inode);
-    return undefined;
+    );
+  }
+
+  #beforeLosingName(inode: Inode): Result<void> {
+    return this.#mustPin(inode) ? this.#reader.pin(inode) : undefined;
   }
 
   #loseName(inode: Inode): void {
@@ -294,23 +309,27 @@ export class Volume implements Vfs {
   #retire(inode: Inode): void {
     if (!inode.gone || inode.opens > 0) return;
     this.#data.discard(inode);
-    this.#table.forget(inode.ino);
+    this.#table.forgetGone(inode);
   }
 
   rmdir(parent: Ino, name: Name): Result<void> {
-    return chain(this.#entry(parent, name), ({ dir, entry }) => {
+    return chain(this.#entry(parent, name), (place) => {
+      const { dir, entry } = place;
       const { target } = entry;
       if (target === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
       if (!target.isDirectory) throw new CairnError('NOT_DIRECTORY', 'this is not a directory');
-      return chain(this.#table.get(target.ino), (inode) =>
-        this.#mustBeEmpty(inode).then(() => {
-          if (entry.target !== target) throw new CairnError('NOT_FOUND', 'the name was removed meanwhile');
+      return chain(this.#table.get(target.ino), (inode) => {
+        const { changes } = inode.directory!;
+        return this.#mustBeEmpty(inode).then(() => {
+          if (!this.#stands(place) || entry.target !== target || inode.directory!.changes !== changes)
+            return this.rmdir(parent, name);
           this.#setEntry(dir, entry, undefined);
           dir.nlink -= 1;
           this.#touched(dir);
           this.#loseName(inode);
-        }),
-      );
+          return undefined;
+        });
+      });
     });
   }
 
@@ -325,28 +344,44 @@ export class Volume implements Vfs {
         if (source === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
         const replaced = to.entry.target;
         return chain(this.#table.get(source.ino), (inode) =>
-          chain(replaced === undefined ? undefined : this.#table.get(replaced.ino), (other) =>
-            chain(this.#checkRename(inode, other, to.dir, options), () => {
-              if (from.entry.target !== source || to.entry.target !== replaced)
-                throw new CairnError('NOT_FOUND', 'one of the names was changed meanwhile');
-              if (options.exchange === true) this.#exchange(from, to, inode, other!);
-              else if (inode !== other) this.#move(from, to, inode, other);
-            }),
-          ),
+          chain(replaced === undefined ? undefined : this.#table.get(replaced.ino), (other) => {
+            const changes = other?.directory?.changes;
+            return chain(this.#checkRename(inode, other, from.dir, to.dir, options), () => {
+              const stale =
+                !this.#stands(from) ||
+                !this.#stands(to) ||
+                from.entry.target !== source ||
+                to.entry.target !== replaced ||
+                other?.directory?.changes !== changes;
+              const exchange = options.exchange === true;
+              if (stale || (!exchange && inode !== other && other !== undefined && this.#mustPin(other)))
+                return this.rename(parent, name, newParent, newName, options);
+              if (inode === other) return undefined;
+              if (exchange) this.#exchange(from, to, inode, other!);
+              else this.#move(from, to, inode, other);
+              return undefined;
+            });
+          }),
         );
       }),
     );
   }
 
-  #checkRename(inode: Inode, other: Inode | undefined, newParent: Inode, options: RenameOptions): Result<void> {
-    if (options.exchange === true) {
-      if (other === undefined) throw new CairnError('NOT_FOUND', 'there is nothing to exchange with');
-      return undefined;
-    }
-    if (inode.directory !== undefined && this.#isBelow(newParent, inode))
-      throw new CairnError('INVALID', 'a directory cannot be moved into itself');
-    if (other === undefined || other === inode) return undefined;
-    if (options.noReplace === true) throw new CairnError('EXISTS', 'the new name is taken');
+  #checkRename(
+    inode: Inode,
+    other: Inode | undefined,
+    parent: Inode,
+    newParent: Inode,
+    options: RenameOptions,
+  ): Result<void> {
+    if (options.noReplace === true && other !== undefined) throw new CairnError('EXISTS', 'the new name is taken');
+    if (options.exchange === true && other === undefined)
+      throw new CairnError('NOT_FOUND', 'there is nothing to exchange with');
+    const intoItself =
+      (inode.directory !== undefined && this.#isBelow(newParent, inode)) ||
+      (options.exchange === true && other?.directory !== undefined && this.#isBelow(parent, other));
+    if (intoItself) throw new CairnError('INVALID', 'a directory cannot be moved into itself');
+    if (options.exchange === true || other === undefined || other === inode) return undefined;
     if (other.directory === undefined) {
       if (inode.directory !== undefined)
         throw new CairnError('NOT_DIRECTORY', 'a directory cannot replace what is not one');
@@ -406,7 +441,7 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => {
       if (inode.directory !== undefined) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       if (!isFile(inode.mode)) throw new CairnError('INVALID', 'this is not a regular file');
-      if (mode.truncate !== true || inode.sizeBytes === 0) return this.#handles.open(inode, mode);
+      if (mode.truncate !== true) return this.#handles.open(inode, mode);
       return chain(this.setattr(ino, { sizeBytes: 0 }, { uid: 0, gid: 0, pid: 0 }), () => {
         const handle = this.#handles.open(inode, mode);
         this.#handles.file(handle).written = true;
@@ -427,16 +462,22 @@ export class Volume implements Vfs {
     const file = this.#handles.file(handle);
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
     file.written = true;
-    return this.#data.write(file.inode, offset, bytes, file.mode.append === true, killPrivileges);
+    // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
+    if (killPrivileges) this.#killPrivileges(file.inode);
+    else this.#xattrs.dropCapability(file.inode);
+    return this.#data.write(file.inode, offset, bytes, file.mode.append === true);
   }
 
   flush(handle: Handle): Result<void> {
     const file = this.#handles.file(handle);
-    if (!file.written) return undefined;
+    const { inode } = file;
+    // Truncating does not go through the handle.
+    const truncated = this.strong && file.mode.write && inode.content?.staged === true;
+    if (!file.written && !truncated) return undefined;
     file.written = false;
     const flushing = this.#stage.flush();
-    if (!this.strong || file.inode.gone) return flushing;
-    return this.#committer.commitFile(file.inode);
+    if (!this.strong || inode.gone) return flushing;
+    return this.#committer.commitFile(inode);
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
@@ -462,8 +503,6 @@ export class Volume implements Vfs {
     const { inode } = file;
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
     const end = offset + length;
-    const wait = inode.content?.busy ?? inode.content?.seal?.protect(offset, end);
-    if (wait !== undefined) return wait.then(() => this.fallocate(handle, mode, offset, length));
     const space = this.#space();
     if (!mode.punchHole && length > space.freeBlocks * space.blockBytes)
       throw new CairnError('NO_SPACE', 'the pool has not so much room');
@@ -509,6 +548,8 @@ export class Volume implements Vfs {
   }
 
   setxattr(ino: Ino, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Result<void> {
+    const wait = this.#committer.room(0);
+    if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode));
     return chain(this.#table.get(ino), (inode) =>
       chain(this.#xattrs.set(inode, name, value, mode), () => this.#attributesChanged(inode)),
     );

@@ -13,6 +13,7 @@ const VALUE_BYTES_MAX = 65_536;
 /** All of one inode together: they travel in one COMMIT record. */
 const TOTAL_BYTES_MAX = 512 * 1024;
 /** `system.` would be POSIX ACLs, which the mount does not offer. */
+const CAPABILITY = 'security.capability';
 const NAMESPACES = ['user.', 'trusted.', 'security.'];
 
 export class Xattrs {
@@ -28,35 +29,30 @@ export class Xattrs {
 
   #committed(inode: Inode): Result<Map<string, Uint8Array>> {
     if (inode.committedXattrs !== undefined) return inode.committedXattrs;
-    if (inode.version === 0) {
+    const { version } = inode;
+    if (version === 0) {
       inode.committedXattrs = new Map();
       return inode.committedXattrs;
     }
     return this.#meta.listXattrs(inode.ino).then((rows) => {
+      // A commit may have been applied while they were being read.
+      if (inode.version !== version) return this.#committed(inode);
       inode.committedXattrs ??= new Map(rows.map((row) => [row.name, row.value]));
       return inode.committedXattrs;
     });
   }
 
   get(inode: Inode, name: string): Result<Uint8Array> {
-    return chain(this.#find(inode, name), (value) => value ?? missing());
-  }
-
-  #find(inode: Inode, name: string): Result<Uint8Array | undefined> {
     const staged = inode.stagedXattrs?.get(name);
-    if (staged !== undefined) return staged ?? undefined;
-    return chain(this.#committed(inode), (committed) => committed.get(name));
+    if (staged !== undefined) return staged ?? missing();
+    return chain(this.#committed(inode), (committed) => {
+      const since = inode.stagedXattrs?.get(name);
+      return (since === undefined ? committed.get(name) : since) ?? missing();
+    });
   }
 
   list(inode: Inode): Result<string[]> {
-    return chain(this.#committed(inode), (committed) => {
-      const names = new Set(committed.keys());
-      for (const [name, value] of inode.stagedXattrs ?? []) {
-        if (value === null) names.delete(name);
-        else names.add(name);
-      }
-      return [...names];
-    });
+    return chain(this.#committed(inode), (committed) => [...overlaid(inode, committed).keys()]);
   }
 
   /** NOT_SUPPORTED, RANGE, TOO_BIG, NO_SPACE, EXISTS (`create`), NO_DATA (`replace`). */
@@ -74,15 +70,11 @@ export class Xattrs {
     if (value.length > VALUE_BYTES_MAX)
       throw new CairnError('TOO_BIG', `an extended attribute may have at most ${VALUE_BYTES_MAX} bytes`);
     return chain(this.#committed(inode), (committed) => {
-      const exists =
-        (inode.stagedXattrs?.get(name) ?? (inode.stagedXattrs?.has(name) ? undefined : committed.get(name))) !==
-        undefined;
-      if (mode === 'create' && exists) throw new CairnError('EXISTS', 'the extended attribute is there already');
-      if (mode === 'replace' && !exists) missing();
+      const all = overlaid(inode, committed);
+      if (mode === 'create' && all.has(name)) throw new CairnError('EXISTS', 'the extended attribute is there already');
+      if (mode === 'replace' && !all.has(name)) missing();
       let total = name.length + value.length;
-      for (const [other, bytes] of committed) if (other !== name) total += other.length + bytes.length;
-      for (const [other, bytes] of inode.stagedXattrs ?? [])
-        if (other !== name && bytes !== null) total += other.length + bytes.length;
+      for (const [other, bytes] of all) if (other !== name) total += other.length + bytes.length;
       if (total > TOTAL_BYTES_MAX)
         throw new CairnError(
           'NO_SPACE',
@@ -93,10 +85,21 @@ export class Xattrs {
   }
 
   remove(inode: Inode, name: string): Result<void> {
-    return chain(this.#find(inode, name), (value) => {
-      if (value === undefined) missing();
+    return chain(this.#committed(inode), (committed) => {
+      if (!overlaid(inode, committed).has(name)) missing();
       this.#change(inode, name, null);
     });
+  }
+
+  /** A file that is written to or given away loses its capabilities (capabilities(7)). */
+  dropCapability(inode: Inode): void {
+    const staged = inode.stagedXattrs?.get(CAPABILITY);
+    if (staged === null) return;
+    const committed = staged === undefined ? this.#committed(inode) : undefined;
+    if (committed instanceof Promise) {
+      // The write need not wait: whoever asks for the attribute asks the store after this.
+      void committed.then(() => this.dropCapability(inode)).catch(() => undefined);
+    } else if (committed === undefined || committed.has(CAPABILITY)) this.#change(inode, CAPABILITY, null);
   }
 
   #change(inode: Inode, name: string, value: Uint8Array | null): void {
@@ -105,8 +108,18 @@ export class Xattrs {
     this.#stage.note(
       value === null ? { kind: 'xattr-gone', ino: inode.ino, name } : { kind: 'xattr', ino: inode.ino, name, value },
     );
-    this.#staged.touch(inode);
+    this.#staged.touch(inode, name.length + (value?.length ?? 0));
   }
+}
+
+/** All as they are now. */
+function overlaid(inode: Inode, committed: ReadonlyMap<string, Uint8Array>): Map<string, Uint8Array> {
+  const all = new Map(committed);
+  for (const [name, value] of inode.stagedXattrs ?? []) {
+    if (value === null) all.delete(name);
+    else all.set(name, value);
+  }
+  return all;
 }
 
 function missing(): never {
