@@ -232,7 +232,7 @@ export class Writer implements RoundSource {
 }
 
 /** A new file of one extent. */
-export function changesOf(ino: Ino, extent: ExtentRow): RowChange[] {
+function changesOf(ino: Ino, extent: ExtentRow): RowChange[] {
   return [
     {
       kind: 'inode',
@@ -259,7 +259,7 @@ export function changesOf(ino: Ino, extent: ExtentRow): RowChange[] {
 }
 
 /** Writes a COMMIT record as a journal would, with one new file `ino`, whose chunk is made of `bytes` without being stored. */
-export async function putCommit(
+async function putCommit(
   disk: Disk,
   commit: { sequence: number; epoch: number; acknowledged: number; ino: Ino; extent: ExtentRow },
 ): Promise<void> {
