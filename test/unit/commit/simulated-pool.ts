@@ -259,7 +259,7 @@ function changesOf(ino: Ino, extent: ExtentRow): RowChange[] {
 }
 
 /** Writes a COMMIT record as a journal would, with one new file `ino`, whose chunk is made of `bytes` without being stored. */
-async function putCommit(
+export async function putCommit(
   disk: Disk,
   commit: { sequence: number; epoch: number; acknowledged: number; ino: Ino; extent: ExtentRow },
 ): Promise<void> {
