@@ -318,7 +318,7 @@ class PoolOpening {
       clock,
       options: { delayMs: config.commitDelayMs, roundBytes },
       log: (message) => log.error({}, message),
-      poolFree: () => space.report().freeBytes,
+      poolTakes: (bytes) => space.takes(bytes),
     });
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);

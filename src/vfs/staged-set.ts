@@ -272,6 +272,10 @@ export class StagedSet implements RoundSource {
       this.#durable(stagedThrough);
       return undefined;
     }
+    let end!: () => void;
+    this.#round = new Promise((resolve) => {
+      end = resolve;
+    });
     return {
       changes,
       stagedThrough,
@@ -286,8 +290,13 @@ export class StagedSet implements RoundSource {
           inode.failure = undefined;
         }
       },
-      onApplied: () => this.#applied(inodes, xattrs, taken, entries, parents),
+      onApplied: () => {
+        this.#round = undefined;
+        this.#applied(inodes, xattrs, taken, entries, parents);
+        end();
+      },
       onFailed: (error) => {
+        this.#round = undefined;
         for (const { inode } of inodes) {
           inode.taken = false;
           this.touch(inode);
@@ -297,8 +306,16 @@ export class StagedSet implements RoundSource {
         for (const inode of parents) if (inode.directory!.dirtyCount > 0) this.directories.add(inode);
         this.#namespaceBytes += namespaceBytes;
         this.onRound?.();
+        end();
       },
     };
+  }
+
+  #round: Promise<void> | undefined;
+
+  /** Until the round under way is over, and the metadata store says what it committed; undefined if there is none. */
+  get round(): Promise<void> | undefined {
+    return this.#round;
   }
 
   /** Contents whose chunks are stored, and small ones that were wanted. What is gone is committed no more. */
