@@ -10,7 +10,7 @@ export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 export const SMALL_CHUNK_BYTES = 64 * 1024;
 
 /** `healthy`: all shards are on disks that are online; `degraded`: fewer, but enough to read; `lost`: not readable now. */
-export type Health = 'healthy' | 'degraded' | 'lost';
+type Health = 'healthy' | 'degraded' | 'lost';
 
 export interface ChunkHealth {
   readonly health: Health;
@@ -55,8 +55,19 @@ export interface ChunkStore {
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
   health(chunk: string): ChunkHealth;
-  /** Removes all shards of the chunk: only for collection. */
-  remove(chunk: string): Promise<void>;
+  /**
+   * Every chunk that `store`, `storeSmall` or `prepareSmall` has answered with is held, once per answer, until it is released: when the commit
+   * that names it has been applied, or will not be. Collection leaves held chunks alone.
+   */
+  release(chunks: Iterable<string>): void;
+  isHeld(chunk: string): boolean;
+  /** Chunks released since the last call: those that no commit came to name have no row by which collection would find them. */
+  takeReleased(): string[];
+  /**
+   * Removes all shards of the chunks, none of them held; a store of the same content waits until this is over. Returns those that are gone: where a
+   * removal failed, a later call finds the rest. Only for collection, between two rounds (no prepareSmall meanwhile).
+   */
+  collect(chunks: readonly string[]): Promise<string[]>;
   putSlot(path: string, version: number, bytes: Uint8Array): Promise<void>;
   getSlot(path: string): Promise<{ version: number; bytes: Buffer } | undefined>;
   close(): Promise<void>;

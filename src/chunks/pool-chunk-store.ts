@@ -45,6 +45,12 @@ export class PoolChunkStore implements ChunkStore {
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   /** Chunks being written now. */
   readonly #writing = new Map<string, Promise<void>>();
+  /** Chunks that have been answered and not released, and how often. */
+  readonly #held = new Map<string, number>();
+  readonly #released = new Set<string>();
+  /** Chunks being removed now. */
+  readonly #collecting = new Set<string>();
+  #collected: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
@@ -62,8 +68,13 @@ export class PoolChunkStore implements ChunkStore {
     try {
       // From here on nothing is cancelled: others may be waiting for this chunk.
       if (signal?.aborted) throw aborted(signal);
+      while (this.#collecting.has(chunk)) await this.#collected;
       this.#refuseIfClosed();
-      const deduplicated = await this.#once(chunk, () => this.#write(job));
+      this.#hold(chunk);
+      const deduplicated = await this.#once(chunk, () => this.#write(job)).catch((error: unknown) => {
+        this.release([chunk]);
+        throw error;
+      });
       return { chunk, chunkBytes, deduplicated };
     } finally {
       job.end();
@@ -72,7 +83,11 @@ export class PoolChunkStore implements ChunkStore {
 
   prepareSmall(bytes: Uint8Array, avoid: ReadonlySet<Disk> = NONE): PreparedChunk {
     assert(bytes.length > 0 && bytes.length <= SMALL_CHUNK_BYTES, 'a small chunk has 1 byte to 64 KiB');
-    return this.#prepare({ chunk: contentHash(bytes), bytes }, avoid);
+    const chunk = contentHash(bytes);
+    assert(!this.#collecting.has(chunk), 'nothing is prepared while chunks are collected');
+    const prepared = this.#prepare({ chunk, bytes }, avoid);
+    this.#hold(chunk);
+    return prepared;
   }
 
   #prepare({ chunk, bytes }: SmallChunk, avoid: ReadonlySet<Disk>): PreparedChunk {
@@ -92,7 +107,12 @@ export class PoolChunkStore implements ChunkStore {
       if (from > 0) await new Promise(setImmediate);
       if (signal?.aborted) throw aborted(signal);
       this.#refuseIfClosed();
-      stored.push(...(await this.#storeSlice(sources.slice(from, to))));
+      try {
+        stored.push(...(await this.#storeSlice(sources.slice(from, to))));
+      } catch (error) {
+        this.release(stored.map(({ chunk }) => chunk));
+        throw error;
+      }
     }
     return stored;
   }
@@ -129,10 +149,51 @@ export class PoolChunkStore implements ChunkStore {
     };
   }
 
-  async remove(chunk: string): Promise<void> {
+  #hold(chunk: string): void {
+    this.#held.set(chunk, (this.#held.get(chunk) ?? 0) + 1);
+  }
+
+  release(chunks: Iterable<string>): void {
+    for (const chunk of chunks) {
+      const count = this.#held.get(chunk) ?? 0;
+      if (count > 1) this.#held.set(chunk, count - 1);
+      else {
+        this.#held.delete(chunk);
+        this.#released.add(chunk);
+      }
+    }
+  }
+
+  takeReleased(): string[] {
+    const released = [...this.#released];
+    this.#released.clear();
+    return released;
+  }
+
+  isHeld(chunk: string): boolean {
+    return this.#held.has(chunk);
+  }
+
+  async collect(chunks: readonly string[]): Promise<string[]> {
+    for (const chunk of chunks) {
+      assert(!this.#held.has(chunk), 'a held chunk is not collected');
+      this.#collecting.add(chunk);
+    }
+    const removals = Promise.all(chunks.map((chunk) => this.#remove(chunk)));
+    this.#collected = removals;
+    try {
+      const removed = await removals;
+      return chunks.filter((_, i) => removed[i]);
+    } finally {
+      for (const chunk of chunks) this.#collecting.delete(chunk);
+    }
+  }
+
+  /** False if some shard may still be there. */
+  async #remove(chunk: string): Promise<boolean> {
     const holders = locate(this.#disks, chunk).flatMap((set) => set.holders.flat());
     const results = await Promise.allSettled(holders.map(({ disk, entry }) => disk.remove(entry)));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    return results.every(({ status }) => status === 'fulfilled');
   }
 
   async putSlot(path: string, version: number, bytes: Uint8Array): Promise<void> {
@@ -258,6 +319,17 @@ export class PoolChunkStore implements ChunkStore {
   async #storeSlice(sources: readonly Uint8Array[]): Promise<StoredChunk[]> {
     // The same content twice in one slice is one chunk; content that someone else is writing now is waited for.
     const chunks = sources.map((bytes) => contentHash(bytes));
+    while (chunks.some((chunk) => this.#collecting.has(chunk))) await this.#collected;
+    for (const chunk of chunks) this.#hold(chunk);
+    try {
+      return await this.#storeHeld(sources, chunks);
+    } catch (error) {
+      this.release(chunks);
+      throw error;
+    }
+  }
+
+  async #storeHeld(sources: readonly Uint8Array[], chunks: readonly string[]): Promise<StoredChunk[]> {
     const mine = new Map<string, SmallChunk>();
     const theirs: Promise<void>[] = [];
     chunks.forEach((chunk, i) => {

@@ -57,12 +57,11 @@ async function wait(context: CliContext, client: ControlClient, paths: readonly 
 function text(answer: Answer): string {
   if ('started' in answer) return 'the commit has begun; `cairn state PATH` says how far it is\n';
   const { bytesDone, filesDone, sequence, elapsedMs, healthy } = answer;
-  const what =
-    filesDone === 0 && bytesDone === 0
-      ? 'nothing was staged'
-      : `${counted(filesDone, 'file')}, ${formatBytes(bytesDone)}`;
   const how = healthy ? 'healthy' : 'degraded: a disk is missing, see `cairn status`';
-  return `committed: ${what} in ${formatDuration(elapsedMs)}, sequence ${sequence}, ${how}\n`;
+  const state = `sequence ${sequence}, ${how}`;
+  if (filesDone === 0 && bytesDone === 0) return `committed: no file had staged bytes, ${state}\n`;
+  const took = elapsedMs < 1000 ? 'less than a second' : formatDuration(elapsedMs);
+  return `committed: ${counted(filesDone, 'file')}, ${formatBytes(bytesDone)} in ${took}, ${state}\n`;
 }
 
 function byPool(found: readonly PoolPath[]): Map<string, PoolPath[]> {

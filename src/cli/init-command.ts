@@ -40,20 +40,25 @@ export function initCommand(program: Command, context: CliContext, done: (code: 
   program
     .command('init')
     .description('make a pool out of directories, each best on a disk of its own')
-    .argument('<pool>', 'directory of the pool: its cairn.toml, socket and log; is made if it is not there')
-    .requiredOption('--disk <directory...>', 'a data disk: a directory on it; give at least one')
-    .requiredOption('--cache <directory>', 'where staged and recently read bytes are kept, best on an SSD')
-    .option('--journal <directory...>', 'a journal disk (SSD) for what is synced often')
+    .argument('<pool>', 'directory of the pool: its cairn.toml, socket and log; made if it is not there')
+    .requiredOption('--disk <directory...>', 'data disks: a directory on each; at least one')
+    .requiredOption('--cache <directory>', 'where staged and recently written bytes are kept, best on an SSD')
+    .option('--journal <directory...>', 'journal disks (SSDs) for what is synced often')
     .option('--meta <directory>', 'where the metadata is kept (default: meta in the pool directory)')
-    .option('--scheme <scheme>', 'auto, copies:N or ec:K+M', argument(parseScheme), 'auto' as SchemeChoice)
+    .option(
+      '--scheme <scheme>',
+      'auto, copies:N or ec:K+M: how chunks are protected',
+      argument(parseScheme),
+      'auto' as SchemeChoice,
+    )
     .option(
       '--bucket-size <size>',
-      'unit of placement (default: by the size of the disks)',
+      'unit of placement, such as 64GiB (default: by the size of the disks)',
       sizeArgument(MIN_BUCKET_BYTES, MAX_BUCKET_BYTES, 1),
     )
     .option(
       '--chunk-size <size>',
-      'largest chunk (default: 4MiB)',
+      'largest chunk, such as 1MiB (default: 4MiB)',
       sizeArgument(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES, CHUNK_STEP_BYTES),
     )
     .option('--json', 'print the report as JSON')

@@ -77,7 +77,7 @@ export class MountDaemon {
         context.clock,
       );
       daemon.#watch();
-      log.info({ poolDirectory, mountpoint, mode, pid: process.pid }, 'mounted');
+      log.info({ poolDirectory, mountpoint, mode }, 'mounted');
       return daemon;
     } catch (error) {
       await session?.unmount(true).catch(() => {});

@@ -10,6 +10,14 @@ import { stateCommand } from './state-command.js';
 import { statusCommand } from './status-command.js';
 import { unmountCommand } from './unmount-command.js';
 
+const EXAMPLE = `
+Example:
+  $ cairn init /srv/pool --disk /mnt/a/cairn /mnt/b/cairn /mnt/c/cairn --cache /mnt/ssd/cairn
+  $ cairn mount /srv/pool /mnt/pool
+  $ cairn status /srv/pool
+
+Every command has its own help: cairn COMMAND --help`;
+
 /** `args` without node and script. Never rejects. */
 export async function runCli(args: readonly string[], version: string, context: CliContext): Promise<ExitCode> {
   let code: ExitCode = 0;
@@ -19,7 +27,10 @@ export async function runCli(args: readonly string[], version: string, context: 
   // Subcommands inherit exitOverride and configureOutput when they are made, so these come first.
   const program = new Command('cairn')
     .description('one trusted store out of the disks of one small box')
-    .version(version)
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', EXAMPLE)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),

@@ -74,6 +74,7 @@ export class Journal {
   #sequence: number;
   #epoch: number;
   #running: Promise<void> | undefined;
+  readonly #tasks: (() => Promise<void>)[] = [];
   #next:
     | { promise: Promise<number>; resolve: (sequence: number) => void; reject: (error: unknown) => void }
     | undefined;
@@ -123,9 +124,19 @@ export class Journal {
     return this.#next.promise;
   }
 
+  /** Runs a task while no round is under way: rounds wait for it. */
+  between(task: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#tasks.push(() => task().then(resolve, reject));
+      if (this.#running === undefined) this.#running = this.#run();
+    });
+  }
+
   /** Rounds, as long as someone waits. */
   async #run(): Promise<void> {
-    while (this.#next !== undefined) {
+    while (this.#next !== undefined || this.#tasks.length > 0) {
+      for (const task of this.#tasks.splice(0)) await task();
+      if (this.#next === undefined) continue;
       const waiting = this.#next;
       this.#next = undefined;
       try {
@@ -230,6 +241,8 @@ export class Journal {
       for (const disk of broken) failed.add(disk);
       // Whatever lost a copy now, whenever it was written: what still stands as it should needs nothing.
       pending = content.small.map(({ bytes }) => this.#chunks.prepareSmall(bytes, failed));
+      // They are held once already.
+      this.#chunks.release(pending.map(({ chunk }) => chunk));
     }
     if (committed.size === 0)
       throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });

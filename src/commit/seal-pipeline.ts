@@ -86,7 +86,10 @@ export class SealPipeline {
     if (batch.length > 0 && failures.length === 0)
       await begin(() => this.#storeBatch(batch, extents, onStored, signal));
     await Promise.all(jobs);
-    if (failures.length > 0) throw failures[0];
+    if (failures.length > 0) {
+      for (const list of extents.values()) this.#chunks.release(list.map(({ chunk }) => chunk));
+      throw failures[0];
+    }
     for (const list of extents.values()) list.sort((a, b) => a.offset - b.offset);
     return extents;
   }

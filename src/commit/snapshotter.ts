@@ -15,7 +15,7 @@ import type { JournalDisks } from './journal.js';
  * The slot that names the newest snapshot: the pool's root, found from bare disks by the hash of this path. Its version is the sequence;
  * its bytes are 'R' format=1 | v sequence | v epoch | v parts.
  */
-export const SNAPSHOT_SLOT = '/cairn/snapshot';
+const SNAPSHOT_SLOT = '/cairn/snapshot';
 const ROOT_MARK = 0x52;
 const ROOT_FORMAT = 1;
 

@@ -3,37 +3,27 @@
  *
  * Invariants:
  * - Positions are given out when `append` is called, so the order of calls is the order in the log; writes themselves run in parallel.
- * - A record is acknowledged as durable only when every record below it is (write-order.ts).
+ * - A record is acknowledged as durable only when every record below it is (durability.ts).
  * - At most the current and the one segment before it hold unsynced records: a segment is left for the next one only when the one before is durable.
- * - Only one sync runs at a time: of two on one file, the kernel reports an error to only one.
- * - After a failed write or sync nothing is taken any more: Linux drops dirty pages after a failed sync, so a later "success" would be a lie.
  *
  * The usual synced append is one job in the thread pool (pwritev + fdatasync) and one promise. Records wait in a queue only
  * while the next segment is being made.
  */
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { IoFile } from '../io/file-io.js';
+import { Durability } from './durability.js';
 import type { Log, LogOptions, ScannedRecord } from './log.js';
 import type { LogContext, LoggedRecord, LogPoint } from './log-context.js';
+import { scanLog } from './log-scan.js';
 import type { RecordInput, RecordLocation } from './record.js';
-import {
-  encodeRecordHeader,
-  headerBytes,
-  nameLength,
-  payloadLength,
-  payloadParts,
-  RECORD_ALIGNMENT,
-  recordBytes,
-  SEGMENT_START_BYTES,
-} from './record-codec.js';
+import { encodeBatch } from './record-batch.js';
+import { nameLength, payloadLength, recordBytes, SEGMENT_START_BYTES } from './record-codec.js';
 import type { RecordReader } from './record-reader.js';
 import type { SegmentFiles } from './segment-files.js';
-import { SegmentScan } from './segment-scan.js';
-import { type OrderedWrite, WriteOrder } from './write-order.js';
+import type { OrderedWrite } from './write-order.js';
 
 /** The next segment is made when this share of the current one is full. */
 const PREPARE_AT = 0.25;
-const PADDING = Array.from({ length: RECORD_ALIGNMENT }, (_, length) => Buffer.alloc(length));
 
 /** A segment that takes appends; its file is pinned. */
 export interface OpenSegment {
@@ -66,10 +56,8 @@ export class AppendLog implements Log {
   readonly reader: RecordReader;
   readonly #files: SegmentFiles;
   readonly #context: LogContext;
-  readonly #order = new WriteOrder();
+  readonly #durability: Durability;
   readonly #sealed: { segment: number; usedBytes: number }[];
-  /** Segments with writes that no sync covers yet, and the newest such write. */
-  readonly #dirty = new Map<number, { file: IoFile; ticket: number }>();
   readonly #jobs: Job[] = [];
   readonly #numbers: Set<number>;
   #current: OpenSegment | undefined;
@@ -77,10 +65,6 @@ export class AppendLog implements Log {
   #preparing: Promise<void> | undefined;
   #sealing: Promise<void> | undefined;
   #pumping: Promise<void> | undefined;
-  #runningSync: Promise<void> | undefined;
-  #queuedSync: Promise<void> | undefined;
-  #synced: LogPoint;
-  #failure: CairnError | undefined;
   #closed = false;
 
   constructor(options: LogOptions, context: LogContext, files: SegmentFiles, reader: RecordReader, state: LogState) {
@@ -92,7 +76,7 @@ export class AppendLog implements Log {
     this.#current = state.current;
     this.#prepared = state.prepared;
     this.#numbers = new Set(this.segments().map(({ segment }) => segment));
-    this.#synced = this.#end();
+    this.#durability = new Durability(`the ${options.name} log in ${options.directory}`, context, () => this.#end());
   }
 
   /** Whether the segment is one of this log's. */
@@ -101,12 +85,12 @@ export class AppendLog implements Log {
   }
 
   get unsynced(): boolean {
-    return this.#dirty.size > 0;
+    return this.#durability.unsynced;
   }
 
   /** Everything before this point is durable and was completely written. */
   get syncedThrough(): LogPoint {
-    return this.#synced;
+    return this.#durability.syncedThrough;
   }
 
   /** Segment files of any state. */
@@ -146,14 +130,14 @@ export class AppendLog implements Log {
       this.#prepareAhead();
       throw new CairnError('NO_SPACE', `the next ${this.options.name} segment is not ready`);
     }
-    const { current, position, parts, locations } = this.#place(records, sizes, bytes);
-    const write = this.#begin(current);
+    const { current, position, parts, places } = this.#place(records, sizes, bytes);
+    const write = this.#durability.begin(current);
     try {
       current.file.writeNow(parts, position);
     } catch (error) {
-      this.#failed(write, error);
+      this.#durability.failed(write, error);
     }
-    return this.#written(write, records, locations);
+    return this.#written(write, records, places);
   }
 
   /** Gives out room for one record of a payload, at the log's end. NO_SPACE, INVALID, DISK_FAILED. */
@@ -169,41 +153,14 @@ export class AppendLog implements Log {
     }
   }
 
-  /** Concurrent callers share a sync that has not started yet. */
   sync(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#refusal());
-    if (!this.unsynced) return Promise.resolve();
-    if (this.#queuedSync !== undefined) return this.#queuedSync;
-    if (this.#runningSync === undefined) return this.#alone(this.#syncNow());
-    this.#queuedSync = this.#syncNext();
-    return this.#queuedSync;
+    return this.#durability.sync();
   }
 
   async *scan(from?: RecordLocation): AsyncGenerator<ScannedRecord, void> {
-    await this.#order.ended(this.#order.issued);
-    const current = this.#current;
     const segments = this.segments().map(({ segment, usedBytes }) => ({ segment, usedBytes }));
-    for (const { segment, usedBytes } of segments) {
-      if (from !== undefined && segment < from.segment) continue;
-      const file = await this.#files.pin(segment);
-      try {
-        const endBytes = segment === current?.segment ? usedBytes : Math.min(usedBytes, await file.size());
-        const { owner } = this.options;
-        const { crc32c } = this.#context;
-        const start = segment === from?.segment ? from.position : 0;
-        const scan = new SegmentScan({ file, segment, endBytes, owner, crc32c, verify: false }, start);
-        for (let found = await scan.next(); found !== undefined; found = await scan.next()) {
-          const { decoded, position, nearPayload } = found;
-          if (decoded.record.kind === 'segment') continue;
-          const at = { segment, position, recordBytes: decoded.recordBytes };
-          const payload = async (): Promise<Buffer> => nearPayload() ?? (await this.reader.read(at)).payload;
-          yield { ...at, kind: decoded.record.kind, header: decoded.record, logSequence: decoded.logSequence, payload };
-        }
-        this.#reportScan(segment, scan);
-      } finally {
-        this.#files.unpin(segment);
-      }
-    }
+    await this.#durability.ended();
+    yield* scanLog(segments, from, this.#files, this.reader, this.options, this.#context);
   }
 
   segments(): readonly { readonly segment: number; readonly usedBytes: number }[] {
@@ -232,7 +189,7 @@ export class AppendLog implements Log {
   }
 
   roll(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#refusal());
+    if (this.#durability.hasFailed) return Promise.reject(this.#durability.refusal());
     return this.#enqueue(Number.POSITIVE_INFINITY, () => Promise.resolve());
   }
 
@@ -241,11 +198,11 @@ export class AppendLog implements Log {
     this.#closed = true;
     await this.#pumping;
     await this.#preparing?.catch(() => {});
-    await this.#order.ended(this.#order.issued);
+    await this.#durability.ended();
     try {
       await this.sync();
     } catch (error) {
-      if (this.#failure === undefined) throw error;
+      if (!this.#durability.hasFailed) throw error;
     } finally {
       await this.#sealing?.catch(() => {});
       if (this.#current !== undefined) this.#files.unpin(this.#current.segment);
@@ -257,24 +214,7 @@ export class AppendLog implements Log {
   #check(): void {
     if (this.#closed)
       throw new CairnError('CLOSED', `the ${this.options.name} log in ${this.options.directory} is closed`);
-    if (this.#failure !== undefined) throw this.#refusal();
-  }
-
-  #refusal(): CairnError {
-    const { message, cause } = this.#failure ?? {};
-    return new CairnError('DISK_FAILED', message ?? '', { cause });
-  }
-
-  #fail(cause: unknown): CairnError {
-    if (this.#failure === undefined) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      const { name, directory } = this.options;
-      this.#failure = new CairnError('DISK_FAILED', `the ${name} log in ${directory} takes no more writes: ${why}`, {
-        cause,
-      });
-      this.#context.onFailure(this.#failure);
-    }
-    return this.#refusal();
+    this.#durability.check();
   }
 
   #sizeOf(record: RecordInput): number {
@@ -308,9 +248,9 @@ export class AppendLog implements Log {
       writes.push(this.append(records.slice(from, to), { sync: false }));
       from = to;
     }
-    const locations = (await Promise.all(writes)).flat();
+    const places = (await Promise.all(writes)).flat();
     if (sync) await this.sync();
-    return locations;
+    return places;
   }
 
   /** True if the current segment has room, going on to the prepared one if that is possible at once. */
@@ -329,14 +269,14 @@ export class AppendLog implements Log {
   #seal(old: OpenSegment): void {
     this.#sealed.push({ segment: old.segment, usedBytes: old.position });
     this.#context.onSealed(old.segment);
-    const written = this.#order.issued;
+    const ended = this.#durability.ended();
     this.#sealing = (async () => {
       try {
         await this.sync();
       } catch {
         // Sticky: the next append says so.
       }
-      await this.#order.ended(written);
+      await ended;
       this.#files.unpin(old.segment);
       this.#sealing = undefined;
     })();
@@ -356,7 +296,7 @@ export class AppendLog implements Log {
     for (let job = this.#jobs[0]; job !== undefined; job = this.#jobs[0]) {
       try {
         while (true) {
-          if (this.#failure !== undefined) throw this.#refusal();
+          this.#durability.check();
           if (this.#fits(job.bytes)) break;
           if (this.#sealing !== undefined) await this.#sealing;
           else await this.#prepare();
@@ -389,7 +329,7 @@ export class AppendLog implements Log {
       const file = await this.#files.pin(segment);
       this.#prepared = { segment, file, position: SEGMENT_START_BYTES };
     } catch (error) {
-      throw hasCode(error, 'NO_SPACE') ? error : this.#fail(error);
+      throw hasCode(error, 'NO_SPACE') ? error : this.#durability.fail(error);
     }
   }
 
@@ -398,44 +338,14 @@ export class AppendLog implements Log {
     const current = this.#current;
     assert(current !== undefined, 'a segment is open');
     const position = current.position;
-    const headers = Buffer.allocUnsafe(
-      records.reduce((sum, record) => sum + headerBytes(payloadLength(record), nameLength(record)), 0),
-    );
-    const parts: Uint8Array[] = [];
-    const locations: LoggedRecord[] = [];
-    const { crc32c, numbers } = this.#context;
-    let headerAt = 0;
-    let recordAt = position;
-    for (let i = 0; i < records.length; i++) {
-      const record = records[i] as RecordInput;
-      const size = sizes[i] ?? 0;
-      const stamp = { generation: current.segment, logSequence: numbers.nextSequence(), owner: this.options.owner };
-      const length = encodeRecordHeader(record, stamp, crc32c, headers, headerAt);
-      parts.push(headers.subarray(headerAt, headerAt + length));
-      headerAt += length;
-      let written = length;
-      for (const part of payloadParts(record)) {
-        if (part.length > 0) parts.push(part);
-        written += part.length;
-      }
-      if (written < size) parts.push(PADDING[size - written] as Buffer);
-      locations.push({
-        segment: current.segment,
-        position: recordAt,
-        recordBytes: size,
-        logSequence: stamp.logSequence,
-      });
-      recordAt += size;
-    }
-    current.position += bytes;
-    if (current.position > PREPARE_AT * this.options.segmentBytes) this.#prepareAhead();
-    return { current, position, parts, locations };
+    const { parts, places } = encodeBatch(records, sizes, current, this.options.owner, this.#context);
+    this.#moveOn(current, bytes);
+    return { current, position, parts, places };
   }
 
-  #begin(current: OpenSegment): OrderedWrite {
-    const write = this.#order.begin();
-    this.#dirty.set(current.segment, { file: current.file, ticket: write.ticket });
-    return write;
+  #moveOn(current: OpenSegment, bytes: number): void {
+    current.position += bytes;
+    if (current.position > PREPARE_AT * this.options.segmentBytes) this.#prepareAhead();
   }
 
   #write(
@@ -444,54 +354,45 @@ export class AppendLog implements Log {
     bytes: number,
     sync: boolean,
   ): Promise<LoggedRecord[]> {
-    const { current, position, parts, locations } = this.#place(records, sizes, bytes);
-    const elsewhere = this.#dirty.size - (this.#dirty.has(current.segment) ? 1 : 0);
-    const idle = this.#order.idle && this.#runningSync === undefined && this.#queuedSync === undefined;
-    const write = this.#begin(current);
-    if (sync && elsewhere === 0 && idle) {
-      // One job, one flush: nothing else is on its way, so all that lies below is covered too.
+    const { current, position, parts, places } = this.#place(records, sizes, bytes);
+    const alone = sync && this.#durability.canSyncAlone(current);
+    const write = this.#durability.begin(current);
+    if (alone) {
       const end = { segment: current.segment, position: current.position };
-      return this.#alone(
+      return this.#durability.alone(
         current.file.writeAndDatasync(parts, position).then(
           () => {
-            this.#written(write, records, locations);
-            this.#markSynced(write.ticket, end);
-            return locations;
+            this.#written(write, records, places);
+            this.#durability.synced(write.ticket, end);
+            return places;
           },
-          (error: unknown) => this.#failed(write, error),
+          (error: unknown) => this.#durability.failed(write, error),
         ),
       );
     }
     const written = current.file.write(parts, position).then(
-      () => this.#written(write, records, locations),
-      (error: unknown) => this.#failed(write, error),
+      () => this.#written(write, records, places),
+      (error: unknown) => this.#durability.failed(write, error),
     );
-    return sync ? written.then(() => this.sync()).then(() => locations) : written;
+    return sync ? written.then(() => this.sync()).then(() => places) : written;
   }
 
-  #written(write: OrderedWrite, records: readonly RecordInput[], locations: LoggedRecord[]): LoggedRecord[] {
+  #written(write: OrderedWrite, records: readonly RecordInput[], places: LoggedRecord[]): LoggedRecord[] {
     try {
-      this.#context.onAppended(records, locations);
+      this.#context.onAppended(records, places);
     } catch (error) {
-      this.#failed(write, error);
+      this.#durability.failed(write, error);
     }
-    this.#order.finish(write);
-    return locations;
-  }
-
-  #failed(write: OrderedWrite, error: unknown): never {
-    const failure = this.#fail(error);
-    this.#order.finish(write);
-    throw failure;
+    this.#durability.finish(write);
+    return places;
   }
 
   #reserveNow(bytes: number): ReservedRoom {
     const current = this.#current;
     assert(current !== undefined, 'a segment is open');
     const position = current.position;
-    current.position += bytes;
-    if (current.position > PREPARE_AT * this.options.segmentBytes) this.#prepareAhead();
-    const write = this.#begin(current);
+    this.#moveOn(current, bytes);
+    const write = this.#durability.begin(current);
     return {
       segment: current.segment,
       position,
@@ -499,62 +400,15 @@ export class AppendLog implements Log {
       file: current.file,
       logSequence: this.#context.numbers.nextSequence(),
       settle: (failure) => {
-        if (failure !== undefined) this.#fail(failure);
-        this.#order.finish(write);
+        if (failure !== undefined) this.#durability.fail(failure);
+        this.#durability.finish(write);
       },
     };
-  }
-
-  /** Keeps other syncs waiting until this one has ended. */
-  #alone<T>(sync: Promise<T>): Promise<T> {
-    const ended = (): void => {
-      this.#runningSync = undefined;
-    };
-    this.#runningSync = sync.then(ended, ended);
-    return sync;
-  }
-
-  async #syncNext(): Promise<void> {
-    while (this.#runningSync !== undefined) await this.#runningSync;
-    this.#queuedSync = undefined;
-    await this.sync();
-  }
-
-  async #syncNow(): Promise<void> {
-    const ticket = this.#order.issued;
-    const end = this.#end();
-    await this.#order.ended(ticket);
-    if (this.#failure !== undefined) throw this.#refusal();
-    try {
-      await Promise.all([...this.#dirty.values()].map(({ file }) => file.datasync()));
-    } catch (error) {
-      throw this.#fail(error);
-    }
-    this.#markSynced(ticket, end);
-  }
-
-  #markSynced(ticket: number, end: LogPoint): void {
-    for (const [segment, dirty] of this.#dirty) if (dirty.ticket <= ticket) this.#dirty.delete(segment);
-    const { segment, position } = this.#synced;
-    if (end.segment < segment || (end.segment === segment && end.position <= position)) return;
-    this.#synced = end;
-    this.#context.onSynced();
   }
 
   #end(): LogPoint {
     if (this.#current !== undefined) return { segment: this.#current.segment, position: this.#current.position };
     const last = this.#sealed.at(-1);
     return last === undefined ? { segment: 0, position: 0 } : { segment: last.segment, position: last.usedBytes };
-  }
-
-  #reportScan(segment: number, scan: SegmentScan): void {
-    const { name } = this.options;
-    for (const { from, to } of scan.gaps)
-      this.#context.report(`${name} segment ${segment}: skipped damaged bytes ${from} to ${to}`);
-    if (scan.torn)
-      this.#context.report(
-        `${name} segment ${segment} ends within a record at ${scan.tail}: the file was truncated or damaged`,
-      );
-    if (scan.unreadable) this.#context.report(`${name} segment ${segment}: some sectors could not be read`);
   }
 }

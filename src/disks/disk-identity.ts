@@ -33,10 +33,22 @@ function rounded(bytes: number, unit: number): number {
  * makes no sense. The directory is made if it is not there.
  */
 export async function createDisk(io: FileIo, directory: string, identity: DiskIdentity): Promise<void> {
+  await checkNewDisk(io, directory, identity);
+  await io.makeDirectory(directory);
+  const text = JSON.stringify(identity);
+  const file = `${JSON.stringify({ identity, checksum: checksum(text) }, undefined, 2)}\n`;
+  await io.replaceFile(join(directory, IDENTITY_FILE), Buffer.from(file));
+}
+
+/** Throws what `createDisk` would refuse, and writes nothing: whoever makes several disks asks for all of them first. */
+export async function checkNewDisk(io: FileIo, directory: string, identity: DiskIdentity): Promise<void> {
   const problem = problemOf(identity);
   if (problem !== undefined) throw new CairnError('INVALID', `a disk in ${directory} cannot be made: ${problem}`);
-  await io.makeDirectory(directory);
-  const entries = (await io.list(directory)).filter((entry) => !HARMLESS.has(entry));
+  const found = await io.list(directory).catch((error: unknown): string[] => {
+    if (hasCode(error, 'NOT_FOUND')) return [];
+    throw error;
+  });
+  const entries = found.filter((entry) => !HARMLESS.has(entry));
   if (entries.includes(IDENTITY_FILE)) {
     const { pool } = await readIdentity(io, directory);
     throw new CairnError('EXISTS', `${directory} already is a disk, of pool ${pool}`, {
@@ -48,9 +60,6 @@ export async function createDisk(io: FileIo, directory: string, identity: DiskId
       hint: 'choose an empty directory',
     });
   }
-  const text = JSON.stringify(identity);
-  const file = `${JSON.stringify({ identity, checksum: checksum(text) }, undefined, 2)}\n`;
-  await io.replaceFile(join(directory, IDENTITY_FILE), Buffer.from(file));
 }
 
 /** DISK_MISSING if there is no disk, CORRUPT if its identity cannot be trusted. */

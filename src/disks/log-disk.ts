@@ -163,6 +163,7 @@ export class LogDisk implements Disk {
   }
 
   async readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array> {
+    if (this.#closing !== undefined) throw new CairnError('CLOSED', `the disk ${this.directory} is closed`);
     try {
       return await this.#logOf(entry).reader.readRange(entry, entry.shardBytes, from, to);
     } catch (error) {

@@ -83,7 +83,8 @@ async function assemble(
 ): Promise<Disk> {
   const openReport: string[] = [];
   const report = (line: string): void => {
-    openReport.push(line);
+    // Opening a log and replaying it may meet the same damage.
+    if (!openReport.includes(line)) openReport.push(line);
   };
   const numbers = new LogNumbers();
   const { notes } = index;

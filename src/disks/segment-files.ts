@@ -31,6 +31,7 @@ export class SegmentFiles {
   readonly #handles = new Map<number, Handle>();
   readonly #spares: number[] = [];
   #count = 0;
+  #closed = false;
 
   constructor(io: FileIo, options: LogOptions, context: LogContext) {
     this.#io = io;
@@ -91,8 +92,10 @@ export class SegmentFiles {
     }
   }
 
-  /** The open file, kept open until `unpin`. NOT_FOUND if there is no such segment. */
+  /** The open file, kept open until `unpin`. NOT_FOUND if there is no such segment; CLOSED. */
   async pin(segment: number): Promise<IoFile> {
+    if (this.#closed)
+      throw new CairnError('CLOSED', `the ${this.#options.name} log in ${this.#options.directory} is closed`);
     let handle = this.#handles.get(segment);
     if (handle === undefined) {
       handle = { opening: this.#io.open(this.#path(segment, 'log'), {}), pins: 0, drained: undefined };
@@ -132,6 +135,7 @@ export class SegmentFiles {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#handles.keys()].map((segment) => this.#close(segment)));
   }
 

@@ -6,6 +6,7 @@
  * shorter than its opcode's body, or a name without its NUL, throws MalformedRequest, which the session answers with
  * an errno. Names are binary strings (latin1), so that any byte but `/` and NUL survives.
  */
+import { CairnError } from '../errors/cairn-error.js';
 import type { Time } from '../io/clock.js';
 import type { Caller } from '../vfs/vfs.js';
 import { Errno } from './errno.js';
@@ -87,16 +88,16 @@ export class Request {
     const buffer = this.#buffer;
     const sec = buffer.readInt32LE(secAt + 4) * TWO_32 + buffer.readUInt32LE(secAt);
     const nsec = buffer.readUInt32LE(nsecAt);
-    if (!Number.isSafeInteger(sec) || nsec > 999_999_999) throw new MalformedRequest('time out of range', Errno.EINVAL);
+    if (!Number.isSafeInteger(sec) || nsec > 999_999_999) throw new CairnError('INVALID', 'time out of range');
     return { sec, nsec };
   }
 
-  /** The next NUL-terminated string, up to `max` bytes. */
+  /** The next NUL-terminated string. NAME_TOO_LONG beyond `max` bytes: the kernel lets programs ask for that. */
   text(max: number): string {
     const from = this.#at;
     const nul = this.#buffer.indexOf(0, from);
     if (nul < 0 || nul >= this.#end) throw new MalformedRequest('string without an end');
-    if (nul - from > max) throw new MalformedRequest('string too long', Errno.ENAMETOOLONG);
+    if (nul - from > max) throw new CairnError('NAME_TOO_LONG', `a string of more than ${max} bytes`);
     this.#at = nul + 1;
     return this.#buffer.toString('latin1', from, nul);
   }

@@ -1,17 +1,17 @@
 /**
- * Operations on open directories. The kernel may keep whole listings (CACHE_DIR): it drops them with every change of its
- * own and, through the notifier, with those of other faces.
+ * Operations on open directories. The kernel is not asked to keep listings (CACHE_DIR), because a position belongs to the
+ * handle that returned it: when a kept listing is dropped, the kernel goes on reading each open directory at the positions of
+ * whoever had filled it.
  */
 import { CairnError } from '../errors/cairn-error.js';
 import type { Request } from './decode-request.js';
 import type { DirentEncoder } from './encode-reply.js';
 import { type Exchange, type Reply, replyOk, replyOpendir } from './exchange.js';
-import { In, OpenReply } from './protocol.js';
+import { In } from './protocol.js';
 
 export function opendir(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
-  const flags = OpenReply.CACHE_DIR | OpenReply.KEEP_CACHE;
-  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), replyOpendir, flags);
+  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), replyOpendir);
 }
 
 export function readdir(exchange: Exchange, request: Request): void {

@@ -172,8 +172,8 @@ function takeBack(exchange: Exchange, handle: Handle): void {
   exchange.detach(exchange.vfs.release(handle), 'release of an interrupted open');
 }
 
-export const replyOpendir: Reply<Handle> = (exchange, unique, handle, flags) => {
-  if (exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) return;
+export const replyOpendir: Reply<Handle> = (exchange, unique, handle) => {
+  if (exchange.sendSmall(exchange.encoder.open(unique, handle, 0))) return;
   exchange.detach(exchange.vfs.releasedir(handle), 'release of an interrupted opendir');
 };
 

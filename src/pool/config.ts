@@ -44,7 +44,7 @@ export interface PoolConfig {
   readonly mode: 'default' | 'strong';
   /** Absolute. */
   readonly metaDirectory: string;
-  /** `sizeBytes` undefined: the cache takes what its device has free, with a reserve. Absolute directory. */
+  /** `sizeBytes` undefined: the cache takes half of what its device has free. Absolute directory. */
   readonly cache: { readonly directory: string; readonly sizeBytes: number | undefined };
   /** Staged bytes are committed this long after they were written, at the latest; 0: at once. */
   readonly commitDelayMs: number;
@@ -149,7 +149,7 @@ export function formatConfig(config: PoolConfig, poolDirectory: string): string 
   );
   const size =
     config.cache.sizeBytes === undefined
-      ? '# size_bytes = 100000000000   # without it: what the device has free, with a reserve'
+      ? '# size_bytes = 100000000000   # without it: half of what the device has free'
       : line('size_bytes', config.cache.sizeBytes);
   return `# The configuration of this cairn pool, written by \`cairn init\`. Change it only while the pool is not mounted.
 # Directories may be relative to the one this file is in. Sizes are bytes.
@@ -171,12 +171,13 @@ ${line('mode', config.mode)}
 [meta]
 ${place(config.metaDirectory)}
 
-# Staged and recently read bytes; best on an SSD that is none of the disks below.
+# Staged and recently written bytes; best on an SSD that is none of the disks below.
 [cache]
 ${place(config.cache.directory)}
 ${size}
 
-# Staged bytes are committed to the disks at most this long after they were written.
+# A commit of what is staged begins at most this long after the first change; 0: at once. The end of a large file that
+# is still open for writing may wait for 30 seconds.
 [commit]
 ${line('delay_ms', config.commitDelayMs)}
 

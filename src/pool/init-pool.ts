@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createMap, DiskMapError, encodeMap, type MapDisk, plan, type SchemeChoice } from '../../diskmap/index.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { DiskIdentity } from '../disks/disk.js';
-import { createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
+import { checkNewDisk, createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
 import { MAP_FILE } from '../disks/log-disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
@@ -84,12 +84,18 @@ export async function initPool(
     ],
   };
   const encoded = encodeMap(map);
-  for (const disk of config.disks) {
+  const made: { directory: string; identity: DiskIdentity }[] = config.disks.map((disk) => {
     const buckets = map.disks.find((mapDisk) => mapDisk.disk === disk.number)?.buckets;
-    await createDisk(io, disk.directory, identityOf(config, disk, buckets, capacities));
-    if (disk.role === 'data') await io.replaceFile(join(disk.directory, MAP_FILE), encoded);
+    return { directory: disk.directory, identity: identityOf(config, disk, buckets, capacities) };
+  });
+  const cache = cacheIdentity(config, random, capacities.get(options.cache)!);
+  made.push({ directory: options.cache, identity: cache });
+  // All are asked before one is written: a half-made pool would leave disks that the next try refuses.
+  for (const { directory: path, identity } of made) await checkNewDisk(io, path, identity);
+  for (const { directory: path, identity } of made) {
+    await createDisk(io, path, identity);
+    if (identity.role === 'data') await io.replaceFile(join(path, MAP_FILE), encoded);
   }
-  await createDisk(io, options.cache, cacheIdentity(config, random, capacities.get(options.cache)!));
   mkdirSync(options.meta, { recursive: true, mode: 0o700 });
   await saveConfig(io, directory, config);
   const planned = plan(map);
@@ -161,10 +167,18 @@ function fittingBucketBytes(smallestDiskBytes: number): number {
   return bytes;
 }
 
-/** The sentence that says what may be lost without losing data. */
-export function protectionOf(survives: number, disks: number): string {
+/** The sentence that says what may be lost without losing data; `missing`: how many data disks are not there now. */
+export function protectionOf(survives: number, disks: number, missing = 0): string {
   if (survives === 0)
     return 'Not protected against the loss of a disk: there is one copy of everything. Add a second disk.';
+  if (missing > 0) {
+    const left = survives - missing;
+    const more = left > 1 ? `of any ${left} more` : 'of any one more';
+    const now = `${missing} of ${disks} disks ${missing === 1 ? 'is' : 'are'} missing`;
+    return left > 0
+      ? `Everything committed survives the loss ${more}: ${now}.`
+      : `Another loss may not be survived: ${now}. Put ${missing === 1 ? 'it' : 'them'} back, or copy the pool elsewhere.`;
+  }
   const what = survives === 1 ? 'any one disk' : `any ${survives} disks at once`;
   return `Everything committed survives the loss of ${what} of ${disks}, of the cache and of the metadata directory.`;
 }

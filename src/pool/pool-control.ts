@@ -2,6 +2,7 @@
 import { type DiskMap, decodeBucketId, plan } from '../../diskmap/index.js';
 import type { CacheAccount } from '../cache/cache-account.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
+import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
@@ -33,6 +34,7 @@ export interface PoolParts {
   readonly account: CacheAccount;
   readonly staged: StagedSet;
   readonly committer: Committer;
+  readonly collector: Collector;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
@@ -73,9 +75,7 @@ export class OpenPoolControl implements PoolControl {
     for (const disk of broken) {
       findings.push(
         `the ${disk.role} disk at ${disk.directory} is ${disk.state}: ${disk.reason}${
-          disk.role === 'data' && !lost
-            ? '; everything stays readable from the other disks, but another loss may not be survived'
-            : ''
+          disk.role === 'data' && !lost ? '; everything stays readable from the other disks' : ''
         }`,
       );
     }
@@ -91,7 +91,7 @@ export class OpenPoolControl implements PoolControl {
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || this.#parts.findings.length > 0 ? 'degraded' : 'healthy',
       findings,
-      protection: protectionOf(planned.survives, map.disks.length),
+      protection: protectionOf(planned.survives, map.disks.length, map.disks.length - online.size),
       disks: reports,
       groups: [...groups.values()].map(({ scheme, count, degraded }) => ({ scheme, count, degraded })),
       usableBytes: figures.usableBytes,

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { WorkerPipeline } from '../chunks/worker-pipeline.js';
+import { Collector } from '../commit/collector.js';
 import { Journal } from '../commit/journal.js';
 import { recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
@@ -42,6 +43,9 @@ import { PoolSpace } from './pool-space.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
 
+/** How often space is given back, and how long a chunk must have been without references. */
+const COLLECT_EVERY_MS = 10_000;
+const COLLECT_GRACE_MS = 30_000;
 /** Names and attributes, or extents of one file, that one COMMIT record should carry at most; less where journal segments are small. */
 const ROUND_BYTES_MAX = 4 * 1024 * 1024;
 const ROUND_SHARE = 0.125;
@@ -117,7 +121,8 @@ export class Pool {
   }
 
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, disks, meta, chunks } = this.#parts;
+    const { committer, collector, disks, meta, chunks } = this.#parts;
+    await collector.close();
     await committer.close();
     try {
       await committer.commit(() => true, 'asked', onProgress);
@@ -136,6 +141,11 @@ export class Pool {
       for (const step of steps) await step().catch((error: unknown) => failures.push(error));
       if (failures.length > 0) this.#log.warn({ error: failures[0] }, 'the pool was not closed cleanly');
     }
+  }
+
+  /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
+  collect(): Promise<void> {
+    return this.#parts.collector.run(true);
   }
 
   /** Opens a file by its path in the pool (`/photos/a.jpg`). NOT_FOUND, IS_DIRECTORY. */
@@ -335,6 +345,19 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
     });
+    const collector = new Collector({
+      meta,
+      chunks,
+      journal,
+      disks,
+      clock,
+      options: { everyMs: COLLECT_EVERY_MS, graceMs: COLLECT_GRACE_MS },
+      pinned: () => table.orphanChunks(),
+      onRemoved: (chunk) => staged.collected.add(chunk),
+      log: (message) => log.warn({}, message),
+    });
+    committer.onFull = () => void collector.run(true);
+    collector.start();
     const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log, recovery.journal);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
@@ -351,6 +374,7 @@ class PoolOpening {
       account,
       staged,
       committer,
+      collector,
       table,
       reader,
       space,

@@ -52,6 +52,8 @@ export class Committer {
   readonly #log: (message: string) => void;
   /** Whether the pool still takes so many plain bytes. */
   readonly #poolTakes: (bytes: number) => boolean;
+  /** The pool has no room: something should be done about it. */
+  onFull: (() => void) | undefined;
   #timer: Timer | undefined;
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
@@ -122,6 +124,7 @@ export class Committer {
     if (!this.#poolTakes((this.#account.dirtyBytes + bytes) * COST)) {
       // While a commit is under way its bytes count twice, as staged and as stored: only when it is over the pool is known to be full.
       if (this.#committable) return this.#commitFirst();
+      this.onFull?.();
       throw new CairnError('NO_SPACE', 'the pool is full', { hint: 'delete files or add a disk' });
     }
     if (this.#account.makeRoom(bytes)) return undefined;
@@ -156,6 +159,7 @@ export class Committer {
     const before = this.#journal.sequence;
     this.#background = this.commit(() => true, 'background')
       .catch((error: unknown) => {
+        if (hasCode(error, 'NO_SPACE')) this.onFull?.();
         this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
           ? error
           : new CairnError('IO', 'the pool takes no commits', { cause: error });

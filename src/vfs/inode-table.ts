@@ -84,6 +84,15 @@ export class InodeTable {
     if (inode.ino === ROOT_INO) inode.parent = ROOT_INO;
   }
 
+  /** Chunks that files without a name still read, as long as they are open. */
+  orphanChunks(): Set<string> {
+    const chunks = new Set<string>();
+    for (const inode of this.#inodes.values()) {
+      if (inode.gone) for (const { chunk } of inode.extents ?? []) chunks.add(chunk);
+    }
+    return chunks;
+  }
+
   /** Nothing is left of an inode that is gone. While the store has its row it stays: a look-up must not find that row. */
   forgetGone(inode: Inode): void {
     if (inode.gone && inode.opens === 0 && inode.version === 0 && !inode.taken) this.#inodes.delete(inode.ino);

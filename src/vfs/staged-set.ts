@@ -59,6 +59,8 @@ export class StagedSet implements RoundSource {
   readonly #ready = new Map<Inode, { seal: Seal; extents: readonly ExtentRow[] }>();
   /** To be sealed and prepared while the round is assembled. */
   readonly #wanted = new Set<Inode>();
+  /** Chunks whose shards are gone: their rows go with the next commit. */
+  readonly collected = new Set<string>();
   /** After every round, successful or not. */
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
@@ -258,7 +260,8 @@ export class StagedSet implements RoundSource {
     const stagedThrough = this.#stage.sequence;
     const small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[] = [];
     const taken = this.#takeContents(small);
-    const changes: RowChange[] = [];
+    const collected = [...this.collected];
+    const changes: RowChange[] = collected.map((chunk) => ({ kind: 'chunk-delete', chunk }));
     const inodes = this.#takeInodes(taken, changes);
     const xattrs = this.#takeXattrs(inodes, changes);
     for (const content of taken) addExtents(content, changes);
@@ -272,6 +275,9 @@ export class StagedSet implements RoundSource {
       this.#durable(stagedThrough);
       return undefined;
     }
+    const release = (): void => {
+      for (const { extents } of taken) this.#chunks.release(extents.map(({ chunk }) => chunk));
+    };
     let end!: () => void;
     this.#round = new Promise((resolve) => {
       end = resolve;
@@ -292,11 +298,14 @@ export class StagedSet implements RoundSource {
       },
       onApplied: () => {
         this.#round = undefined;
+        for (const chunk of collected) this.collected.delete(chunk);
         this.#applied(inodes, xattrs, taken, entries, parents);
+        release();
         end();
       },
       onFailed: (error) => {
         this.#round = undefined;
+        release();
         for (const { inode } of inodes) {
           inode.taken = false;
           this.touch(inode);
@@ -322,8 +331,12 @@ export class StagedSet implements RoundSource {
   #takeContents(small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[]): TakenContent[] {
     const taken: TakenContent[] = [];
     for (const [inode, { seal, extents }] of this.#ready) {
-      if (inode.gone) this.sealFailed(inode, seal, undefined);
-      else taken.push({ inode, seal, extents });
+      if (!inode.gone) {
+        taken.push({ inode, seal, extents });
+        continue;
+      }
+      this.sealFailed(inode, seal, undefined);
+      this.#chunks.release(extents.map(({ chunk }) => chunk));
     }
     this.#ready.clear();
     for (const inode of this.#wanted) {
@@ -355,7 +368,7 @@ export class StagedSet implements RoundSource {
       });
       return { inode, seal, extents };
     } catch (error) {
-      small.length = before;
+      this.#chunks.release(small.splice(before).map(({ prepared }) => prepared.chunk));
       this.sealFailed(inode, seal, error);
       return undefined;
     }

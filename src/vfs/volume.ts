@@ -462,7 +462,9 @@ export class Volume implements Vfs {
     const file = this.#handles.file(handle);
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
     file.written = true;
+    // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
     if (killPrivileges) this.#killPrivileges(file.inode);
+    else this.#xattrs.dropCapability(file.inode);
     return this.#data.write(file.inode, offset, bytes, file.mode.append === true);
   }
 

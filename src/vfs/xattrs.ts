@@ -91,7 +91,7 @@ export class Xattrs {
     });
   }
 
-  /** A file that is written to by someone without the right to keep them loses its capabilities (capabilities(7)). */
+  /** A file that is written to or given away loses its capabilities (capabilities(7)). */
   dropCapability(inode: Inode): void {
     const staged = inode.stagedXattrs?.get(CAPABILITY);
     if (staged === null) return;

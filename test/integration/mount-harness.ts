@@ -6,10 +6,10 @@
  * Only processes that name this temporary directory on their command line are ended.
  */
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { waitForEnd } from '../../src/cli/daemon-process.js';
@@ -45,6 +45,16 @@ export function cannotMount(): string | false {
   } catch {
     return '/dev/fuse cannot be opened here';
   }
+}
+
+/** Why a file cannot be mounted as a file system here; false if it can. */
+export function cannotMountImages(): string | false {
+  return cannotMountDisks() || (!existsSync('/dev/loop-control') && 'there are no loop devices here');
+}
+
+/** Why file systems of a test's own cannot be mounted here, for tap's `skip`; false if they can. */
+export function cannotMountDisks(): string | false {
+  return cannotMount() || (process.getuid?.() !== 0 && 'mounting small file systems as disks needs root');
 }
 
 export class MountHarness {
@@ -140,6 +150,25 @@ export class MountHarness {
     const after = change(before);
     if (after === before) throw new Error('the change of cairn.toml changes nothing');
     await writeFile(path, after);
+  }
+
+  /** Puts a file system of its own, in memory, at this directory. Root only; taken away in the end. */
+  async mountMemory(directory: string, sizeBytes: number): Promise<void> {
+    await this.must('mount', '-t', 'tmpfs', '-o', `size=${sizeBytes},mode=755`, 'cairn-test', directory);
+  }
+
+  /**
+   * Puts an ext4 of its own, in a file, at this directory. Root only; taken away in the end. What it resolves with makes the kernel find an
+   * error in it, after which it takes no more writes.
+   */
+  async mountImage(directory: string, sizeBytes: number): Promise<() => Promise<void>> {
+    const image = `${directory}.image`;
+    await writeFile(image, '');
+    await truncate(image, sizeBytes);
+    await this.must('mkfs.ext4', '-q', '-F', image);
+    await this.must('mount', '-o', 'loop,errors=remount-ro', image, directory);
+    const device = MountTable.read().at(directory)?.source ?? '';
+    return () => writeFile(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, 'a test\n');
   }
 
   /** Moves a disk's directory away, as if it had been pulled out; what it resolves with puts it back. */

@@ -11,6 +11,7 @@ import {
   fdatasyncSync,
   fsyncSync,
   linkSync,
+  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -18,7 +19,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { contentOf } from './content.js';
 
 const PAGE_BYTES = 4096;
@@ -66,7 +67,9 @@ function operation(i: number): Operation {
     case 8:
       return i < 10 ? { kind: 'close', ...fresh } : { kind: 'unlink', path: before(1) };
     default:
-      return { kind: 'link', path: `link ${i}`, target: `file ${i - 7}` };
+      return i % 20 === 9
+        ? { kind: 'link', path: `link ${i}`, target: `file ${i - 7}` }
+        : { kind: 'close', ...fresh, path: join(`directory ${i}`, 'in it', 'file') };
   }
 }
 
@@ -76,6 +79,7 @@ export function doOperation(directory: string, i: number): void {
   const path = join(directory, op.path);
   switch (op.kind) {
     case 'close':
+      mkdirSync(dirname(path), { recursive: true });
       withFile(path, 'w', (fd) => writeAll(fd, contentOf(op.content, op.sizeBytes)));
       break;
     case 'fsync': {

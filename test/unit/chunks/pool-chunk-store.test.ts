@@ -377,15 +377,45 @@ t.test('small chunks whose disk fails get their copy on another', async (t) => {
   await t.rejects(store.storeSmall([content(1000, 999)]), { code: 'DISK_FAILED' });
 });
 
-t.test('a removed chunk is gone from every disk', async (t) => {
+t.test('a collected chunk is gone from every disk', async (t) => {
   const { store, disks } = makeFixture(t, { disks: 3 });
   const bytes = content(300_000);
   const { chunk } = await store.store(fromBytes(bytes), nothing);
-  await store.remove(chunk);
+  t.ok(store.isHeld(chunk));
+  await t.rejects(store.collect([chunk]), /held/, 'not while a commit may name it');
+  store.release([chunk]);
+  t.same(store.takeReleased(), [chunk]);
+  t.same(await store.collect([chunk]), [chunk]);
   t.equal(store.health(chunk).scheme, '');
   t.ok(disks.every((disk) => disk.entries.length === 0));
-  await store.remove(chunk);
+  t.same(await store.collect([chunk]), [chunk]);
   await t.rejects(store.read(chunk, bytes.length, 0, 1), { code: 'UNREADABLE' });
+});
+
+t.test('a store of a chunk that is being collected writes it anew', async (t) => {
+  const { store } = makeFixture(t, { disks: 3 });
+  for (const bytes of [content(300_000), content(1000)]) {
+    const { chunk } = await store.store(fromBytes(bytes), nothing);
+    store.release([chunk]);
+    const collected = store.collect([chunk]);
+    const again = await (bytes.length > 65_536
+      ? store.store(fromBytes(bytes), nothing)
+      : store.storeSmall([bytes]).then(([stored]) => stored!));
+    t.same(await collected, [chunk]);
+    t.equal(again.deduplicated, false);
+    t.same(await store.read(chunk, bytes.length, 0, bytes.length), bytes);
+  }
+});
+
+t.test('a chunk answered twice is held until both are released', async (t) => {
+  const { store } = makeFixture(t, { disks: 3 });
+  const bytes = content(1000);
+  const { chunk } = store.prepareSmall(bytes);
+  await store.storeSmall([bytes]);
+  store.release([chunk]);
+  t.ok(store.isHeld(chunk));
+  store.release([chunk]);
+  t.notOk(store.isHeld(chunk));
 });
 
 t.test('slots: the newest version wins, also over one written while its disks were away', async (t) => {

@@ -123,7 +123,8 @@ t.test('disks fill up to a clear error, and everything stored until then is read
       if (store.health(chunk).health !== 'healthy') t.fail(`health of ${chunk}`);
     }
     const [first] = stored;
-    await store.remove(first!.chunk);
+    store.release([first!.chunk]);
+    await store.collect([first!.chunk]);
     t.equal(store.health(first!.chunk).scheme, '');
   });
 });

@@ -63,7 +63,7 @@ const path = (stream: string, segment: number): string =>
 t.test('shards, commits, slots, snapshots and the map are there after reopening', async (t) => {
   const at = await place(t);
   const first = await open(at);
-  t.strictSame(first.openReport, []);
+  t.strictSame(first.openReport, [], 'nothing to report on a new disk');
   await first.append('data', [shardRecord(1, 100_000), shardRecord(2, 10)], { sync: false });
   t.ok(first.unsynced);
   await first.append('journal', [shardRecord(3, 4096), commitRecord(1)], { sync: true });
@@ -116,8 +116,11 @@ t.test('shards, commits, slots, snapshots and the map are there after reopening'
     );
   };
   await check(first);
+  const entry = one(first, 1);
   await first.close();
   t.equal(first.state, 'offline');
+  await t.rejects(first.readShard(entry, 0, 1), { code: 'CLOSED' });
+  await t.rejects(first.append('journal', [commitRecord(9)], { sync: true }), { code: 'DISK_FAILED' });
   const again = await open(at);
   t.strictSame(again.openReport, []);
   await check(again);

@@ -1,0 +1,156 @@
+/**
+ * Gives the space of deleted data back: chunks that no committed row names any more are removed from the disks, then mostly
+ * dead segments are emptied.
+ *
+ * Deleting is last (invariant 5). A chunk goes only if it has been without references for a grace period, if no commit under way
+ * may be about to name it (ChunkStore.isHeld), and if no file that is open without a name still reads it (`pinned`). That is
+ * decided between two rounds of the journal, and a store of the same content waits until the removal is over. The row goes after
+ * the shards, in the next commit: a crash in between leaves a row that is collected again, never a row without its shards.
+ */
+import type { ChunkStore } from '../chunks/chunk-store.js';
+import { hasCode } from '../errors/cairn-error.js';
+import type { Clock, Timer } from '../io/clock.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import type { Journal, JournalDisks } from './journal.js';
+
+/** Chunks removed between two rounds: a few milliseconds. */
+const BATCH = 256;
+/** Candidates remembered with the time when they were first seen. */
+const CANDIDATES = 16_384;
+/** Segments with less than this share of live bytes are emptied: each byte freed costs at most 1 byte copied. */
+const LIVE_SHARE = 0.5;
+
+export interface CollectorOptions {
+  readonly everyMs: number;
+  readonly graceMs: number;
+}
+
+export class Collector {
+  readonly #meta: MetaStore;
+  readonly #chunks: ChunkStore;
+  readonly #journal: Journal;
+  readonly #disks: JournalDisks;
+  readonly #clock: Clock;
+  readonly #options: CollectorOptions;
+  readonly #pinned: () => ReadonlySet<string>;
+  /** The row may go with the next commit. */
+  readonly #onRemoved: (chunk: string) => void;
+  readonly #log: (message: string) => void;
+  /** When each candidate was first seen without references. */
+  readonly #seenMs = new Map<string, number>();
+  #timer: Timer | undefined;
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(parts: {
+    meta: MetaStore;
+    chunks: ChunkStore;
+    journal: Journal;
+    disks: JournalDisks;
+    clock: Clock;
+    options: CollectorOptions;
+    pinned: () => ReadonlySet<string>;
+    onRemoved: (chunk: string) => void;
+    log: (message: string) => void;
+  }) {
+    this.#meta = parts.meta;
+    this.#chunks = parts.chunks;
+    this.#journal = parts.journal;
+    this.#disks = parts.disks;
+    this.#clock = parts.clock;
+    this.#options = parts.options;
+    this.#pinned = parts.pinned;
+    this.#onRemoved = parts.onRemoved;
+    this.#log = parts.log;
+  }
+
+  start(): void {
+    if (this.#closed) return;
+    this.#timer ??= this.#clock.after(this.#options.everyMs, () => {
+      this.#timer = undefined;
+      void this.run().finally(() => this.start());
+    });
+  }
+
+  /** One pass over what is due; an urgent one (the pool is full) grants no grace. Failures are logged: the next pass tries again. */
+  run(isUrgent = false): Promise<void> {
+    this.#running ??= this.#pass(isUrgent)
+      .catch((error: unknown) => this.#log(`giving space back failed and is tried again: ${String(error)}`))
+      .finally(() => {
+        this.#running = undefined;
+      });
+    return this.#running;
+  }
+
+  async #pass(isUrgent: boolean): Promise<void> {
+    // What has been committed is in the store once the round is over.
+    await this.#journal.between(async () => {});
+    const due = await this.#due(isUrgent ? 0 : this.#options.graceMs);
+    const candidates = [...due, ...this.#chunks.takeReleased()];
+    let removed = 0;
+    for (let at = 0; at < candidates.length && !this.#closed; at += BATCH) {
+      await this.#journal.between(async () => {
+        removed += await this.#remove(candidates.slice(at, at + BATCH), due);
+      });
+    }
+    if (removed === 0) return;
+    await this.#journal.request();
+    for (const disk of [...this.#disks.data(), ...this.#disks.journal()]) {
+      if (this.#closed) return;
+      try {
+        await disk.reclaim(LIVE_SHARE);
+      } catch (error) {
+        // A disk that fails says so itself; without room for copies there is nothing to gain here.
+        if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) throw error;
+      }
+    }
+  }
+
+  /** Chunks without references for the grace period. */
+  async #due(graceMs: number): Promise<Set<string>> {
+    const now = this.#clock.monotonicMs();
+    const due = new Set<string>();
+    const found = new Set<string>();
+    for (let after = ''; found.size < CANDIDATES; ) {
+      const rows = await this.#meta.listUnreferenced(after, BATCH);
+      for (const { chunk } of rows) {
+        found.add(chunk);
+        const since = this.#seenMs.get(chunk);
+        if (since === undefined) this.#seenMs.set(chunk, now);
+        if (now - (since ?? now) >= graceMs) due.add(chunk);
+      }
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < BATCH) break;
+      after = last.chunk;
+    }
+    for (const chunk of this.#seenMs.keys()) if (!found.has(chunk)) this.#seenMs.delete(chunk);
+    return due;
+  }
+
+  /** Between two rounds: what the store says of references is all there is. Chunks without a row were stored for a commit that never came. */
+  async #remove(candidates: readonly string[], due: ReadonlySet<string>): Promise<number> {
+    const pinned = this.#pinned();
+    const going: string[] = [];
+    const withRow = new Set<string>();
+    for (const chunk of candidates) {
+      if (pinned.has(chunk)) continue;
+      const row = await this.#meta.getChunk(chunk);
+      if (row !== undefined && (row.references > 0 || !due.has(chunk))) continue;
+      going.push(chunk);
+      if (row !== undefined) withRow.add(chunk);
+    }
+    // The last question is asked and acted on without a pause: a store that finishes later waits for the removal.
+    const removed = await this.#chunks.collect(going.filter((chunk) => !this.#chunks.isHeld(chunk)));
+    for (const chunk of removed) {
+      this.#seenMs.delete(chunk);
+      if (withRow.has(chunk)) this.#onRemoved(chunk);
+    }
+    return removed.length;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+}

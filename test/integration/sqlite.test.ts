@@ -1,0 +1,93 @@
+/** A SQLite database on a strong mount: every acknowledged transaction survives kill -9, and a disk pulled out after it. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import t, { type Test } from 'tap';
+import { cannotMount, MountHarness } from './mount-harness.js';
+import { SCALE } from './scale.js';
+
+/** The first column of the first row. */
+function query(path: string, sql: string): unknown {
+  const database = new Database(path);
+  try {
+    return database.prepare(sql).pluck().get();
+  } finally {
+    database.close();
+  }
+}
+
+/** Of the database at rest on a mount that will not be killed while this runs. */
+function check(t: Test, path: string, acknowledged: number): void {
+  const database = new Database(path);
+  try {
+    t.equal(database.pragma('integrity_check', { simple: true }), 'ok', 'integrity_check');
+    const row = database.prepare('SELECT count(*) AS count, max(id) AS last FROM entry').get();
+    const { count, last } = row as { count: number; last: number | null };
+    t.equal(count, last ?? 0, 'none is missing in between');
+    // The one after the last acknowledged may have been committed without anyone having heard of it.
+    t.ok(count === acknowledged || count === acknowledged + 1, `all of ${acknowledged} acknowledged transactions`, {
+      found: count,
+    });
+  } finally {
+    database.close();
+  }
+}
+
+for (const mode of ['wal', 'delete']) {
+  t.test(`${mode} mode`, { skip: cannotMount() }, async (t) => {
+    const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
+    const { mountpoint, disks, cache } = harness;
+    const path = join(mountpoint, 'data.sqlite');
+    await harness.init();
+    await harness.mount('--strong');
+    const half = SCALE.transactions / 2;
+    const writer = harness.script('sqlite-writer', path, mode, '1', `${SCALE.transactions}`);
+    await writer.until((lines) => lines.length >= half);
+    await harness.kill();
+    await writer.ended;
+    const killedAfter = writer.lines.length;
+    t.ok(killedAfter >= half && killedAfter < SCALE.transactions, 'killed in the middle', { killedAfter });
+
+    await harness.mount('--strong');
+    check(t, path, killedAfter);
+    // Numbers go on behind the one that may be there.
+    query(path, `INSERT OR IGNORE INTO entry VALUES (${killedAfter + 1}, x'00', 1) RETURNING id`);
+    const rest = harness.script('sqlite-writer', path, mode, `${killedAfter + 2}`, `${SCALE.transactions}`);
+    await rest.ended;
+    t.equal(rest.lines.at(-1), `${SCALE.transactions}`, 'all the rest are acknowledged');
+    await harness.kill();
+
+    const putBack = await harness.pullOut(disks[1]!);
+    await harness.mount('--strong');
+    t.equal((await harness.status()).health, 'degraded');
+    check(t, path, SCALE.transactions);
+    // And it goes on, degraded.
+    const more = harness.script('sqlite-writer', path, mode, `${SCALE.transactions + 1}`, `${SCALE.transactions + 20}`);
+    t.same(await more.ended, { code: 0, signal: null, stderr: '' });
+    await harness.kill();
+    await putBack();
+
+    // The strong promise does not need the cache device.
+    await rm(cache, { recursive: true });
+    await harness.mount('--strong');
+    check(t, path, SCALE.transactions + 20);
+    await harness.unmount();
+  });
+}
+
+t.test('a killed writer, a living daemon, two readers', { skip: cannotMount() }, async (t) => {
+  const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
+  const path = join(harness.mountpoint, 'data.sqlite');
+  await harness.init();
+  await harness.mount('--strong');
+  const writer = harness.script('sqlite-writer', path, 'wal', '1', `${SCALE.transactions}`);
+  await writer.until((lines) => lines.length >= 40);
+  // Another process sees through the shared memory of the WAL what this one has committed.
+  const seen = Number(query(path, 'SELECT max(id) FROM entry'));
+  t.ok(seen >= 40, 'a reader sees what was committed before it looked', { seen });
+  await writer.until((lines) => lines.length >= 80);
+  writer.kill();
+  await writer.ended;
+  check(t, path, writer.lines.length);
+  await harness.unmount();
+});

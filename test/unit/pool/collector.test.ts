@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Pool } from '../../../src/pool/pool.js';
+
+const MIB = 1024 * 1024;
+
+async function makePool(t: Test) {
+  const root = t.testdir({});
+  const at = (name: string) => {
+    mkdirSync(join(root, name), { recursive: true });
+    return join(root, name);
+  };
+  await Pool.init(root, {
+    disks: [at('d1'), at('d2'), at('d3')],
+    journals: [],
+    cache: at('cache'),
+    meta: at('meta'),
+    scheme: 'auto',
+    bucketBytes: 64 * MIB,
+    chunkBytes: 128 * 1024,
+  });
+  const pool = await Pool.open(root);
+  t.teardown(() => pool.close());
+  return pool;
+}
+
+async function write(pool: Pool, path: string, bytes: Uint8Array) {
+  const file = await pool.openFile(path, 'w');
+  await file.write(0, bytes);
+  await file.close();
+}
+
+const live = async (pool: Pool) =>
+  (await pool.control.status()).disks.reduce((sum, { liveBytes }) => sum + liveBytes, 0);
+const commit = (pool: Pool) => pool.control.commit(['/'], () => {});
+
+t.test('deleted data gives its space back, and what is still named stays', async (t) => {
+  const pool = await makePool(t);
+  const kept = randomBytes(MIB);
+  await write(pool, '/kept', kept);
+  await write(pool, '/twin', kept);
+  await write(pool, '/gone', randomBytes(2 * MIB));
+  for (let i = 0; i < 20; i++) await write(pool, `/small${i}`, randomBytes(1000));
+  await commit(pool);
+  const before = await live(pool);
+  await pool.remove('/gone');
+  await pool.remove('/twin');
+  for (let i = 0; i < 20; i++) await pool.remove(`/small${i}`);
+  await commit(pool);
+  await pool.collect();
+  const after = await live(pool);
+  t.ok(before - after >= 3 * MIB, `${before} bytes live before, ${after} after`);
+  t.same(await (await pool.openFile('/kept')).read(0, MIB), kept);
+  await write(pool, '/again', kept);
+  await commit(pool);
+  t.equal((await pool.control.state('/again')).health, 'healthy');
+});
+
+t.test('a file that is open without a name keeps its bytes', async (t) => {
+  const pool = await makePool(t);
+  const bytes = randomBytes(MIB);
+  await write(pool, '/a', bytes);
+  await commit(pool);
+  const file = await pool.openFile('/a');
+  await pool.remove('/a');
+  await commit(pool);
+  await pool.collect();
+  t.same(await file.read(0, MIB), bytes);
+  await file.close();
+  await pool.collect();
+  t.ok((await live(pool)) < 100_000);
+});
+
+t.test('content that is deleted and written again at the same time is never lost', async (t) => {
+  const pool = await makePool(t);
+  const contents = Array.from({ length: 4 }, (_, i) => randomBytes(i < 2 ? 300_000 : 2000));
+  for (let round = 0; round < 15; round++) {
+    await Promise.all(contents.map((bytes, i) => write(pool, `/f${i}`, bytes)));
+    await commit(pool);
+    const [removed, other] = [round % 4, (round + 1) % 4];
+    await pool.remove(`/f${removed}`);
+    await commit(pool);
+    await Promise.all([
+      pool.collect(),
+      write(pool, `/f${removed}`, contents[removed]!),
+      write(pool, `/copy${other}`, contents[removed]!).then(() => commit(pool)),
+      pool.collect(),
+    ]);
+    await commit(pool);
+    for (const [i, bytes] of contents.entries()) {
+      const file = await pool.openFile(`/f${i}`);
+      t.same(await file.read(0, bytes.length), bytes);
+      await file.close();
+      t.equal((await pool.control.state(`/f${i}`)).health, 'healthy');
+    }
+  }
+});
