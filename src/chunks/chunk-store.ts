@@ -10,7 +10,7 @@ export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 export const SMALL_CHUNK_BYTES = 64 * 1024;
 
 /** `healthy`: all shards are on disks that are online; `degraded`: fewer, but enough to read; `lost`: not readable now. */
-export type Health = 'healthy' | 'degraded' | 'lost';
+type Health = 'healthy' | 'degraded' | 'lost';
 
 export interface ChunkHealth {
   readonly health: Health;

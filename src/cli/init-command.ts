@@ -45,7 +45,12 @@ export function initCommand(program: Command, context: CliContext, done: (code: 
     .requiredOption('--cache <directory>', 'where staged and recently written bytes are kept, best on an SSD')
     .option('--journal <directory...>', 'journal disks (SSDs) for what is synced often')
     .option('--meta <directory>', 'where the metadata is kept (default: meta in the pool directory)')
-    .option('--scheme <scheme>', 'auto, copies:N or ec:K+M: how chunks are protected', argument(parseScheme), 'auto' as SchemeChoice)
+    .option(
+      '--scheme <scheme>',
+      'auto, copies:N or ec:K+M: how chunks are protected',
+      argument(parseScheme),
+      'auto' as SchemeChoice,
+    )
     .option(
       '--bucket-size <size>',
       'unit of placement, such as 64GiB (default: by the size of the disks)',

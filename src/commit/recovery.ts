@@ -11,12 +11,13 @@
  *    they are applied whatever the state of their chunks (a damaged chunk then damages one file), and if one is missing
  *    the pool is not opened. Beyond the watermark a commit whose chunks are not readable was never acknowledged and is dropped, with
  *    all that follows it.
- * 4. Commits beyond the watermark that are kept are copied to every disk that lacks them before the store is told.
+ * 4. Commits beyond the watermark that are kept count as promised from then on: chunks that the crash left with fewer copies than they
+ *    should have are made whole, and the record is copied to every disk that lacks it, before the store is told.
  * 5. With more disks missing than may be lost, nothing is dropped and nothing rebuilt: what was promised may be on those.
  *
  * Every step can be repeated: a crash during recovery changes nothing for the next one.
  */
-import type { ChunkStore } from '../chunks/chunk-store.js';
+import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
@@ -43,6 +44,11 @@ interface Link {
   readonly entry: CommitEntry;
   /** Every online disk that holds this record. */
   readonly holders: { readonly disk: Disk; readonly entry: CommitEntry }[];
+}
+
+interface ReadCommit {
+  readonly commit: Commit;
+  readonly payload: Buffer;
 }
 
 /** Brings `meta` to the last commit that counts. Throws UNREADABLE if the disks that are there cannot tell it. */
@@ -88,7 +94,7 @@ class Recovery {
     const rebuiltFrom = this.#isBase(this.#meta.position()) ? undefined : await this.#rebuild();
     const base = this.#meta.position();
     if (base.sequence === 0) this.#mustBeWhole('the metadata cannot be rebuilt');
-    await this.#copyKept(base.sequence);
+    await this.#keepApplied(base.sequence);
     const { replayed, dropped } = await this.#replay(this.#chain(base));
     const position = this.#meta.position();
     if (position.sequence < this.#watermark) throw gap(position.sequence + 1, this.#watermark);
@@ -169,7 +175,7 @@ class Recovery {
         this.#mustBeWhole(`commit ${sequence} cannot be read`);
         return { replayed: i, dropped: chain.length - i };
       }
-      if (!promised) await this.#copy(link, found.payload);
+      if (!promised) await this.#keep(link, found);
       await this.#meta.apply(found.commit);
     }
     return { replayed: chain.length, dropped: 0 };
@@ -183,17 +189,45 @@ class Recovery {
     });
   }
 
-  /** Commits beyond the watermark that the store has already: the crash may have come between one disk and the next. */
-  async #copyKept(through: number): Promise<void> {
+  /** Commits beyond the watermark that the store has already: the crash may have come before all disks had them. */
+  async #keepApplied(through: number): Promise<void> {
     const newest = new Map<number, Link>();
     for (const link of this.#records) {
       const { sequence } = link.entry;
       if (sequence > this.#watermark && sequence <= through) newest.set(sequence, link);
     }
     for (const link of newest.values()) {
-      if (this.#lacking(link).length === 0) continue;
       const found = await this.#read(link);
-      if (found !== undefined) await this.#copy(link, found.payload);
+      if (found !== undefined) await this.#keep(link, found);
+    }
+  }
+
+  /** Rule 4. A disk that does not take its part is left out, as in any round. */
+  async #keep(link: Link, { commit, payload }: ReadCommit): Promise<void> {
+    await this.#makeWhole(commit);
+    await this.#copy(link, payload);
+  }
+
+  async #makeWhole(commit: Commit): Promise<void> {
+    const chunks = new Map<string, number>();
+    for (const change of commit.changes)
+      if (change.kind === 'extents') for (const { chunk, chunkBytes } of change.extents) chunks.set(chunk, chunkBytes);
+    for (const [chunk, chunkBytes] of chunks) {
+      if (this.#chunks.health(chunk).health !== 'degraded') continue;
+      try {
+        const bytes = await this.#chunks.read(chunk, chunkBytes, 0, chunkBytes);
+        if (chunkBytes <= SMALL_CHUNK_BYTES) await this.#chunks.storeSmall([bytes]);
+        else await this.#chunks.store({ kind: 'bytes', bytes }, () => undefined);
+      } catch (error) {
+        if (!(error instanceof CairnError)) throw error;
+        this.#notes.push(`a chunk of commit ${commit.sequence} could not be made whole: ${error.message}`);
+      }
+    }
+    for (const disk of this.#disks) {
+      if (disk.state !== 'online' || !disk.unsynced) continue;
+      await disk.sync().catch((error: unknown) => {
+        this.#notes.push(`the disk at ${disk.directory} could not be synced: ${text(error)}`);
+      });
     }
   }
 
@@ -201,7 +235,6 @@ class Recovery {
     return this.#disks.filter((disk) => disk.state === 'online' && !holders.some((holder) => holder.disk === disk));
   }
 
-  /** A disk that does not take it is left out, as in any round. */
   async #copy(link: Link, payload: Uint8Array): Promise<void> {
     const { sequence, epoch, acknowledged } = link.entry;
     const record = { kind: 'commit', sequence, epoch, acknowledged, payload: [payload] } as const;
@@ -215,7 +248,7 @@ class Recovery {
   }
 
   /** The commit from the first disk where it verifies; undefined if none does. */
-  async #read({ holders }: Link): Promise<{ commit: Commit; payload: Buffer } | undefined> {
+  async #read({ holders }: Link): Promise<ReadCommit | undefined> {
     for (const { disk, entry } of holders) {
       try {
         const payload = await disk.readCommit(entry);

@@ -44,8 +44,11 @@ export async function createDisk(io: FileIo, directory: string, identity: DiskId
 export async function checkNewDisk(io: FileIo, directory: string, identity: DiskIdentity): Promise<void> {
   const problem = problemOf(identity);
   if (problem !== undefined) throw new CairnError('INVALID', `a disk in ${directory} cannot be made: ${problem}`);
-  if (!(await io.exists(directory))) return;
-  const entries = (await io.list(directory)).filter((entry) => !HARMLESS.has(entry));
+  const found = await io.list(directory).catch((error: unknown): string[] => {
+    if (hasCode(error, 'NOT_FOUND')) return [];
+    throw error;
+  });
+  const entries = found.filter((entry) => !HARMLESS.has(entry));
   if (entries.includes(IDENTITY_FILE)) {
     const { pool } = await readIdentity(io, directory);
     throw new CairnError('EXISTS', `${directory} already is a disk, of pool ${pool}`, {

@@ -5,7 +5,7 @@
  * power cut can lose its newest transactions, not its consistency), and is checkpointed only when a segment is sealed, because a
  * checkpoint syncs. Every transaction stores how far into both logs it is complete, and never runs ahead of what is synced there.
  */
-import { rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { CairnError } from '../errors/cairn-error.js';
 import type { LogPoint } from './log-context.js';
@@ -79,6 +79,8 @@ function connect(path: string): Database.Database {
   const database = new Database(path);
   database.pragma('locking_mode = EXCLUSIVE');
   database.pragma('journal_mode = WAL');
+  // Names and places of everybody's data: for the owner alone, as the logs are. SQLite gives its other files the same mode.
+  if (path !== ':memory:') chmodSync(path, 0o600);
   database.pragma('synchronous = NORMAL');
   database.pragma('wal_autocheckpoint = 0');
   database.pragma('cache_size = -16000');

@@ -34,7 +34,7 @@ import { CHECKSUM_BLOCK_BYTES, type RecordInput, type ShardInfo, type ShardKey }
 export type Crc32c = (buffer: Uint8Array, from: number, to: number, seed: number) => number;
 
 /** The first record of every segment file. */
-export interface SegmentStart {
+interface SegmentStart {
   readonly kind: 'segment';
   readonly name: string;
   readonly segmentBytes: number;
@@ -45,7 +45,7 @@ export type LogRecord = RecordInput | SegmentStart;
 export const RECORD_ALIGNMENT = 64;
 export const FIXED_HEADER_BYTES = 112;
 /** As many bytes as a slot's path may have. */
-export const MAX_NAME_BYTES = 4096;
+const MAX_NAME_BYTES = 4096;
 
 const MAGIC = 0x524e5243;
 const VERSION = 1;

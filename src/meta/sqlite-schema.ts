@@ -10,7 +10,7 @@
  * characters, which is the order of the bytes they stand for. Blobs would compare alike, but cost a Buffer per row read.
  * Chunk ids are the 32 bytes, converted within SQL (unhex, hex) for the same reason.
  */
-import { existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError } from '../errors/cairn-error.js';
@@ -75,6 +75,8 @@ export function openDatabase(path: string): Database.Database {
     database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
     // The first statement to read the file: it finds out whether this is a database.
     database.pragma('journal_mode = WAL');
+    // Everybody's names: for the owner alone. SQLite gives its other files the same mode.
+    chmodSync(path, 0o600);
     database.pragma('synchronous = NORMAL');
     database.pragma(`cache_size = -${CACHE_KIB}`);
     database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);

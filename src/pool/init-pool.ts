@@ -188,11 +188,11 @@ export function protectionOf(survives: number, disks: number, missing = 0): stri
     return 'Not protected against the loss of a disk: there is one copy of everything. Add a second disk.';
   if (missing > 0) {
     const left = survives - missing;
-    const more = left > 1 ? `any ${left} more` : left === 1 ? 'any one more' : 'no further loss';
-    const now = missing === 1 ? 'one is missing' : `${missing} are missing`;
-    return `${now[0]!.toUpperCase()}${now.slice(1)} of ${disks} disks: what was committed before survives ${
-      left > 0 ? `the loss of ${more}` : more
-    } until it is back.`;
+    const more = left > 1 ? `of any ${left} more` : 'of any one more';
+    const now = `${missing} of ${disks} disks ${missing === 1 ? 'is' : 'are'} missing`;
+    return left > 0
+      ? `Everything committed survives the loss ${more}: ${now}.`
+      : `Another loss may not be survived: ${now}. Put ${missing === 1 ? 'it' : 'them'} back, or copy the pool elsewhere.`;
   }
   const what = survives === 1 ? 'any one disk' : `any ${survives} disks at once`;
   return `Everything committed survives the loss of ${what} of ${disks}, of the cache and of the metadata directory.`;

@@ -76,9 +76,7 @@ export class OpenPoolControl implements PoolControl {
     for (const disk of broken) {
       findings.push(
         `the ${disk.role} disk at ${disk.directory} is ${disk.state}: ${disk.reason}${
-          disk.role === 'data' && !lost
-            ? '; everything stays readable from the other disks, but another loss may not be survived'
-            : ''
+          disk.role === 'data' && !lost ? '; everything stays readable from the other disks' : ''
         }`,
       );
     }
@@ -94,7 +92,7 @@ export class OpenPoolControl implements PoolControl {
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
-      protection: protectionOf(planned.survives, map.disks.length),
+      protection: protectionOf(planned.survives, map.disks.length, map.disks.length - online.size),
       disks: reports,
       groups: [...groups.values()].map(({ scheme, count, degraded }) => ({ scheme, count, degraded })),
       usableBytes: figures.usableBytes,

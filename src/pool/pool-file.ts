@@ -2,27 +2,40 @@
 import { readSync } from 'node:fs';
 import { CairnError } from '../errors/cairn-error.js';
 import type { CommitProgress } from '../vfs/reports.js';
-import type { Handle, ReadPart, Vfs } from '../vfs/vfs.js';
+import type { Attr, Handle, Ino, ReadPart, Vfs } from '../vfs/vfs.js';
+
+const NO_BYTES = new Uint8Array(0);
 
 export class PoolFile {
+  /** As it was opened. */
   readonly path: string;
   readonly #vfs: Vfs;
+  readonly #ino: Ino;
   readonly #handle: Handle;
-  readonly #size: () => Promise<number>;
+  /** A handle that writes at the end; opened by the first `append`. */
+  #appender: Promise<Handle> | undefined;
   readonly #commit: (onProgress?: (progress: CommitProgress) => void) => Promise<void>;
 
   constructor(parts: {
     path: string;
     vfs: Vfs;
+    ino: Ino;
     handle: Handle;
-    size: () => Promise<number>;
+    /** `handle` writes at the end anyway. */
+    appends: boolean;
     commit: (onProgress?: (progress: CommitProgress) => void) => Promise<void>;
   }) {
     this.path = parts.path;
     this.#vfs = parts.vfs;
+    this.#ino = parts.ino;
     this.#handle = parts.handle;
-    this.#size = parts.size;
     this.#commit = parts.commit;
+    if (parts.appends) this.#appender = Promise.resolve(parts.handle);
+  }
+
+  /** Attributes as they are now, the staged ones included: `sizeBytes`, times, mode. */
+  async stat(): Promise<Attr> {
+    return this.#vfs.getattr(this.#ino);
   }
 
   /** Up to `length` bytes from `offset`; fewer only at the end of the file. */
@@ -32,31 +45,42 @@ export class PoolFile {
     return join(result instanceof Promise ? await result : result);
   }
 
+  /** Writes all bytes at `offset` (of a file opened with `a`: at its end); what lies between the end and `offset` reads as zeros. NO_SPACE, BAD_HANDLE (opened with `r`). */
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     await this.#vfs.write(this.#handle, offset, bytes);
   }
 
-  /** Writes at the end of the file. */
+  /** Writes all bytes at the end of the file: also of several at once, none overwrites another. */
   async append(bytes: Uint8Array): Promise<void> {
-    await this.write(await this.#size(), bytes);
+    this.#appender ??= this.#openAppender();
+    await this.#vfs.write(await this.#appender, 0, bytes);
   }
 
-  /** The promise of the pool's mode: local in default mode, pool in strong mode. */
+  async #openAppender(): Promise<Handle> {
+    // Refused as this file's own writes are.
+    await this.#vfs.write(this.#handle, 0, NO_BYTES);
+    return this.#vfs.open(this.#ino, { read: false, write: true, append: true });
+  }
+
+  /** The promise of the pool's mode for everything written so far: local in default mode, pool in strong mode. */
   async flush(): Promise<void> {
     await this.#vfs.fsync(this.#handle, false);
   }
 
-  /** The pool promise, in either mode. */
+  /** The pool promise for everything written so far, in either mode. `onProgress` is called as chunks are stored. */
   async commit(onProgress?: (progress: CommitProgress) => void): Promise<void> {
     await this.#commit(onProgress);
   }
 
-  /** As close(2): in strong mode what was written has the pool promise when it resolves. */
+  /** As close(2): in strong mode what was written has the pool promise when it resolves. To be called once, also after errors. */
   async close(): Promise<void> {
+    const handles = new Set([this.#handle]);
+    const appender = await this.#appender?.catch(() => undefined);
+    if (appender !== undefined) handles.add(appender);
     try {
-      await this.#vfs.flush(this.#handle);
+      for (const handle of handles) await this.#vfs.flush(handle);
     } finally {
-      await this.#vfs.release(this.#handle);
+      for (const handle of handles) await this.#vfs.release(handle);
     }
   }
 }

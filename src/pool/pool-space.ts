@@ -9,6 +9,10 @@ const RECORD_BYTES = 1024;
 /** Without a commit the figures are made anew at most this often. */
 const FRESH_MS = 200;
 
+/** Kept back, so that what was taken can be committed: records have headers, and segments and buckets ends that fit nothing. */
+const RESERVE_SHARE = 0.02;
+const RESERVE_BYTES = 256 * 1024 ** 2;
+
 export interface SpaceFigures {
   readonly usableBytes: number;
   readonly usedBytes: number;
@@ -68,6 +72,12 @@ export class PoolSpace {
     return this.#figures;
   }
 
+  /** Whether so many plain bytes more fit. Exact where it matters: figures are made anew when they are near. */
+  takes(bytes: number): boolean {
+    if (2 * bytes > this.report().freeBytes) this.#figures = undefined;
+    return bytes <= this.report().freeBytes;
+  }
+
   #make(): SpaceFigures {
     let live = 0;
     let free = 0;
@@ -83,7 +93,9 @@ export class PoolSpace {
     // With disks missing the rest still stands for the whole: what it holds is what it holds per capacity.
     const share = capacity === 0 ? 0 : live / capacity;
     const usedBytes = Math.min(this.#usableBytes, Math.round(this.#usableBytes * share));
-    const freeBytes = Math.max(0, Math.min(this.#usableBytes - usedBytes, Math.floor(free * this.#efficiency)));
+    const room = Math.min(this.#usableBytes - usedBytes, Math.floor(free * this.#efficiency));
+    const reserve = Math.min(RESERVE_BYTES, RESERVE_SHARE * this.#usableBytes);
+    const freeBytes = Math.max(0, Math.floor(room - reserve));
     return { usableBytes: this.#usableBytes, usedBytes, freeBytes };
   }
 

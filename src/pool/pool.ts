@@ -17,7 +17,7 @@ import type { FileIo, IoLock } from '../io/file-io.js';
 import { NodeFileIo } from '../io/node-file-io.js';
 import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
-import { ROOT_INO } from '../meta/rows.js';
+import { type Ino, ROOT_INO } from '../meta/rows.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
 import { destroySqliteMetaStore } from '../meta/sqlite-schema.js';
 import { Committer } from '../vfs/committer.js';
@@ -26,11 +26,11 @@ import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { PoolReader } from '../vfs/pool-reader.js';
-import type { CommitProgress, PoolControl } from '../vfs/reports.js';
+import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
-import type { Attr, Caller, OpenMode, Vfs } from '../vfs/vfs.js';
+import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
@@ -57,8 +57,14 @@ export interface PoolOptions {
   readonly log?: PoolLog;
 }
 
-/** How `Pool.open` of a file behaves: `r` must exist; `w` is created or emptied; `a` and `r+` keep what is there, `a` creates. */
+/**
+ * How `openFile` behaves: `r` reads a file that must exist; `r+` also writes it; `w` writes a new or emptied one; `a` writes a new one or
+ * one as it is, always at its end. All may be read.
+ */
 export type FileMode = 'r' | 'r+' | 'w' | 'a';
+
+/** What `Pool.init` must be told, and what it may be. */
+export type NewPool = Pick<InitOptions, 'disks' | 'cache'> & Partial<InitOptions>;
 
 export interface PoolEntry {
   readonly name: string;
@@ -69,7 +75,7 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
   r: { read: true, write: false, create: false },
   'r+': { read: true, write: true, create: false },
   w: { read: true, write: true, truncate: true, create: true },
-  a: { read: true, write: true, create: true },
+  a: { read: true, write: true, append: true, create: true },
 };
 
 export class Pool {
@@ -92,11 +98,23 @@ export class Pool {
     this.control = new OpenPoolControl(parts);
   }
 
-  /** Makes a pool in `directory` (which must exist or can be made). See `initPool` for errors. */
-  static async init(directory: string, options: InitOptions): Promise<InitReport> {
+  /**
+   * Makes a pool in `directory`, which is made if it is not there. The disks' and the cache's directories must exist and be empty. Left
+   * out, the metadata lies in `directory`, and scheme and sizes are chosen by the disks. See `initPool` for errors.
+   */
+  static async init(directory: string, options: NewPool): Promise<InitReport> {
     const io = new NodeFileIo();
-    await io.makeDirectory(resolve(directory));
-    return initPool(io, new SystemRandom(), resolve(directory), options);
+    const place = resolve(directory);
+    await io.makeDirectory(place);
+    return initPool(io, new SystemRandom(), place, {
+      disks: options.disks.map((disk) => resolve(disk)),
+      journals: (options.journals ?? []).map((journal) => resolve(journal)),
+      cache: resolve(options.cache),
+      meta: resolve(options.meta ?? join(place, 'meta')),
+      scheme: options.scheme ?? 'auto',
+      bucketBytes: options.bucketBytes,
+      chunkBytes: options.chunkBytes,
+    });
   }
 
   /** Opens a pool and recovers what the last run left. LOCKED if another process has it; UNREADABLE if too few disks are there. */
@@ -149,43 +167,68 @@ export class Pool {
     return this.#parts.collector.run(true);
   }
 
-  /** Opens a file by its path in the pool (`/photos/a.jpg`). NOT_FOUND, IS_DIRECTORY. */
+  /**
+   * Commits all that is staged in the pool: names, attributes and bytes. When it resolves they survive power loss, the loss of as many
+   * disks as the scheme says, and the loss of cache and metadata.
+   */
+  commit(onProgress: (progress: CommitProgress) => void = () => {}): Promise<CommitReport> {
+    return this.control.commit(['/'], onProgress);
+  }
+
+  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
   async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
     const { vfs } = this;
-    const way = WAYS[mode];
-    let attr: Attr | undefined;
-    let handle: number | undefined;
-    try {
-      attr = await resolvePath(vfs, path);
-    } catch (error) {
-      if (!way.create || !hasCode(error, 'NOT_FOUND')) throw error;
-      const { parent, name } = await resolveParent(vfs, path);
-      ({ attr, handle } = await vfs.create(parent, name, 0o644, way, own()));
-    }
-    handle ??= await vfs.open(attr.ino, way);
-    const { ino } = attr;
+    const { committer } = this.#parts;
+    const { ino, handle } = await this.#openHandle(path, WAYS[mode]);
     return new PoolFile({
       path,
       vfs,
+      ino,
       handle,
-      size: async () => (await vfs.getattr(ino)).sizeBytes,
-      commit: async (onProgress) => {
-        await this.control.commit([path], onProgress ?? (() => {}));
-      },
+      appends: mode === 'a',
+      commit: (onProgress) => committer.commit((inode) => inode.ino === ino, 'asked', onProgress),
     });
   }
 
+  async #openHandle(path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
+    const { vfs } = this;
+    for (;;) {
+      try {
+        const { ino } = await resolvePath(vfs, path);
+        return { ino, handle: await vfs.open(ino, way) };
+      } catch (error) {
+        if (!way.create || !hasCode(error, 'NOT_FOUND')) throw error;
+      }
+      const { parent, name } = await resolveParent(vfs, path);
+      try {
+        const { attr, handle } = await vfs.create(parent, name, 0o644, way, own());
+        return { ino: attr.ino, handle };
+      } catch (error) {
+        // Somebody else made it meanwhile.
+        if (!hasCode(error, 'EXISTS')) throw error;
+      }
+    }
+  }
+
+  /** NOT_FOUND if its parent is not there, EXISTS. */
   async makeDirectory(path: string): Promise<void> {
     const { parent, name } = await resolveParent(this.vfs, path);
     await this.vfs.mkdir(parent, name, 0o755, own());
   }
 
-  /** Removes a file or an empty directory. */
+  /** Removes a file or an empty directory. NOT_FOUND, NOT_EMPTY. */
   async remove(path: string): Promise<void> {
     const { parent, name } = await resolveParent(this.vfs, path);
     const attr = await resolvePath(this.vfs, path);
     if (kindOf(attr.mode) === 'directory') await this.vfs.rmdir(parent, name);
     else await this.vfs.unlink(parent, name);
+  }
+
+  /** Moves a file or directory, in the place of what is there: a file for a file, a directory for an empty one. NOT_FOUND, NOT_EMPTY, IS_DIRECTORY, NOT_DIRECTORY. */
+  async rename(from: string, to: string): Promise<void> {
+    const source = await resolveParent(this.vfs, from);
+    const target = await resolveParent(this.vfs, to);
+    await this.vfs.rename(source.parent, source.name, target.parent, target.name, {});
   }
 
   /** NOT_FOUND if there is nothing at the path. */
@@ -338,7 +381,7 @@ class PoolOpening {
       clock,
       options: { delayMs: config.commitDelayMs, roundBytes },
       log: (message) => log.error({}, message),
-      poolFree: () => space.report().freeBytes,
+      poolTakes: (bytes) => space.takes(bytes),
     });
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);

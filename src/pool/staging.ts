@@ -36,6 +36,8 @@ export async function openStaging(parts: {
   config: PoolConfig;
   committedThrough: number;
   log: PoolLog;
+  /** Of the stage log's segments. */
+  segmentBytes?: number;
 }): Promise<Staging> {
   const { io, config, clock, log } = parts;
   const { directory, sizeBytes } = config.cache;
@@ -57,7 +59,7 @@ export async function openStaging(parts: {
       {
         directory: join(directory, 'stage'),
         name: 'stage',
-        segmentBytes: STAGE_SEGMENT_BYTES,
+        segmentBytes: parts.segmentBytes ?? STAGE_SEGMENT_BYTES,
         style: 'zeroed',
         owner: identity.uuid.slice(0, 16),
       },

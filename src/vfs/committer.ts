@@ -24,6 +24,13 @@ const BATCH_PIECES = 2048;
 const OPEN_FILE_WAIT_MS = 30_000;
 /** After a failed background commit. */
 const RETRY_MS = 2_000;
+/**
+ * What a staged byte may take of the pool's free plain bytes: small chunks are replicas, which cost more than erasure code, and every
+ * record has a header. Too much only means to commit sooner when the pool is nearly full.
+ */
+const COST = 1.4;
+/** Files in a row for which the pool had no room, after which the others of a batch are not tried. */
+const REFUSED_MAX = 8;
 /** So many files with staged bytes start a commit. */
 const CONTENTS_MAX = 4096;
 
@@ -43,8 +50,8 @@ export class Committer {
   readonly #clock: Clock;
   readonly #options: CommitterOptions;
   readonly #log: (message: string) => void;
-  /** Plain bytes that the pool still takes. */
-  readonly #poolFree: () => number;
+  /** Whether the pool still takes so many plain bytes. */
+  readonly #poolTakes: (bytes: number) => boolean;
   /** The pool has no room: something should be done about it. */
   onFull: (() => void) | undefined;
   #timer: Timer | undefined;
@@ -65,7 +72,7 @@ export class Committer {
     clock: Clock;
     options: CommitterOptions;
     log: (message: string) => void;
-    poolFree: () => number;
+    poolTakes: (bytes: number) => boolean;
   }) {
     this.#staged = parts.staged;
     this.#journal = parts.journal;
@@ -75,7 +82,7 @@ export class Committer {
     this.#clock = parts.clock;
     this.#options = parts.options;
     this.#log = parts.log;
-    this.#poolFree = parts.poolFree;
+    this.#poolTakes = parts.poolTakes;
     this.#staged.onContent = (content) => this.#account.book(content);
     this.#staged.onRound = () => this.#wake();
   }
@@ -114,7 +121,7 @@ export class Committer {
   room(bytes: number): Promise<void> | undefined {
     if (this.#staged.namespaceBytes >= this.#options.roundBytes) return this.#commitFirst();
     if (bytes === 0) return undefined;
-    if (this.#account.dirtyBytes + bytes > this.#poolFree()) {
+    if (!this.#poolTakes((this.#account.dirtyBytes + bytes) * COST)) {
       // While a commit is under way its bytes count twice, as staged and as stored: only when it is over the pool is known to be full.
       if (this.#committable) return this.#commitFirst();
       this.onFull?.();
@@ -212,6 +219,8 @@ export class Committer {
     }
     // Also after a failure: names must be committed where contents cannot be, for deleting to make room.
     await this.#journal.request();
+    // Whoever asked sees its outcome too: reports come from the metadata store.
+    if (asked) await this.#staged.round;
     if (failure !== undefined) throw failure;
     this.#failure = undefined;
     for (const inode of this.#dependents) if (inode.gone || !inode.content?.staged) this.#dependents.delete(inode);
@@ -260,9 +269,31 @@ export class Committer {
       } catch (error) {
         signal?.throwIfAborted();
         // One damaged file must not keep the others from the pool.
-        if (seals.length === 1 || hasCode(error, 'NO_SPACE', 'DISK_FAILED')) failure ??= error;
-        else for (const { inode } of seals) failure ??= await this.#commitFiles([inode], kind, again, stored, signal);
+        if (seals.length === 1 || hasCode(error, 'DISK_FAILED')) failure ??= error;
+        else {
+          const failed = await this.#oneByOne(seals, kind, again, stored, signal);
+          failure ??= failed;
+        }
       }
+    }
+    return failure;
+  }
+
+  /** After a batch has failed as a whole. */
+  async #oneByOne(
+    seals: readonly { readonly inode: Inode }[],
+    kind: 'background' | 'asked',
+    again: Inode[],
+    stored: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<unknown> {
+    let failure: unknown;
+    let refused = 0;
+    for (const { inode } of seals) {
+      const failed = await this.#commitFiles([inode], kind, again, stored, signal);
+      failure ??= failed;
+      refused = failed === undefined ? 0 : refused + 1;
+      if (hasCode(failed, 'DISK_FAILED') || (hasCode(failed, 'NO_SPACE') && refused >= REFUSED_MAX)) break;
     }
     return failure;
   }

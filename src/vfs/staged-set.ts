@@ -278,6 +278,10 @@ export class StagedSet implements RoundSource {
     const release = (): void => {
       for (const { extents } of taken) this.#chunks.release(extents.map(({ chunk }) => chunk));
     };
+    let end!: () => void;
+    this.#round = new Promise((resolve) => {
+      end = resolve;
+    });
     return {
       changes,
       stagedThrough,
@@ -293,11 +297,14 @@ export class StagedSet implements RoundSource {
         }
       },
       onApplied: () => {
+        this.#round = undefined;
         for (const chunk of collected) this.collected.delete(chunk);
         this.#applied(inodes, xattrs, taken, entries, parents);
         release();
+        end();
       },
       onFailed: (error) => {
+        this.#round = undefined;
         release();
         for (const { inode } of inodes) {
           inode.taken = false;
@@ -308,8 +315,16 @@ export class StagedSet implements RoundSource {
         for (const inode of parents) if (inode.directory!.dirtyCount > 0) this.directories.add(inode);
         this.#namespaceBytes += namespaceBytes;
         this.onRound?.();
+        end();
       },
     };
+  }
+
+  #round: Promise<void> | undefined;
+
+  /** Until the round under way is over, and the metadata store says what it committed; undefined if there is none. */
+  get round(): Promise<void> | undefined {
+    return this.#round;
   }
 
   /** Contents whose chunks are stored, and small ones that were wanted. What is gone is committed no more. */

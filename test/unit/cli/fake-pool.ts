@@ -168,7 +168,7 @@ export class FakePool implements PoolControl, OpenPool {
 }
 
 /** A mount whose table entry a test can see; `open` files make it busy. */
-export class FakeMounter implements Mounter {
+class FakeMounter implements Mounter {
   busy = false;
   mountError: Error | undefined;
   #end: () => void = () => {};

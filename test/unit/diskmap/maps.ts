@@ -29,7 +29,7 @@ export function mapOf(buckets: readonly number[], scheme: SchemeChoice = 'auto')
 export const copies = (n: number): SchemeChoice => ({ kind: 'copies', copies: n });
 export const erasure = (k: number, m: number): SchemeChoice => ({ kind: 'erasure', k, m });
 
-export const anyScheme: fc.Arbitrary<SchemeChoice> = fc.constantFrom<SchemeChoice>(
+const anyScheme: fc.Arbitrary<SchemeChoice> = fc.constantFrom<SchemeChoice>(
   'auto',
   'auto',
   copies(1),
@@ -60,7 +60,7 @@ export const anyInput: fc.Arbitrary<MapInput> = fc.record({
 });
 
 /** The failure domain of a disk, told independently of the code under test. */
-export function domainName(disk: MapDisk, domain: FailureDomain): string {
+function domainName(disk: MapDisk, domain: FailureDomain): string {
   const path = [disk.site, disk.row, disk.rack, disk.machine];
   if (domain === 'disk') return `disk ${disk.disk}`;
   return path.slice(0, ['site', 'row', 'rack', 'machine'].indexOf(domain) + 1).join('/');

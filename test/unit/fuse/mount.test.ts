@@ -38,10 +38,12 @@ import t from 'tap';
 import { loadAddon } from '../../../native/addon.js';
 import { mountFuse, unmountFuse } from '../../../src/fuse/mount.js';
 import { findMount } from '../../../src/fuse/mount-table.js';
-import { ServedMount, withMount } from './served-mount.js';
+import { cannotMount, ServedMount, withMount } from './served-mount.js';
+
+const skip = cannotMount();
 
 for (const when of ['at once', 'later']) {
-  t.test(`a vfs that answers ${when}`, async (t) => {
+  t.test(`a vfs that answers ${when}`, { skip }, async (t) => {
     await withMount(when, async (served) => {
       const at = (...names: string[]) => join(served.mountpoint, ...names);
 
@@ -258,7 +260,7 @@ for (const when of ['at once', 'later']) {
   });
 }
 
-t.test('a mount whose daemon was killed is replaced', async (t) => {
+t.test('a mount whose daemon was killed is replaced', { skip }, async (t) => {
   await withMount('at once', async (served, scratch) => {
     writeFileSync(join(served.mountpoint, 'a'), 'x');
     await served.kill();

@@ -1,12 +1,22 @@
 /** The other end of serve-fake.ts: starts it as a child process, so that a test can use the mount without answering for it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { unmountFuse } from '../../../src/fuse/mount.js';
+
+/** Why mounting is not possible here, for tap's `skip`; false if it is. */
+export function cannotMount(): string | false {
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    return false;
+  } catch {
+    return '/dev/fuse cannot be opened here';
+  }
+}
 
 export class ServedMount {
   readonly mountpoint: string;

@@ -68,7 +68,7 @@ export async function compareTree(vfs: Vfs, model: TreeModel): Promise<void> {
   await walk(model.root, ROOT_INO, '');
 }
 
-export async function compareNode(vfs: Vfs, node: ModelNode, ino: Ino, path: string): Promise<void> {
+async function compareNode(vfs: Vfs, node: ModelNode, ino: Ino, path: string): Promise<void> {
   const attr = await vfs.getattr(ino);
   expect(path, 'mode', attr.mode.toString(8), node.mode.toString(8));
   expect(path, 'nlink', attr.nlink, node.nlink);

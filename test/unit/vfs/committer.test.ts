@@ -1,0 +1,173 @@
+import t from 'tap';
+import { ROOT_INO } from '../../../src/meta/rows.js';
+import type { Handle } from '../../../src/vfs/vfs.js';
+import { readAll } from './compare-tree.js';
+import { PoolFixture } from './pool-fixture.js';
+
+const CALLER = { uid: 1000, gid: 1000, pid: 1 };
+const RW = { read: true, write: true };
+const FOREVER = 86_400_000;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+async function make(fixture: PoolFixture, name: string, bytes?: Uint8Array): Promise<Handle> {
+  const { handle } = await fixture.vfs.create(ROOT_INO, name, 0o644, RW, CALLER);
+  if (bytes !== undefined) await fixture.vfs.write(handle, 0, bytes);
+  return handle;
+}
+
+t.test('an asked commit includes what the background commit has under way', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 0 });
+  for (let i = 0; i < 5; i++) {
+    const name = `f${i}`;
+    await fixture.vfs.release(await make(fixture, name, Buffer.alloc(3 * MIB, i)));
+    while ((await fixture.pool.control.state(`/${name}`)).state === 'staged') await new Promise(setImmediate);
+    await fixture.pool.control.commit([`/${name}`], () => {});
+    t.match(await fixture.pool.control.state(`/${name}`), { stagedBytes: 0, committedBytes: 3 * MIB });
+  }
+});
+
+t.test('commits asked for at the same time all end, and each means all of it', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 0 });
+  for (let round = 0; round < 5; round++) {
+    for (let i = 0; i < 30; i++)
+      await fixture.vfs.release(await make(fixture, `f${round}-${i}`, Buffer.alloc(50 * KIB, i)));
+    const commits = Array.from({ length: 4 }, () => fixture.pool.control.commit(['/'], () => {}));
+    await Promise.race(commits);
+    const { dirtyFiles, dirtyBytes } = await fixture.pool.control.status();
+    t.match({ dirtyFiles, dirtyBytes }, { dirtyFiles: 0, dirtyBytes: 0 });
+    await Promise.all(commits);
+  }
+});
+
+t.test('strong syncs of one file and of many, together', async (t) => {
+  const fixture = await PoolFixture.create(t, { mode: 'strong', commitDelayMs: 5 });
+  const handles: Handle[] = [];
+  for (let i = 0; i < 20; i++) handles.push(await make(fixture, `f${i}`));
+  for (let round = 1; round <= 5; round++) {
+    const syncs: unknown[] = [];
+    for (const [i, handle] of handles.entries()) {
+      await fixture.vfs.write(handle, (round * 37 * i) % 100_000, Buffer.alloc(4096, round));
+      await fixture.vfs.write(handles[0]!, i * 4096, Buffer.alloc(4096, round));
+      syncs.push(fixture.vfs.fsync(handle, false), fixture.vfs.fsync(handles[0]!, false));
+    }
+    await Promise.all(syncs);
+  }
+  const wanted: Buffer[] = [];
+  for (const handle of handles) wanted.push(await readAll(fixture.vfs, handle, 0, MIB));
+  await fixture.kill();
+  await fixture.reopenWithout('cache', 'meta');
+  for (const [i, bytes] of wanted.entries()) {
+    const { ino } = (await fixture.vfs.lookup(ROOT_INO, `f${i}`))!;
+    const found = await readAll(fixture.vfs, await fixture.vfs.open(ino, RW), 0, MIB);
+    t.ok(found.equals(bytes), `f${i}`);
+  }
+});
+
+t.test('a strong sync returns although the file goes on being written', async (t) => {
+  const fixture = await PoolFixture.create(t, { mode: 'strong', commitDelayMs: 0 });
+  const handle = await make(fixture, 'f', Buffer.alloc(2 * MIB, 1));
+  let synced = false;
+  const sync = Promise.resolve(fixture.vfs.fsync(handle, false)).then(() => {
+    synced = true;
+  });
+  while (!synced) {
+    await fixture.vfs.write(handle, 0, Buffer.alloc(600 * KIB, 2));
+    await new Promise(setImmediate);
+  }
+  await sync;
+  await fixture.kill();
+  await fixture.reopenWithout('cache', 'meta');
+  const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'f'))!;
+  const bytes = await readAll(fixture.vfs, await fixture.vfs.open(ino, RW), 0, 4 * MIB);
+  t.equal(bytes.length, 2 * MIB);
+  t.ok(bytes.subarray(600 * KIB).equals(Buffer.alloc(2 * MIB - 600 * KIB, 1)));
+});
+
+t.test('a file many times larger than the cache is written through it', async (t) => {
+  for (const mode of ['default', 'strong'] as const) {
+    const fixture = await PoolFixture.create(t, { mode, cacheBytes: MIB, commitDelayMs: FOREVER });
+    const handle = await make(fixture, 'f');
+    const piece = (i: number): Buffer => Buffer.alloc(MIB, `${i} `);
+    for (let i = 0; i < 16; i++) await fixture.vfs.write(handle, i * MIB, piece(i));
+    for (let i = 0; i < 16; i++)
+      if (!(await readAll(fixture.vfs, handle, i * MIB, MIB)).equals(piece(i))) t.fail(`piece ${i} differs`);
+    await fixture.vfs.fsync(handle, false);
+    t.ok((await fixture.pool.control.status()).cacheBytes <= 2 * MIB, `${mode}: the cache stays small`);
+  }
+});
+
+t.test('a deleted file that is still open cannot fill the cache for ever', async (t) => {
+  const fixture = await PoolFixture.create(t, { cacheBytes: MIB, commitDelayMs: 0 });
+  const gone = await make(fixture, 'gone');
+  await fixture.vfs.unlink(ROOT_INO, 'gone');
+  let taken = 0;
+  await t.rejects(
+    async () => {
+      for (; taken < 20; taken++) await fixture.vfs.write(gone, taken * 128 * KIB, Buffer.alloc(128 * KIB, 1));
+    },
+    { code: 'NO_SPACE' },
+  );
+  t.ok(taken >= 7, 'it may use what the cache has');
+  await fixture.vfs.release(gone);
+  await fixture.vfs.release(await make(fixture, 'other', Buffer.alloc(512 * KIB, 1)));
+  await fixture.pool.control.commit(['/'], () => {});
+});
+
+t.test('a full pool refuses writes, not removals, and keeps what it took', async (t) => {
+  const fixture = await PoolFixture.create(t, { deviceBytes: 256 * MIB, bucketBytes: 4 * MIB, commitDelayMs: 0 });
+  const { usableBytes, freeBytes } = await fixture.pool.control.status();
+  const kept: string[] = [];
+  let full: unknown;
+  for (let i = 0; full === undefined; i++) {
+    const handle = await make(fixture, `f${i}`);
+    try {
+      // No two chunks alike.
+      const bytes = Buffer.alloc(MIB);
+      for (let at = 0; at < MIB; at += 64 * KIB) bytes.writeUInt32LE(i * MIB + at, at);
+      await fixture.vfs.write(handle, 0, bytes);
+      kept.push(`f${i}`);
+    } catch (error) {
+      full = error;
+    }
+    await fixture.vfs.release(handle);
+    if (i * MIB > 2 * usableBytes) throw new Error('it never fills');
+  }
+  t.match(full, { code: 'NO_SPACE' });
+  t.comment(`usable ${usableBytes / MIB} MiB, free ${freeBytes / MIB} MiB, taken ${kept.length} MiB`);
+  t.ok(kept.length * MIB > 0.8 * freeBytes, 'only when it is full');
+  await fixture.pool.control.commit(['/'], () => {});
+  t.equal((await fixture.pool.control.status()).dirtyBytes, 0, 'all that was taken is committed');
+  await fixture.vfs.unlink(ROOT_INO, kept.pop()!);
+  await fixture.reopenWithout('cache');
+  for (const name of kept) {
+    const { ino } = (await fixture.vfs.lookup(ROOT_INO, name))!;
+    const handle = await fixture.vfs.open(ino, RW);
+    t.equal((await readAll(fixture.vfs, handle, 0, 4)).readUInt32LE(), Number(name.slice(1)) * MIB, name);
+    await fixture.vfs.release(handle);
+  }
+});
+
+t.test('thousands of names, targets and attributes are committed in rounds that fit the journal', async (t) => {
+  const fixture = await PoolFixture.create(t, { deviceBytes: 256 * MIB, bucketBytes: 4 * MIB, commitDelayMs: FOREVER });
+  for (let i = 0; i < 1500; i++) {
+    const { ino } = await fixture.vfs.symlink(ROOT_INO, `link-${i}`, `${i}`.padEnd(4000, 'x'), CALLER);
+    await fixture.vfs.setxattr(ino, 'trusted.x', Buffer.alloc(i % 10 === 0 ? 60_000 : 10), 'set');
+  }
+  await fixture.reopenWithout('cache', 'meta');
+  const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'link-1490'))!;
+  t.equal((await fixture.vfs.readlink(ino)).length, 4000);
+  t.equal((await fixture.vfs.getxattr(ino, 'trusted.x')).length, 60_000);
+});
+
+t.test('a file of very many scattered pieces is committed in rounds that fit the journal', async (t) => {
+  const fixture = await PoolFixture.create(t, { deviceBytes: 256 * MIB, bucketBytes: 4 * MIB, commitDelayMs: FOREVER });
+  const handle = await make(fixture, 'f');
+  for (let i = 0; i < 6000; i++) await fixture.vfs.write(handle, i * 9000, Buffer.from(String(i)));
+  await fixture.pool.control.commit(['/'], () => {});
+  t.match(await fixture.pool.control.state('/f'), { state: 'committed', stagedBytes: 0 });
+  await fixture.reopenWithout('cache', 'meta');
+  const open = await fixture.vfs.open((await fixture.vfs.lookup(ROOT_INO, 'f'))!.ino, RW);
+  for (const i of [0, 1, 5000, 5999])
+    t.equal((await readAll(fixture.vfs, open, i * 9000, String(i).length)).toString(), String(i));
+});
