@@ -71,6 +71,8 @@ export class DiskIndex {
     this.#timer?.cancel();
     try {
       this.checkpoint();
+    } catch {
+      // A full or failing file system: what the file lacks is replayed from the logs.
     } finally {
       this.#closed = true;
       this.#database.close();

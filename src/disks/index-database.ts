@@ -63,6 +63,14 @@ export function openIndexDatabase(path: string, uuid: string): OpenedIndex {
   return { database: createAnew(path, uuid), notes: undefined, reason };
 }
 
+/** True if the index file is to blame, not what is indexed. */
+export function isIndexFailure(error: unknown): error is Error {
+  return (
+    error instanceof Database.SqliteError ||
+    (error instanceof CairnError && error.cause instanceof Database.SqliteError)
+  );
+}
+
 export function writeNotes(database: Database.Database, notes: IndexNotes): void {
   database.prepare('UPDATE notes SET notes = ?').run(JSON.stringify(notes));
 }

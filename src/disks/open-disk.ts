@@ -8,6 +8,7 @@ import type { Disk, DiskIdentity, DiskRole, StreamName } from './disk.js';
 import { readIdentity } from './disk-identity.js';
 import { DiskIndex } from './disk-index.js';
 import { dropLostEntries, replayLogs } from './disk-replay.js';
+import { isIndexFailure } from './index-database.js';
 import { JournalState } from './journal-state.js';
 import { LogNumbers, type LogPoint } from './log-context.js';
 import { LogDisk } from './log-disk.js';
@@ -41,16 +42,25 @@ export async function openDisk(
   const identity = await readIdentity(io, directory);
   checkExpected(identity, directory, expected);
   const lock = await io.lock(join(directory, 'lock'));
-  let index: DiskIndex | undefined;
+  const path = options.indexPath ?? join(directory, 'index.sqlite');
+  const open = async (indexPath: string, openReport: string[]): Promise<Disk> => {
+    const index = new DiskIndex(indexPath, identity.uuid, options.clock ?? new SystemClock());
+    try {
+      return await assemble({ io, directory, identity, lock, index, options, openReport });
+    } catch (error) {
+      index.close();
+      throw error;
+    }
+  };
   try {
-    index = new DiskIndex(
-      options.indexPath ?? join(directory, 'index.sqlite'),
-      identity.uuid,
-      options.clock ?? new SystemClock(),
-    );
-    return await assemble(io, directory, identity, lock, index, options);
+    try {
+      return await open(path, []);
+    } catch (error) {
+      if (path === ':memory:' || !isIndexFailure(error)) throw error;
+      // What is on a full file system can be read all the same: the index is made from the logs, and kept in memory.
+      return await open(':memory:', [`the index cannot be written and is kept in memory: ${error.message}`]);
+    }
   } catch (error) {
-    index?.close();
     await lock.release();
     throw error;
   }
@@ -73,15 +83,16 @@ function checkExpected(identity: DiskIdentity, directory: string, expected: Expe
   }
 }
 
-async function assemble(
-  io: FileIo,
-  directory: string,
-  identity: DiskIdentity,
-  lock: IoLock,
-  index: DiskIndex,
-  options: OpenDiskOptions,
-): Promise<Disk> {
-  const openReport: string[] = [];
+async function assemble(parts: {
+  io: FileIo;
+  directory: string;
+  identity: DiskIdentity;
+  lock: IoLock;
+  index: DiskIndex;
+  options: OpenDiskOptions;
+  openReport: string[];
+}): Promise<Disk> {
+  const { io, directory, identity, lock, index, options, openReport } = parts;
   const report = (line: string): void => {
     // Opening a log and replaying it may meet the same damage.
     if (!openReport.includes(line)) openReport.push(line);

@@ -9,13 +9,22 @@ import { MAP_FILE } from '../disks/log-disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
-import { CONFIG_NAME, type DiskConfig, MIN_BUCKET_BYTES, type PoolConfig, saveConfig } from './config.js';
+import {
+  CHUNK_STEP_BYTES,
+  CONFIG_NAME,
+  type DiskConfig,
+  MIN_BUCKET_BYTES,
+  MIN_CHUNK_BYTES,
+  type PoolConfig,
+  saveConfig,
+} from './config.js';
 import { formatScheme } from './scheme-choice.js';
 
 const BUCKET_BYTES = 64 * 1024 ** 3;
 /** A small disk gets smaller buckets, so that it has at least so many. */
 const BUCKETS_AT_LEAST = 16;
 const BUCKETS_MAX = 65_536;
+const CHUNKS_AT_LEAST = 16;
 /** Of what is free, what a disk's logs may take; the rest is for its index and for the file system to breathe. */
 const CAPACITY_SHARE = 0.95;
 
@@ -73,7 +82,7 @@ export async function initPool(
     pool,
     scheme: options.scheme,
     bucketBytes,
-    chunkBytes: options.chunkBytes ?? Math.min(MAX_CHUNK_BYTES, bucketBytes),
+    chunkBytes: options.chunkBytes ?? fittingChunkBytes(bucketBytes),
     mode: 'default',
     metaDirectory: options.meta,
     cache: { directory: options.cache, sizeBytes: undefined },
@@ -165,6 +174,12 @@ function fittingBucketBytes(smallestDiskBytes: number): number {
   let bytes = BUCKET_BYTES;
   while (bytes > MIN_BUCKET_BYTES && smallestDiskBytes / bytes < BUCKETS_AT_LEAST) bytes /= 2;
   return bytes;
+}
+
+/** A bucket whose rest is too small for another shard wastes it: so a small bucket gets small chunks. */
+function fittingChunkBytes(bucketBytes: number): number {
+  const bytes = Math.floor(bucketBytes / CHUNKS_AT_LEAST / CHUNK_STEP_BYTES) * CHUNK_STEP_BYTES;
+  return Math.min(MAX_CHUNK_BYTES, Math.max(MIN_CHUNK_BYTES, bytes));
 }
 
 /** The sentence that says what may be lost without losing data; `missing`: how many data disks are not there now. */

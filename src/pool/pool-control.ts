@@ -40,8 +40,8 @@ export interface PoolParts {
   readonly space: PoolSpace;
   readonly vfs: Vfs;
   readonly clock: Clock;
-  /** Sentences of recovery that matter as long as the pool is open. */
-  readonly findings: readonly string[];
+  /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
+  findings(): readonly string[];
 }
 
 export class OpenPoolControl implements PoolControl {
@@ -71,7 +71,8 @@ export class OpenPoolControl implements PoolControl {
     }
     const broken = reports.filter(({ state }) => state !== 'online');
     const lost = [...groups.values()].some((group) => group.lost > 0);
-    const findings = [...this.#parts.findings];
+    const noticed = this.#parts.findings();
+    const findings = [...noticed];
     for (const disk of broken) {
       findings.push(
         `the ${disk.role} disk at ${disk.directory} is ${disk.state}: ${disk.reason}${
@@ -89,7 +90,7 @@ export class OpenPoolControl implements PoolControl {
       mountpoint: null,
       mode: this.#parts.mode,
       pid: process.pid,
-      health: lost ? 'failed' : broken.length > 0 || this.#parts.findings.length > 0 ? 'degraded' : 'healthy',
+      health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
       protection: protectionOf(planned.survives, map.disks.length, map.disks.length - online.size),
       disks: reports,

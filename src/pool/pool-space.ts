@@ -4,7 +4,9 @@ import type { Disk } from '../disks/disk.js';
 import type { SpaceReport } from '../vfs/vfs.js';
 
 const BLOCK_BYTES = 4096;
-/** The figures are made anew at most this often. */
+/** Around a shard in its record, at most. */
+const RECORD_BYTES = 1024;
+/** Without a commit the figures are made anew at most this often. */
 const FRESH_MS = 200;
 
 /** Kept back, so that what was taken can be committed: records have headers, and segments and buckets ends that fit nothing. */
@@ -21,37 +23,51 @@ export class PoolSpace {
   readonly #usableBytes: number;
   /** Plain bytes per byte on disks: 2/3 for 2+1. */
   readonly #efficiency: number;
+  /** The largest shard. */
+  readonly #shardBytes: number;
   readonly #disks: () => readonly Disk[];
   readonly #files: () => number;
   readonly #stagedBytes: () => number;
+  readonly #sequence: () => number;
   readonly #nowMs: () => number;
   #figures: SpaceFigures | undefined;
   #madeMs = 0;
+  #madeAt = 0;
 
   constructor(parts: {
     map: DiskMap;
+    /** The largest chunk. */
+    chunkBytes: number;
     /** Data disks that are online. */
     disks: () => readonly Disk[];
     /** How many inodes there are. */
     files: () => number;
     /** Bytes that will need room in the pool when they are committed. */
     stagedBytes: () => number;
+    /** Grows with every commit: what was staged takes room then. */
+    sequence: () => number;
     nowMs: () => number;
   }) {
     const planned = plan(parts.map);
+    this.#shardBytes = Math.max(
+      ...parts.map.groups.map(({ scheme }) => parts.chunkBytes / (scheme.kind === 'erasure' ? scheme.k : 1)),
+    );
     this.#usableBytes = planned.usableBytes;
     this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
     this.#disks = parts.disks;
     this.#files = parts.files;
     this.#stagedBytes = parts.stagedBytes;
+    this.#sequence = parts.sequence;
     this.#nowMs = parts.nowMs;
   }
 
   report(): SpaceFigures {
     const now = this.#nowMs();
-    if (this.#figures === undefined || now - this.#madeMs > FRESH_MS) {
+    const sequence = this.#sequence();
+    if (this.#figures === undefined || now - this.#madeMs > FRESH_MS || sequence !== this.#madeAt) {
       this.#figures = this.#make();
       this.#madeMs = now;
+      this.#madeAt = sequence;
     }
     return this.#figures;
   }
@@ -69,7 +85,9 @@ export class PoolSpace {
     for (const disk of this.#disks()) {
       const space = disk.space();
       live += space.liveBytes;
-      free += space.freeBytes;
+      // The rest of a segment may be just too small for a shard: what is taken must find its place all the same.
+      const packed = 1 - (this.#shardBytes + RECORD_BYTES) / disk.identity.dataSegmentBytes;
+      free += space.freeBytes * Math.max(0, packed);
       capacity += space.capacityBytes;
     }
     // With disks missing the rest still stands for the whole: what it holds is what it holds per capacity.

@@ -34,6 +34,7 @@ import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
+import { Damage } from './damage.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
@@ -313,8 +314,15 @@ class PoolOpening {
     const disks = this.#keep(await PoolDisks.open(this.#io, config, log));
     const map = await readMap(disks);
     disks.tolerance = toleranceOf(map);
+    const damage = new Damage(disks, log);
     const chunks = this.#keep(
-      new PoolChunkStore({ map, ranking: createRanking(map), disks: disks.byNumber, pipeline: new WorkerPipeline() }),
+      new PoolChunkStore({
+        map,
+        ranking: createRanking(map),
+        disks: disks.byNumber,
+        pipeline: new WorkerPipeline(),
+        onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+      }),
     );
     const meta = this.#keep(await this.#openMeta());
     const recovery = await recover({ disks: disks.opened, meta, chunks, tooMany: disks.tooMany });
@@ -357,9 +365,11 @@ class PoolOpening {
     });
     const space = new PoolSpace({
       map,
+      chunkBytes: config.chunkBytes,
       disks: () => disks.data(),
       files: () => table.size,
       stagedBytes: () => account.dirtyBytes,
+      sequence: () => journal.sequence,
       nowMs: () => clock.monotonicMs(),
     });
     const committer = new Committer({
@@ -423,7 +433,7 @@ class PoolOpening {
       space,
       vfs,
       clock,
-      findings: replay.notes,
+      findings: () => [...replay.notes, ...damage.findings()],
     };
     return [parts, staging, snapshots];
   }

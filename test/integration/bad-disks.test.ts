@@ -284,7 +284,10 @@ t.test('damaged shards', { skip: cannotMount() }, async (t) => {
     await flipBits(first, 'data');
     await harness.mount();
     await checkSome(t, harness, 'before');
-    t.match((await harness.log()).join('\n'), new RegExp(`${first}|disk 1`), 'the log names the disk');
+    t.match((await harness.log()).join('\n'), new RegExp(`${first} is damaged`), 'the log names the disk');
+    const status = await harness.status();
+    t.equal(status.health, 'degraded');
+    t.match(status.findings, [new RegExp(`${first} has damaged shards`)], 'and so does status');
     await writeSome(harness, 'after');
     await harness.unmount();
     await harness.mount();
