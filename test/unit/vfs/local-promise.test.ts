@@ -1,0 +1,98 @@
+/** What the local promise needs of the cache: a sync that covers what it says, and cache files that outlive what a crash can undo. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import type { CacheAccount } from '../../../src/cache/cache-account.js';
+import type { CacheFiles } from '../../../src/cache/cache-files.js';
+import { FileContent } from '../../../src/cache/file-content.js';
+import type { StageLog } from '../../../src/cache/stage-log.js';
+import type { StageOp } from '../../../src/cache/stage-op.js';
+import { CairnError } from '../../../src/errors/cairn-error.js';
+import { ROOT_INO } from '../../../src/meta/rows.js';
+import type { Committer } from '../../../src/vfs/committer.js';
+import { FileData } from '../../../src/vfs/file-data.js';
+import { Inode } from '../../../src/vfs/inode.js';
+import type { PoolReader } from '../../../src/vfs/pool-reader.js';
+import type { StagedSet } from '../../../src/vfs/staged-set.js';
+import { MemoryFiles } from '../cache/cached-file.js';
+import { ManualClock } from '../cache/manual-clock.js';
+import { PoolFixture } from './pool-fixture.js';
+
+const CALLER = { uid: 1000, gid: 1000, pid: 1 };
+const RW = { read: true, write: true };
+const LARGE = 300_000;
+
+t.test('a removed file keeps its cache file until the removal cannot be undone by a crash', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000 });
+  const { vfs } = fixture;
+  const { attr, handle } = await vfs.create(ROOT_INO, 'file', 0o644, RW, CALLER);
+  await vfs.write(handle, 0, Buffer.alloc(LARGE, 7));
+  await vfs.fsync(handle, false);
+  await vfs.release(handle);
+  const shard = (Math.floor(attr.ino / 256) % 256).toString(16).padStart(2, '0');
+  const file = join(fixture.directory, 'cache', 'files', shard, attr.ino.toString(16));
+  t.ok(existsSync(file));
+  await vfs.unlink(ROOT_INO, 'file');
+  t.ok(existsSync(file), 'the stage log with the removal is not synced yet');
+  await fixture.pool.control.commit(['/'], () => undefined);
+  t.notOk(existsSync(file), 'the commit has it');
+});
+
+t.test('a second sync of a file waits for the one under way, which took the list of what is not synced', async (t) => {
+  const notes: StageOp[] = [];
+  let endSync!: (error?: Error) => void;
+  let syncs = 0;
+  const stage = {
+    sequence: 0,
+    onDrain: undefined,
+    waiting: undefined,
+    drain: () => undefined,
+    wake: () => undefined,
+    note: (op: StageOp) => notes.push(op),
+    sync: async () => undefined,
+  };
+  const files = {
+    datasync: () => {
+      syncs += 1;
+      return new Promise<void>((resolve, reject) => {
+        endSync = (error) => (error === undefined ? resolve() : reject(error));
+      });
+    },
+  };
+  const data = new FileData({
+    files: files as unknown as CacheFiles,
+    account: {} as unknown as CacheAccount,
+    stage: stage as unknown as StageLog,
+    staged: {} as unknown as StagedSet,
+    committer: {} as unknown as Committer,
+    reader: {} as unknown as PoolReader,
+    clock: new ManualClock(),
+  });
+  const inode = new Inode(9, 0o100644, { sec: 0, nsec: 0 });
+  inode.content = new FileContent(9, new MemoryFiles(), false);
+  inode.content.addUnsynced(0, LARGE);
+  const done: string[] = [];
+  const first = data.syncLocal(inode).then(() => done.push('first'));
+  const second = data.syncLocal(inode).then(() => done.push('second'));
+  for (let i = 0; i < 10; i++) await new Promise(setImmediate);
+  t.strictSame(done, [], 'neither is answered before the file is on the device');
+  endSync();
+  await Promise.all([first, second]);
+  t.equal(syncs, 1);
+  t.strictSame(
+    notes.map(({ kind }) => kind),
+    ['synced'],
+  );
+
+  inode.content.addUnsynced(0, LARGE);
+  const third = data.syncLocal(inode);
+  const fourth = data.syncLocal(inode);
+  third.catch(() => undefined);
+  await new Promise(setImmediate);
+  endSync(new CairnError('IO', 'the device says no'));
+  await t.rejects(third, { code: 'IO' });
+  await new Promise(setImmediate);
+  t.equal(syncs, 3, 'the one that waited tries for itself');
+  endSync();
+  await fourth;
+});
