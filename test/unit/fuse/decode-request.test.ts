@@ -1,6 +1,7 @@
 import t from 'tap';
+import { CairnError } from '../../../src/errors/cairn-error.js';
 import { MalformedRequest, Request } from '../../../src/fuse/decode-request.js';
-import { Errno } from '../../../src/fuse/errno.js';
+import { Errno, errnoOf } from '../../../src/fuse/errno.js';
 import { In, Opcode } from '../../../src/fuse/protocol.js';
 import { requestMessage } from './fake-channel.js';
 
@@ -30,13 +31,14 @@ function requestOf(message: Uint8Array): Request {
   return request;
 }
 
-/** The errno of the MalformedRequest that `read` throws; undefined if it does not. */
+/** The errno that the kernel is told of what `read` throws; undefined if it does not. */
 function refusal(read: () => unknown): number | undefined {
   try {
     read();
     return undefined;
   } catch (error) {
     if (error instanceof MalformedRequest) return error.errno;
+    if (error instanceof CairnError) return errnoOf(error);
     throw error;
   }
 }
