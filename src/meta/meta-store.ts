@@ -41,6 +41,8 @@ export interface MetaStore {
   listDentries(parent: Ino, afterKey: string, limit: number): Promise<DentryRow[]>;
   /** Extents that overlap [from, to), ascending, at most `limit`. */
   listExtents(ino: Ino, from: number, to: number, limit: number): Promise<ExtentRow[]>;
+  /** Bytes of the file that have an extent: what is not a hole. Costs a walk over its extents. */
+  allocatedBytes(ino: Ino): Promise<number>;
   listXattrs(ino: Ino): Promise<XattrRow[]>;
   getChunk(chunk: ChunkId): Promise<ChunkRow | undefined>;
   /** Chunk rows without references, ascending by id. */

@@ -91,6 +91,10 @@ class SqliteMetaStore implements MetaStore {
     return this.#do(() => this.#reads.extents(ino, from, to, limit));
   }
 
+  async allocatedBytes(ino: Ino): Promise<number> {
+    return this.#do(() => this.#reads.allocatedBytes(ino));
+  }
+
   async listXattrs(ino: Ino): Promise<XattrRow[]> {
     return this.#do(() => this.#reads.xattrs(ino));
   }

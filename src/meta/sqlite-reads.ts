@@ -30,6 +30,7 @@ export class SqliteReads {
   readonly #dentry: Database.Statement<[Ino, string, Ino, string], DentryColumns>;
   readonly #dentries: Database.Statement<[Ino, string, number], DentryColumns>;
   readonly #lastExtent: Database.Statement<[Ino, number], ExtentColumns>;
+  readonly #allocated: Database.Statement<[Ino], number>;
   readonly #extents: Database.Statement<[Ino, number, number, number], ExtentColumns>;
   readonly #xattrs: Database.Statement<[Ino], XattrColumns>;
   readonly #chunk: Database.Statement<[ChunkId], ChunkColumns>;
@@ -59,6 +60,9 @@ export class SqliteReads {
         WHERE ino = ? AND file_offset >= ? AND file_offset < ? ORDER BY file_offset ${LIMIT}`,
       )
       .raw();
+    this.#allocated = database
+      .prepare<[Ino], number>('SELECT coalesce(sum(length), 0) FROM extent WHERE ino = ?')
+      .pluck();
     this.#xattrs = database
       .prepare<[Ino], XattrColumns>(`SELECT ${XATTR_COLUMNS} FROM xattr WHERE ino = ? ORDER BY name`)
       .raw();
@@ -97,6 +101,10 @@ export class SqliteReads {
     const first = this.#lastExtent.get(ino, from);
     const start = first !== undefined && first[0] + first[1] > from ? first[0] : from;
     return this.#extents.all(ino, start, to, limit).map(toExtent);
+  }
+
+  allocatedBytes(ino: Ino): number {
+    return this.#allocated.get(ino) ?? 0;
   }
 
   xattrs(ino: Ino): XattrRow[] {

@@ -12,6 +12,8 @@ import type { Result } from './vfs.js';
 
 /** More inodes than this in memory: those that can be loaded again go, and with them what is cached of them. */
 const KEPT = 100_000;
+/** A smaller file's holes are not worth a look at its extents. */
+const SPARSE_BYTES_MIN = 128 * 1024;
 /** Forgotten in one go, so that requests are not kept waiting. */
 const TRIM_SLICE = 500;
 
@@ -54,14 +56,28 @@ export class InodeTable {
 
   async #load(ino: Ino): Promise<Inode | undefined> {
     const row = await this.#meta.getInode(ino);
+    const maySparse = row !== undefined && isFile(row.mode) && row.sizeBytes > SPARSE_BYTES_MIN;
+    const allocatedBytes = maySparse ? await this.#meta.allocatedBytes(ino) : undefined;
     const since = this.#inodes.get(ino);
     if (since !== undefined) return since;
     if (row === undefined) return undefined;
     const inode = Inode.fromRow(row);
+    if (allocatedBytes !== undefined) inode.allocatedBytes = allocatedBytes;
     this.#equip(inode, false);
     this.#inodes.set(ino, inode);
     this.#grown();
     return inode;
+  }
+
+  /** With its blocks known, if a commit has left them unknown. */
+  measured(inode: Inode): Result<Inode> {
+    if (inode.allocatedBytes !== undefined) return inode;
+    const { version } = inode;
+    return this.#meta.allocatedBytes(inode.ino).then((bytes) => {
+      // A commit may have been applied meanwhile; then the blocks are those of a file without holes until somebody asks again.
+      if (inode.version === version) inode.allocatedBytes ??= bytes;
+      return inode;
+    });
   }
 
   #grown(): void {

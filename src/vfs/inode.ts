@@ -2,7 +2,9 @@
  * One file, directory or link in memory: its attributes as they are now (an Inode is its own Attr, so that answering needs no
  * copy), and what of it the pool has.
  */
-import type { FileContent } from '../cache/file-content.js';
+import { DIRTY, type FileContent, HOLE, SEALED, SEALED_HOLE } from '../cache/file-content.js';
+import { RangeMap } from '../cache/range-map.js';
+import type { Seal } from '../cache/seal.js';
 import type { StagedInode } from '../cache/stage-op.js';
 import type { Time } from '../io/clock.js';
 import type { ExtentRow, Ino, InodeRow } from '../meta/rows.js';
@@ -11,6 +13,7 @@ import { isDirectory } from './mode.js';
 import type { Attr } from './vfs.js';
 
 const STAT_BLOCK_BYTES = 512;
+const HOLES = RangeMap.mask(HOLE, SEALED_HOLE);
 
 export class Inode implements Attr {
   readonly ino: Ino;
@@ -31,6 +34,8 @@ export class Inode implements Attr {
   /** Size and content stage of the committed row: what an attribute commit repeats while the content is still staged. */
   committedSize = 0;
   contentStage = 0;
+  /** Bytes of the committed content that are no holes; undefined if that must be asked of the store. */
+  allocatedBytes: number | undefined = 0;
   /** Content changes up to this stage sequence have the pool promise (set before the metadata store knows). */
   durableStage = 0;
   /** A directory that has (or had) an entry for this inode; 0 if not known. */
@@ -80,13 +85,56 @@ export class Inode implements Attr {
     inode.target = row.target;
     inode.version = row.version;
     inode.committedSize = row.sizeBytes;
+    inode.allocatedBytes = row.sizeBytes;
     inode.contentStage = row.contentStage;
     inode.durableStage = row.contentStage;
     return inode;
   }
 
+  /**
+   * What st_blocks is for: copying programs look for holes only in a file that has fewer of them than its size needs. Never too few; where
+   * staged bytes lie over a file with holes perhaps too many, because they are not compared with the extents.
+   */
   get blocks(): number {
-    return Math.ceil(this.sizeBytes / STAT_BLOCK_BYTES);
+    return Math.ceil(this.#usedBytes() / STAT_BLOCK_BYTES);
+  }
+
+  #usedBytes(): number {
+    const { content, sizeBytes } = this;
+    if (content === undefined || this.allocatedBytes === undefined) return sizeBytes;
+    const { ranges } = content;
+    const staged = ranges.bytes(DIRTY) + ranges.bytes(SEALED);
+    let kept = this.allocatedBytes;
+    if (kept > 0 && ranges.firstAtOrAfter(0, HOLES) !== undefined) {
+      let holes = 0;
+      ranges.forEach(0, this.committedSize, (from, to, value) => {
+        if ((HOLES & (1 << value)) !== 0) holes += to - from;
+      });
+      kept = Math.max(0, kept - holes);
+    }
+    return Math.min(sizeBytes, kept + staged);
+  }
+
+  /** To be called before a commit of content is applied: what will be allocated then, as far as that can be told without the extents. */
+  allocate(seal: Seal, extents: readonly ExtentRow[]): void {
+    const before = this.committedSize;
+    const after = seal.sizeBytes;
+    let added = 0;
+    let rewritten = false;
+    for (const { offset, length } of extents) {
+      if (offset >= before) added += length;
+      else {
+        added += Math.max(0, offset + length - before);
+        rewritten = true;
+      }
+    }
+    const isDense = this.allocatedBytes === before;
+    let kept = Math.min(before, after);
+    for (const { from, to } of seal.holes) kept -= Math.max(0, Math.min(to, before, after) - from);
+    if (isDense) this.allocatedBytes = kept + added;
+    else if (this.allocatedBytes !== undefined && !rewritten && seal.holes.every(({ from }) => from >= before))
+      this.allocatedBytes += added;
+    else this.allocatedBytes = undefined;
   }
 
   /** Attributes are those of the image; content is untouched. */

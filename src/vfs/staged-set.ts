@@ -479,6 +479,7 @@ export class StagedSet implements RoundSource {
   #contentApplied(inode: Inode, seal: Seal, extents: readonly ExtentRow[]): void {
     seal.applied();
     this.sealing.delete(inode);
+    inode.allocate(seal, extents);
     inode.committedSize = seal.sizeBytes;
     if (inode.gone) {
       // Its rows are about to be deleted: what is still read through open handles must be known without them.

@@ -102,7 +102,7 @@ export class Volume implements Vfs {
   #child(parent: Inode, target: EntryTarget): Result<Inode> {
     return chain(this.#table.get(target.ino), (inode) => {
       inode.parent = parent.ino;
-      return inode;
+      return this.#table.measured(inode);
     });
   }
 
@@ -134,7 +134,7 @@ export class Volume implements Vfs {
   }
 
   getattr(ino: Ino): Result<Attr> {
-    return this.#table.get(ino);
+    return chain(this.#table.get(ino), (inode) => this.#table.measured(inode));
   }
 
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {

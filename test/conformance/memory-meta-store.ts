@@ -153,6 +153,10 @@ export class MemoryMetaStore implements MetaStore {
     return rows.filter((row) => row.offset < to && row.offset + row.length > from).slice(0, limit);
   }
 
+  async allocatedBytes(ino: Ino): Promise<number> {
+    return (this.#open().extents.get(ino) ?? []).reduce((sum, row) => sum + row.length, 0);
+  }
+
   async listXattrs(ino: Ino): Promise<XattrRow[]> {
     const rows = [...this.#open().xattrs.values()].filter((row) => row.ino === ino);
     return rows.sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -254,6 +254,8 @@ async function extentLists(t: Test, store: MetaStore): Promise<void> {
   t.strictSame(await list(49, Number.MAX_SAFE_INTEGER), ['40+10 3@0']);
   t.strictSame(await list(50, 60), []);
   t.strictSame(await list(0, 100, 2), ['10+10 1@0', '20+10 2@0'], 'limited');
+  t.equal(await store.allocatedBytes(5), 30);
+  t.equal(await store.allocatedBytes(4), 0);
   t.strictSame(await store.listExtents(4, 0, 100, 9), []);
   t.strictSame(await store.listExtents(6, 0, 100, 9), []);
   t.strictSame((await store.listExtents(5, 10, 11, 1))[0], extent(5, 10, 10, 1).extents[0], 'every field');
