@@ -37,6 +37,8 @@ export const MEASUREMENTS: readonly Measurement[] = [
       await subject.settle();
       await step('writeStream', 'sequential write');
       await subject.settle();
+      // Warm is what has been read before. What a program has only written is in the cache, but not in the kernel's pages of the mount.
+      await step('readStream', 'sequential read, first after writing');
       await step('readStream', 'sequential read, warm');
       if (canDropPageCache()) {
         await subject.makeCold();
