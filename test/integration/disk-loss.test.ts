@@ -118,8 +118,7 @@ t.test('what is written while a disk is away', { skip: cannotMount() }, async (t
   await t.test('the stale disk and another one do not make up for each other: an error, never old bytes', async (t) => {
     const putBack = await harness.pullOut(second);
     await harness.mount();
-    // disk1 and disk3 are there; of what was written without disk1 only disk3 has shards, but small files have a copy there. The last
-    // commits before disk1 came back may have been made whole by recovery: then the bytes are right.
+    // disk1 and disk3 are there. Of what was written without disk1 that may be too little, unless recovery has made it whole since.
     const { health } = await harness.state(file);
     if (health === 'lost') {
       await t.rejects(readFile(file), { code: 'EIO' });

@@ -16,9 +16,10 @@ import { waitForEnd } from '../../src/cli/daemon-process.js';
 import { isInside, MountTable } from '../../src/cli/mount-table.js';
 import type { FileState, PoolStatus } from '../../src/vfs/reports.js';
 import { RunningProgram } from './running-program.js';
+import { SCALE } from './scale.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-const RUN_MS = 120_000;
+const RUN_MS = 120_000 * SCALE.patience;
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 export interface RunResult {
@@ -67,6 +68,7 @@ export class MountHarness {
   readonly journals: readonly string[];
   readonly #init: readonly string[];
   readonly #programs: RunningProgram[] = [];
+  #pid = 0;
 
   /** Makes the directories; the pool is made by `init`. */
   static async create(t: Test, options: HarnessOptions = {}): Promise<MountHarness> {
@@ -98,8 +100,11 @@ export class MountHarness {
   }
 
   /** As `run`, with this working directory. */
-  runIn(cwd: string, ...args: string[]): Promise<RunResult> {
-    return this.exec(process.execPath, [MAIN, ...args], cwd);
+  async runIn(cwd: string, ...args: string[]): Promise<RunResult> {
+    const result = await this.exec(process.execPath, [MAIN, ...args], cwd);
+    const mounted = /^mounted .* \(pid (\d+), log /m.exec(result.stdout);
+    if (mounted !== null) this.#pid = Number(mounted[1]);
+    return result;
   }
 
   /** As `run`; throws with what the command said unless it ended with 0. */
@@ -202,11 +207,10 @@ export class MountHarness {
     return JSON.parse(await this.ok('state', '--json', path)) as FileState;
   }
 
-  /** kill -9 of the daemon. The mount is dead afterwards; `mount` and `unmount` deal with that. */
+  /** kill -9, at once, of the daemon that was started last. The mount is dead afterwards; `mount` and `unmount` deal with that. */
   async kill(): Promise<void> {
-    const { pid } = await this.status();
-    process.kill(pid, 'SIGKILL');
-    await waitForEnd(pid);
+    process.kill(this.#pid, 'SIGKILL');
+    await waitForEnd(this.#pid);
   }
 
   /** The messages in the daemon's log, oldest first. */
