@@ -138,8 +138,12 @@ export class Volume implements Vfs {
   }
 
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
+    return this.#kept(this.#setattr(ino, change, caller));
+  }
+
+  #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
     const wait = this.#committer.room(0);
-    if (wait !== undefined) return wait.then(() => this.setattr(ino, change, caller));
+    if (wait !== undefined) return wait.then(() => this.#setattr(ino, change, caller));
     return chain(this.#table.get(ino), (inode) => {
       // Also while a commit is under way: the cache keeps the bytes that are cut off until it has read them.
       if (change.sizeBytes !== undefined) this.#data.resize(inode, change.sizeBytes);
@@ -178,6 +182,10 @@ export class Volume implements Vfs {
   }
 
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr> {
+    return this.#kept(this.#mknod(parent, name, mode, rdev, caller));
+  }
+
+  #mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr> {
     if (isDirectory(mode) || isSymlink(mode))
       throw new CairnError('INVALID', 'mknod makes neither directories nor links');
     const full = (mode & S_IFMT) === 0 ? S_IFREG | mode : mode;
@@ -187,10 +195,18 @@ export class Volume implements Vfs {
   }
 
   mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr> {
+    return this.#kept(this.#mkdir(parent, name, mode, caller));
+  }
+
+  #mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr> {
     return this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller);
   }
 
   symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
+    return this.#kept(this.#symlink(parent, name, target, caller));
+  }
+
+  #symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
     if (target.length > TARGET_BYTES_MAX)
       throw new CairnError('NAME_TOO_LONG', `a link's target may have at most ${TARGET_BYTES_MAX} bytes`);
     return this.#make(parent, name, S_IFLNK | 0o777, caller, (inode) => {
@@ -223,6 +239,11 @@ export class Volume implements Vfs {
     });
   }
 
+  /** What is answered survives a kill of the daemon: a name that is gone, say, by which SQLite commits a transaction. */
+  #kept<T>(result: Result<T>): Result<T> {
+    return chain(result, (value) => chain<void, T>(this.#stage.flush(), () => value));
+  }
+
   #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
     const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
     if (inode !== undefined) inode.parent = dir.ino;
@@ -242,9 +263,13 @@ export class Volume implements Vfs {
   }
 
   link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
+    return this.#kept(this.#link(ino, parent, name));
+  }
+
+  #link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
     return chain(this.#entry(parent, name), (place) =>
       chain(this.#table.get(ino), (inode) => {
-        if (!this.#stands(place)) return this.link(ino, parent, name);
+        if (!this.#stands(place)) return this.#link(ino, parent, name);
         const { dir, entry } = place;
         if (inode.directory !== undefined)
           throw new CairnError('NOT_PERMITTED', 'a directory cannot have a second name');
@@ -263,6 +288,10 @@ export class Volume implements Vfs {
   }
 
   unlink(parent: Ino, name: Name): Result<void> {
+    return this.#kept(this.#unlink(parent, name));
+  }
+
+  #unlink(parent: Ino, name: Name): Result<void> {
     return chain(this.#entry(parent, name), (place) => {
       const { dir, entry } = place;
       const { target } = entry;
@@ -270,7 +299,8 @@ export class Volume implements Vfs {
       if (target.isDirectory) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       return chain(this.#table.get(target.ino), (inode) =>
         chain(this.#beforeLosingName(inode), () => {
-          if (!this.#stands(place) || entry.target !== target || this.#mustPin(inode)) return this.unlink(parent, name);
+          if (!this.#stands(place) || entry.target !== target || this.#mustPin(inode))
+            return this.#unlink(parent, name);
           this.#setEntry(dir, entry, undefined);
           this.#touched(dir);
           this.#loseName(inode);
@@ -313,6 +343,10 @@ export class Volume implements Vfs {
   }
 
   rmdir(parent: Ino, name: Name): Result<void> {
+    return this.#kept(this.#rmdir(parent, name));
+  }
+
+  #rmdir(parent: Ino, name: Name): Result<void> {
     return chain(this.#entry(parent, name), (place) => {
       const { dir, entry } = place;
       const { target } = entry;
@@ -322,7 +356,7 @@ export class Volume implements Vfs {
         const { changes } = inode.directory!;
         return this.#mustBeEmpty(inode).then(() => {
           if (!this.#stands(place) || entry.target !== target || inode.directory!.changes !== changes)
-            return this.rmdir(parent, name);
+            return this.#rmdir(parent, name);
           this.#setEntry(dir, entry, undefined);
           dir.nlink -= 1;
           this.#touched(dir);
@@ -338,6 +372,10 @@ export class Volume implements Vfs {
   }
 
   rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void> {
+    return this.#kept(this.#rename(parent, name, newParent, newName, options));
+  }
+
+  #rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void> {
     return chain(this.#entry(parent, name), (from) =>
       chain(this.#entry(newParent, newName), (to) => {
         const source = from.entry.target;
@@ -355,7 +393,7 @@ export class Volume implements Vfs {
                 other?.directory?.changes !== changes;
               const exchange = options.exchange === true;
               if (stale || (!exchange && inode !== other && other !== undefined && this.#mustPin(other)))
-                return this.rename(parent, name, newParent, newName, options);
+                return this.#rename(parent, name, newParent, newName, options);
               if (inode === other) return undefined;
               if (exchange) this.#exchange(from, to, inode, other!);
               else this.#move(from, to, inode, other);
