@@ -82,7 +82,7 @@ t.test('a working directory that has been removed stops no command with an absol
   await harness.init();
   const inRemoved = (...args: string[]) => {
     const removed = join(harness.directory, 'removed');
-    const script = 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"';
+    const script = 'mkdir "$0" && cd "$0" && rmdir "$0" && unset NODE_OPTIONS && exec "$@"';
     return harness.exec('sh', ['-c', script, removed, process.execPath, MAIN, ...args]);
   };
   t.match(await inRemoved('status', harness.pool), { code: 0, stdout: /healthy/ });
