@@ -31,7 +31,7 @@ function requestOf(message: Uint8Array): Request {
   return request;
 }
 
-/** The errno of what `read` throws, a MalformedRequest or an error that a program may cause; undefined if it does not throw. */
+/** The errno that the kernel is told of what `read` throws; undefined if it does not. */
 function refusal(read: () => unknown): number | undefined {
   try {
     read();
