@@ -45,11 +45,20 @@ const mounter: Mounter = {
   detach: (mountpoint, lazy) => unmountFuse(mountpoint, lazy),
 };
 
+/** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return process.env['PWD'] ?? '/';
+  }
+}
+
 export function systemContext(): CliContext {
   return {
     stdout: new StreamOutput(process.stdout),
     stderr: new StreamOutput(process.stderr),
-    cwd: process.cwd(),
+    cwd: workingDirectory(),
     env: process.env,
     clock: new SystemClock(),
     signals: process,

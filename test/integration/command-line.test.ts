@@ -1,10 +1,13 @@
 /** The commands over a real mount: what they say, what they refuse, and that nothing stays behind. */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { waitForEnd } from '../../src/cli/daemon-process.js';
 import { MountTable } from '../../src/cli/mount-table.js';
 import { cannotMount, MountHarness } from './mount-harness.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
 t.test('a life of a pool', { skip: cannotMount() }, async (t) => {
   const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
@@ -72,4 +75,16 @@ t.test('an unmount by somebody else ends the daemon', { skip: cannotMount() }, a
   await harness.exec(root ? 'umount' : 'fusermount3', root ? [harness.mountpoint] : ['-u', harness.mountpoint], '/');
   await waitForEnd(pid);
   t.match(await harness.status(), { running: false });
+});
+
+t.test('a working directory that has been removed stops no command with an absolute path', async (t) => {
+  const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB'] });
+  await harness.init();
+  const inRemoved = (...args: string[]) => {
+    const removed = join(harness.directory, 'removed');
+    const script = 'mkdir "$0" && cd "$0" && rmdir "$0" && unset NODE_OPTIONS && exec "$@"';
+    return harness.exec('sh', ['-c', script, removed, process.execPath, MAIN, ...args]);
+  };
+  t.match(await inRemoved('status', harness.pool), { code: 0, stdout: /^pool / });
+  t.match(await inRemoved('status', 'pool'), { code: 1, stderr: /^cairn: [^\n]+\n$/ });
 });
