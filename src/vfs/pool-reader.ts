@@ -9,6 +9,8 @@ import type { Inode } from './inode.js';
 
 /** Plain chunks kept for sequential readers. */
 const KEPT_BYTES = 48 * 1024 * 1024;
+/** What is fetched ahead of a sequential reader: enough to keep several disks busy. */
+const AHEAD_BYTES = 12 * 1024 * 1024;
 /** A file's extents are kept in memory up to this many. */
 const EXTENTS_KEPT = 2048;
 
@@ -83,10 +85,11 @@ export class PoolReader {
     this.#sizes.delete(chunk);
   }
 
-  /** Starts fetching the chunk at `position`, if the file's extents are at hand. Its errors come up when it is really read. */
+  /** Starts fetching the chunks from `position` on, if the file's extents are at hand. Its errors come up when it is really read. */
   #ahead(inode: Inode, position: number): void {
-    const next = inode.extents === undefined ? undefined : overlapping(inode.extents, position, position + 1)[0];
-    if (next !== undefined && next.chunkBytes > SMALL_CHUNK_BYTES) this.#whole(next).catch(() => undefined);
+    if (inode.extents === undefined) return;
+    for (const next of overlapping(inode.extents, position, position + AHEAD_BYTES))
+      if (next.chunkBytes > SMALL_CHUNK_BYTES) this.#whole(next).catch(() => undefined);
   }
 
   /** Committed extents that overlap [from, to). */
