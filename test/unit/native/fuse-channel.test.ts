@@ -227,10 +227,11 @@ t.test('a thread that ends while it polls, or with a stop not yet finished', asy
       { eval: true },
     );
     worker.on('error', (error) => t.equal((error as Error).message, 'thrown'));
-    const exit = once(worker, 'exit');
-    await once(worker, 'message');
+    // Not events.once: it rejects when the thread throws, which it may do before or after it is told to end.
+    const exit = new Promise((resolve) => worker.once('exit', resolve));
+    await new Promise((resolve) => worker.once('message', resolve));
     await worker.terminate();
-    t.equal((await exit).length, 1);
+    t.type(await exit, 'number');
   }
   closeSync(fd);
 });
