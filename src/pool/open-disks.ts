@@ -3,9 +3,9 @@ import type { JournalDisks } from '../commit/journal.js';
 import type { Disk } from '../disks/disk.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { FileIo } from '../io/file-io.js';
 import type { DiskReport } from '../vfs/reports.js';
 import type { DiskConfig, PoolConfig } from './config.js';
+import type { Machine } from './machine.js';
 import type { PoolLog } from './pool-log.js';
 
 interface Place {
@@ -23,10 +23,10 @@ export class PoolDisks implements JournalDisks {
   tolerance = 0;
 
   /** LOCKED if another process has one of them; other failures leave the disk out. */
-  static async open(io: FileIo, config: PoolConfig, log: PoolLog): Promise<PoolDisks> {
+  static async open(machine: Machine, config: PoolConfig, log: PoolLog): Promise<PoolDisks> {
     const disks = new PoolDisks();
     try {
-      for (const place of config.disks) disks.#add(await openPlace(io, config, place, log));
+      for (const place of config.disks) disks.#add(await openPlace(machine, config, place, log));
     } catch (error) {
       await disks.close();
       throw error;
@@ -98,9 +98,15 @@ export class PoolDisks implements JournalDisks {
   }
 }
 
-async function openPlace(io: FileIo, config: PoolConfig, place: DiskConfig, log: PoolLog): Promise<Place> {
+async function openPlace(machine: Machine, config: PoolConfig, place: DiskConfig, log: PoolLog): Promise<Place> {
+  const { io, clock } = machine;
+  const expected = { pool: config.pool, uuid: place.uuid, role: place.role };
+  const indexPath = machine.indexPath(place.directory);
   try {
-    const disk = await openDisk(io, place.directory, { pool: config.pool, uuid: place.uuid, role: place.role });
+    const disk = await openDisk(io, place.directory, expected, {
+      clock,
+      ...(indexPath !== undefined && { indexPath }),
+    });
     for (const line of disk.openReport) log.warn({ disk: place.directory }, line);
     disk.onStateChange = (changed) =>
       log.error({ disk: place.directory, state: changed.state }, changed.stateReason ?? 'the disk is online');

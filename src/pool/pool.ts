@@ -5,21 +5,15 @@
 import { join, resolve } from 'node:path';
 import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
-import { WorkerPipeline } from '../chunks/worker-pipeline.js';
 import { Collector } from '../commit/collector.js';
 import { Journal } from '../commit/journal.js';
 import { recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
 import { Snapshotter } from '../commit/snapshotter.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { type Clock, SystemClock } from '../io/clock.js';
+import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
-import { NodeFileIo } from '../io/node-file-io.js';
-import { type Random, SystemRandom } from '../io/random.js';
-import type { MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
-import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
-import { destroySqliteMetaStore } from '../meta/sqlite-schema.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -36,6 +30,7 @@ import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
 import { PoolFile } from './pool-file.js';
@@ -55,6 +50,8 @@ export interface PoolOptions {
   /** Default: what cairn.toml says. */
   readonly mode?: 'default' | 'strong' | undefined;
   readonly log?: PoolLog;
+  /** What the pool stands on; by default this machine. */
+  readonly machine?: Machine;
 }
 
 /**
@@ -103,10 +100,10 @@ export class Pool {
    * out, the metadata lies in `directory`, and scheme and sizes are chosen by the disks. See `initPool` for errors.
    */
   static async init(directory: string, options: NewPool): Promise<InitReport> {
-    const io = new NodeFileIo();
+    const { io, random } = new SystemMachine();
     const place = resolve(directory);
     await io.makeDirectory(place);
-    return initPool(io, new SystemRandom(), place, {
+    return initPool(io, random, place, {
       disks: options.disks.map((disk) => resolve(disk)),
       journals: (options.journals ?? []).map((journal) => resolve(journal)),
       cache: resolve(options.cache),
@@ -119,12 +116,12 @@ export class Pool {
 
   /** Opens a pool and recovers what the last run left. LOCKED if another process has it; UNREADABLE if too few disks are there. */
   static async open(directory: string, options: PoolOptions = {}): Promise<Pool> {
-    const io = new NodeFileIo();
+    const machine = options.machine ?? new SystemMachine();
     const place = resolve(directory);
-    const config = await loadConfig(io, place);
-    const lock = await lockPool(io, place);
+    const config = await loadConfig(machine.io, place);
+    const lock = await lockPool(machine.io, place);
     try {
-      return await new PoolOpening(io, place, config, options, lock).run(
+      return await new PoolOpening(machine, place, config, options).run(
         (parts, staging, snapshots) => new Pool(parts, staging, snapshots, lock, options.log ?? silentLog),
       );
     } catch (error) {
@@ -276,17 +273,15 @@ async function lockPool(io: FileIo, directory: string): Promise<IoLock> {
 
 /** One opening, from the disks up. What has been opened is closed again if a later step fails. */
 class PoolOpening {
-  readonly #io: FileIo;
+  readonly #machine: Machine;
   readonly #directory: string;
   readonly #config: PoolConfig;
   readonly #mode: 'default' | 'strong';
   readonly #log: PoolLog;
-  readonly #clock: Clock = new SystemClock();
-  readonly #random: Random = new SystemRandom();
   readonly #opened: { close(): Promise<void> }[] = [];
 
-  constructor(io: FileIo, directory: string, config: PoolConfig, options: PoolOptions, _lock: IoLock) {
-    this.#io = io;
+  constructor(machine: Machine, directory: string, config: PoolConfig, options: PoolOptions) {
+    this.#machine = machine;
     this.#directory = directory;
     this.#config = config;
     this.#mode = options.mode ?? config.mode;
@@ -310,8 +305,8 @@ class PoolOpening {
   async #build(): Promise<[PoolParts, Staging, SnapshotSchedule]> {
     const config = this.#config;
     const log = this.#log;
-    const clock = this.#clock;
-    const disks = this.#keep(await PoolDisks.open(this.#io, config, log));
+    const { io, clock, random } = this.#machine;
+    const disks = this.#keep(await PoolDisks.open(this.#machine, config, log));
     const map = await readMap(disks);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
@@ -320,11 +315,11 @@ class PoolOpening {
         map,
         ranking: createRanking(map),
         disks: disks.byNumber,
-        pipeline: new WorkerPipeline(),
+        pipeline: this.#machine.makePipeline(),
         onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
       }),
     );
-    const meta = this.#keep(await this.#openMeta());
+    const meta = this.#keep(await this.#machine.openMeta(config.metaDirectory, config.pool, log));
     const recovery = await recover({ disks: disks.opened, meta, chunks, tooMany: disks.tooMany });
     for (const note of recovery.notes) log.info({}, note);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
@@ -336,8 +331,8 @@ class PoolOpening {
     const position = meta.position();
     const staging = this.#keep(
       await openStaging({
-        io: this.#io,
-        random: this.#random,
+        io,
+        random,
         clock,
         config,
         committedThrough: position.stagedThrough,
@@ -451,20 +446,6 @@ class PoolOpening {
         { writes: replay.lostWrites },
         `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
       );
-  }
-
-  /** An unusable store is made anew: recovery fills it from the disks. */
-  async #openMeta(): Promise<MetaStore> {
-    await this.#io.makeDirectory(this.#config.metaDirectory);
-    const path = join(this.#config.metaDirectory, `meta-${this.#config.pool.slice(0, 16)}.sqlite`);
-    try {
-      return await openSqliteMetaStore(path);
-    } catch (error) {
-      if (!hasCode(error, 'CORRUPT')) throw error;
-      this.#log.warn({ path }, `${error.message}; it is rebuilt from the disks`);
-      destroySqliteMetaStore(path);
-      return openSqliteMetaStore(path);
-    }
   }
 }
 

@@ -1,0 +1,55 @@
+/**
+ * What a pool stands on: files, time, chance, and the three parts that leave the process's own interfaces (worker threads and SQLite
+ * files). Everything below `vfs` reaches the world through it, so that a simulated machine can take its place unchanged.
+ */
+import { join } from 'node:path';
+import type { Pipeline } from '../chunks/pipeline.js';
+import { WorkerPipeline } from '../chunks/worker-pipeline.js';
+import { hasCode } from '../errors/cairn-error.js';
+import { type Clock, SystemClock } from '../io/clock.js';
+import type { FileIo } from '../io/file-io.js';
+import { NodeFileIo } from '../io/node-file-io.js';
+import { type Random, SystemRandom } from '../io/random.js';
+import type { MetaStore } from '../meta/meta-store.js';
+import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
+import { destroySqliteMetaStore } from '../meta/sqlite-schema.js';
+import type { PoolLog } from './pool-log.js';
+
+export interface Machine {
+  readonly io: FileIo;
+  readonly clock: Clock;
+  readonly random: Random;
+  makePipeline(): Pipeline;
+  /** The pool's metadata store in `directory`; an unusable one is made anew, for recovery to fill it from the disks. */
+  openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore>;
+  /** Where a disk's index file is; undefined: in the disk's directory. */
+  indexPath(diskDirectory: string): string | undefined;
+}
+
+/** The machine that this process runs on. */
+export class SystemMachine implements Machine {
+  readonly io: FileIo = new NodeFileIo();
+  readonly clock: Clock = new SystemClock();
+  readonly random: Random = new SystemRandom();
+
+  makePipeline(): Pipeline {
+    return new WorkerPipeline();
+  }
+
+  async openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore> {
+    await this.io.makeDirectory(directory);
+    const path = join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
+    try {
+      return await openSqliteMetaStore(path);
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      log.warn({ path }, `${error.message}; it is rebuilt from the disks`);
+      destroySqliteMetaStore(path);
+      return openSqliteMetaStore(path);
+    }
+  }
+
+  indexPath(): undefined {
+    return undefined;
+  }
+}
