@@ -78,7 +78,8 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
 export class Pool {
   readonly vfs: Vfs;
   readonly control: PoolControl;
-  readonly #parts: PoolParts;
+  /** @internal What the pool is made of, for checks of the whole and for the simulator. */
+  readonly parts: PoolParts;
   readonly #staging: Staging;
   readonly #snapshots: SnapshotSchedule;
   readonly #lock: IoLock;
@@ -87,7 +88,7 @@ export class Pool {
 
   private constructor(parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule, lock: IoLock, log: PoolLog) {
     this.#log = log;
-    this.#parts = parts;
+    this.parts = parts;
     this.#staging = staging;
     this.#snapshots = snapshots;
     this.#lock = lock;
@@ -137,7 +138,7 @@ export class Pool {
   }
 
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, collector, disks, meta, chunks } = this.#parts;
+    const { committer, collector, disks, meta, chunks } = this.parts;
     await collector.close();
     await committer.close();
     try {
@@ -161,7 +162,7 @@ export class Pool {
 
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
   collect(): Promise<void> {
-    return this.#parts.collector.run(true);
+    return this.parts.collector.run(true);
   }
 
   /**
@@ -175,7 +176,7 @@ export class Pool {
   /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
   async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
     const { vfs } = this;
-    const { committer } = this.#parts;
+    const { committer } = this.parts;
     const { ino, handle } = await this.#openHandle(path, WAYS[mode]);
     return new PoolFile({
       path,

@@ -14,7 +14,8 @@ import type { PoolConfig } from './config.js';
 import { cacheIdentity } from './init-pool.js';
 import type { PoolLog } from './pool-log.js';
 
-const STAGE_SEGMENT_BYTES = 32 * 1024 * 1024;
+/** A stage log's segment takes at least the longest record, twice. */
+const STAGE_SEGMENT_BYTES_MIN = 1024 * 1024;
 /** Small files in memory, clean or staged. */
 const MEMORY_BYTES = 48 * 1024 * 1024;
 /** Of what the cache's device has free, what the cache takes: the rest is for the stage log, and for others on the device. */
@@ -59,7 +60,7 @@ export async function openStaging(parts: {
       {
         directory: join(directory, 'stage'),
         name: 'stage',
-        segmentBytes: parts.segmentBytes ?? STAGE_SEGMENT_BYTES,
+        segmentBytes: parts.segmentBytes ?? Math.max(STAGE_SEGMENT_BYTES_MIN, 2 * identity.journalSegmentBytes),
         style: 'zeroed',
         owner: identity.uuid.slice(0, 16),
       },
