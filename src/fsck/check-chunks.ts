@@ -11,9 +11,9 @@ import type { Disk } from '../disks/disk.js';
 import type { ShardEntry } from '../disks/record.js';
 import { hasCode } from '../errors/cairn-error.js';
 import type { ChunkId } from '../meta/rows.js';
-import { type CheckRun, FIX_ORDER, type Fix } from './check-run.js';
 import type { DamagedShard } from './check-log.js';
 import { referencedChunks } from './check-metadata.js';
+import { type CheckRun, FIX_ORDER, type Fix } from './check-run.js';
 import type { FileNames } from './file-names.js';
 import type { MetadataCensus } from './metadata-census.js';
 import { counted, listed, nameOf } from './words.js';
@@ -299,15 +299,20 @@ class ShardWalk {
     // What a commit gave up just now is about to go anyway.
     if (live) await this.#run.pool.collector.run();
     const orphans: ChunkId[] = [];
-    for (const chunk of this.#orphans.keys()) if (await this.#run.quietly(() => this.#isOrphan(chunk))) orphans.push(chunk);
+    for (const chunk of this.#orphans.keys())
+      if (await this.#run.quietly(() => this.#isOrphan(chunk))) orphans.push(chunk);
     if (orphans.length === 0) return;
     const shards = orphans.reduce((sum, chunk) => sum + (this.#orphans.get(chunk) ?? 0), 0);
-    const sure = this.#run.pool.disks.tooMany === undefined && this.#run.pool.disks.reports().every(({ state }) => state === 'online');
+    const sure =
+      this.#run.pool.disks.tooMany === undefined &&
+      this.#run.pool.disks.reports().every(({ state }) => state === 'online');
     this.#run.report({
       severity: 'note',
       code: 'shard-orphan',
       message: `${counted(shards, 'shard')} of ${counted(orphans.length, 'chunk')} belong to no file, as after a crash in the middle of a commit: they only take room (about ${this.#orphanBytes.sum} bytes)`,
-      advice: sure ? '`cairn fsck --repair` gives the room back' : 'connect all disks first: one of them may know a file that needs them',
+      advice: sure
+        ? '`cairn fsck --repair` gives the room back'
+        : 'connect all disks first: one of them may know a file that needs them',
       ...(sure && { fix: { order: FIX_ORDER.garbage, run: () => this.#collect(orphans) } satisfies Fix }),
     });
   }

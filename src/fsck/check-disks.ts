@@ -1,6 +1,6 @@
 /** The disks as a whole: are they there, are they who cairn.toml says, and do they all hold the same diskmap. */
 import { join } from 'node:path';
-import { decodeMap, type DiskMap, encodeMap } from '../../diskmap/index.js';
+import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import { decodeIdentity, IDENTITY_FILE } from '../disks/disk-identity.js';
 import { CairnError } from '../errors/cairn-error.js';
@@ -22,9 +22,14 @@ function checkPresence(run: CheckRun): void {
       severity: many ? 'loss' : 'damage',
       code: `disk-${state}`,
       message: `the ${role} disk at ${directory} is ${state}${reason === '' ? '' : ` (${reason})`}: ${
-        many ? 'so many disks are away that a part of the data cannot be read' : 'everything is read from the others, and is less safe'
+        many
+          ? 'so many disks are away that a part of the data cannot be read'
+          : 'everything is read from the others, and is less safe'
       }`,
-      advice: state === 'suspect' ? 'look at the disk, then unmount and mount the pool' : 'connect it, or put the right one in its place',
+      advice:
+        state === 'suspect'
+          ? 'look at the disk, then unmount and mount the pool'
+          : 'connect it, or put the right one in its place',
     });
   }
 }

@@ -6,7 +6,7 @@ import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
 import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
-import { type CheckRun, type FindingInput, FIX_ORDER, type Fix } from './check-run.js';
+import { type CheckRun, FIX_ORDER, type FindingInput, type Fix } from './check-run.js';
 import { counted, listed, nameOf, textOf } from './words.js';
 
 /** As the journal's own: COMMIT records go to every live disk, but to no more than this many. */
@@ -105,7 +105,8 @@ class JournalCheck {
   async #snapshotFault(disk: Disk, sequence: number, epoch: number, parts: number): Promise<string | undefined> {
     try {
       const position = decodeSnapshotPosition(await disk.readSnapshotPart(sequence, 0));
-      if (position.sequence !== sequence || position.epoch !== epoch) return `it says that it is at ${position.sequence}`;
+      if (position.sequence !== sequence || position.epoch !== epoch)
+        return `it says that it is at ${position.sequence}`;
       for (let part = 1; part < parts; part++) {
         const payload = await disk.readSnapshotPart(sequence, part);
         decodeChanges(payload);

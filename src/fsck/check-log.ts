@@ -257,7 +257,8 @@ class LogCheck {
     await this.#settle();
     if (this.#run.live) for (const file of await this.#files('journal')) await this.#readTombstones(file);
     const files = new Map<number, SegmentFile>();
-    for (const file of [...(await this.#files('journal')), ...(await this.#files('data'))]) files.set(file.segment, file);
+    for (const file of [...(await this.#files('journal')), ...(await this.#files('data'))])
+      files.set(file.segment, file);
     const missing: Suspect[] = [];
     for (const suspect of this.#suspects) {
       const { key, segment, position, logSequence } = suspect;

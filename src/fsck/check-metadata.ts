@@ -95,8 +95,16 @@ class MetadataCheck {
       else unreachable.push(ino);
     }
     await this.#tell('dentry-dangling', dangling, (n) => `${counted(n, 'inode')} that names lead to are not there`);
-    await this.#tell('parent-missing', lostParents, (n) => `names lie in ${counted(n, 'inode')} that are no directories`);
-    await this.#tell('dentry-kind', disagreeing, (n) => `the names of ${counted(n, 'inode')} say another kind than it is`);
+    await this.#tell(
+      'parent-missing',
+      lostParents,
+      (n) => `names lie in ${counted(n, 'inode')} that are no directories`,
+    );
+    await this.#tell(
+      'dentry-kind',
+      disagreeing,
+      (n) => `the names of ${counted(n, 'inode')} say another kind than it is`,
+    );
     await this.#tell('directory-names', manyNames, (n) => `${counted(n, 'directory or more')} have several names`);
     await this.#tell(
       'inode-unreachable',
@@ -111,7 +119,11 @@ class MetadataCheck {
         files: await this.#names.of(nameless),
       });
     }
-    await this.#tell('directory-cycle', this.#detached(), (n) => `${counted(n, 'directory entry')} do not hang on the root`);
+    await this.#tell(
+      'directory-cycle',
+      this.#detached(),
+      (n) => `${counted(n, 'directory entry')} do not hang on the root`,
+    );
   }
 
   /** Directories with a name from which no way leads to the root. */

@@ -14,7 +14,7 @@ import { checkDisks } from './check-disks.js';
 import { checkJournal, freshSnapshot } from './check-journal.js';
 import { checkLog, type DamagedShard } from './check-log.js';
 import { checkMetadata, takeCensus } from './check-metadata.js';
-import { CheckRun, type FindingInput, FIX_ORDER, type Fix } from './check-run.js';
+import { CheckRun, FIX_ORDER, type FindingInput, type Fix } from './check-run.js';
 import type { CheckedPool, CheckOptions } from './checked-pool.js';
 import { FileNames } from './file-names.js';
 import { compareMetadata, rebuildMetadata } from './rebuilt-metadata.js';

@@ -36,7 +36,7 @@ export interface CheckedPool {
   takeSnapshot(): Promise<void>;
 }
 
-export interface CheckedDisks extends JournalDisks {
+interface CheckedDisks extends JournalDisks {
   /** All that could be opened. */
   readonly opened: readonly Disk[];
   readonly byNumber: Disks;

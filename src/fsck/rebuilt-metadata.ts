@@ -93,7 +93,8 @@ async function has(store: MetaStore, change: RowChange): Promise<boolean> {
       const key = isDirectory ? `${name}/` : name;
       const page = await store.listDentries(parent, key.slice(0, -1), 2);
       const found =
-        page.find((row) => row.name === name && row.isDirectory === isDirectory) ?? (await store.getDentry(parent, name));
+        page.find((row) => row.name === name && row.isDirectory === isDirectory) ??
+        (await store.getDentry(parent, name));
       return isSame(found, change.row);
     }
     case 'extents': {

@@ -2,7 +2,13 @@
  * Every record of one segment file as it lies there, with its payload verified against the checksums in its header. Only reads; what recovery
  * would cut or mend is told, not touched.
  */
-import { readChecksums, decodeRecordHeader, verifyBlocks, type Crc32c, type DecodedRecord } from '../disks/record-codec.js';
+import {
+  type Crc32c,
+  type DecodedRecord,
+  decodeRecordHeader,
+  readChecksums,
+  verifyBlocks,
+} from '../disks/record-codec.js';
 import { SegmentScan } from '../disks/segment-scan.js';
 import { hasCode } from '../errors/cairn-error.js';
 import type { FileIo, IoFile } from '../io/file-io.js';

@@ -197,7 +197,9 @@ export class OpenPoolControl implements PoolControl {
     signal?: AbortSignal,
   ): Promise<CheckReport> {
     if (this.#checking)
-      throw new CairnError('BUSY', 'a check of this pool is under way already', { hint: 'wait for its end, or stop it' });
+      throw new CairnError('BUSY', 'a check of this pool is under way already', {
+        hint: 'wait for its end, or stop it',
+      });
     this.#checking = true;
     const { clock } = this.#parts;
     const started = clock.monotonicMs();
