@@ -164,6 +164,14 @@ t.test('what a pool survives never falls because a disk is added', async (t) => 
   t.ok(large.groups.length > wide.groups.length);
 });
 
+t.test('a pool made with 8+3, as auto once did, grows by groups that survive two losses', async (t) => {
+  const old: DiskMap = { ...mapOf(new Array<number>(22).fill(6), erasure(8, 3)), scheme: 'auto' };
+  const grown = addDisks(old, disksOf([6, 9], 23));
+  t.equal(brokenStep(old, grown), undefined);
+  t.equal(plan(grown).survives, 2);
+  t.ok(grown.groups.length > old.groups.length);
+});
+
 t.test('a second disk gives every single copy a second one', async (t) => {
   const one = mapOf([6]);
   const two = addDisks(one, disksOf([9], 2));

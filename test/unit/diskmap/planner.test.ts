@@ -39,12 +39,12 @@ function mostOf(free: readonly number[], known: Map<string, number>): number {
 t.test('one loss: no other choice of groups holds more, and the bound is reached', async (t) => {
   const known = new Map<string, number>();
   let compared = 0;
-  const sizes = [0, 1, 2, 3, 5];
+  const sizes = [0, 1, 2, 4];
   for (const a of sizes.slice(1)) {
     for (const b of sizes.slice(1)) {
       for (const c of sizes) {
         for (const d of sizes) {
-          for (const e of [0, 1, 4]) {
+          for (const e of [0, 3]) {
             const disks = [a, b, c, d, e];
             const usable = usableOf(mapOf(disks).groups);
             const most = mostOf(disks, known);
@@ -56,7 +56,7 @@ t.test('one loss: no other choice of groups holds more, and the bound is reached
       }
     }
   }
-  t.equal(compared, 1200);
+  t.equal(compared, 288);
 });
 
 /** Disks of which the largest is a hundred times the smallest, at most; also many that are equal. */
@@ -84,9 +84,9 @@ t.test('2 to 64 disks of ratios up to 1:100: the theoretical maximum, to the buc
       const bound = all - sorted[0]! - sorted[1]!;
       return planned.survives === 2 && usable >= Math.min(bound, all - 2 * Math.ceil(all / 26)) && usable <= bound;
     }),
-    { numRuns: 120, seed },
+    { numRuns: 60, seed },
   );
-  t.ok(seen.one > 10 && seen.two > 10, fc.stringify(seen));
+  t.ok(seen.one > 5 && seen.two > 5, fc.stringify(seen));
 });
 
 t.test('sizes in bytes: less than 1 % is lost to whole buckets', async () => {
@@ -102,7 +102,7 @@ t.test('sizes in bytes: less than 1 % is lost to whole buckets', async () => {
       const usable = plan({ ...inputOf(buckets), bucketBytes }).usableBytes;
       return usable >= 0.99 * (sum(sizes) - Math.max(...sizes));
     }),
-    { numRuns: 100, seed },
+    { numRuns: 40, seed },
   );
 });
 
@@ -145,9 +145,9 @@ t.test('a pool that grows: no other new groups hold more beside the present ones
       const parity = scheme !== 'auto' && scheme.kind === 'copies' && scheme.copies === 3 ? 2 : 1;
       return usableOf(fresh) === mostBeside(present, capacity, parity);
     }),
-    { numRuns: 300, seed },
+    { numRuns: 200, seed },
   );
-  t.ok(added > 200, `${added} groups`);
+  t.ok(added > 100, `${added} groups`);
 });
 
 const losses = (scheme: GroupScheme): number => (scheme.kind === 'copies' ? scheme.copies - 1 : scheme.m);
@@ -180,8 +180,8 @@ t.test(
           );
         },
       ),
-      { numRuns: 400, seed },
+      { numRuns: 200, seed },
     );
-    t.ok(made > 200, `${made} maps`);
+    t.ok(made > 100, `${made} maps`);
   },
 );
