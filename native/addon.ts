@@ -25,6 +25,10 @@ export interface Addon {
   ): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
+  /** lsetxattr(2): `path` and `name` are bytes without a NUL. */
+  setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
+  /** utimensat(2) of the file or link itself: seconds since the epoch, negative before it, and nanoseconds below 10^9. */
+  setTimes(path: Uint8Array, atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): void;
   /** flock(LOCK_EX | LOCK_NB): false if another open file description has it. */
   lock(fd: number): boolean;
   /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */
