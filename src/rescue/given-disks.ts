@@ -16,8 +16,8 @@ export interface GivenDisks {
   readonly map: DiskMap | undefined;
   /** Numbers of data disks that the map names and nobody gave; undefined without a map. */
   readonly missing: readonly number[] | undefined;
-  /** More are missing than the pool may lose, or nobody can tell. */
-  readonly tooManyMissing: boolean;
+  /** How many data disks more than those that are missing may be lost; negative if too many are missing, or nobody can tell. */
+  readonly spareDisks: number;
   readonly notes: readonly string[];
 }
 
@@ -87,15 +87,15 @@ function fullId(disks: readonly BareDisk[], start: string): string {
   return disks.find(({ identity }) => identity?.pool.startsWith(start))?.identity?.pool ?? start;
 }
 
-function mapOf(disks: readonly BareDisk[]): Pick<GivenDisks, 'map' | 'missing' | 'tooManyMissing'> {
+function mapOf(disks: readonly BareDisk[]): Pick<GivenDisks, 'map' | 'missing' | 'spareDisks'> {
   let map: DiskMap | undefined;
   for (const disk of disks) if (disk.map !== undefined && disk.map.version > (map?.version ?? -1)) map = disk.map;
-  if (map === undefined) return { map, missing: undefined, tooManyMissing: true };
+  if (map === undefined) return { map, missing: undefined, spareDisks: -1 };
   const numbers = new Set(disks.map(({ identity }) => identity?.number));
   const missing = map.disks.flatMap(({ disk }) => (numbers.has(disk) ? [] : [disk]));
   // A disk that does not say its number is one of those that seem missing.
   const nameless = disks.filter(({ identity, segments }) => identity === undefined && segments.length > 0).length;
-  return { map, missing, tooManyMissing: missing.length - nameless > toleranceOf(map) };
+  return { map, missing, spareDisks: toleranceOf(map) - Math.max(0, missing.length - nameless) };
 }
 
 /** How many disks every group survives the loss of. */

@@ -101,6 +101,18 @@ export class JournalTable {
     return [...this.#snapshots].flatMap(([key, { sequence }]) => (whole.has(key) ? [] : [sequence]));
   }
 
+  /**
+   * Which of the data disks were away when the commit with this sequence was made, by what they hold: a disk that lacks the record which the others
+   * have, and every later snapshot. None if no data disk has it: then the records go to journal disks.
+   */
+  awayAt(sequence: number, dataDisks: readonly BareDisk[]): BareDisk[] {
+    const present = new Set(this.commits(sequence).flatMap(({ places }) => places.map(({ segment }) => segment.disk)));
+    for (const snapshot of this.#snapshots.values())
+      if (snapshot.sequence >= sequence) for (const { disk } of snapshot.tries) present.add(disk);
+    const away = dataDisks.filter((disk) => !present.has(disk));
+    return away.length === dataDisks.length ? [] : away;
+  }
+
   /** Commits with this sequence, the highest epoch first. */
   commits(sequence: number): FoundCommit[] {
     return this.#bySequence.get(sequence) ?? [];

@@ -6,7 +6,8 @@
  * - Of several records beyond the watermark with one sequence, the highest epoch *that can be read* counts: recovery would have cut the torn one
  *   when it opened its disk.
  * - A commit beyond the watermark whose chunks are not there was never acknowledged, and is left out, only if no more disks are missing than
- *   may be lost. Otherwise it may have been promised: it is taken, and its unreadable files are listed.
+ *   may be lost, those counted that were away already when the commit before it was made. Otherwise it may have been promised: it is taken, and
+ *   its unreadable files are listed.
  */
 import { setImmediate } from 'node:timers/promises';
 import { CairnError } from '../errors/cairn-error.js';
@@ -16,8 +17,12 @@ import type { Commit, RowChange } from '../meta/rows.js';
 import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
 import { messageOf } from './bare-disk.js';
 import type { ChunkReader } from './chunk-reader.js';
+import type { GivenDisks } from './given-disks.js';
 import type { FoundCommit, FoundSnapshot, JournalTable } from './journal-table.js';
 import type { RecordPlace, RecordReader } from './record-reader.js';
+
+/** docs/format.md, "Commits": to five disks where there are more. */
+const COMMIT_COPIES_MAX = 5;
 
 export interface PoolState {
   /** The commit that the restored state is of; 0 and no files if there is none. */
@@ -38,8 +43,7 @@ interface Parts {
   readonly journal: JournalTable;
   readonly records: RecordReader;
   readonly chunks: ChunkReader;
-  /** More data disks are missing than the pool may lose, or nobody knows how many are. */
-  readonly tooManyMissing: boolean;
+  readonly disks: Pick<GivenDisks, 'disks' | 'map' | 'spareDisks'>;
   readonly signal: AbortSignal;
 }
 
@@ -135,7 +139,7 @@ class StateBuilder {
       const found = await this.#next(last + 1, epoch);
       if (typeof found === 'string') return found;
       if (found === undefined) return undefined;
-      if (last + 1 > this.#watermark && !this.#parts.tooManyMissing && !this.#isThere(found))
+      if (last + 1 > this.#watermark && !this.#isThere(found) && !this.#mayBePromised(last))
         return `commit ${found.sequence} was never known to be acknowledged and some of its chunks are on no disk: it is left out, with all after it`;
       try {
         await meta.apply(found);
@@ -188,6 +192,16 @@ class StateBuilder {
       troubles.push(error.message);
       return undefined;
     }
+  }
+
+  /** What follows the commit `last` may have been acknowledged though its chunks are not here: they may be on disks that are not. */
+  #mayBePromised(last: number): boolean {
+    const { disks, map, spareDisks } = this.#parts.disks;
+    // With more disks than records are copied to, a disk without one need not have been away.
+    const tells = (map?.disks.length ?? 0) <= COMMIT_COPIES_MAX;
+    const dataDisks = disks.filter(({ identity }) => identity?.role === 'data');
+    const away = tells ? this.#parts.journal.awayAt(last, dataDisks).length : 0;
+    return away > spareDisks;
   }
 
   #isThere(commit: Commit): boolean {

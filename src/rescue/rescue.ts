@@ -155,7 +155,7 @@ async function withSource<T>(
       journal: content.journal,
       records,
       chunks,
-      tooManyMissing: given.tooManyMissing,
+      disks: given,
       signal,
     });
     return await task(meta, chunks, {
