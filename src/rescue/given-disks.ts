@@ -12,12 +12,12 @@ export interface GivenDisks {
   /** The pool's id, or its first 12 digits if no identity says more; '' if nothing does. */
   readonly pool: string;
   readonly disks: readonly BareDisk[];
-  /** The newest map of any of them. */
-  readonly map: DiskMap | undefined;
-  /** Numbers of data disks that the map names and nobody gave; undefined without a map. */
+  /** Numbers of data disks that the newest map names and nobody gave; undefined without a map. */
   readonly missing: readonly number[] | undefined;
-  /** How many data disks more than those that are missing may be lost; negative if too many are missing, or nobody can tell. */
-  readonly spareDisks: number;
+  /** How many disks every group of the pool survives the loss of; undefined without a map. */
+  readonly tolerance: number | undefined;
+  /** Disks that do not say their number: each is one of those that seem missing. */
+  readonly nameless: number;
   readonly notes: readonly string[];
 }
 
@@ -87,15 +87,14 @@ function fullId(disks: readonly BareDisk[], start: string): string {
   return disks.find(({ identity }) => identity?.pool.startsWith(start))?.identity?.pool ?? start;
 }
 
-function mapOf(disks: readonly BareDisk[]): Pick<GivenDisks, 'map' | 'missing' | 'spareDisks'> {
+function mapOf(disks: readonly BareDisk[]): Pick<GivenDisks, 'missing' | 'tolerance' | 'nameless'> {
   let map: DiskMap | undefined;
   for (const disk of disks) if (disk.map !== undefined && disk.map.version > (map?.version ?? -1)) map = disk.map;
-  if (map === undefined) return { map, missing: undefined, spareDisks: -1 };
+  const nameless = disks.filter(({ identity, segments }) => identity === undefined && segments.length > 0).length;
+  if (map === undefined) return { missing: undefined, tolerance: undefined, nameless };
   const numbers = new Set(disks.map(({ identity }) => identity?.number));
   const missing = map.disks.flatMap(({ disk }) => (numbers.has(disk) ? [] : [disk]));
-  // A disk that does not say its number is one of those that seem missing.
-  const nameless = disks.filter(({ identity, segments }) => identity === undefined && segments.length > 0).length;
-  return { map, missing, spareDisks: toleranceOf(map) - Math.max(0, missing.length - nameless) };
+  return { missing, tolerance: toleranceOf(map), nameless };
 }
 
 /** How many disks every group survives the loss of. */

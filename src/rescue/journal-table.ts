@@ -12,6 +12,7 @@ import type { RecordPlace } from './record-reader.js';
 export interface FoundCommit {
   readonly sequence: number;
   readonly epoch: number;
+  readonly acknowledged: number;
   /** The same record on one or more disks. */
   readonly places: RecordPlace[];
 }
@@ -45,12 +46,12 @@ export class JournalTable {
   /** Tells of a record; those of one disk and stream in the order in which they lie there. */
   add({ record }: DecodedRecord, place: RecordPlace): void {
     if (record.kind === 'commit') {
-      const { sequence, epoch } = record;
-      this.#acknowledged = Math.max(this.#acknowledged, record.acknowledged);
+      const { sequence, epoch, acknowledged } = record;
+      this.#acknowledged = Math.max(this.#acknowledged, acknowledged);
       this.highest = Math.max(this.highest, sequence);
       const key = `${sequence}/${epoch}`;
       const known = this.#commits.get(key);
-      if (known === undefined) this.#commits.set(key, { sequence, epoch, places: [place] });
+      if (known === undefined) this.#commits.set(key, { sequence, epoch, acknowledged, places: [place] });
       else known.places.push(place);
     } else if (record.kind === 'snapshot') {
       const { sequence, epoch, part, last } = record;
@@ -102,15 +103,35 @@ export class JournalTable {
   }
 
   /**
-   * Which of the data disks were away when the commit with this sequence was made, by what they hold: a disk that lacks the record which the others
-   * have, and every later snapshot. None if no data disk has it: then the records go to journal disks.
+   * The first commit of which the disks tell two histories, both promised: somebody wrote one with a higher epoch in the place of one that
+   * had been acknowledged. With the directories of those that know the one of lower epoch.
    */
-  awayAt(sequence: number, dataDisks: readonly BareDisk[]): BareDisk[] {
-    const present = new Set(this.commits(sequence).flatMap(({ places }) => places.map(({ segment }) => segment.disk)));
-    for (const snapshot of this.#snapshots.values())
-      if (snapshot.sequence >= sequence) for (const { disk } of snapshot.tries) present.add(disk);
-    const away = dataDisks.filter((disk) => !present.has(disk));
-    return away.length === dataDisks.length ? [] : away;
+  contradiction(): { readonly sequence: number; readonly superseded: readonly string[] } | undefined {
+    const points = [...this.#commits.values(), ...this.#snapshots.values()].sort((a, b) => a.sequence - b.sequence);
+    const highestEpoch: number[] = [];
+    for (const { epoch } of points) highestEpoch.push(Math.max(epoch, highestEpoch.at(-1) ?? 0));
+    for (const { epoch, through, disks } of this.#witnesses()) {
+      let low = 0;
+      let high = points.length;
+      while (low < high) {
+        const middle = (low + high) >>> 1;
+        if (points[middle]!.sequence <= through) low = middle + 1;
+        else high = middle;
+      }
+      if (low > 0 && highestEpoch[low - 1]! > epoch) {
+        const rival = points.find((point) => point.epoch > epoch)!;
+        return { sequence: rival.sequence, superseded: [...new Set(disks.map(({ directory }) => directory))] };
+      }
+    }
+    return undefined;
+  }
+
+  /** What shows that commits up to `through` were promised by a daemon of `epoch` or before. */
+  *#witnesses(): Generator<{ readonly epoch: number; readonly through: number; readonly disks: readonly BareDisk[] }> {
+    for (const { epoch, acknowledged, places } of this.#commits.values())
+      yield { epoch, through: acknowledged, disks: places.map(({ segment }) => segment.disk) };
+    for (const { sequence, epoch, parts } of this.snapshots())
+      yield { epoch, through: sequence, disks: (parts[0] ?? []).map(({ segment }) => segment.disk) };
   }
 
   /** Commits with this sequence, the highest epoch first. */

@@ -6,8 +6,9 @@
  * - Of several records beyond the watermark with one sequence, the highest epoch *that can be read* counts: recovery would have cut the torn one
  *   when it opened its disk.
  * - A commit beyond the watermark whose chunks are not there was never acknowledged, and is left out, only if no more disks are missing than
- *   may be lost, those counted that were away already when the commit before it was made. Otherwise it may have been promised: it is taken, and
- *   its unreadable files are listed.
+ *   may be lost, those counted that the commit says were away when it was written. Otherwise, or where no map tells, it may have been
+ *   promised: it is taken, and its unreadable files are listed.
+ * - Where the disks tell two histories, the one with the higher epochs is taken, and that is said.
  */
 import { setImmediate } from 'node:timers/promises';
 import { CairnError } from '../errors/cairn-error.js';
@@ -20,9 +21,6 @@ import type { ChunkReader } from './chunk-reader.js';
 import type { GivenDisks } from './given-disks.js';
 import type { FoundCommit, FoundSnapshot, JournalTable } from './journal-table.js';
 import type { RecordPlace, RecordReader } from './record-reader.js';
-
-/** docs/format.md, "Commits": to five disks where there are more. */
-const COMMIT_COPIES_MAX = 5;
 
 export interface PoolState {
   /** The commit that the restored state is of; 0 and no files if there is none. */
@@ -43,7 +41,7 @@ interface Parts {
   readonly journal: JournalTable;
   readonly records: RecordReader;
   readonly chunks: ChunkReader;
-  readonly disks: Pick<GivenDisks, 'disks' | 'map' | 'spareDisks'>;
+  readonly disks: Pick<GivenDisks, 'missing' | 'tolerance' | 'nameless'>;
   readonly signal: AbortSignal;
 }
 
@@ -64,6 +62,11 @@ class StateBuilder {
 
   async run(): Promise<PoolState> {
     const { meta, journal } = this.#parts;
+    const split = journal.contradiction();
+    if (split !== undefined)
+      this.#notes.push(
+        `the disks went on apart from each other from commit ${split.sequence} on: what ${split.superseded.join(', ')} alone had promised is left out; given without the others, it is restored instead`,
+      );
     const snapshot = await this.#restoreBase();
     const left = await this.#replay();
     const { sequence, epoch } = meta.position();
@@ -139,7 +142,7 @@ class StateBuilder {
       const found = await this.#next(last + 1, epoch);
       if (typeof found === 'string') return found;
       if (found === undefined) return undefined;
-      if (last + 1 > this.#watermark && !this.#isThere(found) && !this.#mayBePromised(last))
+      if (last + 1 > this.#watermark && this.#neverAcknowledged(found) && !(await this.#isThere(found)))
         return `commit ${found.sequence} was never known to be acknowledged and some of its chunks are on no disk: it is left out, with all after it`;
       try {
         await meta.apply(found);
@@ -194,20 +197,23 @@ class StateBuilder {
     }
   }
 
-  /** What follows the commit `last` may have been acknowledged though its chunks are not here: they may be on disks that are not. */
-  #mayBePromised(last: number): boolean {
-    const { disks, map, spareDisks } = this.#parts.disks;
-    // With more disks than records are copied to, a disk without one need not have been away.
-    const tells = (map?.disks.length ?? 0) <= COMMIT_COPIES_MAX;
-    const dataDisks = disks.filter(({ identity }) => identity?.role === 'data');
-    const away = tells ? this.#parts.journal.awayAt(last, dataDisks).length : 0;
-    return away > spareDisks;
+  /** Provided that its chunks are not here: had it been acknowledged, losing as many disks as may be lost would leave them. */
+  #neverAcknowledged({ away = [] }: Commit): boolean {
+    const { missing, tolerance, nameless } = this.#parts.disks;
+    if (missing === undefined || tolerance === undefined) return false;
+    const gone = new Set([...missing, ...away]).size;
+    return gone - Math.min(nameless, missing.length) <= tolerance;
   }
 
-  #isThere(commit: Commit): boolean {
-    return commit.changes.every(
-      (change) => change.kind !== 'extents' || change.extents.every(({ chunk }) => this.#parts.chunks.isThere(chunk)),
-    );
+  /** Apart from chunks that earlier commits name: without this one they would be missing just as well. */
+  async #isThere(commit: Commit): Promise<boolean> {
+    const { meta, chunks } = this.#parts;
+    for (const change of commit.changes) {
+      if (change.kind !== 'extents') continue;
+      for (const { chunk } of change.extents)
+        if (!chunks.isThere(chunk) && ((await meta.getChunk(chunk))?.references ?? 0) === 0) return false;
+    }
+    return true;
   }
 }
 
