@@ -298,6 +298,8 @@ class Pool:
             assert reader.bytes(2) == b"C\x01"
             assert (reader.v(), reader.v()) == (sequence, epoch)
             reader.v(), reader.v(), reader.v()
+            for _ in range(reader.v()):
+                reader.v()
             tree.apply(reader)
         if sequence < self.watermark:
             raise ValueError("commit %d was promised and cannot be read" % (sequence + 1))

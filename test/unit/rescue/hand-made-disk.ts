@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createMap, encodeMap } from '../../../diskmap/index.js';
 import { loadAddon } from '../../../native/addon.js';
 import { contentHash } from '../../../src/chunks/content-hash.js';
 import type { RecordInput } from '../../../src/disks/record.js';
@@ -32,6 +33,8 @@ export interface HandMadeDisk {
   readonly number: number;
   readonly pool?: string;
   readonly role?: 'data' | 'journal';
+  /** With a map of a pool of so many data disks, ec:2+1 or copies, numbered from 1. */
+  readonly mapOf?: number;
   readonly data?: readonly RecordInput[];
   readonly journal?: readonly RecordInput[];
 }
@@ -54,6 +57,20 @@ export function makeDisk(parent: string, disk: HandMadeDisk): string {
   };
   const checksum = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
   writeFileSync(join(directory, 'cairn-disk.json'), JSON.stringify({ identity, checksum }));
+  if (disk.mapOf !== undefined) {
+    const disks = Array.from({ length: disk.mapOf }, (_, index) => index + 1).map((each) => ({
+      ...{ disk: each, site: 0, row: 0, rack: 0, machine: 0 },
+      buckets: 16,
+    }));
+    const map = createMap({
+      pool: pool.slice(0, 16),
+      bucketBytes: SEGMENT_BYTES,
+      domain: 'disk',
+      scheme: 'auto',
+      disks,
+    });
+    writeFileSync(join(directory, 'map'), encodeMap(map));
+  }
   const owner = uuid.slice(0, 16);
   writeSegment(join(directory, 'log', 'journal-0000000001.log'), 'journal', 1, owner, 1, journal);
   writeSegment(join(directory, 'log', 'data-0000000002.log'), 'data', 2, owner, 100_000, data);

@@ -1,5 +1,5 @@
 /** Which commits count, and what is said of those that do not: docs/format.md, "Recovery", as far as bare disks can tell. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { RecordInput } from '../../../src/disks/record.js';
@@ -137,3 +137,70 @@ t.test(
     ]);
   },
 );
+
+t.test('a last commit without its chunks, while no more disks are missing than may be lost', async (t) => {
+  const directory = t.testdir();
+  const rescueWith = (name: string, last: RecordInput, given: readonly number[]): Promise<RescueSummary> => {
+    const place = join(directory, name);
+    const disks = given.map((number) =>
+      makeDisk(place, { number, mapOf: 3, journal: [ONE, TWO, last], data: [FIRST.shard, SECOND.shard] }),
+    );
+    return rescueTo(join(place, 'to'), disks);
+  };
+  await t.test('was never acknowledged: it is left out', async (t) => {
+    for (const given of [
+      [1, 2, 3],
+      [1, 3],
+    ]) {
+      const summary = await rescueWith(`left out ${given}`, THREE, given);
+      t.match(summary, { complete: true, lost: 0, state: { sequence: 2, promised: 2, known: 3 } });
+      t.match(
+        summary.state.notes.join('\n'),
+        /commit 3 was never known to be acknowledged and some of its chunks are on no disk/,
+      );
+    }
+  });
+  await t.test('may have been if a disk was away when it was written, or too many are missing', async (t) => {
+    const away = commitOf(3, THIRD.changes, { away: [2] });
+    for (const [last, given] of [
+      [away, [1, 2]],
+      [THREE, [2]],
+    ] as const) {
+      const summary = await rescueWith(`taken ${given}`, last, given);
+      t.match(summary, { complete: false, lost: 1, state: { sequence: 3 } });
+    }
+  });
+});
+
+t.test('a torn record of a higher epoch beyond the watermark does not hide a whole one', async (t) => {
+  const directory = t.testdir();
+  const torn = commitOf(2, THIRD.changes, { epoch: 2 });
+  const disks = [
+    makeDisk(directory, { number: 1, journal: [ONE, TWO], data: SHARDS }),
+    makeDisk(directory, { number: 2, journal: [ONE, torn], data: SHARDS }),
+  ];
+  const path = join(disks[1]!, 'log', 'journal-0000000001.log');
+  const bytes = readFileSync(path);
+  bytes.fill(0, bytes.length - 128);
+  writeFileSync(path, bytes);
+  const summary = await rescueTo(join(directory, 'to'), disks);
+  t.match(summary.state, { sequence: 2, epoch: 1 });
+  t.ok(existsSync(join(directory, 'to', 'second')));
+});
+
+t.test('two histories: that of the higher epochs is taken, and it is said how to get the other', async (t) => {
+  // Disk 2 was used alone by a daemon that did not know of the second and third commit, which had been promised.
+  const alone = [commitOf(2, fileOf(5, 'alone', 'alone').changes, { epoch: 9 })];
+  const { names, summary } = await rescue(t, {
+    journals: [
+      [ONE, TWO, THREE, commitOf(4, [])],
+      [ONE, ...alone],
+    ],
+  });
+  t.same(names, ['first']);
+  t.equal(summary.complete, false);
+  t.match(
+    summary.state.notes.join('\n'),
+    /went on apart from each other from commit 2 on: what .*data1-0011 alone had promised is left out/,
+  );
+});
