@@ -25,6 +25,8 @@ export interface Addon {
   ): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
+  /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */
+  checkWriteback(fd: number): void;
   /** flock(LOCK_EX | LOCK_NB): false if another open file description has it. */
   lock(fd: number): boolean;
   /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */

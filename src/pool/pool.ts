@@ -393,6 +393,12 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
     });
+    files.onFailure = (cause) => void stage.distrust(cause);
+    files.onLoss = (ino, failure) => {
+      const inode = table.peek(ino);
+      if (inode !== undefined) data.lost(inode, failure);
+      log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
+    };
     const collector = new Collector({
       meta,
       chunks,
