@@ -27,7 +27,7 @@ import { SqliteChanges } from './sqlite-changes.js';
 import { fromSqlite } from './sqlite-error.js';
 import { PositionWriter, readPosition } from './sqlite-position.js';
 import { SqliteReads } from './sqlite-reads.js';
-import { openDatabase, TABLES } from './sqlite-schema.js';
+import { condemnSqliteMetaStore, openDatabase, TABLES } from './sqlite-schema.js';
 import { SqliteSnapshot } from './sqlite-snapshot.js';
 
 /**
@@ -184,7 +184,18 @@ class SqliteMetaStore implements MetaStore {
     try {
       return task();
     } catch (error) {
-      throw fromSqlite(error, this.#path);
+      const failure = fromSqlite(error, this.#path);
+      if (hasCode(failure, 'CORRUPT')) this.#condemn();
+      throw failure;
+    }
+  }
+
+  /** Damage that opening the file did not show: the next opening must not take it for whole. */
+  #condemn(): void {
+    try {
+      condemnSqliteMetaStore(this.#path);
+    } catch {
+      // On a device that takes no more files it will be found damaged again, where it is.
     }
   }
 

@@ -10,7 +10,7 @@
  * characters, which is the order of the bytes they stand for. Blobs would compare alike, but cost a Buffer per row read.
  * Chunk ids are the 32 bytes, converted within SQL (unhex, hex) for the same reason.
  */
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError } from '../errors/cairn-error.js';
@@ -62,6 +62,9 @@ const SCHEMA = [
   ) STRICT`,
 ];
 
+/** A file of this name beside the store says that it is not to be used. */
+const CONDEMNED = '-condemned';
+
 /** Tables that hold rows of the state; `position` is beside them. */
 export const TABLES = ['inode', 'dentry', 'extent', 'xattr', 'chunk'] as const;
 
@@ -70,6 +73,8 @@ export function openDatabase(path: string): Database.Database {
   if (!existsSync(dirname(path))) {
     throw new CairnError('NOT_FOUND', `the directory of the metadata store ${path} is not there`);
   }
+  if (existsSync(path + CONDEMNED))
+    throw corrupt(path, 'it was found damaged, or at odds with the journal, while it was in use');
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
@@ -105,7 +110,15 @@ export function openReader(path: string): Database.Database {
 /** Removes the files of a closed store. No error if there are none. */
 export function destroySqliteMetaStore(path: string): void {
   // The WAL goes first: it must never be found beside another database file.
-  for (const suffix of ['-wal', '-shm', '-journal', '']) rmSync(path + suffix, { force: true });
+  for (const suffix of ['-wal', '-shm', '-journal', '', CONDEMNED]) rmSync(path + suffix, { force: true });
+}
+
+/**
+ * The store contradicts itself or the journal: from now on opening it is CORRUPT, so that it is made anew. It may be open meanwhile. Throws what the
+ * file system says if that cannot be noted.
+ */
+export function condemnSqliteMetaStore(path: string): void {
+  writeFileSync(path + CONDEMNED, '', { mode: 0o600 });
 }
 
 function isEmpty(database: Database.Database): boolean {

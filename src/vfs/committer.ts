@@ -225,7 +225,8 @@ export class Committer {
       progress.filesDone = progress.filesTotal - again.length;
       onProgress?.(progress);
       // Nothing of our own is under way now: two commits that wait for each other's files would never end.
-      for (const inode of again) await inode.content?.seal?.finished;
+      for (const { content } of again)
+        if (content?.seal !== undefined) await this.#journal.applied(content.seal.finished);
       left = again.filter((inode) => inode.content!.staged && !inode.gone && inode.durableStage < target);
     }
     // Also after a failure: names must be committed where contents cannot be, for deleting to make room.
@@ -371,7 +372,7 @@ export class Committer {
       if (this.#staged.durableThrough >= target && inode.durableStage >= target) return;
       if (content !== undefined && !inode.gone && inode.durableStage < target) {
         if (content.seal !== undefined) {
-          await content.seal.finished;
+          await this.#journal.applied(content.seal.finished);
           continue;
         }
         if (content.unsealed) {
