@@ -4,6 +4,7 @@
  * - WAL mode with synchronous = NORMAL: after power loss the file is whole, though perhaps older; the journal is replayed.
  * - application_id says that it is Cairn's, user_version which format it has. The tables are compared with SCHEMA as text,
  *   so that a file from another hand is never taken for ours.
+ * - Damage that opening does not see is met by some later statement: then the file is marked, and the next opening refuses it.
  * - Tables are made in one transaction with the position row: a file that has none was never finished.
  *
  * Binary strings (names, link targets) are TEXT: SQLite stores one as UTF-8, whose byte order is the order of the
@@ -24,6 +25,8 @@ const CACHE_KIB = 32 * 1024;
 /** Pages in the WAL before they are moved into the database, which costs two syncs: 16 MiB. */
 const CHECKPOINT_PAGES = 4096;
 const LOG_KEEP_BYTES = 64 * 1024 * 1024;
+/** An empty file of this name beside the database says that it is damaged. */
+const DAMAGED = '-damaged';
 /** Nobody else should have the file open; whoever looks into it may delay the daemon only so long. */
 const BUSY_TIMEOUT_MS = 1000;
 
@@ -62,9 +65,6 @@ const SCHEMA = [
   ) STRICT`,
 ];
 
-/** A file of this name beside the store says that it is not to be used. */
-const CONDEMNED = '-condemned';
-
 /** Tables that hold rows of the state; `position` is beside them. */
 export const TABLES = ['inode', 'dentry', 'extent', 'xattr', 'chunk'] as const;
 
@@ -73,8 +73,7 @@ export function openDatabase(path: string): Database.Database {
   if (!existsSync(dirname(path))) {
     throw new CairnError('NOT_FOUND', `the directory of the metadata store ${path} is not there`);
   }
-  if (existsSync(path + CONDEMNED))
-    throw corrupt(path, 'it was found damaged, or at odds with the journal, while it was in use');
+  if (existsSync(path + DAMAGED)) throw corrupt(path, 'damage was found in it when it was used last');
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
@@ -109,16 +108,17 @@ export function openReader(path: string): Database.Database {
 
 /** Removes the files of a closed store. No error if there are none. */
 export function destroySqliteMetaStore(path: string): void {
-  // The WAL goes first: it must never be found beside another database file.
-  for (const suffix of ['-wal', '-shm', '-journal', '', CONDEMNED]) rmSync(path + suffix, { force: true });
+  // The WAL goes first: it must never be found beside another database file. The mark of damage goes when nothing damaged is left.
+  for (const suffix of ['-wal', '-shm', '-journal', '', DAMAGED]) rmSync(path + suffix, { force: true });
 }
 
-/**
- * The store contradicts itself or the journal: from now on opening it is CORRUPT, so that it is made anew. It may be open meanwhile. Throws what the
- * file system says if that cannot be noted.
- */
-export function condemnSqliteMetaStore(path: string): void {
-  writeFileSync(path + CONDEMNED, '', { mode: 0o600 });
+/** A damaged page was met, or the store contradicts the journal: whoever opens the file next is told at once, not when he meets it too. */
+export function markDamaged(path: string): void {
+  try {
+    writeFileSync(path + DAMAGED, '', { mode: 0o600 });
+  } catch {
+    // A directory that cannot be written: the damage is met again.
+  }
 }
 
 function isEmpty(database: Database.Database): boolean {

@@ -12,7 +12,7 @@ import { NodeFileIo } from '../io/node-file-io.js';
 import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
-import { condemnSqliteMetaStore, destroySqliteMetaStore } from '../meta/sqlite-schema.js';
+import { destroySqliteMetaStore, markDamaged } from '../meta/sqlite-schema.js';
 import type { PoolLog } from './pool-log.js';
 
 export interface Machine {
@@ -52,7 +52,7 @@ export class SystemMachine implements Machine {
   }
 
   condemnMeta(directory: string, pool: string): void {
-    condemnSqliteMetaStore(metaPath(directory, pool));
+    markDamaged(metaPath(directory, pool));
   }
 
   indexPath(): undefined {
