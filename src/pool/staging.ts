@@ -70,7 +70,10 @@ export async function openStaging(parts: {
     const bootId = io.bootId();
     const replay = await readStageLog(segments, bootId);
     const lastSequence = Math.max(replay.lastSequence, parts.committedThrough);
-    const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn });
+    // Commits may know more than a log that a power cut broke off: the sequences in between stay unused.
+    const unused = 0 < replay.lastSequence && replay.lastSequence < lastSequence;
+    const cutAfter = replay.cutAfter ?? (unused ? replay.lastSequence : undefined);
+    const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn, cutAfter });
     stage.onFailure = (failure) => log.error({ directory, error: failure.cause }, failure.message);
     const files = await CacheFiles.open(io, join(directory, 'files'));
     opened.push(() => files.close());
