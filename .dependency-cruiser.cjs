@@ -20,9 +20,15 @@ const may = {
     '^diskmap/',
   ],
   '^src/vfs/': ['^src/vfs/', '^src/cache/', '^src/commit/', '^src/meta/', '^src/chunks/', '^src/io/', '^src/errors/'],
+  '^src/fsck/': ['^src/fsck/', '^src/(vfs|commit|cache|meta|chunks|erasure|disks|io|errors)/', '^diskmap/', '^native/'],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
-  '^src/pool/': ['^src/pool/', '^src/(vfs|cache|commit|meta|chunks|erasure|disks|io|errors)/', '^diskmap/', '^native/'],
+  '^src/pool/': [
+    '^src/pool/',
+    '^src/(fsck|vfs|cache|commit|meta|chunks|erasure|disks|io|errors)/',
+    '^diskmap/',
+    '^native/',
+  ],
   '^src/cli/': ['^src/', '^diskmap/', '^native/'],
 };
 /** The one folder that imports each heavy dependency. */

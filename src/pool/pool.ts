@@ -407,12 +407,14 @@ class PoolOpening {
     });
     committer.onFull = () => void collector.run(true);
     collector.start();
-    const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log, recovery.journal);
+    const snapshotter = new Snapshotter(disks, meta, chunks);
+    const snapshots = new SnapshotSchedule(snapshotter, journal, log, recovery.journal);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
     if (staged.contents.size > 0 || staged.namespaceBytes > 0) committer.staged();
     const parts: PoolParts = {
       directory: this.#directory,
+      io,
       config,
       mode: this.#mode,
       map,
@@ -429,6 +431,7 @@ class PoolOpening {
       space,
       vfs,
       clock,
+      takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [...replay.notes, ...damage.findings()],
     };
     return [parts, staging, snapshots];
@@ -481,6 +484,22 @@ function toleranceOf(map: DiskMap): number {
   for (const { scheme } of map.groups)
     tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
   return Number.isFinite(tolerance) ? tolerance : 0;
+}
+
+/** A snapshot of a later commit than any that there is: as long as it is not complete, what there is stays. */
+async function snapshotBeyond(parts: {
+  table: InodeTable;
+  staged: StagedSet;
+  journal: Journal;
+  snapshotter: Snapshotter;
+}): Promise<void> {
+  const { table, staged, journal, snapshotter } = parts;
+  staged.touch((await table.find(ROOT_INO))!);
+  const sequence = await journal.request();
+  // Applied too: an acknowledgement does not wait for the metadata store.
+  await journal.between(async () => {});
+  // One that was under way may be of an earlier commit.
+  if ((await snapshotter.take()) < sequence) await snapshotter.take();
 }
 
 /** The first commit of a new pool. */
