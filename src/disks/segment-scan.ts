@@ -119,7 +119,8 @@ export class SegmentScan {
       const last = this.#windowAt + this.#window.length - FIXED_HEADER_BYTES;
       // What was never written is zeros, and most of a fresh segment is: no header begins there.
       const rest = this.#window.subarray(at - this.#windowAt);
-      if (rest.equals(ZEROS.subarray(0, rest.length))) at += Math.ceil(rest.length / RECORD_ALIGNMENT) * RECORD_ALIGNMENT;
+      if (rest.equals(ZEROS.subarray(0, rest.length)))
+        at += Math.ceil(rest.length / RECORD_ALIGNMENT) * RECORD_ALIGNMENT;
       while (at <= last && peekHeaderBytes(this.#window, at - this.#windowAt) === undefined) at += RECORD_ALIGNMENT;
       if (at > last) continue;
       const found = await this.#recordAt(at);

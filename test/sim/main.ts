@@ -14,7 +14,7 @@ for (let seed = from; seed < from + count; seed++) {
   const steps = drawSteps(random, len);
   const layout = { ...USUAL_LAYOUT, mode: random.chance(0.5) ? ('strong' as const) : ('default' as const) };
   try {
-    const out = await explore({ layout, steps, seed, share: 1, stops: 1, nested: 0.02 });
+    const out = await explore({ layout, steps, seed, share: 1, stops: 1, nested: 0.02, audited: 0.2 });
     points += out.points;
     if (out.failures.length) {
       failed++;

@@ -197,15 +197,32 @@ export class Promises {
     return `inode ${node.ino}`;
   }
 
-  /** After a recovery: what was found is how things are; states that it went back behind are gone. */
-  rebase(found: Found, at: number, stamp: number): void {
-    const { names } = this.states[at]!;
+  /** The machine stopped at `stamp`: what began or was acknowledged later never did. */
+  cut(stamp: number): void {
+    this.states = this.states.filter(({ began }) => began <= stamp);
+    this.promised = this.promised.filter(({ at }) => at <= stamp);
+    for (const node of this.#allNodes()) {
+      const kept = node.states.filter((state, i) => i === 0 || state.stamp <= stamp);
+      node.states.splice(0, node.states.length, ...kept);
+    }
+  }
+
+  /** After a recovery: what was found is how things are, and states of names that it went back behind are gone for good. */
+  rebase(found: Found, at: number, stamp: number, loss: Loss): void {
     this.states = this.states.slice(0, at + 1);
-    for (const node of new Set([...names.values()].map((entry) => entry.node))) {
-      const bytes = node.isDirectory ? undefined : found.bytes.get(node.ino!);
+    for (const node of this.nodes()) {
+      const bytes = found.bytes.get(node.ino!);
       if (bytes !== undefined && !bytes.equals(node.bytes)) node.states.push({ stamp, bytes });
     }
-    this.promised = this.promised.map((promise) => (promise.names > at ? { ...promise, names: at } : promise));
+    this.promised = this.promised
+      .filter(({ level }) => level === 'pool' || !loss.cache)
+      .map((promise) => (promise.names > at ? { ...promise, names: at } : promise));
+  }
+
+  #allNodes(): Set<Node> {
+    const nodes = new Set<Node>();
+    for (const { names } of this.states) for (const { node } of names.values()) nodes.add(node);
+    return nodes;
   }
 }
 

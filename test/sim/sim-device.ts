@@ -74,12 +74,7 @@ function applied(content: SimContent, change: FileChange): SimContent {
 }
 
 /** What of the changes a power cut leaves. */
-function survivors(
-  durable: SimContent,
-  changes: readonly FileChange[],
-  random: SeededRandom,
-  keep: Keep,
-): SimContent {
+function survivors(durable: SimContent, changes: readonly FileChange[], random: SeededRandom, keep: Keep): SimContent {
   const way = keep === 'none' ? 0 : keep === 'all' ? 0.4 : random.next();
   if (changes.length === 0 || way < 0.3) return durable;
   const share = way < 0.75 ? 0.5 : random.next();

@@ -12,7 +12,8 @@ import { type MachineImage, SimMachine } from './sim-machine.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-export const POOL_DIRECTORY = '/pool';
+export const CHUNK_BYTES = 128 * KIB;
+const POOL_DIRECTORY = '/pool';
 export const CACHE_DIRECTORY = '/cache';
 const POOL_ID = 'ca'.repeat(16);
 /** Turns of the event loop without any operation under way after which nothing happens but by the clock. */
@@ -34,7 +35,7 @@ export function diskDirectory(number: number): string {
   return `/disk${number}`;
 }
 
-export function journalDirectory(number: number): string {
+function journalDirectory(number: number): string {
   return `/journal${number}`;
 }
 
@@ -71,14 +72,14 @@ export async function makePool(layout: PoolLayout): Promise<MachineImage> {
     role,
     capacityBytes: 10 * MIB,
     dataSegmentBytes: 512 * KIB,
-    journalSegmentBytes: 128 * KIB,
+    journalSegmentBytes: 96 * KIB,
   });
   const config: PoolConfig = {
     format: 1,
     pool: POOL_ID,
     scheme: layout.scheme,
     bucketBytes,
-    chunkBytes: 128 * KIB,
+    chunkBytes: CHUNK_BYTES,
     mode: layout.mode,
     metaDirectory: `${POOL_DIRECTORY}/meta`,
     cache: { directory: CACHE_DIRECTORY, sizeBytes: 16 * MIB },
