@@ -8,7 +8,9 @@
  * up to then.
  *
  * A disk that fails during a round is left out and what was meant for it is written again, from memory, to the others; the
- * round succeeds as degraded as long as every chunk stays readable and the COMMIT record stands on a disk that is synced.
+ * round succeeds as degraded as long as every chunk stays readable and the COMMIT record stands, synced, on one disk more than may be
+ * lost: so whoever opens the pool later with as many missing as may be lost knows of it. Where the pool has no more than twice as many disks as may
+ * be lost (two mirrored ones), that would forbid to go on with those that are left; there it is as many as then must be left.
  */
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';
@@ -17,7 +19,7 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { encodeCommit } from '../meta/row-codec.js';
-import type { Commit, RowChange } from '../meta/rows.js';
+import type { Commit, Ino, RowChange } from '../meta/rows.js';
 
 /** COMMIT records go to every live disk, but to no more than this many. */
 const COMMIT_COPIES_MAX = 5;
@@ -54,6 +56,8 @@ export interface JournalDisks {
   journal(): readonly Disk[];
   /** How many disks may be lost: m. */
   readonly tolerance: number;
+  /** Numbers of the pool's data disks that are not online, ascending. */
+  missing(): readonly number[];
 }
 
 export interface JournalPosition {
@@ -124,6 +128,31 @@ export class Journal {
     return this.#next.promise;
   }
 
+  /**
+   * Makes what recovery decided a commit of its own, without changes: no disk that was away then can have its word in it later. Before there is a
+   * source. Rejects as `request`.
+   */
+  async confirm({ stagedThrough, nextIno }: { readonly stagedThrough: number; readonly nextIno: Ino }): Promise<void> {
+    const nothing = (): void => undefined;
+    const content: RoundContent = {
+      changes: [],
+      stagedThrough,
+      nextIno,
+      small: [],
+      stored: [],
+      onDurable: nothing,
+      onApplied: nothing,
+      onFailed: nothing,
+    };
+    this.#source = { assemble: () => content };
+    try {
+      await this.request();
+    } finally {
+      this.#source = undefined;
+      await this.between(async () => undefined);
+    }
+  }
+
   /** Runs a task while no round is under way: rounds wait for it. */
   between(task: () => Promise<void>): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -154,10 +183,12 @@ export class Journal {
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
     if (content === undefined) return;
+    const away = this.#disks.missing();
     const commit: Commit = {
       sequence: this.#sequence + 1,
       epoch: this.#epoch,
       acknowledged: this.#sequence,
+      ...(away.length > 0 && { away }),
       stagedThrough: content.stagedThrough,
       nextIno: content.nextIno,
       changes: content.changes,
@@ -211,6 +242,7 @@ export class Journal {
       acknowledged: commit.acknowledged,
       payload: [payload],
     };
+    this.#checkEnough(this.#commitTargets().length, undefined);
     const failed = new Set<Disk>();
     const committed = new Set<Disk>();
     let pending = content.small.map((small) => small.prepared);
@@ -238,15 +270,30 @@ export class Journal {
       await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
       for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
       if (broken.size === 0) break;
-      for (const disk of broken) failed.add(disk);
+      for (const disk of broken) {
+        failed.add(disk);
+        committed.delete(disk);
+      }
       // Whatever lost a copy now, whenever it was written: what still stands as it should needs nothing.
       pending = content.small.map(({ bytes }) => this.#chunks.prepareSmall(bytes, failed));
       // They are held once already.
       this.#chunks.release(pending.map(({ chunk }) => chunk));
     }
-    if (committed.size === 0)
-      throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });
+    this.#checkEnough(committed.size, lastError);
     if (this.#lostDisk() || failed.size > 0) this.#checkReadable(content, failed, lastError);
+  }
+
+  /** What too few disks know could be gone with those, and unknown to all others. */
+  #checkEnough(holders: number, cause: unknown): void {
+    const { tolerance } = this.#disks;
+    const disks = this.#disks.data().length + this.#disks.missing().length;
+    const needed = Math.max(1, Math.min(tolerance + 1, disks - tolerance));
+    if (holders >= needed) return;
+    throw new CairnError(
+      'DISK_FAILED',
+      holders === 0 ? 'no disk took the commit' : `too few disks take commits: ${holders}, and ${needed} are needed`,
+      { hint: 'see `cairn status`, and connect the missing disks', cause },
+    );
   }
 
   #commitTargets(): readonly Disk[] {

@@ -4,15 +4,18 @@
  */
 import { join, resolve } from 'node:path';
 import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
+import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
 import { Journal } from '../commit/journal.js';
-import { recover } from '../commit/recovery.js';
+import { type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
 import { Snapshotter } from '../commit/snapshotter.js';
+import { Sweep } from '../commit/sweep.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
+import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
@@ -138,7 +141,8 @@ export class Pool {
   }
 
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, collector, disks, meta, chunks } = this.parts;
+    const { committer, collector, sweep, disks, meta, chunks } = this.parts;
+    await sweep.close();
     await collector.close();
     await committer.close();
     try {
@@ -161,8 +165,11 @@ export class Pool {
   }
 
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
-  collect(): Promise<void> {
-    return this.parts.collector.run(true);
+  async collect(): Promise<void> {
+    const { sweep, collector } = this.parts;
+    do await collector.run(true);
+    while (!(await sweep.finish()) && sweep.canGoOn);
+    await collector.run(true);
   }
 
   /**
@@ -320,9 +327,9 @@ class PoolOpening {
         onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
       }),
     );
-    const meta = this.#keep(await this.#machine.openMeta(config.metaDirectory, config.pool, log));
-    const recovery = await recover({ disks: disks.opened, meta, chunks, tooMany: disks.tooMany });
+    const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
+    for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     journal.onRefused = (error) =>
       log.error(
@@ -337,10 +344,13 @@ class PoolOpening {
         clock,
         config,
         committedThrough: position.stagedThrough,
+        committedEpoch: position.epoch,
+        epoch: recovery.epoch,
         log,
       }),
     );
     const { files, account, stage, replay } = staging;
+    await this.#confirm(journal, position, recovery.dropped > 0 || !disks.allOnline);
     const table = new InodeTable(meta, files, account);
     const segments = disks.opened.map(({ identity }) => identity.journalSegmentBytes);
     const roundBytes = Math.min(ROUND_BYTES_MAX, ROUND_SHARE * Math.min(...segments));
@@ -407,8 +417,18 @@ class PoolOpening {
     });
     committer.onFull = () => void collector.run(true);
     collector.start();
+    const sweep = new Sweep({
+      meta,
+      chunks,
+      collector,
+      clock,
+      disks: disks.opened,
+      allOnline: () => disks.allOnline,
+      log: (message) => log.warn({}, message),
+    });
+    this.#keep(sweep).start();
     const snapshotter = new Snapshotter(disks, meta, chunks);
-    const snapshots = new SnapshotSchedule(snapshotter, journal, log, recovery.journal);
+    const snapshots = new SnapshotSchedule(snapshotter, journal, log, recovery.journal, recovery.snapshotDue);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
     if (staged.contents.size > 0 || staged.namespaceBytes > 0) committer.staged();
@@ -426,15 +446,46 @@ class PoolOpening {
       staged,
       committer,
       collector,
+      sweep,
       table,
       reader,
       space,
       vfs,
       clock,
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
-      findings: () => [...replay.notes, ...damage.findings()],
+      findings: () => [...recovery.damage, ...replay.notes, ...damage.findings()],
     };
     return [parts, staging, snapshots];
+  }
+
+  /** A store that turns out to be damaged only while it is used is made anew, once. */
+  async #recover(disks: PoolDisks, chunks: ChunkStore): Promise<{ meta: MetaStore; recovery: RecoveryReport }> {
+    const { metaDirectory, pool } = this.#config;
+    const { random } = this.#machine;
+    for (let attempt = 0; ; attempt++) {
+      const meta = await this.#machine.openMeta(metaDirectory, pool, this.#log);
+      try {
+        const { opened, tolerance, tooMany } = disks;
+        const missing = disks.missing();
+        const recovery = await recover({ disks: opened, meta, chunks, random, tolerance, missing, tooMany });
+        return { meta: this.#keep(meta), recovery };
+      } catch (error) {
+        await meta.close();
+        if (meta.isDamaged !== true || attempt > 0) throw error;
+        this.#log.warn({ error }, 'the metadata store is damaged: it is rebuilt from the disks');
+      }
+    }
+  }
+
+  /** Where a disk is away that could know another end of the journal, or an end was dropped, the decision becomes a commit. */
+  async #confirm(journal: Journal, position: MetaPosition, isNeeded: boolean): Promise<void> {
+    if (!isNeeded) return;
+    try {
+      await journal.confirm(position);
+    } catch (error) {
+      if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) throw error;
+      this.#log.warn({ error }, 'the pool takes no commits now');
+    }
   }
 
   async #restore(restore: StagedRestore, { replay }: Staging, stagedThrough: number): Promise<void> {
