@@ -183,11 +183,10 @@ export class Promises {
   /** While a file is appended to, a commit may take its whole chunks first. */
   #withCuts(states: readonly Buffer[]): readonly Buffer[] {
     const all = [...states];
-    for (let i = 1; i < states.length; i++) {
-      const { length } = states[i]!;
-      for (let cut = this.chunkBytes; cut < length; cut += this.chunkBytes)
-        if (cut >= states[i - 1]!.length) all.push(states[i]!.subarray(0, cut));
-    }
+    const least = states[0]!.length;
+    for (const bytes of states.slice(1))
+      for (let cut = this.chunkBytes; cut < bytes.length; cut += this.chunkBytes)
+        if (cut >= least) all.push(bytes.subarray(0, cut));
     return all;
   }
 
