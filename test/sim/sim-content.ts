@@ -2,7 +2,10 @@
  * The bytes of one simulated file. Immutable: a change gives another content that shares every block it did not touch, so that the
  * state of a whole machine is copied by copying references, once per crash point.
  */
+import { contentHash } from '../../src/chunks/content-hash.js';
+
 const BLOCK_BYTES = 4096;
+const ZEROS = Buffer.alloc(1024 * 1024);
 
 export class SimContent {
   static readonly EMPTY = new SimContent([], 0);
@@ -20,13 +23,15 @@ export class SimContent {
     if (bytes.length === 0) return this;
     const blocks = this.#blocks.slice();
     const end = position + bytes.length;
+    const zeros = bytes.length >= BLOCK_BYTES && isZero(bytes);
     for (let at = position; at < end; ) {
       const index = Math.floor(at / BLOCK_BYTES);
       const start = index * BLOCK_BYTES;
       const to = Math.min(end, start + BLOCK_BYTES);
       const part = bytes.subarray(at - position, to - position);
       while (blocks.length <= index) blocks.push(undefined);
-      blocks[index] = part.length === BLOCK_BYTES ? part : patched(blocks[index], part, at - start);
+      if (part.length === BLOCK_BYTES) blocks[index] = zeros ? undefined : part;
+      else blocks[index] = patched(blocks[index], part, at - start);
       at = to;
     }
     return new SimContent(blocks, Math.max(this.length, end));
@@ -57,11 +62,35 @@ export class SimContent {
     return Math.max(0, end - position);
   }
 
+  #fingerprint: string | undefined;
+
+  /** The same for the same bytes. */
+  get fingerprint(): string {
+    if (this.#fingerprint === undefined) {
+      const places = this.#blocks.flatMap((block, i) => (block === undefined || isZero(block) ? [] : [i]));
+      const blocks = places.map((i) => this.#blocks[i]!);
+      this.#fingerprint = `${this.length}:${places}:${places.length === 0 ? '' : contentHash(Buffer.concat(blocks))}`;
+    }
+    return this.#fingerprint;
+  }
+
   bytes(): Buffer {
     const bytes = Buffer.allocUnsafe(this.length);
     this.read(bytes, 0);
     return bytes;
   }
+}
+
+/** A copy that stays as it is; zeros are kept once for all. */
+export function copied(parts: readonly Uint8Array[]): Buffer {
+  const [first] = parts;
+  if (parts.length === 1 && first !== undefined && isZero(Buffer.from(first.buffer, first.byteOffset, first.length)))
+    return ZEROS.subarray(0, first.length);
+  return Buffer.concat(parts);
+}
+
+function isZero(bytes: Buffer): boolean {
+  return bytes.length <= ZEROS.length && bytes.equals(ZEROS.subarray(0, bytes.length));
 }
 
 function patched(block: Buffer | undefined, part: Buffer, at: number): Buffer {

@@ -27,7 +27,12 @@ export class SimFile {
   /** A failed sync took changes: what is visible is no longer what will be durable. */
   forgotten = false;
 
-  change(change: FileChange): void {
+  /** The next write lands somewhere else. */
+  misdirected: SeededRandom | undefined;
+
+  change(asked: FileChange): void {
+    const change = this.misdirected === undefined ? asked : elsewhere(asked, this.current.length, this.misdirected);
+    this.misdirected = undefined;
     this.current = applied(this.current, change);
     this.pending = [...this.pending, change];
   }
@@ -69,6 +74,13 @@ export class SimFile {
   }
 }
 
+/** The same bytes at another sector of the file. */
+function elsewhere(change: FileChange, length: number, random: SeededRandom): FileChange {
+  if (change.kind !== 'write') return change;
+  const sectors = Math.max(1, Math.floor((length - change.bytes.length) / SECTOR_BYTES));
+  return { ...change, position: random.below(sectors) * SECTOR_BYTES };
+}
+
 function applied(content: SimContent, change: FileChange): SimContent {
   return change.kind === 'write' ? content.write(change.position, change.bytes) : content.resize(change.length);
 }
@@ -89,13 +101,20 @@ function survivors(durable: SimContent, changes: readonly FileChange[], random: 
 
 /** The write with every sector kept or not. */
 function torn(content: SimContent, position: number, bytes: Buffer, keep: number, random: SeededRandom): SimContent {
-  let result = content;
-  for (let at = position; at < position + bytes.length; ) {
-    const to = Math.min(position + bytes.length, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES);
-    if (random.chance(keep)) result = result.write(at, bytes.subarray(at - position, to - position));
+  const end = position + bytes.length;
+  const mixed = Buffer.alloc(bytes.length);
+  content.read(mixed, position);
+  let kept = 0;
+  for (let at = position; at < end; ) {
+    const to = Math.min(end, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES);
+    if (random.chance(keep)) {
+      bytes.copy(mixed, at - position, at - position, to - position);
+      kept = to - position;
+    }
     at = to;
   }
-  return result;
+  const known = Math.max(kept, Math.min(bytes.length, content.length - position));
+  return known > 0 ? content.write(position, mixed.subarray(0, known)) : content;
 }
 
 /** A name stands for a file or a directory. */
@@ -217,12 +236,26 @@ export class SimDevice {
     return true;
   }
 
+  /** The same for the same tree, as it is visible. */
+  fingerprint(): string {
+    const lines: string[] = [];
+    for (const [path, entry] of this.#names)
+      lines.push(`${path} ${entry instanceof SimFile ? entry.current.fingerprint : ''}`);
+    return lines.sort().join('\n');
+  }
+
   /** Damage at rest: visible and durable alike. */
   damage(path: string, change: (content: SimContent) => SimContent): void {
     const file = this.file(path);
     if (file === undefined) return;
     file.durable = change(file.durable);
     file.current = change(file.current);
+  }
+
+  /** The next write to the file lands somewhere else in it. */
+  misdirect(path: string, random: SeededRandom): void {
+    const file = this.file(path);
+    if (file !== undefined) file.misdirected = random;
   }
 
   /** All that is on it is lost. */

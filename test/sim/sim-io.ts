@@ -6,6 +6,7 @@
 import { CairnError } from '../../src/errors/cairn-error.js';
 import type { FileIo, IoFile, IoLock, OpenOptions } from '../../src/io/file-io.js';
 import type { SeededRandom } from './seeded-random.js';
+import { copied } from './sim-content.js';
 import { parentOf, type SimDevice, SimFile } from './sim-device.js';
 
 export type OperationKind =
@@ -286,7 +287,7 @@ class SimIoFile implements IoFile {
   }
 
   #write(parts: readonly Uint8Array[], position: number): void {
-    this.#file.change({ kind: 'write', position, bytes: Buffer.concat(parts) });
+    this.#file.change({ kind: 'write', position, bytes: copied(parts) });
   }
 
   /** What a write that fails has written all the same: a first part of whole sectors. */

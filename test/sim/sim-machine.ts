@@ -7,6 +7,7 @@ import type { Pipeline } from '../../src/chunks/pipeline.js';
 import type { MetaStore } from '../../src/meta/meta-store.js';
 import type { Machine } from '../../src/pool/machine.js';
 import { MemoryMetaStore } from '../conformance/memory-meta-store.js';
+import { flipBits } from './faults.js';
 import type { SeededRandom } from './seeded-random.js';
 import { SimClock } from './sim-clock.js';
 import type { Keep, SimDevice } from './sim-device.js';
@@ -31,6 +32,10 @@ export interface Stop {
   readonly lost?: readonly string[];
   /** The metadata store is gone. */
   readonly metaLost?: boolean;
+  /** Bits that flip on the device at this mount point. */
+  readonly flips?: { readonly root: string; readonly count: number };
+  /** The device at this mount point comes back as it was in an earlier image. */
+  readonly stale?: { readonly root: string; readonly device: SimDevice };
 }
 
 export interface StartOptions {
@@ -90,8 +95,20 @@ export class SimMachine implements Machine {
     };
   }
 
+  /** The same for two machines that would recover alike. */
+  fingerprint(): string {
+    const { sequence = 0, epoch = 0 } = this.#meta.at(-1)?.position() ?? {};
+    return [sequence, epoch, this.#boot, ...this.#devices.map((device) => device.fingerprint())].join('\n');
+  }
+
   device(root: string): SimDevice {
     return this.io.device(root);
+  }
+
+  /** The device syncs the file, whoever was told what about it. */
+  syncLate(path: string): void {
+    this.io.device(path).file(path)?.sync();
+    this.events++;
   }
 
   /** Nothing that goes on here ever ends. */
@@ -120,10 +137,13 @@ export class SimMachine implements Machine {
 }
 
 function stopped(image: MachineImage, stop: Stop, random: SeededRandom): MachineImage {
-  const devices = image.devices.map((device) => device.copy());
+  const devices = image.devices.map((device) =>
+    stop.stale?.root === device.root ? stop.stale.device.copy() : device.copy(),
+  );
   for (const device of devices) {
     if (stop.how === 'power') device.crash(random, stop.keep ?? 'any');
     if (stop.lost?.includes(device.root)) device.wipe();
+    if (stop.flips?.root === device.root) flipBits(device, stop.flips.count, random);
   }
   const meta = stop.metaLost ? [] : stop.how === 'power' ? survivingMeta(image.meta, random) : image.meta;
   return { devices, meta, clockMs: image.clockMs, boot: image.boot + (stop.how === 'power' ? 1 : 0) };
