@@ -20,7 +20,7 @@ import type { PoolConfig } from './config.js';
 import { groupsOf, mapDisksOf, protectionOf } from './init-pool.js';
 import { formatScheme } from './scheme-choice.js';
 
-export interface PlannedDisk {
+interface PlannedDisk {
   readonly disk: number;
   readonly sizeBytes: number;
   /** In groups. */
