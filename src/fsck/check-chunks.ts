@@ -13,7 +13,7 @@ import { hasCode } from '../errors/cairn-error.js';
 import type { ChunkId } from '../meta/rows.js';
 import type { DamagedShard } from './check-log.js';
 import { referencedChunks } from './check-metadata.js';
-import { type CheckRun, FIX_ORDER, type Fix } from './check-run.js';
+import { FIX_ORDER, type Fix, type PoolRun } from './check-run.js';
 import type { FileNames } from './file-names.js';
 import type { MetadataCensus } from './metadata-census.js';
 import { counted, listed, nameOf } from './words.js';
@@ -23,7 +23,7 @@ const ROW_WORK = 1024;
 const NAMED_CHUNKS = 200;
 
 export async function checkChunks(
-  run: CheckRun,
+  run: PoolRun,
   census: MetadataCensus,
   names: FileNames,
   damagedShards: readonly DamagedShard[],
@@ -34,7 +34,7 @@ export async function checkChunks(
 }
 
 class ChunkCheck {
-  readonly #run: CheckRun;
+  readonly #run: PoolRun;
   readonly #census: MetadataCensus;
   /** By chunk, what the log check has found. */
   readonly #suspect = new Map<ChunkId, DamagedShard[]>();
@@ -43,7 +43,7 @@ class ChunkCheck {
   /** Readable, and these of its shards are not what they should be. */
   readonly #damaged = new Map<ChunkId, { disk: Disk; entry: ShardEntry }[]>();
 
-  constructor(run: CheckRun, census: MetadataCensus, damagedShards: readonly DamagedShard[]) {
+  constructor(run: PoolRun, census: MetadataCensus, damagedShards: readonly DamagedShard[]) {
     this.#run = run;
     this.#census = census;
     for (const damaged of damagedShards) {
@@ -241,19 +241,19 @@ async function storeAgain(chunks: ChunkStore, chunk: ChunkId, chunkBytes: number
  * Walks every disk's index once: shards that no row names, segments that are named and not there, and whether the bytes add up. `isSure`: the
  * metadata is whole, so that what it does not name is garbage.
  */
-export async function checkShards(run: CheckRun, census: MetadataCensus | undefined): Promise<void> {
+export async function checkShards(run: PoolRun, census: MetadataCensus | undefined): Promise<void> {
   const check = new ShardWalk(run, census);
   for (const disk of run.pool.disks.opened) if (disk.state !== 'offline') await check.walk(disk);
   await check.report();
 }
 
 class ShardWalk {
-  readonly #run: CheckRun;
+  readonly #run: PoolRun;
   readonly #census: MetadataCensus | undefined;
   readonly #orphans = new Map<ChunkId, number>();
   readonly #orphanBytes = { sum: 0 };
 
-  constructor(run: CheckRun, census: MetadataCensus | undefined) {
+  constructor(run: PoolRun, census: MetadataCensus | undefined) {
     this.#run = run;
     this.#census = census;
   }

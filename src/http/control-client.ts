@@ -6,7 +6,15 @@
 import { type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
-import type { CommitProgress, CommitReport, FileState, PoolStatus } from '../vfs/reports.js';
+import type {
+  CheckProgress,
+  CheckReport,
+  CheckRequest,
+  CommitProgress,
+  CommitReport,
+  FileState,
+  PoolStatus,
+} from '../vfs/reports.js';
 import { openSocketPath } from './socket-path.js';
 import { fromWireError, type UnmountReport, type WireError, type WireEvent } from './wire.js';
 
@@ -44,12 +52,22 @@ export class ControlClient {
     await this.#json(await this.#request('POST', '/v1/commit', { paths, wait: false }));
   }
 
+  /** Checks the pool while it is in use. ABORTED when the signal says so: the daemon ends the check then. */
+  async check(
+    request: CheckRequest,
+    onProgress: (progress: CheckProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CheckReport> {
+    const response = await this.#request('POST', '/v1/check', request, signal);
+    return await this.#events<CheckReport, CheckProgress>(response, onProgress);
+  }
+
   /** Resolves when the pool is committed and closed; the daemon's process ends right after. */
   async unmount(onProgress: OnProgress): Promise<void> {
     await this.#events<UnmountReport>(await this.#request('POST', '/v1/unmount'), onProgress);
   }
 
-  #request(method: string, path: string, body?: unknown): Promise<IncomingMessage> {
+  #request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => reject(this.#explain(error));
       let place: { readonly path: string; close(): void };
@@ -59,7 +77,7 @@ export class ControlClient {
         fail(error);
         return;
       }
-      const options: RequestOptions = { socketPath: place.path, method, path, agent: false };
+      const options: RequestOptions = { socketPath: place.path, method, path, agent: false, signal };
       const outgoing = request(options, resolve);
       outgoing.once('error', fail);
       outgoing.once('close', () => place.close());
@@ -81,14 +99,14 @@ export class ControlClient {
     return body;
   }
 
-  async #events<T>(response: IncomingMessage, onProgress: OnProgress): Promise<T> {
+  async #events<T, P = CommitProgress>(response: IncomingMessage, onProgress: (progress: P) => void): Promise<T> {
     if (response.statusCode !== 200) {
       await this.#json(response);
       throw this.#gibberish();
     }
     try {
       for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
-        const event = this.#parse(line) as WireEvent<T>;
+        const event = this.#parse(line) as WireEvent<T, P>;
         if ('progress' in event) onProgress(event.progress);
         else if ('error' in event) throw fromWireError(event.error);
         else return event.report;
@@ -110,6 +128,8 @@ export class ControlClient {
   #explain(error: unknown): CairnError {
     if (error instanceof CairnError) return error;
     switch (systemCode(error)) {
+      case 'ABORT_ERR':
+        return new CairnError('ABORTED', 'stopped before the daemon had answered', { cause: error });
       case 'ENOENT':
       case 'ENOTDIR':
       case 'ECONNREFUSED':

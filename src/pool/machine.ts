@@ -26,6 +26,10 @@ export interface Machine {
   indexPath(diskDirectory: string): string | undefined;
 }
 
+export function metaPath(directory: string, pool: string): string {
+  return join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
+}
+
 /** The machine that this process runs on. */
 export class SystemMachine implements Machine {
   readonly io: FileIo = new NodeFileIo();
@@ -38,7 +42,7 @@ export class SystemMachine implements Machine {
 
   async openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore> {
     await this.io.makeDirectory(directory);
-    const path = join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
+    const path = metaPath(directory, pool);
     try {
       return await openSqliteMetaStore(path);
     } catch (error) {
