@@ -58,8 +58,14 @@ export class ControlClient {
     onProgress: (progress: CheckProgress) => void,
     signal?: AbortSignal,
   ): Promise<CheckReport> {
-    const response = await this.#request('POST', '/v1/check', request, signal);
-    return await this.#events<CheckReport, CheckProgress>(response, onProgress);
+    try {
+      const response = await this.#request('POST', '/v1/check', request, signal);
+      return await this.#events<CheckReport, CheckProgress>(response, onProgress);
+    } catch (error) {
+      // However the connection ended then, it was by our own wish.
+      if (signal?.aborted) throw new CairnError('ABORTED', 'the check was stopped', { cause: error });
+      throw error;
+    }
   }
 
   /** Resolves when the pool is committed and closed; the daemon's process ends right after. */
@@ -128,8 +134,6 @@ export class ControlClient {
   #explain(error: unknown): CairnError {
     if (error instanceof CairnError) return error;
     switch (systemCode(error)) {
-      case 'ABORT_ERR':
-        return new CairnError('ABORTED', 'stopped before the daemon had answered', { cause: error });
       case 'ENOENT':
       case 'ENOTDIR':
       case 'ECONNREFUSED':

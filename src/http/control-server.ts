@@ -39,8 +39,8 @@ const CommitBody = v.strictObject({
 });
 
 const CheckBody = v.strictObject({
-  content: v.optional(v.boolean(), false),
-  repair: v.optional(v.boolean(), false),
+  content: v.boolean(),
+  repair: v.boolean(),
 });
 
 export class ControlServer {
