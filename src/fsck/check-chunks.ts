@@ -5,7 +5,6 @@
  * Mending never takes anything away before its replacement is durable: a damaged shard is written anew under the same key, which makes the old
  * record dead; missing ones are added by the chunk store, as for any chunk that is stored again.
  */
-import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { type Holder, locate } from '../chunks/shard-set.js';
 import type { Disk } from '../disks/disk.js';
 import type { ShardEntry } from '../disks/record.js';
@@ -213,7 +212,7 @@ class ChunkCheck {
     for (const chunk of this.#degraded) {
       const { chunkBytes } = this.#census.chunks.get(chunk)!;
       try {
-        await storeAgain(chunks, chunk, chunkBytes);
+        await chunks.mend(chunk, chunkBytes);
       } catch (error) {
         if (!hasCode(error, 'NO_SPACE', 'DISK_FAILED', 'UNREADABLE')) throw error;
       }
@@ -225,16 +224,6 @@ class ChunkCheck {
   async #sync(): Promise<void> {
     await Promise.allSettled(this.#run.pool.disks.data().map((disk) => disk.sync()));
   }
-}
-
-/** Completes a chunk that can be read: the store writes what is missing. */
-async function storeAgain(chunks: ChunkStore, chunk: ChunkId, chunkBytes: number): Promise<void> {
-  const bytes = await chunks.read(chunk, chunkBytes, 0, chunkBytes);
-  const stored =
-    chunkBytes <= SMALL_CHUNK_BYTES
-      ? await chunks.storeSmall([bytes])
-      : [await chunks.store({ kind: 'bytes', bytes }, () => undefined)];
-  chunks.release(stored.map((one) => one.chunk));
 }
 
 /**

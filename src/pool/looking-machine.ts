@@ -37,6 +37,7 @@ export class LookingMachine implements Machine {
   readonly #withoutMeta: boolean;
   readonly #directory = mkdtempSync(join(tmpdir(), 'cairn-fsck-'));
   #copies = 0;
+  #hasOpenedMeta = false;
 
   /** `withoutMeta`: as if the metadata store were not there. */
   constructor(disks: readonly DiskConfig[], withoutMeta = false) {
@@ -52,6 +53,12 @@ export class LookingMachine implements Machine {
   async openMeta(directory: string, pool: string): Promise<MetaStore> {
     const path = metaPath(directory, pool);
     if (this.#withoutMeta || !existsSync(path)) return openSqliteMetaStore(this.#fresh());
+    if (this.#hasOpenedMeta) {
+      // Recovery asks again where the first one turned out to be damaged.
+      this.badMeta = 'it is damaged';
+      return openSqliteMetaStore(this.#fresh());
+    }
+    this.#hasOpenedMeta = true;
     try {
       return await openSqliteMetaStore(this.#copy(path));
     } catch (error) {

@@ -4,6 +4,7 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
+import type { Sweep } from '../commit/sweep.js';
 import { CairnError } from '../errors/cairn-error.js';
 import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
@@ -47,6 +48,7 @@ export interface PoolParts {
   readonly staged: StagedSet;
   readonly committer: Committer;
   readonly collector: Collector;
+  readonly sweep: Sweep;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
