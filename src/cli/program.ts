@@ -5,6 +5,7 @@ import type { CliContext, ExitCode } from './context.js';
 import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
 import { mountCommand } from './mount-command.js';
+import { rescueCommand } from './rescue-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
@@ -55,6 +56,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     commitCommand,
     stateCommand,
     fsckCommand,
+    rescueCommand,
     startCommand,
   ]) {
     add(program, context, done);

@@ -42,14 +42,15 @@ async function checkStageLog(run: PoolRun, directory: string): Promise<void> {
   let damaged = 0;
   const files = await segmentFiles(run.files, join(directory, 'stage'), 'stage');
   for (const { path, segment } of files) {
-    const open = (): Promise<number | undefined> => damagedIn(run, path, segment, owner, crc32c);
-    let count = await open();
+    const open = (): Promise<Damaged | undefined> => damagedIn(run, path, segment, owner, crc32c);
+    let found = await open();
     // A record that was being written is whole a moment later; a segment that is gone held nothing any more.
-    if (count !== undefined && count > 0 && run.live) {
+    if (found !== undefined && found.places > 0 && run.live) {
       await run.quietly(async () => undefined);
-      count = await open();
+      found = await open();
     }
-    damaged += count ?? 0;
+    if (found === undefined) continue;
+    damaged = found.cut ? found.places : damaged + found.places;
   }
   if (damaged === 0) return;
   run.report({
@@ -60,6 +61,12 @@ async function checkStageLog(run: PoolRun, directory: string): Promise<void> {
   });
 }
 
+interface Damaged {
+  readonly places: number;
+  /** A run of the daemon began here: what lies before was judged when that began, and does not count any more. */
+  readonly cut: boolean;
+}
+
 /** Undefined: the segment is gone. */
 async function damagedIn(
   run: PoolRun,
@@ -67,10 +74,11 @@ async function damagedIn(
   segment: number,
   owner: string,
   crc32c: ReturnType<typeof loadAddon>['crc32c'],
-): Promise<number | undefined> {
+): Promise<Damaged | undefined> {
   const bootId = run.files.bootId();
-  let damaged = 0;
+  let places = 0;
   let pending = 0;
+  let cut = false;
   let boot: string | undefined;
   try {
     const file = await run.files.open(path, { readOnly: true });
@@ -87,20 +95,24 @@ async function damagedIn(
             return;
           }
           try {
-            boot = decodeStageRecord(payload).bootId;
-            if (boot === bootId) damaged += pending;
+            const record = decodeStageRecord(payload);
+            boot = record.bootId;
+            if (boot === bootId) places += pending;
             pending = 0;
+            if (record.ops[0]?.kind !== 'cut') return;
+            places = 0;
+            cut = true;
           } catch (error) {
             if (!hasCode(error, 'CORRUPT')) throw error;
             // Its checksums hold: it was written like this.
-            damaged++;
+            places++;
           }
         },
         async () => {
           pending++;
         },
       );
-      if (boot === bootId) damaged += pending;
+      if (boot === bootId) places += pending;
     } finally {
       await file.close();
     }
@@ -108,7 +120,7 @@ async function damagedIn(
     if (hasCode(error, 'NOT_FOUND')) return undefined;
     throw error;
   }
-  return damaged;
+  return { places, cut };
 }
 
 async function checkFiles(run: PoolRun, directory: string): Promise<void> {
