@@ -40,6 +40,8 @@ export function describeFault({ call, how, nth, paths }: Fault): string {
 export class TracedDaemon {
   readonly #program: RunningProgram;
   readonly #log: string;
+  /** Ended from outside, not by the fault. */
+  #isKilled = false;
 
   constructor(fault: Fault, args: readonly string[], directory: string) {
     this.#log = `${directory}/strace.log`;
@@ -96,6 +98,7 @@ export class TracedDaemon {
   async kill(): Promise<void> {
     const { pid } = this;
     if (pid !== undefined) {
+      this.#isKilled = true;
       try {
         process.kill(pid, 'SIGKILL');
         await waitForEnd(pid);
@@ -109,7 +112,7 @@ export class TracedDaemon {
   /** Whether the fault came to pass: if not, the daemon makes fewer such calls. To be asked when it has ended. */
   get isHit(): boolean {
     const log = readFileSync(this.#log, 'utf8');
-    return log.includes('(INJECTED)') || log.includes('killed by SIGKILL');
+    return log.includes('(INJECTED)') || (!this.#isKilled && log.includes('killed by SIGKILL'));
   }
 
   /** Ends it if the promise takes too long: a daemon that hangs. Rejects then. */
