@@ -1,7 +1,7 @@
 /** A disk's index as one thing: shards, slots and snapshots, and the flushing of both into the SQLite file off the hot path. */
 import type Database from 'better-sqlite3';
 import type { Clock, Timer } from '../io/clock.js';
-import { type IndexNotes, openIndexDatabase, writeNotes } from './index-database.js';
+import { forgetNotes, type IndexNotes, openIndexDatabase, writeNotes } from './index-database.js';
 import { type FlushedNames, NamedIndex } from './named-index.js';
 import { ShardIndex } from './shard-index.js';
 
@@ -26,6 +26,8 @@ export class DiskIndex {
   readonly #clock: Clock;
   #source: IndexSource | undefined;
   #timer: Timer | undefined;
+  /** What was read contradicts itself: never again does the file say that it is complete. */
+  #isDamaged = false;
   #closed = false;
 
   constructor(path: string, uuid: string, clock: Clock) {
@@ -36,6 +38,7 @@ export class DiskIndex {
     this.named = new NamedIndex(database);
     this.notes = notes;
     this.rebuildReason = reason;
+    this.shards.onDamage = () => this.#onDamage();
   }
 
   /** From now on flushes happen by themselves. */
@@ -79,6 +82,16 @@ export class DiskIndex {
     }
   }
 
+  #onDamage(): void {
+    if (this.#isDamaged) return;
+    this.#isDamaged = true;
+    try {
+      forgetNotes(this.#database);
+    } catch {
+      // The page with the notes is damaged too, or cannot be written: the next opening meets what this one met.
+    }
+  }
+
   #slice(): void {
     this.#timer = undefined;
     if (this.#closed || this.#source === undefined) return;
@@ -96,7 +109,7 @@ export class DiskIndex {
       FLUSH_SLICE,
       (complete) => {
         names = this.named.flush((segment, position) => source.isDurable(segment, position));
-        if (complete && withNotes) writeNotes(this.#database, source.notes());
+        if (complete && withNotes && !this.#isDamaged) writeNotes(this.#database, source.notes());
       },
     );
     this.named.flushed(names);

@@ -71,6 +71,21 @@ export function isIndexFailure(error: unknown): error is Error {
   );
 }
 
+/** True if the file contradicts itself: thrown away, it is made again from the logs. */
+export function isIndexDamage(error: unknown): boolean {
+  const cause = error instanceof CairnError ? error.cause : error;
+  return cause instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/.test(cause.code);
+}
+
+export function removeIndex(path: string): void {
+  for (const suffix of ['-wal', '-shm', '-journal', '']) rmSync(path + suffix, { force: true });
+}
+
+/** The next opening rebuilds the index. */
+export function forgetNotes(database: Database.Database): void {
+  database.prepare('UPDATE notes SET notes = ?').run('null');
+}
+
 export function writeNotes(database: Database.Database, notes: IndexNotes): void {
   database.prepare('UPDATE notes SET notes = ?').run(JSON.stringify(notes));
 }
@@ -88,8 +103,7 @@ function connect(path: string): Database.Database {
 }
 
 function createAnew(path: string, uuid: string): Database.Database {
-  if (path !== ':memory:')
-    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+  if (path !== ':memory:') removeIndex(path);
   try {
     const database = connect(path);
     database.exec(SCHEMA);

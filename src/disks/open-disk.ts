@@ -8,7 +8,7 @@ import type { Disk, DiskIdentity, DiskRole, StreamName } from './disk.js';
 import { readIdentity } from './disk-identity.js';
 import { DiskIndex } from './disk-index.js';
 import { dropLostEntries, replayLogs } from './disk-replay.js';
-import { isIndexFailure } from './index-database.js';
+import { isIndexDamage, isIndexFailure, removeIndex } from './index-database.js';
 import { JournalState } from './journal-state.js';
 import { LogNumbers, type LogPoint } from './log-context.js';
 import { LogDisk } from './log-disk.js';
@@ -57,6 +57,14 @@ export async function openDisk(
       return await open(path, []);
     } catch (error) {
       if (path === ':memory:' || !isIndexFailure(error)) throw error;
+      if (isIndexDamage(error)) {
+        removeIndex(path);
+        try {
+          return await open(path, [`the index was damaged and is thrown away: ${error.message}`]);
+        } catch (again) {
+          if (!isIndexFailure(again)) throw again;
+        }
+      }
       // What is on a full file system can be read all the same: the index is made from the logs, and kept in memory.
       return await open(':memory:', [`the index cannot be written and is kept in memory: ${error.message}`]);
     }

@@ -11,6 +11,7 @@
 import type Database from 'better-sqlite3';
 import type { BucketId } from '../../diskmap/types.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
+import { isIndexDamage } from './index-database.js';
 import type { RecordLocation, ShardEntry, ShardKey } from './record.js';
 import { RECORD_ALIGNMENT } from './record-codec.js';
 
@@ -68,6 +69,8 @@ interface Flushed {
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
 
 export class ShardIndex {
+  /** Told when the file turns out to be damaged. */
+  onDamage: (() => void) | undefined;
   readonly #database: Database.Database;
   /** By chunk alone: making a joined key costs more than looking through one or two entries. */
   readonly #pending = new Map<string, Pending[]>();
@@ -393,9 +396,11 @@ export class ShardIndex {
     try {
       return query();
     } catch (error) {
-      throw new CairnError('IO', `the index ${this.#database.name} cannot be read`, {
+      const isDamaged = isIndexDamage(error);
+      if (isDamaged) this.onDamage?.();
+      throw new CairnError('IO', `the index ${this.#database.name} ${isDamaged ? 'is damaged' : 'cannot be read'}`, {
         cause: error,
-        hint: 'stop the pool and delete that file: it is rebuilt from the logs',
+        hint: 'open the pool again: the index is rebuilt from the logs',
       });
     }
   }
