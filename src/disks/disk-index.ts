@@ -1,7 +1,7 @@
 /** A disk's index as one thing: shards, slots and snapshots, and the flushing of both into the SQLite file off the hot path. */
 import type Database from 'better-sqlite3';
 import type { Clock, Timer } from '../io/clock.js';
-import { forgetNotes, type IndexNotes, openIndexDatabase, writeNotes } from './index-database.js';
+import { type IndexNotes, openIndexDatabase, removeIndexFiles, writeNotes } from './index-database.js';
 import { type FlushedNames, NamedIndex } from './named-index.js';
 import { ShardIndex } from './shard-index.js';
 
@@ -22,23 +22,22 @@ export class DiskIndex {
   /** How far the index was complete when it was opened; undefined: rebuild it. */
   readonly notes: IndexNotes | undefined;
   readonly rebuildReason: string | undefined;
+  readonly #path: string;
   readonly #database: Database.Database;
   readonly #clock: Clock;
   #source: IndexSource | undefined;
   #timer: Timer | undefined;
-  /** What was read contradicts itself: never again does the file say that it is complete. */
-  #isDamaged = false;
   #closed = false;
 
   constructor(path: string, uuid: string, clock: Clock) {
     const { database, notes, reason } = openIndexDatabase(path, uuid);
+    this.#path = path;
     this.#database = database;
     this.#clock = clock;
     this.shards = new ShardIndex(database);
     this.named = new NamedIndex(database);
     this.notes = notes;
     this.rebuildReason = reason;
-    this.shards.onDamage = () => this.#onDamage();
   }
 
   /** From now on flushes happen by themselves. */
@@ -69,6 +68,17 @@ export class DiskIndex {
     if (!this.#closed) this.#database.pragma('wal_checkpoint(TRUNCATE)');
   }
 
+  /** The file contradicts itself or cannot be read: the next opening makes it anew. */
+  condemn(): void {
+    this.#timer?.cancel();
+    this.#source = undefined;
+    try {
+      removeIndexFiles(this.#path);
+    } catch {
+      // On a device that fails it is found damaged again, and the index is kept in memory then.
+    }
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#timer?.cancel();
@@ -79,16 +89,6 @@ export class DiskIndex {
     } finally {
       this.#closed = true;
       this.#database.close();
-    }
-  }
-
-  #onDamage(): void {
-    if (this.#isDamaged) return;
-    this.#isDamaged = true;
-    try {
-      forgetNotes(this.#database);
-    } catch {
-      // The page with the notes is damaged too, or cannot be written: the next opening meets what this one met.
     }
   }
 
@@ -109,7 +109,7 @@ export class DiskIndex {
       FLUSH_SLICE,
       (complete) => {
         names = this.named.flush((segment, position) => source.isDurable(segment, position));
-        if (complete && withNotes && !this.#isDamaged) writeNotes(this.#database, source.notes());
+        if (complete && withNotes) writeNotes(this.#database, source.notes());
       },
     );
     this.named.flushed(names);

@@ -71,19 +71,16 @@ export function isIndexFailure(error: unknown): error is Error {
   );
 }
 
-/** True if the file contradicts itself: thrown away, it is made again from the logs. */
-export function isIndexDamage(error: unknown): boolean {
-  const cause = error instanceof CairnError ? error.cause : error;
-  return cause instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/.test(cause.code);
+/** True if the index's file system has no room: it is not damaged. */
+export function isFullIndex(error: Error): boolean {
+  const sqlite = error instanceof CairnError ? error.cause : error;
+  return sqlite instanceof Database.SqliteError && sqlite.code.startsWith('SQLITE_FULL');
 }
 
-export function removeIndex(path: string): void {
-  for (const suffix of ['-wal', '-shm', '-journal', '']) rmSync(path + suffix, { force: true });
-}
-
-/** The next opening rebuilds the index. */
-export function forgetNotes(database: Database.Database): void {
-  database.prepare('UPDATE notes SET notes = ?').run('null');
+/** The file is not to be used again: the next opening makes it anew from the logs. What has it open may go on until it is closed. */
+export function removeIndexFiles(path: string): void {
+  if (path === ':memory:') return;
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
 }
 
 export function writeNotes(database: Database.Database, notes: IndexNotes): void {
@@ -103,7 +100,7 @@ function connect(path: string): Database.Database {
 }
 
 function createAnew(path: string, uuid: string): Database.Database {
-  if (path !== ':memory:') removeIndex(path);
+  removeIndexFiles(path);
   try {
     const database = connect(path);
     database.exec(SCHEMA);

@@ -11,7 +11,6 @@
 import type Database from 'better-sqlite3';
 import type { BucketId } from '../../diskmap/types.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
-import { isIndexDamage } from './index-database.js';
 import type { RecordLocation, ShardEntry, ShardKey } from './record.js';
 import { RECORD_ALIGNMENT } from './record-codec.js';
 
@@ -69,8 +68,6 @@ interface Flushed {
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
 
 export class ShardIndex {
-  /** Told when the file turns out to be damaged. */
-  onDamage: (() => void) | undefined;
   readonly #database: Database.Database;
   /** By chunk alone: making a joined key costs more than looking through one or two entries. */
   readonly #pending = new Map<string, Pending[]>();
@@ -396,11 +393,9 @@ export class ShardIndex {
     try {
       return query();
     } catch (error) {
-      const isDamaged = isIndexDamage(error);
-      if (isDamaged) this.onDamage?.();
-      throw new CairnError('IO', `the index ${this.#database.name} ${isDamaged ? 'is damaged' : 'cannot be read'}`, {
+      throw new CairnError('IO', `the index ${this.#database.name} cannot be read`, {
         cause: error,
-        hint: 'open the pool again: the index is rebuilt from the logs',
+        hint: 'stop the pool and delete that file: it is rebuilt from the logs',
       });
     }
   }

@@ -112,7 +112,7 @@ export function destroySqliteMetaStore(path: string): void {
   for (const suffix of ['-wal', '-shm', '-journal', '', DAMAGED]) rmSync(path + suffix, { force: true });
 }
 
-/** A damaged page was met: whoever opens the file next is told at once, not when he meets it too. */
+/** A damaged page was met, or the store contradicts the journal: whoever opens the file next is told at once, not when he meets it too. */
 export function markDamaged(path: string): void {
   try {
     writeFileSync(path + DAMAGED, '', { mode: 0o600 });

@@ -331,11 +331,23 @@ class PoolOpening {
     for (const note of recovery.notes) log.info({}, note);
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    journal.onRefused = (error) =>
+    const degraded = { chunks: 0 };
+    journal.onDegraded = (count) => {
+      degraded.chunks += count;
+    };
+    let refusal: unknown;
+    journal.onRefused = (error) => {
+      const again = refusal !== undefined && textIn(refusal) === textIn(error);
+      refusal = error;
+      // It is offered again every two seconds.
+      if (again) return;
       log.error(
         { error },
         'the metadata store did not take a commit that is safe on the disks: tried again until it does',
       );
+      // What the store refuses for good is in the journal: made anew from it, the store takes it.
+      if (hasCode(error, 'CORRUPT', 'CONFLICT')) this.#machine.condemnMeta?.(config.metaDirectory, config.pool);
+    };
     const position = meta.position();
     const staging = this.#keep(
       await openStaging({
@@ -404,6 +416,12 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
     });
+    files.onFailure = (cause) => void stage.distrust(cause);
+    files.onLoss = (ino, failure) => {
+      const inode = table.peek(ino);
+      if (inode !== undefined) data.lost(inode, failure);
+      log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
+    };
     const collector = new Collector({
       meta,
       chunks,
@@ -453,7 +471,14 @@ class PoolOpening {
       vfs,
       clock,
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
-      findings: () => [...recovery.damage, ...replay.notes, ...damage.findings()],
+      findings: () => [
+        ...recovery.damage,
+        ...replay.notes,
+        ...damage.findings(),
+        ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
+        ...(journal.isRefused ? [refusedFinding(refusal)] : []),
+        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+      ],
     };
     return [parts, staging, snapshots];
   }
@@ -502,6 +527,26 @@ class PoolOpening {
         `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
       );
   }
+}
+
+function cacheFinding(directory: string, failure: CairnError): string {
+  return `the cache at ${directory} is suspect (${textIn(failure.cause)}): fsync commits to the pool, or fails, instead of relying on it; check the device, then unmount and mount again`;
+}
+
+function refusedFinding(refusal: unknown): string {
+  const remedy = hasCode(refusal, 'CORRUPT', 'CONFLICT')
+    ? 'unmount and mount again: it is made anew from the disks'
+    : 'it is tried again until it works';
+  return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
+}
+
+function degradedFinding(chunks: number): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+}
+
+function textIn(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The newest map that any disk holds. */

@@ -368,3 +368,54 @@ t.test(
     t.pass();
   },
 );
+
+t.test('shards that a failing disk takes with it are written again where another group can take them', async (t) => {
+  const machine = await new Machine({ data: 6 }).create();
+  const run = await machine.start();
+  await run.commit();
+  const bytes = content(150_000, 3);
+  const stored = await run.chunks.store({ kind: 'bytes', bytes }, () => undefined);
+  const ino = run.writer.stage(bytes, stored);
+  const [lost] = run.chunks.health(stored.chunk).disks;
+  machine.io.fail('datasync', pathOf(lost!), BROKEN);
+  const degraded: number[] = [];
+  run.log.onDegraded = (chunks) => degraded.push(chunks);
+  await run.log.request();
+  t.equal(run.disk(lost!).state, 'suspect');
+  t.equal(run.chunks.health(stored.chunk).health, 'healthy');
+  t.strictSame(degraded, [], 'nothing is left to be made whole');
+  t.notOk(
+    run.data().some(({ unsynced }) => unsynced),
+    'and that was synced before it was acknowledged',
+  );
+  await run.settle();
+  machine.io.crash();
+  const other = run.chunks.health(stored.chunk).disks.find((number) => number !== lost);
+  const again = await machine.start({ without: [lost!, other!] });
+  t.ok(bytes.equals((await again.read(ino))!), 'any further disk may go');
+  await again.stop();
+});
+
+t.test('where no other disk is left, what is degraded is counted', async (t) => {
+  const machine = await new Machine().create();
+  const run = await machine.start();
+  await run.commit();
+  const bytes = content(150_000, 3);
+  run.writer.stage(bytes, await run.chunks.store({ kind: 'bytes', bytes }, () => undefined));
+  machine.io.fail('datasync', pathOf(2), BROKEN);
+  const degraded: number[] = [];
+  run.log.onDegraded = (chunks) => degraded.push(chunks);
+  await run.log.request();
+  t.strictSame(degraded, [1]);
+  await run.stop();
+});
+
+t.test('no disk has room for the commit: the error says so', async (t) => {
+  const machine = await new Machine().create();
+  const run = await machine.start();
+  await run.commit();
+  const full = new CairnError('NO_SPACE', 'full');
+  for (const disk of run.disks) disk.append = () => Promise.reject(full);
+  await t.rejects(run.commit(), { code: 'NO_SPACE' });
+  await run.stop();
+});
