@@ -27,6 +27,10 @@ export interface Addon {
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
   /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */
   checkWriteback(fd: number): void;
+  /** lsetxattr(2): `path` and `name` are bytes without a NUL. */
+  setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
+  /** utimensat(2) of the file or link itself: seconds since the epoch, negative before it, and nanoseconds below 10^9. */
+  setTimes(path: Uint8Array, atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): void;
   /** flock(LOCK_EX | LOCK_NB): false if another open file description has it. */
   lock(fd: number): boolean;
   /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */
