@@ -166,7 +166,9 @@ t.test('an empty cache counts always, and one without a session file as it is', 
   await stageSomething(other);
   await other.close();
   await io.remove('/cache/cairn-session.json');
-  await (await open(io, { epoch: EPOCH[3]! + 2 ** 31, committedEpoch: EPOCH[0]! })).close();
+  const taken = await open(io, { epoch: EPOCH[3]! + 2 ** 31, committedEpoch: EPOCH[0]! });
+  t.equal(taken.replay.contents.size, 1);
+  await taken.close();
 });
 
 t.test('no stage sequence is given twice, also not those that power loss took out of the log', async (t) => {
