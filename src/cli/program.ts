@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
+import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
 import { mountCommand } from './mount-command.js';
 import { rescueCommand } from './rescue-command.js';
@@ -54,6 +55,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     statusCommand,
     commitCommand,
     stateCommand,
+    fsckCommand,
     rescueCommand,
     startCommand,
   ]) {

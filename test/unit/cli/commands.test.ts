@@ -51,7 +51,7 @@ function serve(context: FakeContext, pool: string) {
 
 t.test('every command explains itself with an example', async (t) => {
   const { run } = await prepare(t);
-  for (const command of ['init', 'mount', 'unmount', 'status', 'commit', 'state', 'rescue', 'start']) {
+  for (const command of ['init', 'mount', 'unmount', 'status', 'commit', 'state', 'fsck', 'rescue', 'start']) {
     const { code, out, err } = await run(command, '--help');
     t.equal(code, 0);
     t.equal(err, '');
@@ -275,4 +275,64 @@ t.test('mount in the background: the daemon says in one line why it failed', asy
     out: '',
     err: 'cairn: CAIRN_LOG is "loud"; it is one of: debug, info, warn, error\n',
   });
+});
+
+t.test('fsck asks the daemon where there is one, and says in sentences what it found', async (t) => {
+  const { context, run, pool, server } = await withDaemon(t);
+  t.match(await run('fsck', pool), { code: 0, err: '', out: /checked while in use in 2 s\n[\s\S]*\nclean\n$/ });
+  t.same(context.pool.calls.splice(0), ['check']);
+  context.pool.findings = [
+    {
+      severity: 'damage',
+      code: 'chunk-degraded',
+      message: '3 chunks have fewer shards than promised',
+      advice: 'connect the disk',
+      files: ['/a', '/b'],
+      moreFiles: 7,
+    },
+    { severity: 'note', code: 'log-scar', message: 'a damaged place', advice: '', files: [], moreFiles: 0 },
+  ];
+  const told = await run('fsck', '--data', '--repair', pool);
+  t.equal(told.code, 1);
+  t.equal(told.err, '');
+  t.same(told.out.split('\n').slice(2), [
+    '  damage  3 chunks have fewer shards than promised [chunk-degraded]',
+    '            /a',
+    '            /b',
+    '            and 7 more files',
+    '          -> connect the disk',
+    '  note    a damaged place [log-scar]',
+    'not clean: 1 finding of damage',
+    '',
+  ]);
+  t.same(context.pool.calls.splice(0), ['check content repair']);
+  const { code, out } = await run('fsck', '--json', pool);
+  t.equal(code, 1);
+  t.match(JSON.parse(out), { format: 1, clean: false, running: true, directory: pool, findings: { length: 2 } });
+  await server.close();
+  context.pool.findings = [];
+  context.pool.calls.splice(0);
+  t.match(await run('fsck', pool), { code: 0, out: /checked at rest[\s\S]*\nclean\n$/ });
+  t.same(context.pool.calls, ['at rest', 'check']);
+});
+
+t.test('fsck: Ctrl-C stops the check, in the daemon too', async (t) => {
+  const { context, run, pool } = await withDaemon(t);
+  context.pool.gate = new Promise(() => {});
+  const running = run('fsck', pool);
+  while (!context.pool.calls.includes('check')) await new Promise(setImmediate);
+  context.signals.emit('SIGINT');
+  const { code, out, err } = await running;
+  t.equal(code, 130);
+  t.equal(out, '');
+  t.match(err, /^cairn: the check was stopped/);
+  while (!context.pool.calls.includes('check stopped')) await new Promise(setImmediate);
+  t.equal(context.signals.listenerCount('SIGINT'), 0);
+});
+
+t.test('fsck of what is no pool, or used wrongly', async (t) => {
+  const { run, directory } = await prepare(t);
+  t.match(await run('fsck', directory), { code: 1, err: /there is no pool in/ });
+  t.match(await run('fsck'), { code: 2 });
+  t.match(await run('fsck', '--force', directory), { code: 2 });
 });
