@@ -46,6 +46,8 @@ export class Seal {
   readonly contentStage: number | undefined;
   #protectedBytes = 0;
   readonly finished: Promise<void>;
+  /** Why the bytes are staged again, if they are. */
+  failure: unknown;
   #finish!: () => void;
 
   /** Takes what is staged below `limit` (END: everything). Pieces are cut at multiples of `windowBytes`. */
@@ -132,7 +134,8 @@ export class Seal {
     this.#end();
   }
 
-  failed(): void {
+  failed(cause?: unknown): void {
+    this.failure = cause;
     this.content.seal = undefined;
     this.content.sealFailed();
     this.#end();

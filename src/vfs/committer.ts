@@ -355,6 +355,8 @@ export class Committer {
       throw error;
     }
     await this.#journal.request();
+    // The round may have gone on without a file whose bytes turned out to be in doubt: for that one it is no success.
+    for (const { inode, seal } of seals) if (!inode.gone && seal.failure !== undefined) throw seal.failure;
   }
 
   /** The pool promise for one file: its content as it is now, and all names and attributes. */

@@ -244,7 +244,7 @@ export class StagedSet implements RoundSource {
 
   /** The seal's bytes are staged as before; `error` is told to every handle unless a later commit makes it good (undefined: the commit was called off). */
   sealFailed(inode: Inode, seal: Seal, error: unknown): void {
-    seal.failed();
+    seal.failed(error);
     this.sealing.delete(inode);
     inode.failure = error;
     if (error !== undefined) inode.failed(error, true);

@@ -183,3 +183,17 @@ t.test(
     t.not(await fsync(fixture, other), undefined);
   },
 );
+
+t.test(
+  'a commit that was asked for fails where the bytes of a file are in doubt: it never says that it is done',
+  async (t) => {
+    const { machine, fixture, make } = await setup(t, 'default');
+    const { handle } = await make('file');
+    await fixture.vfs.write(handle, 0, Buffer.alloc(LARGE, 7));
+    machine.fail('writeback', CACHE_FILES);
+    await t.rejects(fixture.pool.commit(), { code: 'IO' });
+    machine.heal();
+    await fixture.pool.commit();
+    t.match(await fixture.pool.control.state('/file'), { state: 'committed', health: 'healthy' });
+  },
+);
