@@ -123,7 +123,7 @@ export class Session {
         const open = this.#open.get(step.slot);
         if (open === undefined) return;
         // A file without a name is gone with the handle: its fsync promises nothing.
-        if (![...promises.names.values()].some(({ node }) => node === open.node)) return;
+        if (!this.#isNamed(open.node)) return;
         const mark = promises.mark([open.node]);
         const level = pool.parts.mode === 'strong' ? 'pool' : 'local';
         return this.#promise(step.wait, level, mark, () => this.#vfs.fsync(open.handle, false));
@@ -173,10 +173,15 @@ export class Session {
   /** A newer version of the diskmap, with the same groups, on one disk after the other. */
   async #writeMap(): Promise<void> {
     for (const disk of this.pool.parts.disks.data()) {
-      const bytes = await disk.readMap();
-      if (bytes === undefined) continue;
-      const map = decodeMap(bytes);
-      await disk.writeMap(encodeMap({ ...map, version: map.version + 1 }));
+      try {
+        const bytes = await disk.readMap();
+        if (bytes === undefined) continue;
+        const map = decodeMap(bytes);
+        await disk.writeMap(encodeMap({ ...map, version: map.version + 1 }));
+      } catch (error) {
+        // Where a disk fails the others are told all the same.
+        if (!(error instanceof CairnError)) throw error;
+      }
     }
   }
 
@@ -196,6 +201,11 @@ export class Session {
     void running.finally(() => this.#running.delete(running));
     if (wait) await settled(this.machine, running);
     else await undefined;
+  }
+
+  #isNamed(node: Node): boolean {
+    for (const entry of this.promises.names.values()) if (entry.node === node) return true;
+    return false;
   }
 
   async #inoOf(path: string): Promise<Ino | undefined> {
@@ -242,7 +252,7 @@ export class Session {
     if (open === undefined) return;
     this.#open.delete(slot);
     const mark = this.promises.mark([open.node]);
-    const promised = this.pool.parts.mode === 'strong';
+    const promised = this.pool.parts.mode === 'strong' && this.#isNamed(open.node);
     try {
       await settled(this.machine, this.#vfs.flush(open.handle));
       if (open.dirty) this.promises.acknowledge(this.stamp, promised ? 'pool' : 'kill', mark);
