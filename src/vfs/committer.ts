@@ -22,6 +22,8 @@ const BATCH_BYTES = 256 * 1024 * 1024;
 const BATCH_PIECES = 2048;
 /** Staged longer than this, a file that is still being written is sealed whole. */
 const OPEN_FILE_WAIT_MS = 30_000;
+/** Of files that took the place of others, what one round takes in its append. */
+const DEPENDENT_BYTES_MAX = 8 * 1024 * 1024;
 /** After a failed background commit. */
 const RETRY_MS = 2_000;
 /**
@@ -85,6 +87,7 @@ export class Committer {
     this.#poolTakes = parts.poolTakes;
     this.#staged.onContent = (content) => this.#account.book(content);
     this.#staged.onRound = () => this.#wake();
+    this.#staged.onAssemble = () => this.#wantDependents();
   }
 
   /** Something was staged: it will be committed after the delay, or at once under pressure. */
@@ -184,6 +187,22 @@ export class Committer {
   }
 
   /**
+   * A round takes all names, so also those of renames since its contents were stored: small files go with them, and the name that
+   * the pool has always stands for the old bytes or for the new ones. Larger ones are stored before a commit's round (#filesToCommit).
+   */
+  #wantDependents(): void {
+    let bytes = 0;
+    for (const inode of this.#dependents) {
+      const { content } = inode;
+      if (inode.gone || content === undefined || !content.unsealed || content.seal !== undefined) continue;
+      if (!isSmall(inode)) continue;
+      bytes += content.ranges.bytes(DIRTY);
+      if (bytes > DEPENDENT_BYTES_MAX) return;
+      this.#staged.want(inode);
+    }
+  }
+
+  /**
    * Commits all names and attributes, and the content of files that `includes` takes. `background` leaves the end of files that are
    * being written for later; `asked` takes everything staged before the call, also what another commit has under way. Resolves after the
    * pool promise; rejects with the first failure, after the files that it does not concern.
@@ -234,7 +253,9 @@ export class Committer {
     for (const inode of contents) files.add(inode);
     if (asked) for (const inode of sealing) files.add(inode);
     else for (const inode of fragmented) files.add(inode);
-    return [...files].filter((inode) => !inode.gone && inode.content !== undefined && includes(inode));
+    return [...files].filter(
+      (inode) => !inode.gone && inode.content !== undefined && (includes(inode) || this.#dependents.has(inode)),
+    );
   }
 
   /** Seals and commits files, in batches. Into `again` go those that another commit has, and those of which a part was left. Returns the first failure. */

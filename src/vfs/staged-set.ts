@@ -61,6 +61,8 @@ export class StagedSet implements RoundSource {
   readonly #wanted = new Set<Inode>();
   /** Chunks whose shards are gone: their rows go with the next commit. */
   readonly collected = new Set<string>();
+  /** A round is about to take everything: the last moment to `want` a file. */
+  onAssemble: (() => void) | undefined;
   /** After every round, successful or not. */
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
@@ -257,6 +259,7 @@ export class StagedSet implements RoundSource {
 
   assemble(): RoundContent | undefined {
     this.#stage.drain();
+    this.onAssemble?.();
     const stagedThrough = this.#stage.sequence;
     const small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[] = [];
     const taken = this.#takeContents(small);

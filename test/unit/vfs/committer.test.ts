@@ -171,3 +171,46 @@ t.test('a file of very many scattered pieces is committed in rounds that fit the
   for (const i of [0, 1, 5000, 5999])
     t.equal((await readAll(fixture.vfs, open, i * 9000, String(i).length)).toString(), String(i));
 });
+
+for (const [what, bytes] of [
+  ['small', 3000],
+  ['large', 700 * KIB],
+] as const) {
+  t.test(`a ${what} file that took the place of another is never in the pool without its bytes`, async (t) => {
+    const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+    const { vfs } = fixture;
+    await vfs.release(await make(fixture, 'target', Buffer.alloc(bytes, 1)));
+    await vfs.release(await make(fixture, 'other', Buffer.alloc(5000, 2)));
+    await fixture.pool.control.commit(['/'], () => {});
+    const handle = await make(fixture, 'target.new', Buffer.alloc(bytes, 3));
+    await vfs.fsync(handle, false);
+    await vfs.release(handle);
+    await vfs.rename(ROOT_INO, 'target.new', ROOT_INO, 'target', {});
+    // Names go with every commit, whichever file was meant.
+    await fixture.pool.control.commit(['/other'], () => {});
+    await fixture.kill('cache', 'meta');
+    const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'target'))!;
+    const found = await readAll(fixture.vfs, await fixture.vfs.open(ino, RW), 0, MIB);
+    t.ok(found.equals(Buffer.alloc(bytes, 3)), 'the new bytes', { length: found.length });
+  });
+}
+
+t.test('a rename over another file while a commit is under way', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+  const { vfs } = fixture;
+  await vfs.release(await make(fixture, 'target', Buffer.alloc(3000, 1)));
+  await fixture.pool.control.commit(['/'], () => {});
+  await vfs.release(await make(fixture, 'large', Buffer.alloc(9 * MIB, 2)));
+  const done = fixture.pool.control.commit(['/'], () => {});
+  while ((await fixture.pool.control.state('/large')).state !== 'committing') await new Promise(setImmediate);
+  const handle = await make(fixture, 'target.new', Buffer.alloc(3000, 3));
+  await vfs.fsync(handle, false);
+  await vfs.rename(ROOT_INO, 'target.new', ROOT_INO, 'target', {});
+  await done;
+  await fixture.kill('cache', 'meta');
+  const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'target'))!;
+  const found = await readAll(fixture.vfs, await fixture.vfs.open(ino, RW), 0, MIB);
+  t.ok(found.equals(Buffer.alloc(3000, 1)) || found.equals(Buffer.alloc(3000, 3)), 'the old bytes or the new ones', {
+    length: found.length,
+  });
+});
