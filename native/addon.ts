@@ -25,6 +25,12 @@ export interface Addon {
   ): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
+  /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */
+  checkWriteback(fd: number): void;
+  /** lsetxattr(2): `path` and `name` are bytes without a NUL. */
+  setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
+  /** utimensat(2) of the file or link itself: seconds since the epoch, negative before it, and nanoseconds below 10^9. */
+  setTimes(path: Uint8Array, atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): void;
   /** flock(LOCK_EX | LOCK_NB): false if another open file description has it. */
   lock(fd: number): boolean;
   /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */
@@ -50,7 +56,7 @@ export interface FuseChannel {
   send(parts: readonly Uint8Array[]): number;
   /** As `send`, of one buffer's first `length` bytes: the hot path for small replies. */
   sendBytes(buffer: Uint8Array, length: number): number;
-  /** Replies to the READ request `unique` with bytes read from a file by pread into a buffer of the addon. Returns bytes read, or the negative errno, in which case nothing was sent. `length` is at most 16 MiB. Short only at the end of the file. */
+  /** Replies to the READ request `unique` with bytes read from a file by pread into a buffer of the addon. Returns bytes read, or the negative errno, in which case nothing was sent. `length` is at most 16 MiB. ENODATA if the file ends before it. */
   sendFile(unique: bigint, fileFd: number, position: number, length: number): number;
   /** Stops polling; `onEnd` is not called. The descriptor stays open: close it after the last reply, since a later one would go to whatever file has its number then. After `onEnd` nothing is sent any more (ENODEV). */
   stop(): void;

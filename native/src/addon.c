@@ -5,6 +5,7 @@
 #include <node_api.h>
 
 #include "arguments.h"
+#include "attributes.h"
 #include "crc32c.h"
 #include "file.h"
 #include "fuse-channel.h"
@@ -12,7 +13,8 @@
 
 NAPI_MODULE_INIT() {
   if (crc32c_register(env, exports) != napi_ok || file_register(env, exports) != napi_ok ||
-      mount_register(env, exports) != napi_ok || fuse_channel_register(env, exports) != napi_ok) {
+      attributes_register(env, exports) != napi_ok || mount_register(env, exports) != napi_ok ||
+      fuse_channel_register(env, exports) != napi_ok) {
     return throw_api_failure(env);
   }
   return exports;

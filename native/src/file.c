@@ -1,5 +1,5 @@
 /*
- * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, flock.
+ * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, flock.
  *
  * A job owns its iovecs and keeps the JavaScript buffers alive through one reference; nothing in it touches JavaScript until it is done.
  * Jobs are Node-API async work, not bare uv_queue_work: a worker thread that ends waits for them.
@@ -198,6 +198,19 @@ static napi_value call_fallocate(napi_env env, napi_callback_info info) {
   return queue_job(env, job, callback);
 }
 
+/* Beyond the end of any file: there is nothing to wait for, and the file's error is looked at all the same. */
+#define NOWHERE ((off64_t)1 << 62)
+
+static napi_value call_check_writeback(napi_env env, napi_callback_info info) {
+  napi_value argument;
+  int fd, error;
+  if (!get_arguments(env, info, 1, &argument, NULL) || !get_fd(env, argument, &fd)) return NULL;
+  do {
+    error = sync_file_range(fd, NOWHERE, 1, SYNC_FILE_RANGE_WAIT_BEFORE) == 0 ? 0 : errno;
+  } while (error == EINTR);
+  return error == 0 ? NULL : throw_system_error(env, error, "sync_file_range", NULL);
+}
+
 static napi_value call_lock(napi_env env, napi_callback_info info) {
   napi_value argument, result;
   int fd, error;
@@ -215,6 +228,7 @@ napi_status file_register(napi_env env, napi_value exports) {
       {"writeAll", NULL, call_write_all, NULL, NULL, NULL, napi_enumerable, NULL},
       {"writeAllAsync", NULL, call_write_all_async, NULL, NULL, NULL, napi_enumerable, NULL},
       {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"checkWriteback", NULL, call_check_writeback, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   return napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);

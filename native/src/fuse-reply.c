@@ -91,7 +91,8 @@ static int64_t send_file(struct channel *channel, uint64_t unique, int file, off
     if (got < 0 && errno == EINTR) continue;
     /* Also after some bytes were read: a short answer would claim the end of the file. */
     if (got < 0) return -errno;
-    if (got == 0) break;
+    /* Whoever asks knows that the bytes are there: a file that ends before them has lost them. */
+    if (got == 0) return -ENODATA;
     done += (size_t)got;
   }
   struct out_header header = {.length = (uint32_t)(sizeof header + done), .error = 0, .unique = unique};

@@ -61,6 +61,12 @@ export class CacheAccount {
     if (content.bookedMemory > 0 && this.#memoryBytes > this.limits.memoryBytes) this.#relieveMemory(content);
   }
 
+  /** As `book`, after a commit. A doubtful cache file of which nothing is needed any more goes, and its doubt with it. */
+  settle(content: FileContent): void {
+    this.book(content);
+    if (content.doubtful && content.clean && content.cachedBytes === 0) this.#reclaimer.removeFile(content);
+  }
+
   #enter(content: FileContent): void {
     const dirty = content.dirtyBytes;
     const cached = content.cachedBytes;

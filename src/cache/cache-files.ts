@@ -3,16 +3,17 @@
  * eight bits of the number, so that 256 inodes created one after the other share a directory. What of a file's bytes is
  * valid is not known here: that is the range map's business.
  *
- * Invariants: at most one descriptor per inode is open; one that is pinned stays open; after a failed sync or close
- * nothing more is read from or written to that file until it is removed, because the kernel may have dropped what it
- * could not write. A file's name is durable before the first `datasync` of it resolves.
+ * Invariants: at most one descriptor per inode is open; one that is pinned stays open. A file's name is durable before the first
+ * `datasync` of it resolves. After a failed sync, writeback or close a file is doubtful until it is removed: no `datasync` of it resolves any
+ * more, because the kernel marks the pages clean that it could not write and a second sync would claim them. It can still be read: the
+ * kernel keeps such pages until it needs the memory, so whoever is told (`onLoss`) saves at once what he needs of them.
  *
  * Why this way: the first write of a fresh file and every later one come from a FUSE request that wants its answer now,
  * so opening, reading and writing are synchronous and allocate nothing once the file is open. Removal drops the name at
  * once and leaves the freeing of the blocks to a close in the thread pool; so a file of the same inode can be created
  * right after, and never meets a removal that is still under way. Descriptors are recycled by second chance, which
  * costs the hot path one flag and no relinking; a look at a bounded number per opening keeps opening cheap also where
-thousands are pinned, and lets the bound be exceeded for a while.
+ * thousands are pinned, and lets the bound be exceeded for a while.
  *
  * A descriptor may be recycled while its file has unsynced writes: Linux reports a failed writeback to whoever opens and
  * syncs the file next (as long as the inode is in memory, which it is while it has dirty pages).
@@ -47,7 +48,7 @@ class Entry {
   /** The file's name survives a power loss. False after every opening: a killed process may have left a name unsynced. */
   nameDurable = false;
   /** Not `found` by its inode any more: closed when the last pin goes. */
-  state: 'found' | 'recycled' | 'removed' | 'failed' = 'found';
+  state: 'found' | 'recycled' | 'removed' = 'found';
 
   constructor(
     readonly ino: Ino,
@@ -61,7 +62,7 @@ export class CacheFiles {
   readonly #openFiles: number;
   /** In the order in which the recycler looks at them. */
   readonly #entries = new Map<Ino, Entry>();
-  readonly #failed = new Map<Ino, CairnError>();
+  readonly #doubtful = new Map<Ino, CairnError>();
   /** Per shard directory; one that was found at start may have been made by a process that was killed before its sync. */
   readonly #shards: ('absent' | 'present' | 'durable')[];
   readonly #closing = new Set<Promise<void>>();
@@ -69,6 +70,10 @@ export class CacheFiles {
   readonly #part: Uint8Array[] = [NO_BYTES];
   #present: Ino[];
   #closed = false;
+  /** What was written to the file of this inode may be lost. Called once per failure that the kernel reports. */
+  onLoss: ((ino: Ino, failure: CairnError) => void) | undefined;
+  /** The device failed an operation, apart from being full. */
+  onFailure: ((failure: unknown) => void) | undefined;
 
   private constructor(
     io: FileIo,
@@ -148,6 +153,9 @@ export class CacheFiles {
     this.#part[0] = bytes;
     try {
       file.writeNow(this.#part, position);
+    } catch (error) {
+      if (!hasCode(error, 'NO_SPACE')) this.onFailure?.(error);
+      throw error;
     } finally {
       this.#part[0] = NO_BYTES;
     }
@@ -161,21 +169,46 @@ export class CacheFiles {
     const file = this.file(ino, false);
     if (file === undefined)
       throw new CairnError('IO', `the cache file of inode ${ino} is gone from ${this.#directory}`);
-    return file.readNow(into, position);
+    try {
+      return file.readNow(into, position);
+    } catch (error) {
+      this.onFailure?.(error);
+      throw error;
+    }
+  }
+
+  /** True if what was written to the file may be lost: it stays so until the file is removed. */
+  isDoubtful(ino: Ino): boolean {
+    return this.#doubtful.size > 0 && this.#doubtful.has(ino);
+  }
+
+  /**
+   * Asks the kernel whether it failed to write anything of the file back since this was last asked (or the file opened). If so, what has been read from it
+   * may be older than what was written, and it is doubtful from now on. Syncs nothing.
+   */
+  writebackFailure(ino: Ino): CairnError | undefined {
+    const entry = this.#entry(ino, false);
+    try {
+      entry?.file.checkWriteback?.();
+      return undefined;
+    } catch (error) {
+      return this.#doubt(entry!, error);
+    }
   }
 
   /** Makes what was written, and the file's name, durable. Nothing to do for an inode without a file. */
   async datasync(ino: Ino): Promise<void> {
     const entry = this.#entry(ino, false);
     if (entry === undefined) return;
+    const doubt = this.#doubtful.get(ino);
+    if (doubt !== undefined) throw doubt;
     entry.pins++;
     try {
       // both together: they wait for the same journal commit of the file system below
       if (entry.nameDurable) await entry.file.datasync();
       else await Promise.all([entry.file.datasync(), this.#syncName(entry)]);
     } catch (error) {
-      // two syncs at once may both fail: the second finds the file already out of use, or replaced
-      throw entry.state === 'failed' ? error : this.#fail(entry, error);
+      throw this.#doubt(entry, error);
     } finally {
       this.#unpin(entry);
     }
@@ -197,12 +230,12 @@ export class CacheFiles {
   }
 
   /**
-   * Removes the file, and with it any error that it had. The name is gone when this returns its promise (not durably:
+   * Removes the file, and with it any doubt about it. The name is gone when this returns its promise (not durably:
    * what comes back after a power loss is in `list`), the space when the promise resolves; that of a pinned file when
    * the last pin goes. No error if there is no file.
    */
   async remove(ino: Ino): Promise<void> {
-    this.#failed.delete(ino);
+    this.#doubtful.delete(ino);
     const entry = this.#entry(ino, false);
     if (entry === undefined) return;
     this.#io.removeNow(entry.file.path);
@@ -233,8 +266,6 @@ export class CacheFiles {
 
   #open(ino: Ino, create: boolean): Entry | undefined {
     assert(!this.#closed, 'the cache is open');
-    const failure = this.#failed.get(ino);
-    if (failure !== undefined) throw failure;
     const shard = shardOf(ino);
     const directory = `${this.#directory}/${shardName(shard)}`;
     if (this.#shards[shard] === 'absent') {
@@ -271,7 +302,7 @@ export class CacheFiles {
     }
   }
 
-  #retire(entry: Entry, state: 'recycled' | 'removed' | 'failed'): void {
+  #retire(entry: Entry, state: 'recycled' | 'removed'): void {
     if (entry.state === 'found') this.#entries.delete(entry.ino);
     entry.state = state;
     if (entry.pins === 0) this.#closeFile(entry);
@@ -286,7 +317,7 @@ export class CacheFiles {
     const closing = entry.file
       .close()
       .catch((error: unknown) => {
-        this.#fail(entry, error);
+        this.#doubt(entry, error);
       })
       .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
@@ -305,18 +336,18 @@ export class CacheFiles {
     entry.nameDurable = true;
   }
 
-  /** Takes the file out of use until it is removed. Returns the error that every use of it throws from now on. */
-  #fail(entry: Entry, cause: unknown): CairnError {
+  /** From now on no sync of the file is believed. Returns the error that they throw. */
+  #doubt(entry: Entry, cause: unknown): CairnError {
     const { ino } = entry;
     const failure = new CairnError('IO', `the cache file of inode ${ino} may have lost what was written to it`, {
       hint: `see what the kernel log says of the device of ${this.#directory}`,
       cause,
     });
-    // of a removed file nothing is lost, and its inode may have another file by now
+    // Of a removed file nothing is lost, and its inode may have another file by now.
     if (entry.state === 'removed') return failure;
-    this.#failed.set(ino, failure);
-    const found = this.#entries.get(ino);
-    if (found !== undefined) this.#retire(found, 'failed');
+    this.#doubtful.set(ino, failure);
+    this.onFailure?.(cause);
+    this.onLoss?.(ino, failure);
     return failure;
   }
 }

@@ -40,6 +40,10 @@ export interface ContentFiles {
   writeNow(ino: Ino, offset: number, bytes: Uint8Array): void;
   /** Bytes read: fewer than `into` has only at the end of the cache file. */
   readNow(ino: Ino, offset: number, into: Uint8Array): number;
+  /** True if what was written to the file may not be there any more. */
+  isDoubtful(ino: Ino): boolean;
+  /** Why what was written to the file, and read back until now, may not be what was written: the kernel failed to write it back since this was last asked. Undefined if all is well. */
+  writebackFailure(ino: Ino): CairnError | undefined;
 }
 
 export class FileContent {
@@ -80,6 +84,16 @@ export class FileContent {
 
   get inMemory(): boolean {
     return this.#memory !== undefined;
+  }
+
+  /** The cache file may have lost what was written to it: what of it is committed is read from the pool. */
+  get doubtful(): boolean {
+    return this.#memory === undefined && this.#files.isDoubtful(this.ino);
+  }
+
+  /** See ContentFiles; asked after a commit has read its bytes. */
+  writebackFailure(): CairnError | undefined {
+    return this.#memory === undefined ? this.#files.writebackFailure(this.ino) : undefined;
   }
 
   /** Anything staged, sealed or not. */
@@ -242,6 +256,7 @@ export class FileContent {
   /** The commit is applied: what it took and nobody changed since is clean. */
   sealApplied(): void {
     this.ranges.replaceAll(SEALED, CLEAN);
+    if (this.doubtful) for (const { from, to } of this.cleanRanges()) this.ranges.clear(from, to);
     const holes: { from: number; to: number }[] = [];
     this.ranges.forEach(0, END, (from, to, value) => {
       if (value === SEALED_HOLE) holes.push({ from, to });

@@ -35,7 +35,7 @@ export class StageLog {
    * noted, then merged writes, between which the record may end.
    */
   onDrain: (() => void) | undefined;
-  /** Told once, when the log takes no more. */
+  /** Told once, when the cache device is not trusted any more. */
   onFailure: ((failure: CairnError) => void) | undefined;
   readonly #log: Log;
   readonly #clock: Clock;
@@ -48,6 +48,8 @@ export class StageLog {
   #flushing = false;
   #timer: Timer | undefined;
   #failure: CairnError | undefined;
+  /** The log itself takes no more records. */
+  #broken = false;
   /** Last sequence in each segment: what `trim` needs. */
   readonly #lastIn: Map<number, number>;
   /** Until the records that wait for the log's next segment are written, and how many they are. */
@@ -70,7 +72,7 @@ export class StageLog {
     return this.#sequence;
   }
 
-  /** Why the log takes no more, if it does not: then only a commit can make anything durable. */
+  /** Why the cache device is not trusted any more, if so: then only a commit can make anything durable. */
   get failure(): CairnError | undefined {
     return this.#failure;
   }
@@ -138,7 +140,7 @@ export class StageLog {
     const sequence = this.#first;
     const last = this.#sequence;
     this.#first = last + 1;
-    if (this.#failure === undefined && !this.#writeNow(sequence, last)) this.#writeLater(sequence, last);
+    if (!this.#broken && !this.#writeNow(sequence, last)) this.#writeLater(sequence, last);
     this.#noted.reset();
   }
 
@@ -187,10 +189,20 @@ export class StageLog {
   }
 
   #fail(error: unknown): CairnError {
+    this.#broken = true;
+    return this.distrust(error);
+  }
+
+  /**
+   * The device of the log failed: nothing that is on it is promised from now on, so `sync` rejects. What is noted is still written as long as the
+   * log takes it: it survives a kill.
+   */
+  distrust(cause: unknown): CairnError {
     if (this.#failure === undefined) {
-      this.#failure = new CairnError('DISK_FAILED', 'the cache device no longer takes staged changes', {
-        hint: 'what is staged goes straight to the pool from now on; check the cache device and restart',
-        cause: error,
+      const why = cause instanceof Error ? cause.message : String(cause);
+      this.#failure = new CairnError('DISK_FAILED', `the cache device is not trusted any more: ${why}`, {
+        hint: 'what is staged goes straight to the pool from now on; check the cache device, then unmount and mount again',
+        cause,
       });
       this.onFailure?.(this.#failure);
     }

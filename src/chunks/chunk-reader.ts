@@ -4,6 +4,7 @@
  * that it is named by, and where it has not, other combinations of shards are tried before giving up.
  */
 import type { Codec } from '../erasure/codec.js';
+import { combinations } from '../erasure/combinations.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import { contentHash } from './content-hash.js';
 import type { Holder, ShardSet } from './shard-set.js';
@@ -181,19 +182,5 @@ class SetReader {
     const { present, name } = this.#set;
     const count = `${present} of ${this.#codec.shards} shards of ${name} are there and ${this.#codec.needed} are needed`;
     return new CairnError('UNREADABLE', [count, ...new Set(this.#troubles)].join('; '));
-  }
-}
-
-/** Up to `most` ways to choose `size` of `items`. */
-function* combinations(items: readonly number[], size: number, most: number): Generator<number[]> {
-  if (size > items.length) return;
-  const chosen = Array.from({ length: size }, (_, i) => i);
-  for (let count = 0; count < most; count++) {
-    yield chosen.map((i) => items[i]!);
-    let at = size - 1;
-    while (at >= 0 && chosen[at] === items.length - size + at) at--;
-    if (at < 0) return;
-    chosen[at]!++;
-    for (let i = at + 1; i < size; i++) chosen[i] = chosen[i - 1]! + 1;
   }
 }

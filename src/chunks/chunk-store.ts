@@ -54,6 +54,11 @@ export interface ChunkStore {
   storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]>;
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
+  /**
+   * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. True if something was written (not synced).
+   * Holds nothing. UNREADABLE, NO_SPACE, DISK_FAILED.
+   */
+  mend(chunk: string, chunkBytes: number): Promise<boolean>;
   health(chunk: string): ChunkHealth;
   /**
    * Every chunk that `store`, `storeSmall` or `prepareSmall` has answered with is held, once per answer, until it is released: when the commit

@@ -136,6 +136,18 @@ export class PoolChunkStore implements ChunkStore {
     throw this.#unreadable(chunk, chunkBytes, trouble);
   }
 
+  async mend(chunk: string, chunkBytes: number): Promise<boolean> {
+    const plan = this.#plan(chunk, chunkBytes, NONE);
+    if (plan === undefined || plan.places.length === 0) return false;
+    const bytes = await this.read(chunk, chunkBytes, 0, chunkBytes);
+    const [stored] =
+      chunkBytes <= SMALL_CHUNK_BYTES
+        ? await this.storeSmall([bytes])
+        : [await this.store({ kind: 'bytes', bytes }, () => undefined)];
+    this.release([chunk]);
+    return stored?.deduplicated === false;
+  }
+
   health(chunk: string): ChunkHealth {
     const set = locate(this.#disks, chunk)[0];
     if (!set) return { health: 'lost', scheme: '', shardsPresent: 0, shardsNeeded: 0, disks: [] };

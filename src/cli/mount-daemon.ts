@@ -116,6 +116,7 @@ export class MountDaemon {
       }),
       state: (path) => control.state(path),
       commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
+      check: (request, onProgress, signal) => control.check(request, onProgress, signal),
     };
   }
 

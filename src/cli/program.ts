@@ -4,6 +4,7 @@ import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
 import { initCommand } from './init-command.js';
 import { mountCommand } from './mount-command.js';
+import { rescueCommand } from './rescue-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
@@ -53,6 +54,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     statusCommand,
     commitCommand,
     stateCommand,
+    rescueCommand,
     startCommand,
   ]) {
     add(program, context, done);

@@ -17,6 +17,8 @@ import type { Journal, JournalDisks } from './journal.js';
 const BATCH = 256;
 /** Candidates remembered with the time when they were first seen. */
 const CANDIDATES = 16_384;
+/** Chunks that a sweep may hand over before they are looked at. */
+const SUSPECTS = 16_384;
 /** Segments with less than this share of live bytes are emptied: each byte freed costs at most 1 byte copied. */
 const LIVE_SHARE = 0.5;
 
@@ -38,6 +40,8 @@ export class Collector {
   readonly #log: (message: string) => void;
   /** When each candidate was first seen without references. */
   readonly #seenMs = new Map<string, number>();
+  /** Chunks that seem to have no row. */
+  readonly #suspects = new Set<string>();
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -72,6 +76,13 @@ export class Collector {
     });
   }
 
+  /** Chunks of which shards were found and no row: removed with the next pass, if that is so then. False if there are too many already: nothing is taken. */
+  suspect(chunks: readonly string[]): boolean {
+    if (this.#suspects.size >= SUSPECTS) return false;
+    for (const chunk of chunks) this.#suspects.add(chunk);
+    return true;
+  }
+
   /** One pass over what is due; an urgent one (the pool is full) grants no grace. Failures are logged: the next pass tries again. */
   run(isUrgent = false): Promise<void> {
     this.#running ??= this.#pass(isUrgent)
@@ -83,10 +94,13 @@ export class Collector {
   }
 
   async #pass(isUrgent: boolean): Promise<void> {
+    // What is unreferenced here may be named by commits that only the missing disks know.
+    if (this.#disks.missing().length > this.#disks.tolerance) return;
     // What has been committed is in the store once the round is over.
     await this.#journal.between(async () => {});
     const due = await this.#due(isUrgent ? 0 : this.#options.graceMs);
-    const candidates = [...due, ...this.#chunks.takeReleased()];
+    const candidates = [...new Set([...due, ...this.#chunks.takeReleased(), ...this.#suspects])];
+    this.#suspects.clear();
     let removed = 0;
     for (let at = 0; at < candidates.length && !this.#closed; at += BATCH) {
       await this.#journal.between(async () => {

@@ -7,8 +7,11 @@
  * sequence order. What goes into a round is asked of the source at the last moment (`assemble`), so that it includes everything
  * up to then.
  *
- * A disk that fails during a round is left out and what was meant for it is written again, from memory, to the others; the
- * round succeeds as degraded as long as every chunk stays readable and the COMMIT record stands on a disk that is synced.
+ * A disk that fails during a round is left out and what was meant for it is written again to the others, as far as they can take it: small chunks
+ * from memory, those that the pipeline stored from the shards that stand. The round succeeds as degraded as long as every chunk stays readable
+ * and the COMMIT record stands, synced, on one disk more than may be
+ * lost: so whoever opens the pool later with as many missing as may be lost knows of it. Where the pool has no more than twice as many disks as may
+ * be lost (two mirrored ones), that would forbid to go on with those that are left; there it is as many as then must be left.
  */
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';
@@ -17,7 +20,7 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { encodeCommit } from '../meta/row-codec.js';
-import type { Commit, RowChange } from '../meta/rows.js';
+import type { Commit, Ino, RowChange } from '../meta/rows.js';
 
 /** COMMIT records go to every live disk, but to no more than this many. */
 const COMMIT_COPIES_MAX = 5;
@@ -54,6 +57,8 @@ export interface JournalDisks {
   journal(): readonly Disk[];
   /** How many disks may be lost: m. */
   readonly tolerance: number;
+  /** Numbers of the pool's data disks that are not online, ascending. */
+  missing(): readonly number[];
 }
 
 export interface JournalPosition {
@@ -64,6 +69,8 @@ export interface JournalPosition {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
+  /** So many chunks of a commit have fewer shards than they should, because a disk failed or is away. */
+  onDegraded: ((chunks: number) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
   onRefused: ((error: unknown) => void) | undefined;
   readonly #disks: JournalDisks;
@@ -81,8 +88,13 @@ export class Journal {
   /** Durable, but the metadata store refused it: applied before the next round. */
   #unapplied: { commit: Commit; content: RoundContent; recordBytes: number } | undefined;
   #applyAgain: Timer | undefined;
+  #isRefused = false;
+  /** Resolves when the store refuses a commit; made when somebody asks. */
+  #refused: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
   /** Data disks that have been online since this was made. */
   readonly #seen = new Set<Disk>();
+  /** Data disks that were online at the end of the last round. */
+  #standing: ReadonlySet<Disk>;
 
   /** `position`: the last commit that recovery found; the epoch is this daemon's own, higher than any before. */
   constructor(disks: JournalDisks, meta: MetaStore, chunks: ChunkStore, position: JournalPosition, clock: Clock) {
@@ -93,6 +105,7 @@ export class Journal {
     this.#sequence = position.sequence;
     this.#epoch = position.epoch;
     for (const disk of disks.data()) this.#seen.add(disk);
+    this.#standing = new Set(this.#seen);
   }
 
   set source(source: RoundSource) {
@@ -106,6 +119,30 @@ export class Journal {
 
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** A durable commit waits for the metadata store to take it. */
+  get isRefused(): boolean {
+    return this.#isRefused;
+  }
+
+  /**
+   * Waits until the metadata store has been told, which ends `told`. Rejects with what the store refuses a commit with: that may be for good, and
+   * whoever waits must not wait for ever.
+   */
+  async applied(told: Promise<void>): Promise<void> {
+    let isTold = false;
+    const done = told.then(() => {
+      isTold = true;
+    });
+    if (!this.#isRefused) {
+      this.#refused ??= newRefusal();
+      await Promise.race([done, this.#refused.promise]);
+    }
+    if (isTold || !this.#isRefused) return;
+    // Offers it once more.
+    await this.request();
+    await done;
   }
 
   /** Resolves with the sequence of a commit that includes everything that the source had when this was called. Rejects if that could not be made durable: DISK_FAILED, NO_SPACE, or what the metadata store refused an earlier commit with. */
@@ -122,6 +159,31 @@ export class Journal {
       return promise;
     }
     return this.#next.promise;
+  }
+
+  /**
+   * Makes what recovery decided a commit of its own, without changes: no disk that was away then can have its word in it later. Before there is a
+   * source. Rejects as `request`.
+   */
+  async confirm({ stagedThrough, nextIno }: { readonly stagedThrough: number; readonly nextIno: Ino }): Promise<void> {
+    const nothing = (): void => undefined;
+    const content: RoundContent = {
+      changes: [],
+      stagedThrough,
+      nextIno,
+      small: [],
+      stored: [],
+      onDurable: nothing,
+      onApplied: nothing,
+      onFailed: nothing,
+    };
+    this.#source = { assemble: () => content };
+    try {
+      await this.request();
+    } finally {
+      this.#source = undefined;
+      await this.between(async () => undefined);
+    }
   }
 
   /** Runs a task while no round is under way: rounds wait for it. */
@@ -154,10 +216,12 @@ export class Journal {
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
     if (content === undefined) return;
+    const away = this.#disks.missing();
     const commit: Commit = {
       sequence: this.#sequence + 1,
       epoch: this.#epoch,
       acknowledged: this.#sequence,
+      ...(away.length > 0 && { away }),
       stagedThrough: content.stagedThrough,
       nextIno: content.nextIno,
       changes: content.changes,
@@ -188,6 +252,8 @@ export class Journal {
       await this.#meta.apply(commit);
     } catch (error) {
       if (!hasCode(error, 'CLOSED')) {
+        this.#isRefused = true;
+        this.#refused?.resolve();
         this.onRefused?.(error);
         // Nobody may ask for another round, and files that this commit took wait for it.
         this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
@@ -198,6 +264,8 @@ export class Journal {
       throw error;
     }
     this.#unapplied = undefined;
+    this.#isRefused = false;
+    this.#refused = undefined;
     content.onApplied(commit.sequence);
     this.onCommit?.(commit.sequence, recordBytes);
   }
@@ -211,10 +279,12 @@ export class Journal {
       acknowledged: commit.acknowledged,
       payload: [payload],
     };
+    this.#checkEnough(this.#commitTargets().length, []);
     const failed = new Set<Disk>();
     const committed = new Set<Disk>();
     let pending = content.small.map((small) => small.prepared);
-    let lastError: unknown;
+    const errors: unknown[] = [];
+    let mended = false;
     for (;;) {
       const batches = new Map<Disk, RecordInput[]>();
       for (const prepared of pending) {
@@ -229,7 +299,7 @@ export class Journal {
         jobs.push(
           job.catch((error: unknown) => {
             broken.add(disk);
-            lastError = error;
+            errors.push(error);
           }),
         );
       };
@@ -237,16 +307,72 @@ export class Journal {
       for (const [disk, records] of batches) attempt(disk, disk.append('journal', records, { sync: true }));
       await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
       for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
-      if (broken.size === 0) break;
-      for (const disk of broken) failed.add(disk);
+      if (broken.size === 0) {
+        if (mended || committed.size === 0 || !this.#hasLost(failed)) break;
+        this.#checkReadable(content, failed, errors.at(-1));
+        mended = true;
+        pending = [];
+        if (!(await this.#mend(content))) break;
+        continue;
+      }
+      for (const disk of broken) {
+        failed.add(disk);
+        committed.delete(disk);
+      }
       // Whatever lost a copy now, whenever it was written: what still stands as it should needs nothing.
-      pending = content.small.map(({ bytes }) => this.#chunks.prepareSmall(bytes, failed));
+      try {
+        pending = content.small.map(({ bytes }) => this.#chunks.prepareSmall(bytes, failed));
+      } catch (error) {
+        throw isFull(errors) ? noRoom(error) : error;
+      }
       // They are held once already.
       this.#chunks.release(pending.map(({ chunk }) => chunk));
     }
-    if (committed.size === 0)
-      throw new CairnError('DISK_FAILED', 'no disk took the commit', { hint: 'see `cairn status`', cause: lastError });
-    if (this.#lostDisk() || failed.size > 0) this.#checkReadable(content, failed, lastError);
+    this.#checkEnough(committed.size, errors);
+    const degraded = this.#lostDisk() || failed.size > 0 ? this.#checkReadable(content, failed, errors.at(-1)) : 0;
+    if (degraded > 0) this.onDegraded?.(degraded);
+    this.#standing = new Set(this.#disks.data());
+  }
+
+  /** A data disk has failed since the last round: shards on it that were to become durable with this one may be missing. */
+  #hasLost(failed: ReadonlySet<Disk>): boolean {
+    if (failed.size > 0) return true;
+    const online = new Set(this.#disks.data());
+    return [...this.#standing].some((disk) => !online.has(disk));
+  }
+
+  /** Writes shards that went with a disk to others, where there are any. True if something was written, which wants a sync. */
+  async #mend(content: RoundContent): Promise<boolean> {
+    const stored = new Set(content.stored);
+    let written = false;
+    for (const change of content.changes) {
+      if (change.kind !== 'extents') continue;
+      for (const { chunk, chunkBytes } of change.extents) {
+        if (!stored.delete(chunk)) continue;
+        try {
+          if (await this.#chunks.mend(chunk, chunkBytes)) written = true;
+        } catch (error) {
+          // It is readable: that is enough for the commit. What it lacks is counted.
+          if (!(error instanceof CairnError)) throw error;
+        }
+      }
+    }
+    return written;
+  }
+
+  /** What too few disks know could be gone with those, and unknown to all others. */
+  #checkEnough(holders: number, errors: readonly unknown[]): void {
+    const { tolerance } = this.#disks;
+    const disks = this.#disks.data().length + this.#disks.missing().length;
+    const needed = Math.max(1, Math.min(tolerance + 1, disks - tolerance));
+    if (holders >= needed) return;
+    const cause = errors.at(-1);
+    if (isFull(errors)) throw noRoom(cause);
+    throw new CairnError(
+      'DISK_FAILED',
+      holders === 0 ? 'no disk took the commit' : `too few disks take commits: ${holders}, and ${needed} are needed`,
+      { hint: 'see `cairn status`, and connect the missing disks', cause },
+    );
   }
 
   #commitTargets(): readonly Disk[] {
@@ -263,18 +389,21 @@ export class Journal {
     return this.#seen.size > online.length;
   }
 
-  /** Shards on a disk that failed do not count: they may not have reached it. */
-  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): void {
+  /** Shards on a disk that failed do not count: they may not have reached it. Returns how many chunks have fewer shards than they should. */
+  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): number {
     const usable = new Set<number>();
+    let degraded = 0;
     for (const disk of this.#disks.data()) if (!failed.has(disk)) usable.add(disk.identity.number);
     for (const chunk of content.stored) {
-      const { disks, shardsNeeded } = this.#chunks.health(chunk);
+      const { disks, shardsNeeded, health } = this.#chunks.health(chunk);
+      if (health !== 'healthy') degraded += 1;
       if (shardsNeeded > 0 && disks.filter((number) => usable.has(number)).length >= shardsNeeded) continue;
       throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
         hint: 'see `cairn status`',
         cause,
       });
     }
+    return degraded;
   }
 }
 
@@ -282,4 +411,21 @@ function put(batches: Map<Disk, RecordInput[]>, disk: Disk, record: RecordInput)
   const batch = batches.get(disk);
   if (batch === undefined) batches.set(disk, [record]);
   else batch.push(record);
+}
+
+function newRefusal(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((yes) => {
+    resolve = yes;
+  });
+  return { promise, resolve };
+}
+
+/** What the disks failed with is that they are full, all of them. */
+function isFull(errors: readonly unknown[]): boolean {
+  return errors.length > 0 && errors.every((error) => hasCode(error, 'NO_SPACE'));
+}
+
+function noRoom(cause: unknown): CairnError {
+  return new CairnError('NO_SPACE', 'no disk has room for the commit', { hint: 'delete files or add a disk', cause });
 }

@@ -185,7 +185,12 @@ export class AppendLog implements Log {
     await this.#sealing?.catch(() => {});
     this.#sealed.splice(at, 1);
     this.#numbers.delete(segment);
-    await this.#files.retire(segment);
+    try {
+      await this.#files.retire(segment);
+    } catch (error) {
+      // It may come back at the next opening. Until then nothing may be written that counts on its being gone: a tombstone that is dropped, say.
+      throw this.#durability.fail(error);
+    }
   }
 
   roll(): Promise<void> {

@@ -1,7 +1,7 @@
 /** A disk's index as one thing: shards, slots and snapshots, and the flushing of both into the SQLite file off the hot path. */
 import type Database from 'better-sqlite3';
 import type { Clock, Timer } from '../io/clock.js';
-import { type IndexNotes, openIndexDatabase, writeNotes } from './index-database.js';
+import { type IndexNotes, openIndexDatabase, removeIndexFiles, writeNotes } from './index-database.js';
 import { type FlushedNames, NamedIndex } from './named-index.js';
 import { ShardIndex } from './shard-index.js';
 
@@ -22,6 +22,7 @@ export class DiskIndex {
   /** How far the index was complete when it was opened; undefined: rebuild it. */
   readonly notes: IndexNotes | undefined;
   readonly rebuildReason: string | undefined;
+  readonly #path: string;
   readonly #database: Database.Database;
   readonly #clock: Clock;
   #source: IndexSource | undefined;
@@ -30,6 +31,7 @@ export class DiskIndex {
 
   constructor(path: string, uuid: string, clock: Clock) {
     const { database, notes, reason } = openIndexDatabase(path, uuid);
+    this.#path = path;
     this.#database = database;
     this.#clock = clock;
     this.shards = new ShardIndex(database);
@@ -64,6 +66,17 @@ export class DiskIndex {
   /** Folds the write-ahead log into the file: syncs, so only when a segment is sealed. */
   checkpoint(): void {
     if (!this.#closed) this.#database.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
+  /** The file contradicts itself or cannot be read: the next opening makes it anew. */
+  condemn(): void {
+    this.#timer?.cancel();
+    this.#source = undefined;
+    try {
+      removeIndexFiles(this.#path);
+    } catch {
+      // On a device that fails it is found damaged again, and the index is kept in memory then.
+    }
   }
 
   close(): void {

@@ -71,6 +71,18 @@ export function isIndexFailure(error: unknown): error is Error {
   );
 }
 
+/** True if the index's file system has no room: it is not damaged. */
+export function isFullIndex(error: Error): boolean {
+  const sqlite = error instanceof CairnError ? error.cause : error;
+  return sqlite instanceof Database.SqliteError && sqlite.code.startsWith('SQLITE_FULL');
+}
+
+/** The file is not to be used again: the next opening makes it anew from the logs. What has it open may go on until it is closed. */
+export function removeIndexFiles(path: string): void {
+  if (path === ':memory:') return;
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+}
+
 export function writeNotes(database: Database.Database, notes: IndexNotes): void {
   database.prepare('UPDATE notes SET notes = ?').run(JSON.stringify(notes));
 }
@@ -88,8 +100,7 @@ function connect(path: string): Database.Database {
 }
 
 function createAnew(path: string, uuid: string): Database.Database {
-  if (path !== ':memory:')
-    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+  removeIndexFiles(path);
   try {
     const database = connect(path);
     database.exec(SCHEMA);

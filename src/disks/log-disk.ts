@@ -24,6 +24,7 @@ import { IDENTITY_FILE } from './disk-identity.js';
 import type { DiskIndex } from './disk-index.js';
 import { learn, tombstoneOf } from './disk-replay.js';
 import { DiskUpkeep } from './disk-upkeep.js';
+import { isFullIndex, isIndexFailure } from './index-database.js';
 import type { JournalState, Tombstone } from './journal-state.js';
 import type { LoggedRecord } from './log-context.js';
 import type { RecordInput, RecordLocation, ShardEntry, ShardInfo, ShardKey } from './record.js';
@@ -139,8 +140,11 @@ export class LogDisk implements Disk {
       });
       if (replaced !== undefined) this.#replaced.push(replaced);
     } catch (error) {
-      room.settle(error);
-      throw error;
+      if (!isIndexFailure(error)) {
+        room.settle(error);
+        throw error;
+      }
+      this.#indexFailed(error);
     }
     room.settle(undefined);
   }
@@ -155,11 +159,11 @@ export class LogDisk implements Disk {
   }
 
   find(bucket: BucketId, chunk: string): ShardEntry[] {
-    return this.#parts.index.shards.find(bucket, chunk);
+    return this.#asking(() => this.#parts.index.shards.find(bucket, chunk), []);
   }
 
   findAnywhere(chunk: string): ShardEntry[] {
-    return this.#parts.index.shards.findAnywhere(chunk);
+    return this.#asking(() => this.#parts.index.shards.findAnywhere(chunk), []);
   }
 
   async readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array> {
@@ -168,7 +172,7 @@ export class LogDisk implements Disk {
       return await this.#logOf(entry).reader.readRange(entry, entry.shardBytes, from, to);
     } catch (error) {
       // It may have been copied elsewhere, and its segment freed, since the caller looked it up.
-      const now = this.#parts.index.shards.get(entry);
+      const now = this.#asking(() => this.#parts.index.shards.get(entry), undefined);
       if (now === undefined || (now.segment === entry.segment && now.position === entry.position)) {
         await this.#noticeLoss(error);
         throw error;
@@ -181,7 +185,9 @@ export class LogDisk implements Disk {
     return this.#upkeep.removing(key, async () => {
       const refusal = this.#refusal(false);
       if (refusal !== undefined) throw refusal;
-      const shard = this.#parts.index.shards.get(key);
+      const shard = this.#asking(() => this.#parts.index.shards.get(key), undefined);
+      const since = this.#refusal(false);
+      if (since !== undefined) throw since;
       if (shard === undefined) return;
       const { bucket, chunk, shard: number, segment: targetSegment, logSequence: through } = shard;
       const tombstone: RecordInput = {
@@ -195,7 +201,7 @@ export class LogDisk implements Disk {
   }
 
   walk(after: RecordLocation | undefined, limit: number): ShardEntry[] {
-    return this.#parts.index.shards.walk(after, limit);
+    return this.#asking(() => this.#parts.index.shards.walk(after, limit), []);
   }
 
   commits(afterSequence: number): CommitEntry[] {
@@ -212,7 +218,7 @@ export class LogDisk implements Disk {
   }
 
   releaseCommits(throughSequence: number): Promise<void> {
-    return this.#upkeep.releaseCommits(throughSequence);
+    return this.#keepingUp(this.#upkeep.releaseCommits(throughSequence));
   }
 
   snapshots(): SnapshotEntry[] {
@@ -247,7 +253,7 @@ export class LogDisk implements Disk {
   }
 
   bucketBytes(bucket: BucketId): number {
-    return this.#parts.index.shards.bucketBytes(bucket);
+    return this.#asking(() => this.#parts.index.shards.bucketBytes(bucket), 0);
   }
 
   space(): DiskSpace {
@@ -266,7 +272,7 @@ export class LogDisk implements Disk {
   }
 
   reclaim(liveShare: number): Promise<number> {
-    return this.#upkeep.reclaim(liveShare);
+    return this.#keepingUp(this.#upkeep.reclaim(liveShare));
   }
 
   async readMap(): Promise<Buffer | undefined> {
@@ -297,11 +303,21 @@ export class LogDisk implements Disk {
       await Promise.all([data.close(), journal.close()]);
     } finally {
       try {
-        index.flush();
+        this.#closeIndex(index);
       } finally {
-        index.close();
         await lock.release();
       }
+    }
+  }
+
+  #closeIndex(index: DiskIndex): void {
+    try {
+      index.flush();
+    } catch (error) {
+      // What it lacks is replayed from the logs.
+      if (!isIndexFailure(error)) throw error;
+    } finally {
+      index.close();
     }
   }
 
@@ -325,7 +341,11 @@ export class LogDisk implements Disk {
   onAppended(records: readonly RecordInput[], places: readonly LoggedRecord[]): void {
     const { index, journalState } = this.#parts;
     for (let i = 0; i < records.length; i++) {
-      const replaced = learn(index, journalState, records[i] as RecordInput, places[i] as LoggedRecord);
+      // The record is in the log, whatever becomes of the index.
+      const replaced = this.#asking(
+        () => learn(index, journalState, records[i] as RecordInput, places[i] as LoggedRecord),
+        undefined,
+      );
       if (replaced !== undefined && !this.#upkeep.isCopying(replaced.dead)) this.#replaced.push(replaced);
     }
   }
@@ -403,6 +423,40 @@ export class LogDisk implements Disk {
         hint: 'delete files, or add a disk',
       },
     );
+  }
+
+  /** What the index says, or `otherwise` if it fails: then the disk is left out until it is opened again, and others answer. */
+  #asking<T>(question: () => T, otherwise: T): T {
+    try {
+      return question();
+    } catch (error) {
+      if (!isIndexFailure(error)) throw error;
+      this.#indexFailed(error);
+      return otherwise;
+    }
+  }
+
+  /** Nothing is lost: the index is made from the logs. But without it this disk answers nothing, and must not say that it has nothing. */
+  #indexFailed(error: Error): void {
+    if (this.#state === 'offline') return;
+    this.#parts.index.condemn();
+    this.#setState(
+      'offline',
+      `its index cannot be used (${error.message}) and is made anew when the pool is opened again`,
+    );
+  }
+
+  async #keepingUp<T>(upkeep: Promise<T>): Promise<T> {
+    try {
+      return await upkeep;
+    } catch (error) {
+      if (!isIndexFailure(error)) throw error;
+      const details = { cause: error };
+      if (isFullIndex(error))
+        throw new CairnError('NO_SPACE', `no space is left for the index of the disk ${this.directory}`, details);
+      this.#indexFailed(error);
+      throw new CairnError('DISK_FAILED', `the index of the disk ${this.directory} failed: ${error.message}`, details);
+    }
   }
 
   #logOf({ segment }: { segment: number }): AppendLog {

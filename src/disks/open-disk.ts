@@ -1,6 +1,6 @@
 /** Opens a disk: identity, lock, index, both logs, then what the logs have and the index lacks. */
 import { join } from 'node:path';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import type { AppendLog } from './append-log.js';
@@ -8,7 +8,7 @@ import type { Disk, DiskIdentity, DiskRole, StreamName } from './disk.js';
 import { readIdentity } from './disk-identity.js';
 import { DiskIndex } from './disk-index.js';
 import { dropLostEntries, replayLogs } from './disk-replay.js';
-import { isIndexFailure } from './index-database.js';
+import { isIndexFailure, removeIndexFiles } from './index-database.js';
 import { JournalState } from './journal-state.js';
 import { LogNumbers, type LogPoint } from './log-context.js';
 import { LogDisk } from './log-disk.js';
@@ -52,11 +52,23 @@ export async function openDisk(
       throw error;
     }
   };
+  /** Damage that opening the file did not show, but using it did: made anew, unless its file system does not let us. */
+  const reopened = async (damage: Error): Promise<Disk | undefined> => {
+    try {
+      removeIndexFiles(path);
+      return await open(path, [`the index was damaged and is made anew: ${damage.message}`]);
+    } catch (error) {
+      if (!isIndexFailure(error) && systemCode(error) === undefined) throw error;
+      return undefined;
+    }
+  };
   try {
     try {
       return await open(path, []);
     } catch (error) {
       if (path === ':memory:' || !isIndexFailure(error)) throw error;
+      const anew = await reopened(error);
+      if (anew !== undefined) return anew;
       // What is on a full file system can be read all the same: the index is made from the logs, and kept in memory.
       return await open(':memory:', [`the index cannot be written and is kept in memory: ${error.message}`]);
     }

@@ -73,6 +73,7 @@ export class SegmentFiles {
     }
     this.#count++;
     const path = this.#path(segment, 'new');
+    let named = false;
     try {
       const file = await this.#io.open(path, { create: true, exclusive: true });
       try {
@@ -83,12 +84,28 @@ export class SegmentFiles {
         await file.close();
       }
       await this.#io.rename(path, this.#path(segment, 'log'));
-      await this.#io.syncDirectory(directory);
+      named = true;
+      await this.#syncNames();
     } catch (error) {
+      // A segment that has its name is taken for an empty one at the next opening; until then it takes its room.
+      if (named) throw error;
       this.#count--;
       // The name is ignored and removed at the next opening anyway.
       await this.#io.remove(path).catch(() => {});
       throw error;
+    }
+  }
+
+  /** Never NO_SPACE: after a failed sync nobody knows which names are on the device, whatever the reason. */
+  async #syncNames(): Promise<void> {
+    const { directory, name } = this.#options;
+    try {
+      await this.#io.syncDirectory(directory);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new CairnError('IO', `the names of the ${name} log in ${directory} may not be durable: ${why}`, {
+        cause: error,
+      });
     }
   }
 
@@ -120,7 +137,7 @@ export class SegmentFiles {
     if (handle.pins === 0) handle.drained?.();
   }
 
-  /** The segment is no more: recycled or deleted once nobody reads it. */
+  /** The segment is no more: recycled or deleted once nobody reads it. If it rejects, the segment may come back at the next opening. */
   async retire(segment: number): Promise<void> {
     await this.#close(segment);
     const path = this.#path(segment, 'log');
@@ -131,7 +148,7 @@ export class SegmentFiles {
       await this.#io.remove(path);
       this.#count--;
     }
-    await this.#io.syncDirectory(this.#options.directory);
+    await this.#syncNames();
   }
 
   async close(): Promise<void> {
@@ -141,6 +158,7 @@ export class SegmentFiles {
 
   async #recycle(spare: number, segment: number): Promise<void> {
     const path = this.#path(spare, 'spare');
+    let named = false;
     try {
       const file = await this.#io.open(path, {});
       try {
@@ -150,8 +168,10 @@ export class SegmentFiles {
         await file.close();
       }
       await this.#io.rename(path, this.#path(segment, 'log'));
-      await this.#io.syncDirectory(this.#options.directory);
+      named = true;
+      await this.#syncNames();
     } catch (error) {
+      if (named) throw error;
       if (hasCode(error, 'NOT_FOUND')) this.#count--;
       else this.#spares.push(spare);
       throw error;

@@ -6,6 +6,7 @@ import { readSync } from 'node:fs';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { CreateResult, Handle, OpenMode, ReadPart, Result } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
+import { Errno } from './errno.js';
 import { type Exchange, type Reply, replyCreated, replyOk, replyOpen, replySize, sendBody } from './exchange.js';
 import {
   FallocateFlag,
@@ -112,6 +113,7 @@ const replyParts: Reply<readonly ReadPart[]> = (exchange, unique, parts, size) =
   const [first] = parts;
   if (parts.length === 1 && first !== undefined && !(first instanceof Uint8Array)) {
     const sent = exchange.channel.sendFile(unique, first.fd, first.position, first.length);
+    if (sent === -Errno.ENODATA) throw endsEarly();
     if (sent < 0) throw new CairnError('IO', `reading a cache file failed with errno ${-sent}`);
     return;
   }
@@ -120,30 +122,27 @@ const replyParts: Reply<readonly ReadPart[]> = (exchange, unique, parts, size) =
   else sendBody(exchange, unique, join(parts, total));
 };
 
-/**
- * One buffer of all parts. A file part that ends early is filled with zeros where parts follow it, so that they keep
- * their place; at the end the reply is short, as one part alone would be: the file ends there.
- */
+/** One buffer of all parts. */
 function join(parts: readonly ReadPart[], total: number): Uint8Array {
   const joined = Buffer.allocUnsafe(total);
   let at = 0;
-  let end = 0;
   for (const part of parts) {
-    if (part instanceof Uint8Array) {
-      joined.set(part, at);
-      end = at + part.length;
-    } else {
-      end = at;
-      while (end < at + part.length) {
-        const count = readSync(part.fd, joined, end, at + part.length - end, part.position + end - at);
-        if (count === 0) break;
-        end += count;
+    if (part instanceof Uint8Array) joined.set(part, at);
+    else {
+      for (let done = 0; done < part.length; ) {
+        const count = readSync(part.fd, joined, at + done, part.length - done, part.position + done);
+        if (count === 0) throw endsEarly();
+        done += count;
       }
-      joined.fill(0, end, at + part.length);
     }
     at += part.length;
   }
-  return joined.subarray(0, end);
+  return joined;
+}
+
+/** Never zeros in the place of what was written. */
+function endsEarly(): CairnError {
+  return new CairnError('IO', 'a cache file is shorter than what was written to it');
 }
 
 export function write(exchange: Exchange, request: Request): void {

@@ -61,6 +61,11 @@ export interface IoFile {
   /** One thread-pool job: write all parts, then fdatasync. No stat comes between: see DESIGN section 4. */
   writeAndDatasync(parts: readonly Uint8Array[], position: number): Promise<void>;
   datasync(): Promise<void>;
+  /**
+   * Throws IO if the kernel has failed to write some of the file back since this file was opened, or last synced or asked, and has not told it
+   * yet. Syncs nothing and waits for nothing; for whoever reads back what was never synced. Absent where nothing is written behind one's back.
+   */
+  checkWriteback?(): void;
   /** Reserves blocks without changing what is read (fallocate); where unsupported, does nothing. */
   allocate(offset: number, length: number): Promise<void>;
   /** Gives blocks back; the range reads as zeros. */

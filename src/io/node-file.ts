@@ -97,6 +97,16 @@ export class NodeFile implements IoFile {
     return this.#job('sync', (fd, done) => fdatasync(fd, done));
   }
 
+  checkWriteback(): void {
+    const fd = this.#open();
+    try {
+      this.#addon.checkWriteback(fd);
+    } catch (error) {
+      // A file system without the call tells with the next sync.
+      if (!isUnsupported(error)) throw toCairnError(error, 'write back', this.path);
+    }
+  }
+
   async allocate(offset: number, length: number): Promise<void> {
     try {
       await this.#fallocate('reserve space for', FALLOC_FL_KEEP_SIZE, offset, length);

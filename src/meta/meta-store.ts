@@ -32,6 +32,8 @@ export interface MetaPosition {
 }
 
 export interface MetaStore {
+  /** True once the engine has found its own file damaged: opened again, it is empty, to be filled from the disks. Not given by an engine that looks after itself. */
+  readonly isDamaged?: boolean;
   /** The last applied commit's numbers; kept in memory, so it costs nothing. */
   position(): MetaPosition;
   getInode(ino: Ino): Promise<InodeRow | undefined>;

@@ -7,7 +7,8 @@
  *
  * `v` is a varint (io/byte-writer.ts), `u8` and `u32` are fixed and little-endian, `name` is u8 length (1–255) and bytes.
  *
- *   commit payload    'C' format=1 | v sequence | v epoch | v acknowledged | v stagedThrough | v nextIno | changes
+ *   commit payload    'C' format=1 | v sequence | v epoch | v acknowledged | v stagedThrough | v nextIno
+ *                      | v count of disks away | count × v number - number before (the first: itself) | changes
  *   snapshot part     'P' format=1 | changes
  *   changes           v count | count × change
  *   change            u8 kind | body:
@@ -24,6 +25,7 @@
  *     9 chunk-delete   32 bytes chunk
  *   time              v zigzag seconds (2s, or -2s - 1 where s < 0) | u32 nanoseconds (below 10^9)
  */
+import { assert } from '../errors/cairn-error.js';
 import { ByteReader } from '../io/byte-reader.js';
 import { ByteWriter } from '../io/byte-writer.js';
 import {
@@ -54,6 +56,8 @@ const XATTR_DELETE = 7;
 const CHUNK = 8;
 const CHUNK_DELETE = 9;
 
+const DISK_NUMBER_MAX = 65_535;
+
 /** The payload of a COMMIT record. The result may be a view of a larger buffer that nothing else uses. */
 export function encodeCommit(commit: Commit): Uint8Array {
   const writer = new ByteWriter();
@@ -64,6 +68,7 @@ export function encodeCommit(commit: Commit): Uint8Array {
   writer.varint(commit.acknowledged);
   writer.varint(commit.stagedThrough);
   writer.varint(commit.nextIno);
+  writeAway(writer, commit.away ?? []);
   writeChanges(writer, commit.changes);
   return writer.finish();
 }
@@ -77,8 +82,39 @@ export function decodeCommit(bytes: Uint8Array): Commit {
   const acknowledged = reader.varint();
   const stagedThrough = reader.varint();
   const nextIno = reader.varint();
+  const away = readAway(reader);
   const changes = readChanges(reader);
-  return { sequence, epoch, acknowledged, stagedThrough, nextIno, changes };
+  return {
+    sequence,
+    epoch,
+    acknowledged,
+    ...(away.length > 0 && { away }),
+    stagedThrough,
+    nextIno,
+    changes,
+  };
+}
+
+/** Disk numbers ascend, so each is written as its distance from the one before: never 0. */
+function writeAway(writer: ByteWriter, away: readonly number[]): void {
+  writer.varint(away.length);
+  let before = 0;
+  for (const number of away) {
+    assert(number > before && number <= DISK_NUMBER_MAX, 'disk numbers ascend from 1 to 65535');
+    writer.varint(number - before);
+    before = number;
+  }
+}
+
+function readAway(reader: ByteReader): number[] {
+  const away: number[] = [];
+  for (let left = reader.varint(), before = 0; left > 0; left--) {
+    const step = reader.varint();
+    if (step === 0 || step > DISK_NUMBER_MAX - before) throw reader.corrupt('the numbers of its disks make no sense');
+    before += step;
+    away.push(before);
+  }
+  return away;
 }
 
 /** A part of a metadata snapshot. */

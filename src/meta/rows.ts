@@ -101,10 +101,12 @@ export type RowChange =
 export interface Commit {
   /** Grows by one with every commit. */
   readonly sequence: number;
-  /** Grows with every daemon start: of two commits with one sequence, the higher epoch is the true one. */
+  /** Grows with every daemon start and every failed round, and no two daemons share one: of two commits with one sequence, the higher epoch is the true one. */
   readonly epoch: number;
   /** The highest sequence that had been acknowledged when this commit was written. */
   readonly acknowledged: number;
+  /** Numbers of the data disks that were not there when it was written, ascending; not given where all were. */
+  readonly away?: readonly number[];
   /** Staged namespace and attribute changes up to this stage sequence are included. */
   readonly stagedThrough: number;
   /** The next inode number that has never been used. */

@@ -37,6 +37,11 @@ export function fromSqlite(error: unknown, path: string): unknown {
   }
 }
 
+/** The file contradicts itself: pages that are none, or rows that cannot be. Not what a commit or a full disk can bring about. */
+export function isDamage(error: unknown): boolean {
+  return error instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB|FORMAT|CONSTRAINT)/.test(error.code);
+}
+
 /** The store cannot be used; what it held is in the journal. */
 export function corrupt(path: string, why: string, cause?: unknown): CairnError {
   return new CairnError('CORRUPT', `the metadata store ${path} cannot be used: ${why}`, {

@@ -24,10 +24,10 @@ import type {
   XattrRow,
 } from './rows.js';
 import { SqliteChanges } from './sqlite-changes.js';
-import { fromSqlite } from './sqlite-error.js';
+import { fromSqlite, isDamage } from './sqlite-error.js';
 import { PositionWriter, readPosition } from './sqlite-position.js';
 import { SqliteReads } from './sqlite-reads.js';
-import { openDatabase, TABLES } from './sqlite-schema.js';
+import { markDamaged, openDatabase, TABLES } from './sqlite-schema.js';
 import { SqliteSnapshot } from './sqlite-snapshot.js';
 
 /**
@@ -57,6 +57,7 @@ class SqliteMetaStore implements MetaStore {
   readonly #snapshots = new Set<SqliteSnapshot>();
   #position: MetaPosition;
   #isRestoring = false;
+  #isDamaged = false;
 
   constructor(database: Database.Database, path: string) {
     this.#database = database;
@@ -69,6 +70,10 @@ class SqliteMetaStore implements MetaStore {
     this.#positionWriter = new PositionWriter(database);
     this.#begin = database.prepare('BEGIN IMMEDIATE');
     this.#end = database.prepare('COMMIT');
+  }
+
+  get isDamaged(): boolean {
+    return this.#isDamaged;
   }
 
   position(): MetaPosition {
@@ -159,7 +164,7 @@ class SqliteMetaStore implements MetaStore {
       this.#end.run();
     } catch (error) {
       this.#rollBack(countsBefore);
-      if (!hasCode(error, 'CONFLICT')) throw fromSqlite(error, this.#path);
+      if (!hasCode(error, 'CONFLICT')) throw this.#failed(error);
       throw new CairnError('CORRUPT', `a metadata snapshot contradicts itself: ${error.message}`, { cause: error });
     } finally {
       this.#isRestoring = false;
@@ -184,8 +189,16 @@ class SqliteMetaStore implements MetaStore {
     try {
       return task();
     } catch (error) {
-      throw fromSqlite(error, this.#path);
+      throw this.#failed(error);
     }
+  }
+
+  #failed(error: unknown): unknown {
+    if (!this.#isDamaged && isDamage(error)) {
+      this.#isDamaged = true;
+      markDamaged(this.#path);
+    }
+    return fromSqlite(error, this.#path);
   }
 
   /** SQLite may have rolled back by itself, on a full disk for one. */

@@ -4,13 +4,14 @@
  * - WAL mode with synchronous = NORMAL: after power loss the file is whole, though perhaps older; the journal is replayed.
  * - application_id says that it is Cairn's, user_version which format it has. The tables are compared with SCHEMA as text,
  *   so that a file from another hand is never taken for ours.
+ * - Damage that opening does not see is met by some later statement: then the file is marked, and the next opening refuses it.
  * - Tables are made in one transaction with the position row: a file that has none was never finished.
  *
  * Binary strings (names, link targets) are TEXT: SQLite stores one as UTF-8, whose byte order is the order of the
  * characters, which is the order of the bytes they stand for. Blobs would compare alike, but cost a Buffer per row read.
  * Chunk ids are the 32 bytes, converted within SQL (unhex, hex) for the same reason.
  */
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError } from '../errors/cairn-error.js';
@@ -24,6 +25,8 @@ const CACHE_KIB = 32 * 1024;
 /** Pages in the WAL before they are moved into the database, which costs two syncs: 16 MiB. */
 const CHECKPOINT_PAGES = 4096;
 const LOG_KEEP_BYTES = 64 * 1024 * 1024;
+/** An empty file of this name beside the database says that it is damaged. */
+const DAMAGED = '-damaged';
 /** Nobody else should have the file open; whoever looks into it may delay the daemon only so long. */
 const BUSY_TIMEOUT_MS = 1000;
 
@@ -70,6 +73,7 @@ export function openDatabase(path: string): Database.Database {
   if (!existsSync(dirname(path))) {
     throw new CairnError('NOT_FOUND', `the directory of the metadata store ${path} is not there`);
   }
+  if (existsSync(path + DAMAGED)) throw corrupt(path, 'damage was found in it when it was used last');
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
@@ -104,8 +108,17 @@ export function openReader(path: string): Database.Database {
 
 /** Removes the files of a closed store. No error if there are none. */
 export function destroySqliteMetaStore(path: string): void {
-  // The WAL goes first: it must never be found beside another database file.
-  for (const suffix of ['-wal', '-shm', '-journal', '']) rmSync(path + suffix, { force: true });
+  // The WAL goes first: it must never be found beside another database file. The mark of damage goes when nothing damaged is left.
+  for (const suffix of ['-wal', '-shm', '-journal', '', DAMAGED]) rmSync(path + suffix, { force: true });
+}
+
+/** A damaged page was met, or the store contradicts the journal: whoever opens the file next is told at once, not when he meets it too. */
+export function markDamaged(path: string): void {
+  try {
+    writeFileSync(path + DAMAGED, '', { mode: 0o600 });
+  } catch {
+    // A directory that cannot be written: the damage is met again.
+  }
 }
 
 function isEmpty(database: Database.Database): boolean {

@@ -12,7 +12,7 @@ import { NodeFileIo } from '../io/node-file-io.js';
 import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
-import { destroySqliteMetaStore } from '../meta/sqlite-schema.js';
+import { destroySqliteMetaStore, markDamaged } from '../meta/sqlite-schema.js';
 import type { PoolLog } from './pool-log.js';
 
 export interface Machine {
@@ -22,6 +22,8 @@ export interface Machine {
   makePipeline(): Pipeline;
   /** The pool's metadata store in `directory`; an unusable one is made anew, for recovery to fill it from the disks. */
   openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore>;
+  /** The pool's metadata store in `directory` contradicts the journal, or itself: the next `openMeta` makes it anew. */
+  condemnMeta?(directory: string, pool: string): void;
   /** Where a disk's index file is; undefined: in the disk's directory. */
   indexPath(diskDirectory: string): string | undefined;
 }
@@ -38,7 +40,7 @@ export class SystemMachine implements Machine {
 
   async openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore> {
     await this.io.makeDirectory(directory);
-    const path = join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
+    const path = metaPath(directory, pool);
     try {
       return await openSqliteMetaStore(path);
     } catch (error) {
@@ -49,7 +51,15 @@ export class SystemMachine implements Machine {
     }
   }
 
+  condemnMeta(directory: string, pool: string): void {
+    markDamaged(metaPath(directory, pool));
+  }
+
   indexPath(): undefined {
     return undefined;
   }
+}
+
+function metaPath(directory: string, pool: string): string {
+  return join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
 }

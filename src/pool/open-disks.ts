@@ -59,6 +59,17 @@ export class PoolDisks implements JournalDisks {
     return online;
   }
 
+  missing(): readonly number[] {
+    const missing: number[] = [];
+    for (const [number, disk] of this.byNumber) if (disk?.state !== 'online') missing.push(number);
+    return missing.sort((a, b) => a - b);
+  }
+
+  /** Every disk of the pool is here and takes writes. */
+  get allOnline(): boolean {
+    return this.#places.every(({ disk }) => disk?.state === 'online');
+  }
+
   /** Which disks are missing, as a sentence, if they are so many that the others may not know every commit that was promised. */
   get tooMany(): string | undefined {
     const missing: string[] = [];

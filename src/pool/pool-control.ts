@@ -4,15 +4,27 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
+import type { Sweep } from '../commit/sweep.js';
 import { CairnError } from '../errors/cairn-error.js';
+import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
+import type { FileIo } from '../io/file-io.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
 import { isDirectory, isFile, isSymlink } from '../vfs/mode.js';
 import type { PoolReader } from '../vfs/pool-reader.js';
-import type { CommitProgress, CommitReport, FileState, PoolControl, PoolStatus } from '../vfs/reports.js';
+import type {
+  CheckProgress,
+  CheckReport,
+  CheckRequest,
+  CommitProgress,
+  CommitReport,
+  FileState,
+  PoolControl,
+  PoolStatus,
+} from '../vfs/reports.js';
 import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
 import type { Vfs } from '../vfs/vfs.js';
@@ -24,6 +36,7 @@ import { formatScheme } from './scheme-choice.js';
 
 export interface PoolParts {
   readonly directory: string;
+  readonly io: FileIo;
   readonly config: PoolConfig;
   readonly mode: 'default' | 'strong';
   readonly map: DiskMap;
@@ -35,17 +48,24 @@ export interface PoolParts {
   readonly staged: StagedSet;
   readonly committer: Committer;
   readonly collector: Collector;
+  readonly sweep: Sweep;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
   readonly vfs: Vfs;
   readonly clock: Clock;
+  /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
+  takeSnapshot(): Promise<void>;
   /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
   findings(): readonly string[];
 }
 
+/** Of its time a check sleeps at least half, so that requests are answered; at most so long at once. */
+const CHECK_SLEEP_MAX_MS = 50;
+
 export class OpenPoolControl implements PoolControl {
   readonly #parts: PoolParts;
+  #checking = false;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
@@ -172,6 +192,39 @@ export class OpenPoolControl implements PoolControl {
       healthy: disks.reports().every(({ state }) => state === 'online'),
     };
   }
+
+  async check(
+    { content, repair }: CheckRequest,
+    onProgress: (progress: CheckProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CheckReport> {
+    if (this.#checking)
+      throw new CairnError('BUSY', 'a check of this pool is under way already', {
+        hint: 'wait for its end, or stop it',
+      });
+    this.#checking = true;
+    const { clock } = this.#parts;
+    const started = clock.monotonicMs();
+    try {
+      const pause = resting(clock);
+      const report = await checkPool(this.#parts, { live: true, content, repair, onProgress, signal, pause });
+      return { ...report, elapsedMs: clock.monotonicMs() - started };
+    } finally {
+      this.#checking = false;
+    }
+  }
+}
+
+/** A pause as long as the work since the last one. */
+function resting(clock: Clock): () => Promise<void> {
+  let resumedMs = clock.monotonicMs();
+  return async () => {
+    const workedMs = clock.monotonicMs() - resumedMs;
+    await new Promise<void>((resolve) => {
+      clock.after(Math.min(CHECK_SLEEP_MAX_MS, workedMs), resolve);
+    });
+    resumedMs = clock.monotonicMs();
+  };
 }
 
 /** True if one of the roots is the inode or above it. Where that is not known (a parent was forgotten, a file has several names) the inode is taken: too much is safe. */

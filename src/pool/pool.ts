@@ -4,15 +4,18 @@
  */
 import { join, resolve } from 'node:path';
 import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
+import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
 import { Journal } from '../commit/journal.js';
-import { recover } from '../commit/recovery.js';
+import { type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
 import { Snapshotter } from '../commit/snapshotter.js';
+import { Sweep } from '../commit/sweep.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
+import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
@@ -78,7 +81,8 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
 export class Pool {
   readonly vfs: Vfs;
   readonly control: PoolControl;
-  readonly #parts: PoolParts;
+  /** @internal What the pool is made of, for checks of the whole and for the simulator. */
+  readonly parts: PoolParts;
   readonly #staging: Staging;
   readonly #snapshots: SnapshotSchedule;
   readonly #lock: IoLock;
@@ -87,7 +91,7 @@ export class Pool {
 
   private constructor(parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule, lock: IoLock, log: PoolLog) {
     this.#log = log;
-    this.#parts = parts;
+    this.parts = parts;
     this.#staging = staging;
     this.#snapshots = snapshots;
     this.#lock = lock;
@@ -137,7 +141,8 @@ export class Pool {
   }
 
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, collector, disks, meta, chunks } = this.#parts;
+    const { committer, collector, sweep, disks, meta, chunks } = this.parts;
+    await sweep.close();
     await collector.close();
     await committer.close();
     try {
@@ -160,8 +165,11 @@ export class Pool {
   }
 
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
-  collect(): Promise<void> {
-    return this.#parts.collector.run(true);
+  async collect(): Promise<void> {
+    const { sweep, collector } = this.parts;
+    do await collector.run(true);
+    while (!(await sweep.finish()) && sweep.canGoOn);
+    await collector.run(true);
   }
 
   /**
@@ -175,7 +183,7 @@ export class Pool {
   /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
   async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
     const { vfs } = this;
-    const { committer } = this.#parts;
+    const { committer } = this.parts;
     const { ino, handle } = await this.#openHandle(path, WAYS[mode]);
     return new PoolFile({
       path,
@@ -319,15 +327,27 @@ class PoolOpening {
         onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
       }),
     );
-    const meta = this.#keep(await this.#machine.openMeta(config.metaDirectory, config.pool, log));
-    const recovery = await recover({ disks: disks.opened, meta, chunks, tooMany: disks.tooMany });
+    const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
+    for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    journal.onRefused = (error) =>
+    const degraded = { chunks: 0 };
+    journal.onDegraded = (count) => {
+      degraded.chunks += count;
+    };
+    let refusal: unknown;
+    journal.onRefused = (error) => {
+      const again = refusal !== undefined && textIn(refusal) === textIn(error);
+      refusal = error;
+      // It is offered again every two seconds.
+      if (again) return;
       log.error(
         { error },
         'the metadata store did not take a commit that is safe on the disks: tried again until it does',
       );
+      // What the store refuses for good is in the journal: made anew from it, the store takes it.
+      if (hasCode(error, 'CORRUPT', 'CONFLICT')) this.#machine.condemnMeta?.(config.metaDirectory, config.pool);
+    };
     const position = meta.position();
     const staging = this.#keep(
       await openStaging({
@@ -336,10 +356,13 @@ class PoolOpening {
         clock,
         config,
         committedThrough: position.stagedThrough,
+        committedEpoch: position.epoch,
+        epoch: recovery.epoch,
         log,
       }),
     );
     const { files, account, stage, replay } = staging;
+    await this.#confirm(journal, position, recovery.dropped > 0 || !disks.allOnline);
     const table = new InodeTable(meta, files, account);
     const segments = disks.opened.map(({ identity }) => identity.journalSegmentBytes);
     const roundBytes = Math.min(ROUND_BYTES_MAX, ROUND_SHARE * Math.min(...segments));
@@ -393,6 +416,12 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
     });
+    files.onFailure = (cause) => void stage.distrust(cause);
+    files.onLoss = (ino, failure) => {
+      const inode = table.peek(ino);
+      if (inode !== undefined) data.lost(inode, failure);
+      log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
+    };
     const collector = new Collector({
       meta,
       chunks,
@@ -406,12 +435,24 @@ class PoolOpening {
     });
     committer.onFull = () => void collector.run(true);
     collector.start();
-    const snapshots = new SnapshotSchedule(new Snapshotter(disks, meta, chunks), journal, log, recovery.journal);
+    const sweep = new Sweep({
+      meta,
+      chunks,
+      collector,
+      clock,
+      disks: disks.opened,
+      allOnline: () => disks.allOnline,
+      log: (message) => log.warn({}, message),
+    });
+    this.#keep(sweep).start();
+    const snapshotter = new Snapshotter(disks, meta, chunks);
+    const snapshots = new SnapshotSchedule(snapshotter, journal, log, recovery.journal, recovery.snapshotDue);
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     await makeRoot(table, staged, journal, clock);
     if (staged.contents.size > 0 || staged.namespaceBytes > 0) committer.staged();
     const parts: PoolParts = {
       directory: this.#directory,
+      io,
       config,
       mode: this.#mode,
       map,
@@ -423,14 +464,53 @@ class PoolOpening {
       staged,
       committer,
       collector,
+      sweep,
       table,
       reader,
       space,
       vfs,
       clock,
-      findings: () => [...replay.notes, ...damage.findings()],
+      takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
+      findings: () => [
+        ...recovery.damage,
+        ...replay.notes,
+        ...damage.findings(),
+        ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
+        ...(journal.isRefused ? [refusedFinding(refusal)] : []),
+        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+      ],
     };
     return [parts, staging, snapshots];
+  }
+
+  /** A store that turns out to be damaged only while it is used is made anew, once. */
+  async #recover(disks: PoolDisks, chunks: ChunkStore): Promise<{ meta: MetaStore; recovery: RecoveryReport }> {
+    const { metaDirectory, pool } = this.#config;
+    const { random } = this.#machine;
+    for (let attempt = 0; ; attempt++) {
+      const meta = await this.#machine.openMeta(metaDirectory, pool, this.#log);
+      try {
+        const { opened, tolerance, tooMany } = disks;
+        const missing = disks.missing();
+        const recovery = await recover({ disks: opened, meta, chunks, random, tolerance, missing, tooMany });
+        return { meta: this.#keep(meta), recovery };
+      } catch (error) {
+        await meta.close();
+        if (meta.isDamaged !== true || attempt > 0) throw error;
+        this.#log.warn({ error }, 'the metadata store is damaged: it is rebuilt from the disks');
+      }
+    }
+  }
+
+  /** Where a disk is away that could know another end of the journal, or an end was dropped, the decision becomes a commit. */
+  async #confirm(journal: Journal, position: MetaPosition, isNeeded: boolean): Promise<void> {
+    if (!isNeeded) return;
+    try {
+      await journal.confirm(position);
+    } catch (error) {
+      if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) throw error;
+      this.#log.warn({ error }, 'the pool takes no commits now');
+    }
   }
 
   async #restore(restore: StagedRestore, { replay }: Staging, stagedThrough: number): Promise<void> {
@@ -447,6 +527,26 @@ class PoolOpening {
         `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
       );
   }
+}
+
+function cacheFinding(directory: string, failure: CairnError): string {
+  return `the cache at ${directory} is suspect (${textIn(failure.cause)}): fsync commits to the pool, or fails, instead of relying on it; check the device, then unmount and mount again`;
+}
+
+function refusedFinding(refusal: unknown): string {
+  const remedy = hasCode(refusal, 'CORRUPT', 'CONFLICT')
+    ? 'unmount and mount again: it is made anew from the disks'
+    : 'it is tried again until it works';
+  return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
+}
+
+function degradedFinding(chunks: number): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+}
+
+function textIn(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The newest map that any disk holds. */
@@ -480,6 +580,22 @@ function toleranceOf(map: DiskMap): number {
   for (const { scheme } of map.groups)
     tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
   return Number.isFinite(tolerance) ? tolerance : 0;
+}
+
+/** A snapshot of a later commit than any that there is: as long as it is not complete, what there is stays. */
+async function snapshotBeyond(parts: {
+  table: InodeTable;
+  staged: StagedSet;
+  journal: Journal;
+  snapshotter: Snapshotter;
+}): Promise<void> {
+  const { table, staged, journal, snapshotter } = parts;
+  staged.touch((await table.find(ROOT_INO))!);
+  const sequence = await journal.request();
+  // Applied too: an acknowledgement does not wait for the metadata store.
+  await journal.between(async () => {});
+  // One that was under way may be of an earlier commit.
+  if ((await snapshotter.take()) < sequence) await snapshotter.take();
 }
 
 /** The first commit of a new pool. */

@@ -16,12 +16,13 @@ export class SnapshotSchedule {
   #commits: number;
   #running: Promise<void> | undefined;
 
-  /** `since`: the journal that earlier runs left beyond the newest snapshot. */
+  /** `since`: the journal that earlier runs left beyond the newest snapshot; `isDue`: that one lies on too few disks. */
   constructor(
     snapshotter: Snapshotter,
     journal: Journal,
     log: PoolLog,
     since: { readonly commits: number; readonly bytes: number },
+    isDue: boolean,
   ) {
     this.#snapshotter = snapshotter;
     this.#log = log;
@@ -32,6 +33,7 @@ export class SnapshotSchedule {
       this.#commits += 1;
       if (this.#bytes >= JOURNAL_BYTES || this.#commits >= COMMITS) this.#start();
     };
+    if (isDue) this.#start();
   }
 
   #start(): void {

@@ -10,13 +10,20 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
+import { beginSession, checkSession } from './cache-session.js';
 import type { PoolConfig } from './config.js';
 import { cacheIdentity } from './init-pool.js';
 import type { PoolLog } from './pool-log.js';
 
-const STAGE_SEGMENT_BYTES = 32 * 1024 * 1024;
+/** A stage log's segment takes at least the longest record, twice. */
+const STAGE_SEGMENT_BYTES_MIN = 1024 * 1024;
 /** Small files in memory, clean or staged. */
 const MEMORY_BYTES = 48 * 1024 * 1024;
+/**
+ * Every run numbers its operations far above those of all earlier ones, also of those that power loss took before they were in the log: no
+ * number means two operations.
+ */
+const RUN_SEQUENCES = 2 ** 30;
 /** Of what the cache's device has free, what the cache takes: the rest is for the stage log, and for others on the device. */
 const CAPACITY_SHARE = 0.5;
 
@@ -28,13 +35,18 @@ export interface Staging {
   close(): Promise<void>;
 }
 
-/** `committedThrough`: the highest stage sequence that any commit knows. DISK_FOREIGN if the directory is another pool's cache, LOCKED if another process has it. */
+/**
+ * `committedThrough`: the highest stage sequence that any commit knows; `committedEpoch`: that of the newest commit; `epoch`: this daemon's. DISK_FOREIGN if
+ * the directory is another pool's cache, or an older one of this; LOCKED if another process has it.
+ */
 export async function openStaging(parts: {
   io: FileIo;
   random: Random;
   clock: Clock;
   config: PoolConfig;
   committedThrough: number;
+  committedEpoch: number;
+  epoch: number;
   log: PoolLog;
   /** Of the stage log's segments. */
   segmentBytes?: number;
@@ -59,7 +71,7 @@ export async function openStaging(parts: {
       {
         directory: join(directory, 'stage'),
         name: 'stage',
-        segmentBytes: parts.segmentBytes ?? STAGE_SEGMENT_BYTES,
+        segmentBytes: parts.segmentBytes ?? Math.max(STAGE_SEGMENT_BYTES_MIN, 2 * identity.journalSegmentBytes),
         style: 'zeroed',
         owner: identity.uuid.slice(0, 16),
       },
@@ -68,7 +80,10 @@ export async function openStaging(parts: {
     opened.push(() => segments.close());
     const bootId = io.bootId();
     const replay = await readStageLog(segments, bootId);
-    const lastSequence = Math.max(replay.lastSequence, parts.committedThrough);
+    // Where nothing is staged, it does not matter by whom.
+    if (replay.lastSequence > 0) await checkSession(io, directory, parts.committedEpoch);
+    await beginSession(io, directory, { epoch: parts.epoch, before: parts.committedEpoch });
+    const lastSequence = Math.max(replay.lastSequence, parts.committedThrough) + RUN_SEQUENCES;
     const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn });
     stage.onFailure = (failure) => log.error({ directory, error: failure.cause }, failure.message);
     const files = await CacheFiles.open(io, join(directory, 'files'));

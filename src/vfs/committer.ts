@@ -85,7 +85,7 @@ export class Committer {
     this.#options = parts.options;
     this.#log = parts.log;
     this.#poolTakes = parts.poolTakes;
-    this.#staged.onContent = (content) => this.#account.book(content);
+    this.#staged.onContent = (content) => this.#account.settle(content);
     this.#staged.onRound = () => this.#wake();
     this.#staged.onAssemble = () => this.#wantDependents();
   }
@@ -97,6 +97,15 @@ export class Committer {
     else this.#later(this.#options.delayMs);
   }
 
+  /** Something staged is in danger: it is committed now. */
+  hurry(): void {
+    if (this.#background !== undefined || this.#closed) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    // Not within the step that found the danger: that may be a commit's.
+    this.#later(0);
+  }
+
   #later(delayMs: number): void {
     this.#timer ??= this.#clock.after(delayMs, () => {
       this.#timer = undefined;
@@ -106,6 +115,8 @@ export class Committer {
 
   #pressed(): boolean {
     return (
+      // Only the pool can make anything durable.
+      this.#stage.failure !== undefined ||
       this.#account.dirtyBytes > this.#account.limits.capacityBytes / 2 ||
       this.#staged.namespaceBytes > this.#options.roundBytes / 2 ||
       this.#staged.contents.size > CONTENTS_MAX
@@ -233,7 +244,8 @@ export class Committer {
       progress.filesDone = progress.filesTotal - again.length;
       onProgress?.(progress);
       // Nothing of our own is under way now: two commits that wait for each other's files would never end.
-      for (const inode of again) await inode.content?.seal?.finished;
+      for (const { content } of again)
+        if (content?.seal !== undefined) await this.#journal.applied(content.seal.finished);
       left = again.filter((inode) => inode.content!.staged && !inode.gone && inode.durableStage < target);
     }
     // Also after a failure: names must be committed where contents cannot be, for deleting to make room.
@@ -327,7 +339,8 @@ export class Committer {
       return undefined;
     }
     const { chunkBytes } = this.#staged;
-    const open = kind === 'background' && inode.writers > 0 && inode.sizeBytes > chunkBytes && !this.#shortOfRoom;
+    const mayWait = kind === 'background' && !this.#shortOfRoom && this.#stage.failure === undefined;
+    const open = mayWait && inode.writers > 0 && inode.sizeBytes > chunkBytes;
     if (open && this.#clock.monotonicMs() - (content.stagedSinceMs ?? 0) < OPEN_FILE_WAIT_MS) {
       // Being appended to: whole chunks now, the rest when it is complete. Only where the part before `limit` is a state that the file had.
       const limit = Math.floor(inode.sizeBytes / chunkBytes) * chunkBytes;
@@ -380,7 +393,7 @@ export class Committer {
       if (this.#staged.durableThrough >= target && inode.durableStage >= target) return;
       if (content !== undefined && !inode.gone && inode.durableStage < target) {
         if (content.seal !== undefined) {
-          await content.seal.finished;
+          await this.#journal.applied(content.seal.finished);
           continue;
         }
         if (content.unsealed) {
@@ -388,14 +401,15 @@ export class Committer {
           else {
             const seal = this.#staged.seal(inode);
             await this.#storeAndPublish([{ inode, seal }], () => undefined, undefined);
-            if (seal.contentStage !== undefined) return;
+            // The round may have gone on without it.
+            if (inode.failure !== undefined) throw inode.failure;
             continue;
           }
         }
       }
       await this.#journal.request();
       if (content === undefined || inode.gone || inode.durableStage >= target) return;
-      if (inode.failure !== undefined && content.seal === undefined) throw takeFailure(inode);
+      if (inode.failure !== undefined && content.seal === undefined) throw inode.failure;
       // A seal that began after the check above may carry the bytes: it counts only when its own round is durable.
       if (!content.unsealed && content.seal === undefined) return;
     }
@@ -431,13 +445,6 @@ export class Committer {
     await this.#background;
     this.#wake();
   }
-}
-
-/** The failure of the last commit, which is told once. */
-export function takeFailure(inode: Inode): unknown {
-  const { failure } = inode;
-  inode.failure = undefined;
-  return failure;
 }
 
 function isSmall(inode: Inode): boolean {

@@ -8,7 +8,7 @@ import { END } from '../cache/range-map.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
-import { type Committer, takeFailure } from './committer.js';
+import type { Committer } from './committer.js';
 import type { Inode } from './inode.js';
 import type { PoolReader } from './pool-reader.js';
 import type { StagedSet } from './staged-set.js';
@@ -176,7 +176,7 @@ export class FileData {
     this.#changed(inode, content);
   }
 
-  /** The local promise for everything written to the file so far; then, once, the failure of the last commit of its content. */
+  /** The local promise for everything written to the file so far. If it rejects, the next call does not rely on what this one tried. */
   async syncLocal(inode: Inode): Promise<void> {
     const { content } = inode;
     while (content?.syncing !== undefined) await content.syncing;
@@ -192,7 +192,6 @@ export class FileData {
       content?.doubtUnsynced();
       throw error;
     }
-    if (inode.failure !== undefined) throw takeFailure(inode);
   }
 
   /** Other syncs of the file wait: what this one covers is not listed as unsynced any more. */
@@ -215,8 +214,31 @@ export class FileData {
     await job;
   }
 
-  /** Few bytes: into the stage log itself, so that one flush is enough. */
+  /**
+   * What was written to the cache file may not be there any more: every handle is told once, what was clean is read from the pool again, and
+   * what is staged is committed as long as the kernel still has it in memory.
+   */
+  lost(inode: Inode, failure: CairnError): void {
+    inode.failed(failure, false);
+    const { content } = inode;
+    if (content === undefined) return;
+    for (const { from, to } of content.cleanRanges()) content.ranges.clear(from, to);
+    content.doubtUnsynced();
+    this.#account.book(content);
+    this.#committer.hurry();
+  }
+
+  /** Few bytes: into the stage log itself, so that one flush is enough. If they cannot be read, they are still to be synced. */
   #noteInline(content: FileContent, ranges: readonly { from: number; to: number }[]): void {
+    try {
+      this.#noteBytes(content, ranges);
+    } catch (error) {
+      content.doubtUnsynced();
+      throw error;
+    }
+  }
+
+  #noteBytes(content: FileContent, ranges: readonly { from: number; to: number }[]): void {
     const buffer = Buffer.allocUnsafe(INLINE_SYNC_BYTES);
     for (const { from, to } of ranges) {
       content.ranges.forEach(from, to, (start, end, value) => {

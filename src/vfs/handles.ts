@@ -11,6 +11,8 @@ export interface FileHandle {
   /** Where the last read ended, and how often in a row the next one began there. */
   readEnd: number;
   sequentialReads: number;
+  /** Up to here the errors of the inode have been told to this handle (ErrorSequence). */
+  toldErrors: number;
 }
 
 /** Keys of entries already returned, so that a position can be gone back to. */
@@ -68,7 +70,14 @@ export class Handles {
 
   open(inode: Inode, mode: OpenMode): Handle {
     const handle = this.#next++;
-    this.#files.set(handle, { inode, mode, written: false, readEnd: 0, sequentialReads: 0 });
+    this.#files.set(handle, {
+      inode,
+      mode,
+      written: false,
+      readEnd: 0,
+      sequentialReads: 0,
+      toldErrors: inode.errors?.sample() ?? 0,
+    });
     inode.opens += 1;
     if (mode.write) inode.writers += 1;
     return handle;
@@ -85,6 +94,14 @@ export class Handles {
     file.inode.opens -= 1;
     if (file.mode.write) file.inode.writers -= 1;
     return file;
+  }
+
+  /** The error that this handle has not been told of, which counts as told from now on; undefined if there is none. */
+  takeError(file: FileHandle): unknown {
+    const found = file.inode.errors?.check(file.toldErrors);
+    if (found === undefined) return undefined;
+    file.toldErrors = found.number;
+    return found.error;
   }
 
   openDirectory(inode: Inode): Handle {

@@ -9,6 +9,7 @@ import type { StagedInode } from '../cache/stage-op.js';
 import type { Time } from '../io/clock.js';
 import type { ExtentRow, Ino, InodeRow } from '../meta/rows.js';
 import type { Directory } from './directory.js';
+import { ErrorSequence } from './error-sequence.js';
 import { isDirectory } from './mode.js';
 import type { Attr } from './vfs.js';
 
@@ -44,8 +45,10 @@ export class Inode implements Attr {
   attrDirty = false;
   /** A commit under way has the attributes: the row in the store may change any moment. */
   taken = false;
-  /** Why the last commit of the content failed, if nobody has been told: the next fsync is. */
+  /** Why the last attempt to commit the content failed; undefined once another is made. */
   failure: unknown;
+  /** What its handles are to be told; undefined if there never was anything. */
+  errors: ErrorSequence | undefined;
   /** The stage log lacks the attributes as they are. */
   imagePending = false;
   /** No name is left and nothing can give it one again. */
@@ -137,6 +140,12 @@ export class Inode implements Attr {
     else this.allocatedBytes = undefined;
   }
 
+  /** A write, sync or commit of the content failed where nobody could be answered. `passing`: a later commit may make it good. */
+  failed(error: unknown, passing: boolean): void {
+    this.errors ??= new ErrorSequence();
+    this.errors.record(error, passing);
+  }
+
   /** Attributes are those of the image; content is untouched. */
   applyImage(image: StagedInode): void {
     this.mode = image.mode;
@@ -180,6 +189,7 @@ export class Inode implements Attr {
       !this.imagePending &&
       !this.gone &&
       this.failure === undefined &&
+      this.errors?.isUnseen !== true &&
       (this.content === undefined || this.content.clean) &&
       (this.directory === undefined || this.directory.forgettable) &&
       (this.stagedXattrs === undefined || this.stagedXattrs.size === 0)

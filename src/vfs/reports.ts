@@ -71,6 +71,63 @@ export interface CommitReport extends CommitProgress {
   readonly healthy: boolean;
 }
 
+/** `note`: nothing to do; `damage`: less safe than promised, nothing lost; `loss`: something that was promised cannot be read. */
+export type CheckSeverity = 'note' | 'damage' | 'loss';
+
+/** One thing that a check of the pool has found. */
+export interface CheckFinding {
+  readonly severity: CheckSeverity;
+  /** Says what kind it is, for programs: `chunk-degraded`. */
+  readonly code: string;
+  /** A sentence: what it is and what it means for the data. */
+  readonly message: string;
+  /** What to do, as a sentence; '' if nothing need be done. */
+  readonly advice: string;
+  /** Paths in the pool of files that it concerns, the first few. */
+  readonly files: readonly string[];
+  /** How many more files there are. */
+  readonly moreFiles: number;
+}
+
+export interface CheckRequest {
+  /** Decode every chunk and compare its content with its name, and all of its shards with what they should be. */
+  readonly content: boolean;
+  /** Mend what can be derived from the rest. */
+  readonly repair: boolean;
+}
+
+export interface CheckProgress {
+  /** What is being checked, in lower case. */
+  readonly step: string;
+  readonly done: number;
+  /** 0 if it is not known. */
+  readonly total: number;
+  readonly unit: 'bytes' | 'items';
+}
+
+export interface CheckReport {
+  readonly format: 1;
+  /** There is neither damage nor loss (any more). */
+  readonly clean: boolean;
+  /** What is there now. */
+  readonly findings: readonly CheckFinding[];
+  /** What was there and has been mended. */
+  readonly repaired: readonly CheckFinding[];
+  readonly checked: {
+    readonly disks: number;
+    readonly records: number;
+    readonly logBytes: number;
+    readonly commits: number;
+    readonly inodes: number;
+    readonly names: number;
+    readonly extents: number;
+    readonly chunks: number;
+    /** Plain bytes of chunks that were decoded. */
+    readonly contentBytes: number;
+  };
+  readonly elapsedMs: number;
+}
+
 /** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
 export interface PoolControl {
   status(): Promise<PoolStatus>;
@@ -81,4 +138,10 @@ export interface PoolControl {
     onProgress: (progress: CommitProgress) => void,
     signal?: AbortSignal,
   ): Promise<CommitReport>;
+  /** Checks the whole pool while it is in use. ABORTED if the signal says so. */
+  check(
+    request: CheckRequest,
+    onProgress: (progress: CheckProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CheckReport>;
 }

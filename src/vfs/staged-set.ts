@@ -217,6 +217,7 @@ export class StagedSet implements RoundSource {
 
   #sealed(inode: Inode, seal: Seal): void {
     const { content } = seal;
+    inode.failure = undefined;
     this.sealing.add(inode);
     if (!content.unsealed) {
       this.contents.delete(inode);
@@ -243,11 +244,12 @@ export class StagedSet implements RoundSource {
     this.#ready.set(inode, { seal, extents });
   }
 
-  /** The seal's bytes are staged as before; `error` is told at the next fsync (undefined: the commit was called off). */
+  /** The seal's bytes are staged as before; `error` is told to every handle unless a later commit makes it good (undefined: the commit was called off). */
   sealFailed(inode: Inode, seal: Seal, error: unknown): void {
     seal.failed();
     this.sealing.delete(inode);
     inode.failure = error;
+    if (error !== undefined) inode.failed(error, true);
     if (!inode.gone) this.contents.add(inode);
     this.onContent?.(seal.content);
   }
@@ -297,6 +299,7 @@ export class StagedSet implements RoundSource {
           if (seal.contentStage === undefined) continue;
           inode.durableStage = seal.contentStage;
           inode.failure = undefined;
+          inode.errors?.withdraw();
         }
       },
       onApplied: () => {
@@ -334,11 +337,13 @@ export class StagedSet implements RoundSource {
   #takeContents(small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[]): TakenContent[] {
     const taken: TakenContent[] = [];
     for (const [inode, { seal, extents }] of this.#ready) {
-      if (!inode.gone) {
+      // Bytes that the kernel could not write back may have been read as they were before.
+      const lost = inode.gone ? undefined : seal.content.writebackFailure();
+      if (!inode.gone && lost === undefined) {
         taken.push({ inode, seal, extents });
         continue;
       }
-      this.sealFailed(inode, seal, undefined);
+      this.sealFailed(inode, seal, lost);
       this.#chunks.release(extents.map(({ chunk }) => chunk));
     }
     this.#ready.clear();
@@ -369,6 +374,8 @@ export class StagedSet implements RoundSource {
         seal.markRead(piece);
         return extentOf(piece, prepared);
       });
+      const lost = content.writebackFailure();
+      if (lost !== undefined) throw lost;
       return { inode, seal, extents };
     } catch (error) {
       this.#chunks.release(small.splice(before).map(({ prepared }) => prepared.chunk));

@@ -11,7 +11,7 @@ import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
-import { Handles } from './handles.js';
+import { type FileHandle, Handles } from './handles.js';
 import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import { listDirectory } from './list-directory.js';
@@ -515,12 +515,26 @@ export class Volume implements Vfs {
     file.written = false;
     const flushing = this.#stage.flush();
     if (!this.strong || inode.gone) return flushing;
-    return this.#committer.commitFile(inode);
+    return this.#reporting(file, this.#committer.commitFile(inode));
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
   fsync(handle: Handle, _dataOnly: boolean): Result<void> {
-    return this.#sync(this.#handles.file(handle).inode);
+    const file = this.#handles.file(handle);
+    return this.#reporting(file, this.#sync(file.inode));
+  }
+
+  /** What has failed in the background, or for another handle, is told with the outcome: once per handle. */
+  #reporting(file: FileHandle, outcome: Result<void>): Result<void> {
+    const told = (): void => {
+      const error = this.#handles.takeError(file);
+      if (error !== undefined) throw error;
+    };
+    if (!(outcome instanceof Promise)) return told();
+    return outcome.then(told, (error: unknown) => {
+      this.#handles.takeError(file);
+      throw error;
+    });
   }
 
   #sync(inode: Inode): Result<void> {
@@ -528,7 +542,17 @@ export class Volume implements Vfs {
     if (this.strong || this.#stage.failure !== undefined) {
       return inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
     }
-    return this.#data.syncLocal(inode);
+    return this.#syncLocal(inode);
+  }
+
+  async #syncLocal(inode: Inode): Promise<void> {
+    try {
+      await this.#data.syncLocal(inode);
+    } catch (error) {
+      if (this.#stage.failure === undefined) throw error;
+      // The cache device has just failed: what it can no longer promise, the pool can.
+      await this.#sync(inode);
+    }
   }
 
   release(handle: Handle): Result<void> {

@@ -137,6 +137,11 @@ export class MountHarness {
     return running;
   }
 
+  /** `cairn` with these arguments, beside the test. */
+  startCairn(...args: string[]): RunningProgram {
+    return this.start(process.execPath, MAIN, ...args);
+  }
+
   /** A compiled script of this folder, in a process of its own: a test never touches a mount that it may have to kill. */
   script(name: string, ...args: string[]): RunningProgram {
     return this.start(process.execPath, fileURLToPath(new URL(`./${name}.js`, import.meta.url)), ...args);

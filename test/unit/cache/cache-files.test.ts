@@ -192,9 +192,15 @@ t.test('the first sync makes the name durable too, later ones only the bytes', a
 
 for (const failing of ['datasync files/00/7', 'syncDirectory files/00', 'syncDirectory files']) {
   t.test(
-    `after a failed ${failing.split(' ')[0]} of ${failing.split(' ')[1]} the file is out of use until it is removed`,
+    `after a failed ${failing.split(' ')[0]} of ${failing.split(' ')[1]} no sync of the file is believed until it is removed`,
     async (t) => {
       const { io, files } = await setup(t);
+      const lost: number[] = [];
+      let suspicions = 0;
+      files.onLoss = (ino) => lost.push(ino);
+      files.onFailure = () => {
+        suspicions += 1;
+      };
       files.writeNow(7, 0, Buffer.from('lost?'));
       io.failing.add(failing);
       const failed = (error: unknown) =>
@@ -203,13 +209,16 @@ for (const failing of ['datasync files/00/7', 'syncDirectory files/00', 'syncDir
       for (const sync of syncs) t.ok(sync.status === 'rejected' && hasCode(sync.reason, 'IO'));
       t.ok(syncs.some((sync) => sync.status === 'rejected' && failed(sync.reason)));
       io.failing.clear();
-      t.throws(() => files.writeNow(7, 0, Buffer.from('x')), { code: 'IO' });
-      t.throws(() => text(files, 7, 0, 5), { code: 'IO' });
-      t.throws(() => files.file(7, true), { code: 'IO' });
+      t.strictSame([...new Set(lost)], [7], 'the owner is told');
+      t.ok(suspicions > 0);
+      t.ok(files.isDoubtful(7));
+      t.equal(text(files, 7, 0, 5), 'lost?', 'what the kernel still has can be saved');
+      files.writeNow(7, 0, Buffer.from('more?'));
       await t.rejects(files.datasync(7), { code: 'IO' }, 'a later sync does not succeed for what the first has lost');
       files.writeNow(8, 0, Buffer.from('other'));
       await files.datasync(8);
       await files.remove(7);
+      t.notOk(files.isDoubtful(7));
       files.writeNow(7, 0, Buffer.from('again'));
       await files.datasync(7);
       t.equal(text(files, 7, 0, 9), 'again');
@@ -221,14 +230,58 @@ for (const failing of ['datasync files/00/7', 'syncDirectory files/00', 'syncDir
 
 t.test('a failed close of a recycled descriptor counts as a lost write', async (t) => {
   const { io, files } = await setup(t, 1);
+  const lost: number[] = [];
+  files.onLoss = (ino) => lost.push(ino);
   io.failing.add('close files/00/7');
   files.writeNow(7, 0, Buffer.from('a'));
   for (const ino of [8, 9, 10]) files.writeNow(ino, 0, Buffer.from('b'));
   await files.remove(8);
-  t.throws(() => text(files, 7, 0, 1), { code: 'IO' });
-  await files.remove(7);
+  t.strictSame(lost, [7]);
+  await t.rejects(files.datasync(7), { code: 'IO' });
   io.failing.clear();
+  await files.remove(7);
   t.equal(files.file(7, false), undefined);
+  await files.close();
+});
+
+t.test('a write that the device refuses makes it suspect, a full device does not', async (t) => {
+  const { files } = await setup(t);
+  const causes: unknown[] = [];
+  files.onFailure = (cause) => causes.push(cause);
+  const file = files.file(7, true);
+  const refuse = (code: 'IO' | 'NO_SPACE') =>
+    Object.assign(file, {
+      writeNow: () => {
+        throw new CairnError(code, 'the device says no');
+      },
+    });
+  refuse('NO_SPACE');
+  t.throws(() => files.writeNow(7, 0, Buffer.from('b')), { code: 'NO_SPACE' });
+  t.equal(causes.length, 0);
+  refuse('IO');
+  t.throws(() => files.writeNow(7, 0, Buffer.from('b')), { code: 'IO' });
+  t.equal(causes.length, 1);
+  t.notOk(files.isDoubtful(7), 'what was written before is not in question');
+  await files.close();
+});
+
+t.test('a failed writeback is told once, and no sync of the file is believed after it', async (t) => {
+  const { files } = await setup(t);
+  const lost: number[] = [];
+  files.onLoss = (ino) => lost.push(ino);
+  t.equal(files.writebackFailure(7), undefined, 'there is no file');
+  files.writeNow(7, 0, Buffer.from('a'));
+  t.equal(files.writebackFailure(7), undefined, 'the kernel has nothing to tell');
+  let failures = 1;
+  Object.assign(files.file(7, true), {
+    checkWriteback: () => {
+      if (failures-- > 0) throw new CairnError('IO', 'written back in vain');
+    },
+  });
+  t.match(files.writebackFailure(7), { code: 'IO' });
+  t.strictSame(lost, [7]);
+  t.equal(files.writebackFailure(7), undefined);
+  await t.rejects(files.datasync(7), { code: 'IO' });
   await files.close();
 });
 

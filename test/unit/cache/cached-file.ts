@@ -12,6 +12,9 @@ export class MemoryFiles implements ContentFiles {
   readonly files = new Map<number, Buffer>();
   /** Writes fail from now on, the next one after so many bytes. */
   failAfter: number | undefined;
+  /** What `writebackFailure` finds, once. */
+  lost: CairnError | undefined;
+  doubtful = false;
 
   writeNow(ino: number, offset: number, bytes: Uint8Array): void {
     const length = this.failAfter === undefined ? bytes.length : Math.min(this.failAfter, bytes.length);
@@ -26,6 +29,16 @@ export class MemoryFiles implements ContentFiles {
   readNow(ino: number, offset: number, into: Uint8Array): number {
     const file = this.files.get(ino) ?? EMPTY;
     return file.subarray(offset, offset + into.length).copy(into);
+  }
+
+  isDoubtful(): boolean {
+    return this.doubtful;
+  }
+
+  writebackFailure(): CairnError | undefined {
+    const { lost } = this;
+    this.lost = undefined;
+    return lost;
   }
 
   punch(ino: number, from: number, to: number): void {

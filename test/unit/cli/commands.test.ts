@@ -51,7 +51,7 @@ function serve(context: FakeContext, pool: string) {
 
 t.test('every command explains itself with an example', async (t) => {
   const { run } = await prepare(t);
-  for (const command of ['init', 'mount', 'unmount', 'status', 'commit', 'state', 'start']) {
+  for (const command of ['init', 'mount', 'unmount', 'status', 'commit', 'state', 'rescue', 'start']) {
     const { code, out, err } = await run(command, '--help');
     t.equal(code, 0);
     t.equal(err, '');
@@ -69,6 +69,8 @@ t.test('wrong usage is one line that names what is wrong', async (t) => {
     [['status'], /missing required argument 'pool'/],
     [['status', 'a', 'b'], /too many arguments/],
     [['mount', 'a', 'b', '--fast'], /unknown option '--fast'/],
+    [['rescue'], /missing required argument 'disk'/],
+    [['rescue', 'a', '--pool', 'xyz'], /option '--pool <id>' argument 'xyz' is invalid.*4 to 32 hex digits/],
     [['init', 'p', '--cache', 'c'], /required option '--disk/],
     [['init', 'p', '--disk', 'a'], /required option '--cache/],
     [['init', 'p', ...good, '--scheme', 'raid5'], /option '--scheme <scheme>' argument 'raid5' is invalid/],

@@ -8,7 +8,17 @@ import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
 import { saveConfig } from '../../../src/pool/config.js';
-import type { CommitProgress, CommitReport, FileState, PoolControl, PoolStatus } from '../../../src/vfs/reports.js';
+import type {
+  CheckFinding,
+  CheckProgress,
+  CheckReport,
+  CheckRequest,
+  CommitProgress,
+  CommitReport,
+  FileState,
+  PoolControl,
+  PoolStatus,
+} from '../../../src/vfs/reports.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
 
 export const POOL_ID = '0123456789abcdef0123456789abcdef';
@@ -73,6 +83,8 @@ export class FakePool implements PoolControl, OpenPool {
   readonly calls: string[];
   readonly vfs = {} as Vfs;
   commitError: Error | undefined;
+  /** What a check finds. */
+  findings: CheckFinding[] = [];
   closeError: Error | undefined;
   /** What a commit waits for, if a test wants it to take its time. */
   gate: Promise<void> = Promise.resolve();
@@ -87,6 +99,25 @@ export class FakePool implements PoolControl, OpenPool {
 
   get control(): PoolControl {
     return this;
+  }
+
+  async check({ content, repair }: CheckRequest, onProgress: (progress: CheckProgress) => void): Promise<CheckReport> {
+    this.calls.push(`check${content ? ' content' : ''}${repair ? ' repair' : ''}`);
+    onProgress({ step: 'checking the log of disk 1', done: 1024, total: 4096, unit: 'bytes' });
+    await this.gate;
+    const clean = this.findings.every(({ severity }) => severity === 'note');
+    const checked = {
+      disks: 3,
+      records: 100,
+      logBytes: 4096,
+      commits: 7,
+      inodes: 20,
+      names: 19,
+      extents: 15,
+      chunks: 14,
+      contentBytes: 0,
+    };
+    return { format: 1, clean, findings: this.findings, repaired: [], checked, elapsedMs: 1500 };
   }
 
   async status(): Promise<PoolStatus> {

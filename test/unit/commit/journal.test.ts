@@ -189,7 +189,7 @@ t.test('too few disks hold the data of the commit: it is not acknowledged, thoug
   // The shards are written but not synced: on two disks that fails.
   machine.io.fail('datasync', pathOf(1), BROKEN);
   machine.io.fail('datasync', pathOf(2), BROKEN);
-  await t.rejects(run.log.request(), { code: 'DISK_FAILED', message: /too few disks took the data/ });
+  await t.rejects(run.log.request(), { code: 'DISK_FAILED', message: /too few disks/ });
   t.strictSame(commitsOn(run.disk(3)), [1]);
   t.match(run.writer.events, [/^failed/]);
   machine.io.crash();
@@ -215,20 +215,23 @@ t.test('a disk that failed before the round took shards with it', async (t) => {
 });
 
 t.test('after a failed round the next record of that sequence wins, whichever disk kept the first', async (t) => {
-  const machine = await new Machine().create();
+  const machine = await new Machine({ data: 5 }).create();
   const run = await machine.start();
   await run.commit();
   const bytes = content(150_000, 3);
-  run.writer.stage(bytes, await run.chunks.store({ kind: 'bytes', bytes }, () => undefined));
-  machine.io.fail('datasync', pathOf(1), BROKEN);
-  machine.io.fail('datasync', pathOf(2), BROKEN);
+  const stored = await run.chunks.store({ kind: 'bytes', bytes }, () => undefined);
+  run.writer.stage(bytes, stored);
+  // Its data cannot be read without these two; the record stands on the others.
+  const broken = run.chunks.health(stored.chunk).disks.slice(0, 2);
+  for (const number of broken) machine.io.fail('datasync', pathOf(number), BROKEN);
   await t.rejects(run.log.request());
-  t.strictSame(commitsOn(run.disk(3)), [1, 2]);
+  const sound = [1, 2, 3, 4, 5].find((number) => !broken.includes(number))!;
+  t.strictSame(commitsOn(run.disk(sound)), [1, 2]);
   run.writer.staged = [];
   const ino = await run.commit();
   t.strictSame(
     run
-      .disk(3)
+      .disk(sound)
       .commits(0)
       .map(({ sequence, epoch }) => [sequence, epoch - run.report.epoch]),
     [
@@ -365,3 +368,54 @@ t.test(
     t.pass();
   },
 );
+
+t.test('shards that a failing disk takes with it are written again where another group can take them', async (t) => {
+  const machine = await new Machine({ data: 6 }).create();
+  const run = await machine.start();
+  await run.commit();
+  const bytes = content(150_000, 3);
+  const stored = await run.chunks.store({ kind: 'bytes', bytes }, () => undefined);
+  const ino = run.writer.stage(bytes, stored);
+  const [lost] = run.chunks.health(stored.chunk).disks;
+  machine.io.fail('datasync', pathOf(lost!), BROKEN);
+  const degraded: number[] = [];
+  run.log.onDegraded = (chunks) => degraded.push(chunks);
+  await run.log.request();
+  t.equal(run.disk(lost!).state, 'suspect');
+  t.equal(run.chunks.health(stored.chunk).health, 'healthy');
+  t.strictSame(degraded, [], 'nothing is left to be made whole');
+  t.notOk(
+    run.data().some(({ unsynced }) => unsynced),
+    'and that was synced before it was acknowledged',
+  );
+  await run.settle();
+  machine.io.crash();
+  const other = run.chunks.health(stored.chunk).disks.find((number) => number !== lost);
+  const again = await machine.start({ without: [lost!, other!] });
+  t.ok(bytes.equals((await again.read(ino))!), 'any further disk may go');
+  await again.stop();
+});
+
+t.test('where no other disk is left, what is degraded is counted', async (t) => {
+  const machine = await new Machine().create();
+  const run = await machine.start();
+  await run.commit();
+  const bytes = content(150_000, 3);
+  run.writer.stage(bytes, await run.chunks.store({ kind: 'bytes', bytes }, () => undefined));
+  machine.io.fail('datasync', pathOf(2), BROKEN);
+  const degraded: number[] = [];
+  run.log.onDegraded = (chunks) => degraded.push(chunks);
+  await run.log.request();
+  t.strictSame(degraded, [1]);
+  await run.stop();
+});
+
+t.test('no disk has room for the commit: the error says so', async (t) => {
+  const machine = await new Machine().create();
+  const run = await machine.start();
+  await run.commit();
+  const full = new CairnError('NO_SPACE', 'full');
+  for (const disk of run.disks) disk.append = () => Promise.reject(full);
+  await t.rejects(run.commit(), { code: 'NO_SPACE' });
+  await run.stop();
+});

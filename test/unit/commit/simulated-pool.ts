@@ -9,6 +9,7 @@ import { Snapshotter } from '../../../src/commit/snapshotter.js';
 import type { Disk, DiskRole } from '../../../src/disks/disk.js';
 import { createDisk } from '../../../src/disks/disk-identity.js';
 import { openDisk } from '../../../src/disks/open-disk.js';
+import type { Random } from '../../../src/io/random.js';
 import type { MetaStore } from '../../../src/meta/meta-store.js';
 import { encodeCommit } from '../../../src/meta/row-codec.js';
 import type { ExtentRow, Ino, RowChange } from '../../../src/meta/rows.js';
@@ -24,11 +25,14 @@ const TIME = { sec: 1, nsec: 0 };
 /** The machine with its disks, as it is between two runs. */
 export class Machine {
   readonly io: MemoryFileIo;
+  readonly random: Random;
   readonly data: number;
   readonly journal: number;
 
   constructor(options: { seed?: number; data?: number; journal?: number } = {}) {
     this.io = new MemoryFileIo(seededRandom(options.seed ?? 1));
+    const next = seededRandom((options.seed ?? 1) + 1);
+    this.random = { bytes: (count) => Buffer.from(Array.from({ length: count }, () => Math.floor(next() * 256))) };
     this.data = options.data ?? 3;
     this.journal = options.journal ?? 0;
   }
@@ -93,8 +97,10 @@ export class Run implements JournalDisks {
   readonly writer: Writer;
   report!: RecoveryReport;
   log!: Journal;
+  readonly #machine: Machine;
 
   constructor(machine: Machine, disks: readonly Disk[], meta: MetaStore) {
+    this.#machine = machine;
     this.disks = disks;
     this.meta = meta;
     const map = createMap({
@@ -114,10 +120,23 @@ export class Run implements JournalDisks {
   }
 
   async recover(tooMany?: string): Promise<void> {
-    this.report = await recover({ disks: this.disks, meta: this.meta, chunks: this.chunks, tooMany });
+    this.report = await recover({
+      disks: this.disks,
+      meta: this.meta,
+      chunks: this.chunks,
+      random: this.#machine.random,
+      tolerance: this.tolerance,
+      missing: this.missing(),
+      tooMany,
+    });
     this.log = new Journal(this, this.meta, this.chunks, this.report, this.clock);
     this.log.source = this.writer;
     this.writer.nextIno = Math.max(2, this.meta.position().nextIno);
+  }
+
+  missing(): number[] {
+    const here = new Set(this.data().map(({ identity }) => identity.number));
+    return Array.from({ length: this.#machine.data }, (_, i) => i + 1).filter((number) => !here.has(number));
   }
 
   data(): Disk[] {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -419,5 +419,37 @@ t.test('on the real file system: locks, descriptors, index file', async (t) => {
   t.strictSame(again.openReport, []);
   for (let number = 1; number <= 40; number++) if (!(await holds(again, number))) t.fail(`shard ${number}`);
   t.equal(again.commits(0).length, 1);
+  await again.close();
+});
+
+t.test('an index that fails while it is in use leaves the disk out, loses no record, and is made anew', async (t) => {
+  const at = await place(t);
+  const disk = await open(at);
+  for (let from = 1; from < 2000; from += 200)
+    await disk.append(
+      'journal',
+      Array.from({ length: 200 }, (_, i) => shardRecord(from + i, 64)),
+      { sync: true },
+    );
+  await disk.close();
+  const broken = await open(at);
+  const states: DiskState[] = [];
+  broken.onStateChange = ({ state }) => states.push(state);
+  // Everything behind the page that was read when it was opened.
+  const file = openSync(at.indexPath, 'r+');
+  const { size } = fstatSync(file);
+  for (let page = 4096 * 8; page < size; page += 4096) writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, page);
+  closeSync(file);
+  let answered = 0;
+  for (let number = 1; number <= 2000; number++) answered += broken.findAnywhere(chunkName(number)).length;
+  t.ok(answered < 2000, 'it says nothing rather than something wrong');
+  t.strictSame(states, ['offline']);
+  t.match(broken.stateReason, /its index cannot be used/);
+  await t.rejects(broken.append('journal', [commitRecord(1)], { sync: true }), { code: 'DISK_FAILED' });
+  await t.rejects(broken.remove({ bucket: BUCKET, chunk: chunkName(1), shard: 1 }), { code: 'DISK_FAILED' });
+  await broken.close();
+  const again = await open(at);
+  t.match(again.openReport, [/the index was rebuilt from the logs/]);
+  for (let number = 1; number <= 2000; number += 111) t.ok(await holds(again, number), `shard ${number}`);
   await again.close();
 });

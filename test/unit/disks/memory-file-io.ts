@@ -13,7 +13,7 @@ interface Inode {
   unsynced: { position: number; bytes: Buffer }[];
 }
 
-export type FaultKind = 'read' | 'write' | 'datasync' | 'create';
+export type FaultKind = 'read' | 'write' | 'datasync' | 'create' | 'rename' | 'remove' | 'syncDirectory';
 
 export class MemoryFileIo implements FileIo {
   #names = new Map<string, Inode>();
@@ -142,6 +142,7 @@ export class MemoryFileIo implements FileIo {
     const life = this.life;
     await this.turn();
     if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
+    this.check('rename', from);
     const inode = this.#names.get(from);
     if (inode === undefined) throw new CairnError('NOT_FOUND', from);
     this.#change((names) => {
@@ -154,6 +155,7 @@ export class MemoryFileIo implements FileIo {
     const life = this.life;
     await this.turn();
     if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
+    this.check('remove', path);
     this.removeNow(path);
   }
 
@@ -162,10 +164,11 @@ export class MemoryFileIo implements FileIo {
     this.#change((names) => names.delete(path));
   }
 
-  async syncDirectory(_path: string): Promise<void> {
+  async syncDirectory(path: string): Promise<void> {
     const life = this.life;
     await this.turn();
     if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
+    this.check('syncDirectory', path);
     this.#durableNames = new Map(this.#names);
     this.#nameChanges = [];
   }

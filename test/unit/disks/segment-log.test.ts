@@ -361,3 +361,99 @@ t.test('a segment with unreadable sectors is left alone', async (t) => {
   t.strictSame(await sequences(third.log), [1, 2, 3, 4]);
   await third.log.close();
 });
+
+for (const code of ['IO', 'NO_SPACE'] as const) {
+  t.test(
+    `a directory that cannot be synced (${code}) while a segment is made: the log takes no more, and reopens whole`,
+    async (t) => {
+      for (const style of ['zeroed', 'allocated'] as const) {
+        const io = new MemoryFileIo(seededRandom(5));
+        const failures: unknown[] = [];
+        const { log } = await open(io, { style }, { onFailure: (cause) => failures.push(cause) });
+        await log.append([stageRecord(1)], { sync: true });
+        // A spare, so that the zeroed style recycles.
+        await log.roll();
+        await log.append([stageRecord(2)], { sync: true });
+        await log.release(log.segments()[0]!.segment);
+        io.fail('syncDirectory', /^.log$/, new CairnError(code, 'the disk says no'), 99);
+        let acknowledged = 2;
+        await t.rejects(
+          (async () => {
+            for (let sequence = 3; sequence < 99; sequence++) {
+              await log.append([stageRecord(sequence, 1000)], { sync: true });
+              acknowledged = sequence;
+            }
+          })(),
+          { code: 'DISK_FAILED' },
+        );
+        t.equal(failures.length, 1, 'the owner is told once');
+        const count = io.paths().filter((path) => /[.](log|spare|new)$/.test(path)).length;
+        t.equal(log.fileCount, count, 'what is there is counted');
+        io.heal();
+        await log.close();
+        io.crash();
+        const again = await open(io, { style });
+        const found = await sequences(again.log);
+        t.ok(found.includes(acknowledged), `${style}: ${acknowledged} was acknowledged`);
+        await again.log.append([stageRecord(100)], { sync: true });
+        t.equal((await sequences(again.log)).at(-1), 100);
+        await again.log.close();
+      }
+    },
+  );
+}
+
+for (const kind of ['rename', 'syncDirectory'] as const) {
+  t.test(
+    `a segment that cannot be given back (${kind}) may come back: nothing is written that counts on its being gone`,
+    async (t) => {
+      const io = new MemoryFileIo(seededRandom(6));
+      const { log } = await open(io);
+      await log.append([stageRecord(1)], { sync: true });
+      await log.roll();
+      await log.append([stageRecord(2)], { sync: true });
+      io.fail(kind, /^.log/, BROKEN);
+      await t.rejects(log.release(log.segments()[0]!.segment), { code: 'DISK_FAILED' });
+      await t.rejects(log.append([stageRecord(3)], { sync: true }), { code: 'DISK_FAILED' });
+      await t.rejects(log.sync(), { code: 'DISK_FAILED' });
+      await log.close();
+      const again = await open(io);
+      t.ok((await sequences(again.log)).includes(2));
+      await again.log.close();
+    },
+  );
+}
+
+t.test('a full device while a segment is made is no failure: the log goes on when there is room', async (t) => {
+  for (const style of ['zeroed', 'allocated'] as const) {
+    const io = new MemoryFileIo(seededRandom(7));
+    const { log } = await open(io, { style });
+    await log.append([stageRecord(1)], { sync: true });
+    io.fail('write', /[.]new$/, new CairnError('NO_SPACE', 'full'), 9);
+    await t.rejects(log.append([stageRecord(2, 7900)], { sync: true }), { code: 'NO_SPACE' });
+    t.equal(log.fileCount, 1, 'what was half made is gone');
+    io.heal();
+    await log.append([stageRecord(3, 7900)], { sync: true });
+    t.strictSame(await sequences(log), [1, 3]);
+    await log.close();
+  }
+});
+
+t.test(
+  'a full device in the middle of a segment leaves half a record: the log takes no more until it is checked',
+  async (t) => {
+    const io = new MemoryFileIo(seededRandom(8));
+    const { log } = await open(io);
+    await log.append([stageRecord(1)], { sync: true });
+    io.fail('write', /[.]log$/, new CairnError('NO_SPACE', 'full'));
+    await t.rejects(log.append([stageRecord(2)], { sync: true }), { code: 'DISK_FAILED', message: /full/ });
+    await t.rejects(log.append([stageRecord(3)], { sync: true }), { code: 'DISK_FAILED' });
+    t.throws(() => log.appendNow([stageRecord(4)]), { code: 'DISK_FAILED' });
+    await log.close();
+    const again = await open(io);
+    t.strictSame(await sequences(again.log), [1]);
+    await again.log.append([stageRecord(5)], { sync: true });
+    t.strictSame(await sequences(again.log), [1, 5]);
+    await again.log.close();
+  },
+);

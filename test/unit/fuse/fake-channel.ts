@@ -62,9 +62,9 @@ export class FakeKernel implements FuseChannel {
   sendFile(unique: bigint, fileFd: number, position: number, length: number): number {
     const bytes = Buffer.alloc(length);
     try {
-      const count = readSync(fileFd, bytes, 0, length, position);
-      this.#keep({ unique, error: 0, body: bytes.subarray(0, count) });
-      return count;
+      if (readSync(fileFd, bytes, 0, length, position) < length) return -61;
+      this.#keep({ unique, error: 0, body: bytes });
+      return length;
     } catch {
       return -5;
     }

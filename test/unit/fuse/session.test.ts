@@ -348,7 +348,7 @@ both('a handle whose open was interrupted is released', async (t, kernel, vfs) =
   t.same(kernel.logged, []);
 });
 
-t.test('parts of a read are joined in order, and a short one keeps the place of the next', async (t) => {
+t.test('parts of a read are joined in order, and a cache file that ends early is an error, never zeros', async (t) => {
   const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
   const files = new FakeVfs(scratch);
   t.teardown(() => {
@@ -364,6 +364,7 @@ t.test('parts of a read are joined in order, and a short one keeps the place of 
     [Buffer.from('ab'), { fd, position: 2, length: 3 }, Buffer.from('cd')],
     [{ fd, position: 8, length: 4 }, Buffer.from('cd')],
     [Buffer.from('ab'), { fd, position: 8, length: 4 }],
+    [{ fd, position: 8, length: 4 }],
     Array.from({ length: 300 }, () => Buffer.from('x')),
     [{ fd: 1_000_000, position: 0, length: 4 }],
     [{ fd: 1_000_000, position: 0, length: 4 }, Buffer.from('ab')],
@@ -375,13 +376,14 @@ t.test('parts of a read are joined in order, and a short one keeps the place of 
     const read = () => kernel.ask(Opcode.READ, 2, readBody(1n, 0n, 4096));
     t.equal((await read()).body.toString(), 'abcd');
     t.equal((await read()).body.toString(), 'ab234cd');
-    t.equal((await read()).body.toString(), '89\0\0cd');
-    t.equal((await read()).body.toString(), 'ab89', 'short at the end only');
+    t.equal((await read()).error, -5, 'a part that ends early before another');
+    t.equal((await read()).error, -5, 'at the end too');
+    t.equal((await read()).error, -5, 'and alone');
     t.equal((await read()).body.toString(), 'x'.repeat(300));
     t.equal((await read()).error, -5, 'a cache file that cannot be read');
     t.equal((await read()).error, -5);
     t.equal((await read()).error, -5, 'more than was asked for');
-    t.equal(kernel.logged.length, 3);
+    t.equal(kernel.logged.length, 4, 'each kind once');
   });
 });
 

@@ -99,11 +99,16 @@ export const arbitraryChange: fc.Arbitrary<RowChange> = fc.oneof(
   record({ kind: fc.constant('chunk-delete' as const), chunk }),
 );
 
-export const arbitraryCommit: fc.Arbitrary<Commit> = record({
-  sequence: whole,
-  epoch: whole,
-  acknowledged: whole,
-  stagedThrough: whole,
-  nextIno: whole,
-  changes: fc.array(arbitraryChange, { maxLength: 6 }),
-});
+export const arbitraryCommit: fc.Arbitrary<Commit> = fc
+  .tuple(
+    record({
+      sequence: whole,
+      epoch: whole,
+      acknowledged: whole,
+      stagedThrough: whole,
+      nextIno: whole,
+      changes: fc.array(arbitraryChange, { maxLength: 6 }),
+    }),
+    fc.uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 4 }),
+  )
+  .map(([commit, away]) => (away.length === 0 ? commit : { ...commit, away: away.sort((a, b) => a - b) }));

@@ -68,11 +68,12 @@ const COMMIT: Commit = {
   sequence: 1000,
   epoch: 3,
   acknowledged: 999,
+  away: [2, 300],
   stagedThrough: 70,
   nextIno: 301,
   changes: EVERY_KIND,
 };
-const GOLDEN_COMMIT = `43 01 e807 03 e707 46 ad02 ${GOLDEN_CHANGES}`;
+const GOLDEN_COMMIT = `43 01 e807 03 e707 46 ad02 02 02 aa02 ${GOLDEN_CHANGES}`;
 const GOLDEN_PART = `50 01 ${GOLDEN_CHANGES}`;
 
 function fromHex(text: string): Buffer {
@@ -86,6 +87,18 @@ function refuses(t: Test, changesHex: string, why: string): void {
 t.test('golden bytes of a commit', async (t) => {
   t.equal(Buffer.from(encodeCommit(COMMIT)).toString('hex'), fromHex(GOLDEN_COMMIT).toString('hex'));
   t.matchOnlyStrict(decodeCommit(fromHex(GOLDEN_COMMIT)), COMMIT);
+});
+
+t.test('where no disk was away that costs one byte; numbers that do not ascend are no disks', async (t) => {
+  const { away: _, ...commit } = COMMIT;
+  t.equal(
+    Buffer.from(encodeCommit(commit)).toString('hex'),
+    fromHex(`43 01 e807 03 e707 46 ad02 00 ${GOLDEN_CHANGES}`).toString('hex'),
+  );
+  t.matchOnlyStrict(decodeCommit(encodeCommit(commit)), commit);
+  t.throws(() => encodeCommit({ ...COMMIT, away: [2, 2] }));
+  for (const numbers of ['01 00', '02 02 00', '01 808004', '02 01 ffff03'])
+    t.throws(() => decodeCommit(fromHex(`43 01 e807 03 e707 46 ad02 ${numbers} 00`)), { code: 'CORRUPT' }, numbers);
 });
 
 t.test('golden bytes of a snapshot part', async (t) => {

@@ -1,4 +1,13 @@
-import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import t from 'tap';
@@ -172,3 +181,27 @@ function edit(path: string, sql: string): void {
   database.exec(sql);
   database.close();
 }
+
+t.test('damage that is met while the store is in use: the next opening does not take it for whole', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  const first = await openSqliteMetaStore(path);
+  const rows = Array.from({ length: 20_000 }, (_, index) => inode(10 + index, { target: 'x'.repeat(200) }));
+  await first.apply(nextCommit(first, rows));
+  await first.close();
+  const store = await openSqliteMetaStore(path);
+  const file = openSync(path, 'r+');
+  const { size } = statSync(path);
+  for (let page = size / 2; page < size; page += 4096) writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, page);
+  closeSync(file);
+  const failures = new Set<string>();
+  for (let ino = 10; ino < 20_000; ino += 100)
+    await store.getInode(ino).catch((error: { code: string }) => failures.add(error.code));
+  t.strictSame([...failures], ['CORRUPT']);
+  await store.close();
+  await t.rejects(openSqliteMetaStore(path), { code: 'CORRUPT' });
+  destroySqliteMetaStore(path);
+  const anew = await openSqliteMetaStore(path);
+  t.equal(anew.position().sequence, 0);
+  await anew.close();
+  await (await openSqliteMetaStore(path)).close();
+});

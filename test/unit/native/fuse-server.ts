@@ -108,7 +108,9 @@ function serve(fd: number, backing: string, onEnd: (error: Error | null, channel
         return;
       case READ: {
         const position = Number(request.readBigUInt64LE(IN_HEADER_BYTES + 8));
-        const read = channel.sendFile(unique, file, position, request.readUInt32LE(IN_HEADER_BYTES + 16));
+        const asked = request.readUInt32LE(IN_HEADER_BYTES + 16);
+        const left = Math.max(0, fstatSync(file).size - position);
+        const read = channel.sendFile(unique, file, position, Math.min(asked, left));
         if (read < 0) reply(unique, 0, -read);
         return;
       }

@@ -29,13 +29,18 @@ function configOf(pool = 'aa'.repeat(16)): PoolConfig {
   };
 }
 
-function open(io: MemoryFileIo, options: { pool?: string; committedThrough?: number } = {}): Promise<Staging> {
+function open(
+  io: MemoryFileIo,
+  options: { pool?: string; committedThrough?: number; committedEpoch?: number; epoch?: number } = {},
+): Promise<Staging> {
   return openStaging({
     io,
     random: new SystemRandom(),
     clock: new ManualClock(),
     config: configOf(options.pool),
     committedThrough: options.committedThrough ?? 0,
+    committedEpoch: options.committedEpoch ?? 0,
+    epoch: options.epoch ?? 1,
     log: silentLog,
     segmentBytes: 65_536,
   });
@@ -44,7 +49,7 @@ function open(io: MemoryFileIo, options: { pool?: string; committedThrough?: num
 t.test('an empty cache is made; it is this pool that it belongs to, and one process that has it', async (t) => {
   const io = new MemoryFileIo();
   const first = await open(io, { committedThrough: 70 });
-  t.equal(first.stage.sequence, 70);
+  t.ok(first.stage.sequence > 70);
   await t.rejects(open(io), { code: 'LOCKED' });
   await first.close();
   await t.rejects(open(io, { pool: 'bb'.repeat(16) }), { code: 'DISK_FOREIGN' });

@@ -13,6 +13,7 @@ import { NodeFileIo } from '../../../src/io/node-file-io.js';
 import { SystemRandom } from '../../../src/io/random.js';
 import { loadConfig, saveConfig } from '../../../src/pool/config.js';
 import { initPool } from '../../../src/pool/init-pool.js';
+import type { Machine } from '../../../src/pool/machine.js';
 import { Pool } from '../../../src/pool/pool.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
 
@@ -26,6 +27,8 @@ export interface FixtureOptions {
   /** What the device is said to have free, for all directories together. */
   readonly deviceBytes?: number;
   readonly bucketBytes?: number;
+  /** What the pool stands on, at every opening. */
+  readonly machine?: Machine;
 }
 
 class SmallIo extends NodeFileIo {
@@ -101,6 +104,7 @@ export class PoolFixture {
     const note = (_fields: object, message: string) => void this.lines.push(message);
     this.pool = await Pool.open(this.#directory, {
       mode: this.#options.mode ?? 'default',
+      ...(this.#options.machine && { machine: this.#options.machine }),
       log: { debug: () => {}, info: note, warn: note, error: note },
     });
   }

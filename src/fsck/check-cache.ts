@@ -1,0 +1,136 @@
+/** The cache: is what is staged readable, and which cache files belong to no file any more. */
+import { join } from 'node:path';
+import { loadAddon } from '../../native/addon.js';
+import { decodeStageRecord } from '../cache/stage-op.js';
+import { readIdentity } from '../disks/disk-identity.js';
+import { maxPayloadBytes } from '../disks/record-codec.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { Ino } from '../meta/rows.js';
+import type { CheckRun } from './check-run.js';
+import { segmentFiles, walkSegment } from './segment-walk.js';
+import { counted, textOf } from './words.js';
+
+/** No stage segment is larger. */
+const SEGMENT_BYTES_MAX = 64 * 1024 * 1024;
+
+export async function checkCache(run: CheckRun): Promise<void> {
+  const { directory } = run.pool.config.cache;
+  run.begin('checking the cache', 0, 'items');
+  if (!(await run.files.exists(directory))) return;
+  await checkStageLog(run, directory);
+  await checkFiles(run, join(directory, 'files'));
+}
+
+async function checkStageLog(run: CheckRun, directory: string): Promise<void> {
+  const { crc32c } = loadAddon();
+  let owner: string;
+  try {
+    owner = (await readIdentity(run.files, directory)).uuid.slice(0, 16);
+  } catch (error) {
+    if (!(error instanceof CairnError)) throw error;
+    run.report({
+      severity: 'damage',
+      code: 'cache-identity',
+      message: `the cache cannot be trusted: ${textOf(error)}; what is staged in it and not committed may be lost, what is committed is not touched by it`,
+      advice: 'connect the right cache device; with a new, empty directory the pool opens without what was staged',
+    });
+    return;
+  }
+  let damaged = 0;
+  const files = await segmentFiles(run.files, join(directory, 'stage'), 'stage');
+  for (const { path, segment } of files) {
+    const open = (): Promise<number | undefined> => damagedIn(run, path, segment, owner, crc32c);
+    let count = await open();
+    // A record that was being written is whole a moment later; a segment that is gone held nothing any more.
+    if (count !== undefined && count > 0 && run.live) {
+      await run.quietly(async () => undefined);
+      count = await open();
+    }
+    damaged += count ?? 0;
+  }
+  if (damaged === 0) return;
+  run.report({
+    severity: 'loss',
+    code: 'stage-damaged',
+    message: `${counted(damaged, 'place')} of the stage log cannot be read: changes of the last moments before the last commit may be lost, although an fsync had acknowledged them`,
+    advice: 'check the cache device, and the newest files; what is committed is safe',
+  });
+}
+
+/** Undefined: the segment is gone. */
+async function damagedIn(
+  run: CheckRun,
+  path: string,
+  segment: number,
+  owner: string,
+  crc32c: ReturnType<typeof loadAddon>['crc32c'],
+): Promise<number | undefined> {
+  let damaged = 0;
+  try {
+    const file = await run.files.open(path, { readOnly: true });
+    try {
+      await walkSegment(
+        { file, segment, endBytes: SEGMENT_BYTES_MAX, owner, crc32c },
+        0,
+        async ({ decoded, payload }) => {
+          run.counts.records++;
+          await run.advance(0, decoded.recordBytes);
+          if (decoded.record.kind !== 'stage') return;
+          if (payload === undefined || decoded.payloadBytes > maxPayloadBytes(SEGMENT_BYTES_MAX)) {
+            damaged++;
+            return;
+          }
+          try {
+            decodeStageRecord(payload);
+          } catch (error) {
+            if (!hasCode(error, 'CORRUPT')) throw error;
+            damaged++;
+          }
+        },
+        async () => {
+          damaged++;
+        },
+      );
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (hasCode(error, 'NOT_FOUND')) return undefined;
+    throw error;
+  }
+  return damaged;
+}
+
+async function checkFiles(run: CheckRun, directory: string): Promise<void> {
+  const orphans: Ino[] = [];
+  for (const shard of await listed(run, directory)) {
+    if (!/^[0-9a-f]{2}$/.test(shard)) continue;
+    for (const name of await listed(run, join(directory, shard))) {
+      if (!/^[0-9a-f]{1,14}$/.test(name)) continue;
+      const ino = Number.parseInt(name, 16);
+      await run.advance(0, 1024);
+      if (await isUnknown(run, ino)) orphans.push(ino);
+    }
+  }
+  const left: Ino[] = [];
+  for (const ino of orphans) if (!run.live || (await run.quietly(() => isUnknown(run, ino)))) left.push(ino);
+  if (left.length === 0) return;
+  run.report({
+    severity: 'note',
+    code: 'cache-orphan',
+    message: `${counted(left.length, 'cache file')} belong to no file of the pool: they only take room, and go at the next mount`,
+  });
+}
+
+async function isUnknown(run: CheckRun, ino: Ino): Promise<boolean> {
+  return run.pool.table.peek(ino) === undefined && (await run.pool.meta.getInode(ino)) === undefined;
+}
+
+async function listed(run: CheckRun, directory: string): Promise<string[]> {
+  try {
+    return await run.files.list(directory);
+  } catch (error) {
+    if (hasCode(error, 'NOT_FOUND', 'NOT_DIRECTORY')) return [];
+    throw error;
+  }
+}

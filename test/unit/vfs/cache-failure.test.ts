@@ -1,0 +1,185 @@
+/** When the cache device fails: what fsync answers, to whom, and where the bytes are then. */
+import t, { type Test } from 'tap';
+import { ROOT_INO } from '../../../src/meta/rows.js';
+import type { Handle } from '../../../src/vfs/vfs.js';
+import { FaultyMachine } from './faulty-machine.js';
+import { PoolFixture } from './pool-fixture.js';
+
+const CALLER = { uid: 1000, gid: 1000, pid: 1 };
+const RW = { read: true, write: true };
+const LARGE = 300_000;
+const CACHE_FILES = /cache.files/;
+const STAGE_LOG = /cache.stage/;
+const DAY_MS = 86_400_000;
+
+async function setup(t: Test, mode: 'default' | 'strong' = 'default') {
+  const machine = new FaultyMachine();
+  const fixture = await PoolFixture.create(t, { machine, mode, commitDelayMs: DAY_MS });
+  t.teardown(() => machine.heal());
+  const make = async (name: string): Promise<{ ino: number; handle: Handle }> => {
+    const { attr, handle } = await fixture.vfs.create(ROOT_INO, name, 0o644, RW, CALLER);
+    return { ino: attr.ino, handle };
+  };
+  const contentOf = async (name: string): Promise<Buffer> => {
+    const attr = await fixture.vfs.lookup(ROOT_INO, name);
+    if (attr === undefined) throw new Error(`${name} is not there`);
+    const handle = await fixture.vfs.open(attr.ino, { read: true, write: false });
+    const file = await fixture.pool.openFile(`/${name}`);
+    try {
+      return await file.read(0, attr.sizeBytes);
+    } finally {
+      await file.close();
+      await fixture.vfs.release(handle);
+    }
+  };
+  const findings = async () => (await fixture.pool.control.status()).findings.join();
+  return { machine, fixture, make, contentOf, findings };
+}
+
+/** As a program: undefined if it succeeds, else the code. */
+async function fsync(fixture: PoolFixture, handle: Handle): Promise<string | undefined> {
+  try {
+    await fixture.vfs.fsync(handle, false);
+    return undefined;
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
+t.test('after a failed sync of a cache file each handle is told once, and the bytes are in the pool', async (t) => {
+  const { machine, fixture, make, contentOf, findings } = await setup(t);
+  const { ino, handle } = await make('file');
+  const other = await fixture.vfs.open(ino, RW);
+  const bytes = Buffer.alloc(LARGE, 7);
+  await fixture.vfs.write(handle, 0, bytes);
+  machine.fail('sync', CACHE_FILES, 1);
+  t.equal(await fsync(fixture, handle), 'IO', 'who met it');
+  t.equal(await fsync(fixture, handle), undefined, 'once');
+  t.equal(await fsync(fixture, other), 'IO', 'whoever had it open too');
+  t.equal(await fsync(fixture, other), undefined);
+  const late = await fixture.vfs.open(ino, RW);
+  t.equal(await fsync(fixture, late), undefined, 'but not who came after somebody was told');
+  t.match(await findings(), /the cache at .* is suspect/);
+  await fixture.reopenWithout('cache', 'meta');
+  t.ok(bytes.equals(await contentOf('file')), 'what the fsyncs that succeeded promised does not need the cache');
+  t.notMatch(await findings(), /suspect/, 'opened again, the cache is trusted again');
+});
+
+t.test('once the cache is suspect, fsync is the pool promise, or fails', async (t) => {
+  const { machine, fixture, make, contentOf } = await setup(t);
+  const first = await make('first');
+  await fixture.vfs.write(first.handle, 0, Buffer.alloc(LARGE, 1));
+  machine.fail('sync', CACHE_FILES, 1);
+  t.equal(await fsync(fixture, first.handle), 'IO');
+  const second = await make('second');
+  await fixture.vfs.write(second.handle, 0, Buffer.alloc(LARGE, 2));
+  t.equal(await fsync(fixture, second.handle), undefined);
+  const small = await make('small');
+  await fixture.vfs.write(small.handle, 0, Buffer.from('small'));
+  t.equal(await fsync(fixture, small.handle), undefined);
+  const root = await fixture.vfs.opendir(ROOT_INO);
+  await fixture.vfs.mkdir(ROOT_INO, 'directory', 0o755, CALLER);
+  await fixture.vfs.fsyncdir(root);
+  await fixture.reopenWithout('cache', 'meta');
+  t.ok(Buffer.alloc(LARGE, 2).equals(await contentOf('second')));
+  t.equal((await contentOf('small')).toString(), 'small');
+  t.ok(await fixture.vfs.lookup(ROOT_INO, 'directory'));
+});
+
+t.test('a suspect cache and disks that take no commit: fsync fails, and what is staged stays readable', async (t) => {
+  const { machine, fixture, make, contentOf } = await setup(t);
+  const { handle } = await make('file');
+  const bytes = Buffer.alloc(LARGE, 3);
+  await fixture.vfs.write(handle, 0, bytes);
+  machine.fail('sync', CACHE_FILES, 1);
+  machine.fail('write', /disk[123].log/);
+  t.not(await fsync(fixture, handle), undefined);
+  t.not(await fsync(fixture, handle), undefined, 'nothing can be promised any more');
+  t.ok(bytes.equals(await contentOf('file')));
+});
+
+t.test(
+  'a failed sync of the stage log: the fsync that meets it commits to the pool instead, and succeeds',
+  async (t) => {
+    const { machine, fixture, make, contentOf, findings } = await setup(t);
+    const { handle } = await make('file');
+    await fixture.vfs.write(handle, 0, Buffer.from('first'));
+    machine.fail('sync', STAGE_LOG, 1);
+    t.equal(await fsync(fixture, handle), undefined);
+    t.match(await findings(), /suspect/);
+    await fixture.vfs.write(handle, 0, Buffer.from('again'));
+    t.equal(await fsync(fixture, handle), undefined);
+    await fixture.vfs.mkdir(ROOT_INO, 'directory', 0o755, CALLER);
+    const root = await fixture.vfs.opendir(ROOT_INO);
+    await fixture.vfs.fsyncdir(root);
+    await fixture.reopenWithout('cache', 'meta');
+    t.equal((await contentOf('file')).toString(), 'again');
+    t.ok(await fixture.vfs.lookup(ROOT_INO, 'directory'));
+  },
+);
+
+for (const code of ['IO', 'NO_SPACE'] as const) {
+  t.test(
+    `a stage record that cannot be written whole (${code}): nothing after it is promised by the log`,
+    async (t) => {
+      const { machine, fixture, make, contentOf } = await setup(t);
+      machine.fail('write', STAGE_LOG, 1, code);
+      const { handle } = await make('file');
+      await fixture.vfs.write(handle, 0, Buffer.from('bytes'));
+      t.equal(await fsync(fixture, handle), undefined);
+      machine.heal();
+      await fixture.vfs.write(handle, 5, Buffer.from(' more'));
+      t.equal(await fsync(fixture, handle), undefined);
+      await fixture.reopenWithout('cache', 'meta');
+      t.equal((await contentOf('file')).toString(), 'bytes more');
+    },
+  );
+}
+
+t.test('staged bytes of a few ranges that cannot be read are not forgotten by the fsync that fails', async (t) => {
+  const { machine, fixture, make, contentOf } = await setup(t);
+  const { handle } = await make('file');
+  await fixture.vfs.write(handle, 0, Buffer.alloc(LARGE, 1));
+  t.equal(await fsync(fixture, handle), undefined);
+  await fixture.vfs.write(handle, 0, Buffer.alloc(1000, 2));
+  machine.fail('read', CACHE_FILES);
+  t.not(await fsync(fixture, handle), undefined);
+  t.not(await fsync(fixture, handle), undefined, 'there is still something that no promise holds for');
+  machine.heal();
+  t.equal(await fsync(fixture, handle), undefined);
+  await fixture.reopenWithout('cache', 'meta');
+  t.equal((await contentOf('file'))[0], 2);
+});
+
+t.test('strong mode: bytes that the kernel failed to write back are not committed unseen', async (t) => {
+  const { machine, fixture, make, contentOf, findings } = await setup(t, 'strong');
+  for (const [name, length] of [
+    ['large', 2 * 1024 * 1024],
+    ['small', 100_000],
+  ] as const) {
+    const { ino, handle } = await make(name);
+    const other = await fixture.vfs.open(ino, RW);
+    await fixture.vfs.write(handle, 0, Buffer.alloc(length, 9));
+    machine.fail('writeback', CACHE_FILES, 1);
+    t.equal(await fsync(fixture, handle), 'IO', name);
+    machine.heal();
+    t.equal(await fsync(fixture, handle), undefined);
+    t.equal(await fsync(fixture, other), 'IO');
+    t.match(await findings(), /suspect/);
+    t.ok(Buffer.alloc(length, 9).equals(await contentOf(name)));
+  }
+});
+
+t.test(
+  'strong mode: what a background commit failed with is told to every handle unless a later one makes it good',
+  async (t) => {
+    const { machine, fixture, make } = await setup(t, 'strong');
+    const { ino, handle } = await make('file');
+    const other = await fixture.vfs.open(ino, RW);
+    await fixture.vfs.write(handle, 0, Buffer.alloc(LARGE, 4));
+    machine.fail('write', /disk[123].log/);
+    t.not(await fsync(fixture, handle), undefined);
+    await t.rejects(async () => fixture.vfs.flush(handle), 'close tells too');
+    t.not(await fsync(fixture, other), undefined);
+  },
+);

@@ -1,0 +1,94 @@
+/** This machine, with files that fail where a test says so: by system call, as a device or a kernel would make them. */
+
+import { CairnError } from '../../../src/errors/cairn-error.js';
+import type { FileIo, IoFile, OpenOptions } from '../../../src/io/file-io.js';
+import { NodeFileIo } from '../../../src/io/node-file-io.js';
+import { SystemMachine } from '../../../src/pool/machine.js';
+
+type Call = 'read' | 'write' | 'sync' | 'writeback' | 'rename' | 'syncDirectory';
+
+interface Fault {
+  readonly call: Call;
+  readonly path: RegExp;
+  readonly code: 'IO' | 'NO_SPACE';
+  left: number;
+}
+
+class FaultyIo extends NodeFileIo {
+  readonly faults: Fault[] = [];
+
+  check(call: Call, path: string): void {
+    const fault = this.faults.find((one) => one.call === call && one.left > 0 && one.path.test(path));
+    if (fault === undefined) return;
+    fault.left -= 1;
+    throw new CairnError(fault.code, `${call} ${path}: the device says no`);
+  }
+
+  override async open(path: string, options: OpenOptions): Promise<IoFile> {
+    return this.#faulty(await super.open(path, options));
+  }
+
+  override openNow(path: string, options: OpenOptions): IoFile {
+    return this.#faulty(super.openNow(path, options));
+  }
+
+  override async rename(from: string, to: string): Promise<void> {
+    this.check('rename', from);
+    await super.rename(from, to);
+  }
+
+  override async syncDirectory(path: string): Promise<void> {
+    this.check('syncDirectory', path);
+    await super.syncDirectory(path);
+  }
+
+  #faulty(file: IoFile): IoFile {
+    const { path } = file;
+    const { readNow, read, write, writeNow, writeAndDatasync, datasync, checkWriteback } = file;
+    return Object.assign(file, {
+      readNow: (into: Uint8Array, position: number) => {
+        this.check('read', path);
+        return readNow.call(file, into, position);
+      },
+      read: async (into: Uint8Array, position: number) => {
+        this.check('read', path);
+        return read.call(file, into, position);
+      },
+      write: async (parts: readonly Uint8Array[], position: number) => {
+        this.check('write', path);
+        return write.call(file, parts, position);
+      },
+      writeNow: (parts: readonly Uint8Array[], position: number) => {
+        this.check('write', path);
+        writeNow.call(file, parts, position);
+      },
+      writeAndDatasync: async (parts: readonly Uint8Array[], position: number) => {
+        this.check('write', path);
+        this.check('sync', path);
+        return writeAndDatasync.call(file, parts, position);
+      },
+      datasync: async () => {
+        this.check('sync', path);
+        return datasync.call(file);
+      },
+      checkWriteback: () => {
+        this.check('writeback', path);
+        checkWriteback?.call(file);
+      },
+    } satisfies Partial<IoFile>);
+  }
+}
+
+export class FaultyMachine extends SystemMachine {
+  readonly #io = new FaultyIo();
+  override readonly io: FileIo = this.#io;
+
+  /** The next `times` calls on matching paths fail. */
+  fail(call: Call, path: RegExp, times = Number.POSITIVE_INFINITY, code: 'IO' | 'NO_SPACE' = 'IO'): void {
+    this.#io.faults.push({ call, path, code, left: times });
+  }
+
+  heal(): void {
+    this.#io.faults.length = 0;
+  }
+}
