@@ -63,6 +63,8 @@ export class Committer {
   #waiting: (() => void)[] = [];
   /** Files renamed over others before their bytes were committed: they go with the next commit of names. */
   readonly #dependents = new Set<Inode>();
+  /** Files whose seal is in the pipeline, each until it is ready or has failed. */
+  readonly #storing = new Map<Inode, Promise<void>>();
   #closed = false;
 
   constructor(parts: {
@@ -87,6 +89,7 @@ export class Committer {
     this.#poolTakes = parts.poolTakes;
     this.#staged.onContent = (content) => this.#account.settle(content);
     this.#staged.onRound = () => this.#wake();
+    this.#staged.onPending = () => this.#pendingDependents();
     this.#staged.onAssemble = () => this.#wantDependents();
   }
 
@@ -198,9 +201,29 @@ export class Committer {
   }
 
   /**
-   * A round takes all names, so also those of renames since its contents were stored: small files go with them, and the name that
-   * the pool has always stands for the old bytes or for the new ones. Larger ones are stored before a commit's round (#filesToCommit).
+   * A round takes all names, so also those of renames since the contents of its commit were stored. For a name that the pool has always to
+   * stand for the old bytes or for the new ones, it waits until those of larger files are stored, and takes small ones along.
    */
+  #pendingDependents(): Promise<void> | undefined {
+    const waits: Promise<void>[] = [];
+    for (const inode of this.#dependents) {
+      const { content } = inode;
+      if (inode.gone || content === undefined) continue;
+      const isStored = !content.unsealed || content.seal !== undefined || isSmall(inode);
+      const storing = this.#storing.get(inode) ?? (isStored ? undefined : this.#storeDependent(inode));
+      if (storing !== undefined) waits.push(storing);
+    }
+    return waits.length === 0 ? undefined : Promise.all(waits).then(() => undefined);
+  }
+
+  /** If there is no room for its bytes, its name goes without: names must be committed, for deleting to make room. */
+  async #storeDependent(inode: Inode): Promise<void> {
+    const seal = this.#staged.seal(inode);
+    await this.#store([{ inode, seal }], () => undefined, undefined).catch(() => {
+      this.#dependents.delete(inode);
+    });
+  }
+
   #wantDependents(): void {
     let bytes = 0;
     for (const inode of this.#dependents) {
@@ -363,6 +386,21 @@ export class Committer {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     if (seals.length === 0) return;
+    await this.#store(seals, onStored, signal);
+    await this.#journal.request();
+  }
+
+  /** Makes the seals ready for a round. */
+  async #store(
+    seals: readonly { inode: Inode; seal: Seal }[],
+    onStored: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    let end!: () => void;
+    const storing = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    for (const { inode } of seals) this.#storing.set(inode, storing);
     try {
       const extents = await this.#pipeline.store(
         seals.map(({ seal }) => seal),
@@ -374,8 +412,10 @@ export class Committer {
       for (const { inode, seal } of seals)
         this.#staged.sealFailed(inode, seal, signal?.aborted === true ? undefined : error);
       throw error;
+    } finally {
+      for (const { inode } of seals) this.#storing.delete(inode);
+      end();
     }
-    await this.#journal.request();
   }
 
   /** The pool promise for one file: its content as it is now, and all names and attributes. */

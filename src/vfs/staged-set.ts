@@ -61,6 +61,8 @@ export class StagedSet implements RoundSource {
   readonly #wanted = new Set<Inode>();
   /** Chunks whose shards are gone: their rows go with the next commit. */
   readonly collected = new Set<string>();
+  /** What a round should wait for before it takes everything. */
+  onPending: (() => Promise<void> | undefined) | undefined;
   /** A round is about to take everything: the last moment to `want` a file. */
   onAssemble: (() => void) | undefined;
   /** After every round, successful or not. */
@@ -257,6 +259,10 @@ export class StagedSet implements RoundSource {
   /** The file's staged bytes are few: seal them when the round is assembled. */
   want(inode: Inode): void {
     this.#wanted.add(inode);
+  }
+
+  pending(): Promise<void> | undefined {
+    return this.onPending?.();
   }
 
   assemble(): RoundContent | undefined {

@@ -4,6 +4,17 @@ import type { Teardown } from '../integration/mount-harness.js';
 export class Cleanup implements Teardown {
   readonly #ends: (() => Promise<void>)[] = [];
 
+  /** Also when the script is interrupted, which ends it then. */
+  endAtSignal(): void {
+    const stop = () => {
+      this.end().finally(() => process.exit(130));
+    };
+    process.once('SIGINT', stop).once('SIGTERM', stop);
+    this.teardown(async () => {
+      process.off('SIGINT', stop).off('SIGTERM', stop);
+    });
+  }
+
   teardown(end: () => Promise<void>): void {
     this.#ends.push(end);
   }

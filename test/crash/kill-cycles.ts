@@ -68,6 +68,7 @@ async function kill(mode: Mode, { seed, from, cycles }: CrashOptions): Promise<n
   let done = 0;
   for (let cycle = from; cycle < from + cycles && failures < FAILURES_MAX; ) {
     const cleanup = new Cleanup();
+    cleanup.endAtSignal();
     const first = cycle - (cycle % CYCLES_OF_A_POOL);
     let pool: LoadedPool | undefined;
     let problems: string[] = [];

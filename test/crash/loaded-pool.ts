@@ -78,6 +78,8 @@ export class LoadedPool {
     const status = await harness.status();
     if (status.health !== 'healthy' || status.findings.length > 0)
       problems.push(`status says ${status.health}: ${status.findings.join('; ')}`);
+    const fsck = await harness.fsck();
+    if (fsck !== undefined) problems.push(`fsck: ${fsck}`);
     const path = join(harness.mountpoint, 'probe');
     try {
       await rm(path, { recursive: true, force: true });

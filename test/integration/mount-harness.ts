@@ -216,6 +216,12 @@ export class MountHarness {
     return JSON.parse(await this.ok('state', '--json', path)) as FileState;
   }
 
+  /** What `cairn fsck` finds wrong; undefined if nothing. */
+  async fsck(): Promise<string | undefined> {
+    const { code, stdout, stderr } = await this.run('fsck', this.pool);
+    return code === 0 || stderr.includes('unknown command') ? undefined : `${stdout}${stderr}`.trim();
+  }
+
   /** kill -9, at once, of the daemon that was started last. The mount is dead afterwards; `mount` and `unmount` deal with that. */
   async kill(): Promise<void> {
     process.kill(this.#pid, 'SIGKILL');
