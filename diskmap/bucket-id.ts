@@ -50,6 +50,11 @@ export function decodeBucketId(id: BucketId): BucketFields {
   };
 }
 
+/** The disk's number in an id that is known to be one: a tenth of the cost of decoding it. */
+export function diskOfBucket(id: BucketId): number {
+  return Number.parseInt(id.slice(8, 12), 16);
+}
+
 function hex(name: string, value: number, digits: number): string {
   if (!Number.isInteger(value) || value < 0 || value >= 16 ** digits) {
     throw new DiskMapError(

@@ -2,7 +2,7 @@
  * Making a map and growing it. Both are one procedure, as a new map is an empty one to which disks are added:
  *
  *  1. `auto` only: groups that have a single copy (the pool had one disk) get a second one on another disk;
- *  2. count how many groups of each scheme of the ladder fit, move the few buckets that must move, form the groups.
+ *  2. count how many groups of which width hold most, move the few buckets that must move, form the groups.
  *
  * A group keeps its id, its scheme (but for step 1) and its weight for life, so no chunk that lies in it ranks elsewhere because of a change;
  * only chunks whose best group is a new one have a better place to go to.
@@ -11,8 +11,9 @@ import { checkDisks, checkFrame, checkMap, MAX_VERSION, type MapFrame } from './
 import { DiskMapError } from './disk-map-error.js';
 import { countDomains } from './failure-domain.js';
 import { formGroups } from './form-groups.js';
+import { groupShape } from './group-shape.js';
 import { Layout } from './layout.js';
-import { schemeLabel, schemeLadder, schemeWidth } from './scheme.js';
+import { schemeLabel } from './scheme.js';
 import type { DiskMap, MapDisk } from './types.js';
 
 export interface MapInput extends MapFrame {
@@ -43,10 +44,11 @@ function withDisks(map: DiskMap, added: readonly MapDisk[]): DiskMap {
   checkDisks([...map.disks, ...added]);
   const layout = new Layout(map, added);
   const offered = layout.domains.map((domain) => domain.total);
-  const ladder = schemeLadder(map.scheme, offered);
-  requireDomains(map, layout, schemeWidth(ladder[0]!));
+  const present = map.groups.map(({ scheme }) => scheme);
+  const shape = groupShape(map.scheme, offered, present);
+  requireDomains(map, layout, shape.least);
   if (map.scheme === 'auto') addSecondCopies(layout);
-  formGroups(layout, ladder);
+  formGroups(layout, shape);
   return layout.close();
 }
 

@@ -6,6 +6,7 @@
  */
 import { decodeBucketId, encodeBucketId } from './bucket-id.js';
 import { domainKey } from './failure-domain.js';
+import type { Move } from './moving-members.js';
 import { schemeWeight } from './scheme.js';
 import type { BucketId, DiskMap, Group, GroupScheme, MapDisk } from './types.js';
 
@@ -98,13 +99,15 @@ export class Layout {
     return { domain, bucket: encodeBucketId({ site, row, rack, machine, disk, bucket, pool, generation }) };
   }
 
-  /** Puts another bucket in a member's stead; the old one becomes free. The shard's index in the group stays. */
-  swap(group: OpenGroup, member: number, by: Member): void {
-    const old = group.members[member]!;
-    const { disk, bucket } = decodeBucketId(old.bucket);
-    group.members[member] = by;
-    this.#placeOf.get(disk)!.open.free.push(bucket);
-    this.domains[old.domain]!.free += 1;
+  /** Gives members of groups buckets of other domains; their old ones become free. The shards' indexes in the groups stay. */
+  move(moves: readonly Move[]): void {
+    for (const { group, member } of moves) {
+      const { domain, bucket } = this.groups[group]!.members[member]!;
+      const fields = decodeBucketId(bucket);
+      this.#placeOf.get(fields.disk)!.open.free.push(fields.bucket);
+      this.domains[domain]!.free += 1;
+    }
+    for (const { group, member, to } of moves) this.groups[group]!.members[member] = this.take(to);
   }
 
   /** Adds a group. Its id is the version it was born in and its number in that version: never used again, as versions only grow. */

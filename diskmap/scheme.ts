@@ -1,20 +1,11 @@
-/**
- * What a group's scheme means for placing: how many buckets it takes, what it gives, what it survives; and which schemes `auto`
- * picks for a set of disks.
- */
+/** What a group's scheme means for placing: how many buckets it takes, what it gives, what it survives. */
 import { DiskMapError } from './disk-map-error.js';
-import type { GroupScheme, SchemeChoice } from './types.js';
+import type { GroupScheme } from './types.js';
 
 const MAX_COPIES = 16;
 /** What the erasure codec can do (Cauchy bit matrices with word size 8, as @ronomon/reed-solomon builds them). */
 const MAX_K = 24;
 const MAX_M = 6;
-
-/** `auto` goes wide where one failure domain holds less than one bucket in so many (5 %). */
-const WIDE_SHARE = 20;
-
-const copies = (n: number): GroupScheme => ({ kind: 'copies', copies: n });
-const erasure = (k: number, m: number): GroupScheme => ({ kind: 'erasure', k, m });
 
 /** Buckets in a group, each in another failure domain. */
 export function schemeWidth(scheme: GroupScheme): number {
@@ -48,26 +39,4 @@ export function checkScheme(scheme: GroupScheme): void {
     const limits = `k from 2 to ${MAX_K} and m from 1 to ${MAX_M} are possible`;
     throw new DiskMapError('INVALID', `scheme ${schemeLabel(scheme)}: ${limits}`);
   }
-}
-
-/**
- * The schemes to form groups with, in order: as many groups of the first as fit, then of the next on what is left. `domainBuckets` holds
- * the buckets that each failure domain offers, used or free; domains that offer none do not count.
- *
- * A wide pool's remainder keeps surviving two losses (4+2, copies:3): among twenty disks and more, a second one failing while the first
- * is rebuilt is no longer rare, and fewer than eleven buckets are at stake.
- */
-export function schemeLadder(choice: SchemeChoice, domainBuckets: readonly number[]): readonly GroupScheme[] {
-  if (choice !== 'auto') return [choice];
-  const offering = domainBuckets.filter((buckets) => buckets > 0);
-  if (offering.length <= 1) return [copies(1)];
-  if (offering.length === 2) return [copies(2)];
-  let total = 0;
-  let most = 0;
-  for (const buckets of offering) {
-    total += buckets;
-    most = Math.max(most, buckets);
-  }
-  if (most * WIDE_SHARE < total) return [erasure(8, 3), erasure(4, 2), copies(3)];
-  return [erasure(2, 1), copies(2)];
 }

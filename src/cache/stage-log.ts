@@ -25,6 +25,8 @@ export interface StageLogStart {
   readonly bootId: string;
   /** The highest stage sequence that the log or any commit knows. */
   readonly lastSequence: number;
+  /** Where a power cut broke the log off, if it did: what it holds beyond does not count, and never will. */
+  readonly cutAfter?: number | undefined;
   /** Per segment found in the log, the last sequence in it. */
   readonly lastIn: ReadonlyMap<number, number>;
 }
@@ -44,6 +46,8 @@ export class StageLog {
   #sequence: number;
   /** The sequence of the first operation in `#noted`. */
   #first: number;
+  /** Operations up to here are on the device. */
+  #durableThrough: number;
   #draining = false;
   #flushing = false;
   #timer: Timer | undefined;
@@ -58,13 +62,16 @@ export class StageLog {
   #trimming: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(log: Log, clock: Clock, { bootId, lastSequence, lastIn }: StageLogStart) {
+  constructor(log: Log, clock: Clock, { bootId, lastSequence, lastIn, cutAfter }: StageLogStart) {
     this.#log = log;
     this.#clock = clock;
     this.#bootId = bootId;
     this.#sequence = lastSequence;
     this.#first = lastSequence + 1;
     this.#lastIn = new Map(lastIn);
+    // Opening the log has synced what it found.
+    this.#durableThrough = cutAfter ?? lastSequence;
+    if (cutAfter !== undefined) this.note({ kind: 'cut', after: cutAfter });
   }
 
   /** The last sequence given out. */
@@ -81,7 +88,7 @@ export class StageLog {
   note(op: StageOp): number {
     const before = this.#noted.length;
     try {
-      if (before === 0) beginStageRecord(this.#bootId, this.#noted);
+      if (before === 0) beginStageRecord(this.#bootId, this.#durableThrough, this.#noted);
       encodeStageOp(op, this.#noted);
     } catch (error) {
       this.#noted.reset(before);
@@ -179,6 +186,7 @@ export class StageLog {
   /** Everything noted so far survives power loss when this resolves. Calls that arrive together share one flush. DISK_FAILED if the cache device failed. */
   async sync(): Promise<void> {
     const waiting = this.flush();
+    const through = this.#sequence;
     if (waiting !== undefined) await waiting;
     if (this.#failure !== undefined) throw this.#failure;
     try {
@@ -186,6 +194,7 @@ export class StageLog {
     } catch (error) {
       throw this.#fail(error);
     }
+    this.#durableThrough = Math.max(through, this.#durableThrough);
   }
 
   #fail(error: unknown): CairnError {

@@ -5,9 +5,10 @@
  * carry them or say that they are in the inode's cache file.
  *
  * Every record names the boot of the machine during which it was written: older records are released one segment at a time, so
- * none may depend on one before it. Fields are those of row-codec.ts:
+ * none may depend on one before it. It also says up to which stage sequence the log was known to be durable when it was begun: a gap
+ * beyond the highest of these is where a power cut broke the log off, and nothing behind it counts. Fields are those of row-codec.ts:
  *
- *   record payload   'S' format=1 | v boot length (at most 255) | boot | operations to the end
+ *   record payload   'S' format=1 | v boot length (at most 255) | boot | v durable through | operations to the end
  *   operation        u8 kind | body:
  *     1 inode          v ino | v mode | v uid | v gid | v nlink | v rdev | time atime | time mtime | time ctime | time btime
  *                      | v target length (0–4095) | target
@@ -22,6 +23,7 @@
  *    10 punch          v ino | v from | v to - from
  *    11 synced         v ino | v through
  *    12 evicted        v ino | v from | v to - from
+ *    13 cut            v after                                 always the first of its record
  */
 import { ByteReader } from '../io/byte-reader.js';
 import type { ByteWriter } from '../io/byte-writer.js';
@@ -80,7 +82,9 @@ export type StageOp =
   /** The inode's cache file was synced: its writes up to stage sequence `through` survive power loss. */
   | { readonly kind: 'synced'; readonly ino: Ino; readonly through: number }
   /** A commit has the range, and the cache file no longer does: what was written to it before is not there to be replayed. */
-  | { readonly kind: 'evicted'; readonly ino: Ino; readonly from: number; readonly to: number };
+  | { readonly kind: 'evicted'; readonly ino: Ino; readonly from: number; readonly to: number }
+  /** A power cut broke the log off: operations after stage sequence `after` and before this one do not count. */
+  | { readonly kind: 'cut'; readonly after: number };
 
 const MARK = 0x53;
 const FORMAT = 1;
@@ -98,13 +102,15 @@ const SIZE = 9;
 const PUNCH = 10;
 const SYNCED = 11;
 const EVICTED = 12;
+const CUT = 13;
 
 /** The beginning of a record's payload; operations follow. */
-export function beginStageRecord(bootId: string, into: ByteWriter): void {
+export function beginStageRecord(bootId: string, durableThrough: number, into: ByteWriter): void {
   into.byte(MARK);
   into.byte(FORMAT);
   into.varint(bootId.length);
   into.binary(bootId);
+  into.varint(durableThrough);
 }
 
 export function encodeStageOp(op: StageOp, into: ByteWriter): void {
@@ -160,6 +166,10 @@ export function encodeStageOp(op: StageOp, into: ByteWriter): void {
       into.varint(op.ino);
       into.varint(op.through);
       break;
+    case 'cut':
+      into.byte(CUT);
+      into.varint(op.after);
+      break;
   }
 }
 
@@ -177,8 +187,16 @@ function encodeInode(inode: StagedInode, into: ByteWriter): void {
   writeTarget(into, inode.target);
 }
 
+/** What one record carries. */
+export interface StageRecord {
+  readonly bootId: string;
+  /** Operations up to this stage sequence were known to be durable when the record was begun. */
+  readonly durableThrough: number;
+  readonly ops: readonly StageOp[];
+}
+
 /** All of one record's payload. CORRUPT if it is malformed anywhere. Byte fields are copies. */
-export function decodeStageRecord(payload: Uint8Array): { bootId: string; ops: StageOp[] } {
+export function decodeStageRecord(payload: Uint8Array): StageRecord {
   const from = new ByteReader(payload, 'a record of the stage log');
   if (from.byte() !== MARK) throw from.corrupt('it is something else');
   const format = from.byte();
@@ -186,9 +204,10 @@ export function decodeStageRecord(payload: Uint8Array): { bootId: string; ops: S
   const bootLength = from.varint();
   if (bootLength > BOOT_BYTES_MAX) throw from.corrupt('the name of a boot is too long');
   const bootId = from.binary(bootLength);
+  const durableThrough = from.varint();
   const ops: StageOp[] = [];
   while (from.remainingBytes > 0) ops.push(decodeStageOp(from));
-  return { bootId, ops };
+  return { bootId, durableThrough, ops };
 }
 
 function decodeStageOp(from: ByteReader): StageOp {
@@ -231,6 +250,8 @@ function decodeStageOp(from: ByteReader): StageOp {
       return { kind: 'synced', ino: from.varint(), through: from.varint() };
     case EVICTED:
       return { kind: 'evicted', ino: from.varint(), ...decodeRange(from) };
+    case CUT:
+      return { kind: 'cut', after: from.varint() };
     default:
       throw from.corrupt(`there is no operation of kind ${kind}`);
   }

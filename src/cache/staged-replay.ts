@@ -4,15 +4,18 @@
  *
  * A killed process loses nothing that reached the page cache, so every operation counts. After a power cut (another boot than the
  * one that wrote) an operation that says "the bytes are in the cache file" counts only if the file was synced after it; the rest
- * was never promised. What has been evicted is neither in the file nor lost: a commit has it.
+ * was never promised. Neither was what a power cut left behind a gap (`countingRecords`). What has been evicted is neither in the file nor lost: a commit has it.
  */
 import type { Log } from '../disks/log.js';
 import { hasCode } from '../errors/cairn-error.js';
 import type { Ino } from '../meta/rows.js';
 import { END, RangeMap } from './range-map.js';
-import { decodeStageRecord, type StageOp } from './stage-op.js';
+import { decodeStageRecord, type StageOp, type StageRecord } from './stage-op.js';
 
 export type ContentOp = Extract<StageOp, { kind: 'write' | 'size' | 'punch' | 'evicted' }>;
+
+/** Changes of names and attributes. */
+type NameOp = Exclude<StageOp, ContentOp | { readonly kind: 'synced' | 'cut' }>;
 
 export interface Sequenced<T> {
   readonly sequence: number;
@@ -21,7 +24,7 @@ export interface Sequenced<T> {
 
 export interface StagedReplay {
   /** Namespace and attribute operations, in order. */
-  readonly names: readonly Sequenced<Exclude<StageOp, ContentOp>>[];
+  readonly names: readonly Sequenced<NameOp>[];
   /** Content operations that count, per file, in order. */
   readonly contents: ReadonlyMap<Ino, readonly Sequenced<ContentOp>[]>;
   /** The highest sequence met; 0 in an empty log. */
@@ -30,43 +33,101 @@ export interface StagedReplay {
   readonly lastIn: ReadonlyMap<number, number>;
   /** Writes that a power cut took and nobody had been promised. */
   readonly lostWrites: number;
+  /** Where a power cut broke the log off, if what it holds beyond is to be marked as not counting. */
+  readonly cutAfter: number | undefined;
   /** Sentences about records that could not be read. */
   readonly notes: readonly string[];
 }
 
+/** One record of the log as found. */
+interface FoundRecord {
+  readonly first: number;
+  /** Undefined: it is damaged. */
+  readonly content: StageRecord | undefined;
+}
+
 export async function readStageLog(log: Log, bootId: string): Promise<StagedReplay> {
-  const names: Sequenced<Exclude<StageOp, ContentOp>>[] = [];
-  const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
-  /** Per boot and inode: writes up to this sequence are on the device. */
-  const synced = new Map<string, number>();
-  const lastIn = new Map<number, number>();
   const notes: string[] = [];
+  const lastIn = new Map<number, number>();
+  const found: FoundRecord[] = [];
   let lastSequence = 0;
   for await (const record of log.scan()) {
     if (record.header.kind !== 'stage') continue;
-    let sequence = record.header.sequence - 1;
-    let boot: string;
-    let ops: StageOp[];
+    const first = record.header.sequence;
+    let content: StageRecord | undefined;
     try {
-      ({ bootId: boot, ops } = decodeStageRecord(await record.payload()));
+      content = decodeStageRecord(await record.payload());
+      lastIn.set(record.segment, Math.max(lastIn.get(record.segment) ?? 0, first - 1 + content.ops.length));
     } catch (error) {
       if (!hasCode(error, 'CORRUPT')) throw error;
       notes.push(`a record of the stage log is damaged and was skipped: ${error.message}`);
-      // How many operations it held is not known; the first one's sequence at least is taken.
-      lastSequence = Math.max(lastSequence, record.header.sequence);
-      continue;
     }
-    for (const op of ops) {
+    // How many operations a damaged one held is not known; the first one's sequence at least is taken.
+    lastSequence = Math.max(lastSequence, content === undefined ? first : first - 1 + content.ops.length);
+    found.push({ first, content });
+  }
+  const { counting, cutAfter } = countingRecords(found, notes);
+  const replay = replayOf(counting, bootId);
+  const dropped = found.filter((record) => !counting.includes(record));
+  const lostWrites = replay.lostWrites + countWrites(dropped);
+  return { ...replay, lostWrites, lastSequence, lastIn, cutAfter, notes };
+}
+
+/**
+ * The records that count. Sequences of undamaged ones follow each other; where one is missing that no record knows to have been durable, a
+ * power cut took it, and what was written after it but reached the device before it does not count: else a name could vanish and the change that
+ * followed it stay. A gap in what was durable is damage: what lies behind it counts.
+ */
+function countingRecords(
+  found: readonly FoundRecord[],
+  notes: string[],
+): { counting: FoundRecord[]; cutAfter: number | undefined } {
+  let records = [...found];
+  for (const { first, content } of found) {
+    const op = content?.ops[0];
+    if (op?.kind === 'cut') records = records.filter((other) => other.first <= op.after || other.first >= first);
+  }
+  let durable = 0;
+  for (const { content } of records) durable = Math.max(durable, content?.durableThrough ?? 0);
+  let next: number | undefined;
+  for (const [i, { first, content }] of records.entries()) {
+    const follows = next === undefined || first === next || content?.ops[0]?.kind === 'cut';
+    if ((!follows && next! > durable) || (content === undefined && first > durable))
+      return { counting: records.slice(0, i), cutAfter: Math.max(0, (next ?? first) - 1) };
+    if (!follows)
+      notes.push(`operations ${next} to ${first - 1} are missing from the stage log, though they were safe there`);
+    next = content === undefined ? undefined : first + content.ops.length;
+  }
+  return { counting: records, cutAfter: undefined };
+}
+
+function countWrites(records: readonly FoundRecord[]): number {
+  let writes = 0;
+  for (const { content } of records) for (const op of content?.ops ?? []) if (op.kind === 'write') writes += 1;
+  return writes;
+}
+
+function replayOf(
+  records: readonly FoundRecord[],
+  bootId: string,
+): Pick<StagedReplay, 'names' | 'contents' | 'lostWrites'> {
+  const names: Sequenced<NameOp>[] = [];
+  const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
+  /** Per boot and inode: writes up to this sequence are on the device. */
+  const synced = new Map<string, number>();
+  for (const { first, content } of records) {
+    if (content === undefined) continue;
+    const { bootId: boot } = content;
+    let sequence = first - 1;
+    for (const op of content.ops) {
       sequence += 1;
       if (op.kind === 'synced') synced.set(`${boot}/${op.ino}`, op.through);
       else if (op.kind === 'write' || op.kind === 'size' || op.kind === 'punch' || op.kind === 'evicted') {
         const list = all.get(op.ino);
         if (list === undefined) all.set(op.ino, [{ sequence, op, boot }]);
         else list.push({ sequence, op, boot });
-      } else names.push({ sequence, op });
+      } else if (op.kind !== 'cut') names.push({ sequence, op });
     }
-    lastSequence = Math.max(lastSequence, sequence);
-    lastIn.set(record.segment, Math.max(lastIn.get(record.segment) ?? 0, sequence));
   }
   const contents = new Map<Ino, Sequenced<ContentOp>[]>();
   let lostWrites = 0;
@@ -81,7 +142,7 @@ export async function readStageLog(log: Log, bootId: string): Promise<StagedRepl
     lostWrites += ops.length - kept.length;
     contents.set(ino, kept);
   }
-  return { names, contents, lastSequence, lastIn, lostWrites, notes };
+  return { names, contents, lostWrites };
 }
 
 /** The outcome of one file's operations. */

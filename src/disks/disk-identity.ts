@@ -4,7 +4,7 @@
  * `{ "identity": {…}, "checksum": "…" }`, the checksum being SHA-256 over the JSON text of the identity.
  */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { DiskIdentity, DiskRole } from './disk.js';
@@ -13,8 +13,8 @@ export const IDENTITY_FILE = 'cairn-disk.json';
 const FORMAT = 1;
 const MIB = 1024 * 1024;
 const KIB = 1024;
-/** What mkfs leaves in a new file system. */
-const HARMLESS = new Set(['lost+found']);
+/** What mkfs leaves in a new file system, and what a crash leaves of an identity that was being written: that is no disk yet. */
+const HARMLESS = new Set(['lost+found', `${IDENTITY_FILE}.tmp`]);
 const ROLES: readonly DiskRole[] = ['data', 'journal', 'cache'];
 
 /** Segment sizes for a disk: 256 and 16 MiB, less where the disk is small, so that there are at least eight of them. */
@@ -35,6 +35,7 @@ function rounded(bytes: number, unit: number): number {
 export async function createDisk(io: FileIo, directory: string, identity: DiskIdentity): Promise<void> {
   await checkNewDisk(io, directory, identity);
   await io.makeDirectory(directory);
+  await io.syncDirectory(dirname(directory));
   const text = JSON.stringify(identity);
   const file = `${JSON.stringify({ identity, checksum: checksum(text) }, undefined, 2)}\n`;
   await io.replaceFile(join(directory, IDENTITY_FILE), Buffer.from(file));

@@ -6,6 +6,7 @@
  * zeroed (or truncated), headers in front of damaged payloads are zeroed, and all is synced before anything is appended; that sync also makes
  * durable what a killed process had left in the page cache. A segment with unreadable sectors is never written again.
  */
+import { dirname } from 'node:path';
 import type { FileIo, IoFile } from '../io/file-io.js';
 import { AppendLog, type LogState, type OpenSegment } from './append-log.js';
 import type { LogOptions } from './log.js';
@@ -34,6 +35,8 @@ interface CheckedSegment {
 export async function openLog(io: FileIo, options: LogOptions, given: Partial<LogContext> = {}): Promise<AppendLog> {
   const context = logContext(given);
   await io.makeDirectory(options.directory);
+  // A directory that a power cut takes away would take every segment in it along, synced or not.
+  await io.syncDirectory(dirname(options.directory));
   const files = new SegmentFiles(io, options, context);
   const state = await new LogOpening(options, context, files).run();
   return new AppendLog(

@@ -21,6 +21,7 @@ import {
 
 const WINDOW_BYTES = 256 * 1024;
 const SECTOR_BYTES = 4096;
+const ZEROS = Buffer.alloc(WINDOW_BYTES);
 
 export interface ScanTarget {
   readonly file: IoFile;
@@ -116,6 +117,10 @@ export class SegmentScan {
     while (at + FIXED_HEADER_BYTES <= this.#target.endBytes) {
       if ((await this.#load(at, FIXED_HEADER_BYTES)) < FIXED_HEADER_BYTES) return undefined;
       const last = this.#windowAt + this.#window.length - FIXED_HEADER_BYTES;
+      // What was never written is zeros, and most of a fresh segment is: no header begins there.
+      const rest = this.#window.subarray(at - this.#windowAt);
+      if (rest.equals(ZEROS.subarray(0, rest.length)))
+        at += Math.ceil(rest.length / RECORD_ALIGNMENT) * RECORD_ALIGNMENT;
       while (at <= last && peekHeaderBytes(this.#window, at - this.#windowAt) === undefined) at += RECORD_ALIGNMENT;
       if (at > last) continue;
       const found = await this.#recordAt(at);

@@ -39,14 +39,15 @@ async function checkStageLog(run: CheckRun, directory: string): Promise<void> {
   let damaged = 0;
   const files = await segmentFiles(run.files, join(directory, 'stage'), 'stage');
   for (const { path, segment } of files) {
-    const open = (): Promise<number | undefined> => damagedIn(run, path, segment, owner, crc32c);
-    let count = await open();
+    const open = (): Promise<Damaged | undefined> => damagedIn(run, path, segment, owner, crc32c);
+    let found = await open();
     // A record that was being written is whole a moment later; a segment that is gone held nothing any more.
-    if (count !== undefined && count > 0 && run.live) {
+    if (found !== undefined && found.places > 0 && run.live) {
       await run.quietly(async () => undefined);
-      count = await open();
+      found = await open();
     }
-    damaged += count ?? 0;
+    if (found === undefined) continue;
+    damaged = found.cut ? found.places : damaged + found.places;
   }
   if (damaged === 0) return;
   run.report({
@@ -57,6 +58,12 @@ async function checkStageLog(run: CheckRun, directory: string): Promise<void> {
   });
 }
 
+interface Damaged {
+  readonly places: number;
+  /** A run of the daemon began here: what lies before was judged when that began, and does not count any more. */
+  readonly cut: boolean;
+}
+
 /** Undefined: the segment is gone. */
 async function damagedIn(
   run: CheckRun,
@@ -64,8 +71,9 @@ async function damagedIn(
   segment: number,
   owner: string,
   crc32c: ReturnType<typeof loadAddon>['crc32c'],
-): Promise<number | undefined> {
-  let damaged = 0;
+): Promise<Damaged | undefined> {
+  let places = 0;
+  let cut = false;
   try {
     const file = await run.files.open(path, { readOnly: true });
     try {
@@ -77,18 +85,20 @@ async function damagedIn(
           await run.advance(0, decoded.recordBytes);
           if (decoded.record.kind !== 'stage') return;
           if (payload === undefined || decoded.payloadBytes > maxPayloadBytes(SEGMENT_BYTES_MAX)) {
-            damaged++;
+            places++;
             return;
           }
           try {
-            decodeStageRecord(payload);
+            if (decodeStageRecord(payload).ops[0]?.kind !== 'cut') return;
+            places = 0;
+            cut = true;
           } catch (error) {
             if (!hasCode(error, 'CORRUPT')) throw error;
-            damaged++;
+            places++;
           }
         },
         async () => {
-          damaged++;
+          places++;
         },
       );
     } finally {
@@ -98,7 +108,7 @@ async function damagedIn(
     if (hasCode(error, 'NOT_FOUND')) return undefined;
     throw error;
   }
-  return damaged;
+  return { places, cut };
 }
 
 async function checkFiles(run: CheckRun, directory: string): Promise<void> {

@@ -1,7 +1,15 @@
 /** Makes a pool: sizes its buckets, forms its groups, formats its disks, writes its map and its cairn.toml. */
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createMap, DiskMapError, encodeMap, type MapDisk, plan, type SchemeChoice } from '../../diskmap/index.js';
+import {
+  createMap,
+  DiskMapError,
+  encodeMap,
+  fitBucketBytes,
+  type MapDisk,
+  plan,
+  type SchemeChoice,
+} from '../../diskmap/index.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { DiskIdentity } from '../disks/disk.js';
 import { checkNewDisk, createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
@@ -13,16 +21,12 @@ import {
   CHUNK_STEP_BYTES,
   CONFIG_NAME,
   type DiskConfig,
-  MIN_BUCKET_BYTES,
   MIN_CHUNK_BYTES,
   type PoolConfig,
   saveConfig,
 } from './config.js';
 import { formatScheme } from './scheme-choice.js';
 
-const BUCKET_BYTES = 64 * 1024 ** 3;
-/** A small disk gets smaller buckets, so that it has at least so many. */
-const BUCKETS_AT_LEAST = 16;
 const BUCKETS_MAX = 65_536;
 const CHUNKS_AT_LEAST = 16;
 /** Of what is free, what a disk's logs may take; the rest is for its index and for the file system to breathe. */
@@ -62,7 +66,7 @@ export async function initPool(
   const capacities = await capacitiesOf(io, all);
   const pool = random.bytes(16).toString('hex');
   const dataBytes = options.disks.map((disk) => capacities.get(disk)!);
-  const bucketBytes = options.bucketBytes ?? fittingBucketBytes(Math.min(...dataBytes));
+  const bucketBytes = options.bucketBytes ?? fitBucketBytes(dataBytes);
   const mapDisks: MapDisk[] = dataBytes.map((bytes, i) => ({
     disk: i + 1,
     site: 0,
@@ -168,12 +172,6 @@ async function capacitiesOf(io: FileIo, directories: readonly string[]): Promise
       capacities.set(directory, Math.floor((freeBytes * CAPACITY_SHARE) / together.length));
   }
   return capacities;
-}
-
-function fittingBucketBytes(smallestDiskBytes: number): number {
-  let bytes = BUCKET_BYTES;
-  while (bytes > MIN_BUCKET_BYTES && smallestDiskBytes / bytes < BUCKETS_AT_LEAST) bytes /= 2;
-  return bytes;
 }
 
 /** A bucket whose rest is too small for another shard wastes it: so a small bucket gets small chunks. */

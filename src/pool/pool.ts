@@ -3,7 +3,7 @@
  * ARCHITECTURE.md, and takes it down again. What faces need is `vfs` and `control`; the file methods are the library.
  */
 import { join, resolve } from 'node:path';
-import { createRanking, type DiskMap, decodeMap } from '../../diskmap/index.js';
+import { createRanking, type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
@@ -12,6 +12,7 @@ import { type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
 import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
+import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
@@ -315,7 +316,7 @@ class PoolOpening {
     const log = this.#log;
     const { io, clock, random } = this.#machine;
     const disks = this.#keep(await PoolDisks.open(this.#machine, config, log));
-    const map = await readMap(disks);
+    const map = await readMap(disks, log);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
     const chunks = this.#keep(
@@ -549,15 +550,18 @@ function textIn(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The newest map that any disk holds. */
-async function readMap(disks: PoolDisks): Promise<DiskMap> {
+/** The newest map that any disk holds. A data disk that lacks it, as after a crash between two of them or an absence, is given it. */
+async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
   let newest: DiskMap | undefined;
   let failure: unknown;
+  const versions = new Map<Disk, number>();
   for (const disk of disks.opened) {
     try {
       const bytes = await disk.readMap();
       const map = bytes === undefined ? undefined : decodeMap(bytes);
-      if (map !== undefined && (newest === undefined || map.version > newest.version)) newest = map;
+      if (map === undefined) continue;
+      versions.set(disk, map.version);
+      if (newest === undefined || map.version > newest.version) newest = map;
     } catch (error) {
       failure = error;
     }
@@ -571,6 +575,17 @@ async function readMap(disks: PoolDisks): Promise<DiskMap> {
       hint: 'connect the disks, or correct cairn.toml',
       cause: failure,
     });
+  }
+  for (const disk of disks.data()) {
+    if (versions.get(disk) === newest.version) continue;
+    await disk
+      .writeMap(encodeMap(newest))
+      .catch((error: unknown) =>
+        log.warn(
+          { disk: disk.directory, error },
+          'the diskmap could not be copied to a disk that lacks the newest one',
+        ),
+      );
   }
   return newest;
 }

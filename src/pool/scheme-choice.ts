@@ -2,7 +2,7 @@
 import type { SchemeChoice } from '../../diskmap/types.js';
 import { CairnError } from '../errors/cairn-error.js';
 
-export const SCHEME_FORMS = 'auto, copies:N (N from 1 to 8) or ec:K+M (K from 2 to 16, M from 1 to 4)';
+export const SCHEME_FORMS = 'auto, copies:N (N from 1 to 8) or ec:K+M (K from 2 to 24, M from 1 to 4)';
 
 /** INVALID if the text is none of SCHEME_FORMS. */
 export function parseScheme(text: string): SchemeChoice {
@@ -16,7 +16,7 @@ export function parseScheme(text: string): SchemeChoice {
   if (kText !== undefined && mText !== undefined) {
     const k = Number(kText);
     const m = Number(mText);
-    if (k >= 2 && k <= 16 && m >= 1 && m <= 4) return { kind: 'erasure', k, m };
+    if (k >= 2 && k <= 24 && m >= 1 && m <= 4) return { kind: 'erasure', k, m };
   }
   throw new CairnError('INVALID', `"${text}" is not a scheme`, { hint: `it is one of: ${SCHEME_FORMS}` });
 }

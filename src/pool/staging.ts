@@ -84,7 +84,9 @@ export async function openStaging(parts: {
     if (replay.lastSequence > 0) await checkSession(io, directory, parts.committedEpoch);
     await beginSession(io, directory, { epoch: parts.epoch, before: parts.committedEpoch });
     const lastSequence = Math.max(replay.lastSequence, parts.committedThrough) + RUN_SEQUENCES;
-    const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn });
+    // Sequences between the runs stay unused, and what a power cut left beyond a gap does not count from here on.
+    const cutAfter = replay.lastSequence > 0 ? (replay.cutAfter ?? replay.lastSequence) : undefined;
+    const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn, cutAfter });
     stage.onFailure = (failure) => log.error({ directory, error: failure.cause }, failure.message);
     const files = await CacheFiles.open(io, join(directory, 'files'));
     opened.push(() => files.close());

@@ -124,9 +124,16 @@ class State {
 }
 
 export class MemoryMetaStore implements MetaStore {
-  #state = new State();
-  #position = EMPTY;
+  #state: State;
+  #position: MetaPosition;
   #isClosed = false;
+
+  /** Empty, or in the state that another one has at this moment. */
+  constructor(from?: MemoryMetaStore) {
+    // A state never changes: a commit makes another one.
+    this.#state = from === undefined ? new State() : from.#state;
+    this.#position = from === undefined ? EMPTY : from.#position;
+  }
 
   position(): MetaPosition {
     return this.#position;

@@ -29,7 +29,8 @@ function attempt<T>(decode: (bytes: Uint8Array) => T, bytes: Uint8Array): T | un
 /** Whatever is accepted must be the one spelling of what it says. */
 function isRefusedOrCanonical(bytes: Uint8Array): boolean {
   const found = attempt(decodeStageRecord, bytes);
-  if (found !== undefined && Buffer.compare(encodeRecord(found.bootId, found.ops), bytes) !== 0) return false;
+  if (found !== undefined && Buffer.compare(encodeRecord(found.bootId, found.ops, found.durableThrough), bytes) !== 0)
+    return false;
   const place = attempt(decodeSnapshotPosition, bytes);
   return place === undefined || Buffer.compare(encodeSnapshotPosition(place), bytes) === 0;
 }
@@ -37,7 +38,7 @@ function isRefusedOrCanonical(bytes: Uint8Array): boolean {
 t.test('what is encoded is decoded', async (t) => {
   fc.assert(
     fc.property(bootId, ops, (bootId, ops) => {
-      deepStrictEqual(decodeStageRecord(Buffer.from(encodeRecord(bootId, ops))), { bootId, ops });
+      deepStrictEqual(decodeStageRecord(Buffer.from(encodeRecord(bootId, ops, 7))), { bootId, durableThrough: 7, ops });
     }),
     run(300),
   );

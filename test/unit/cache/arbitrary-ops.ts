@@ -39,11 +39,12 @@ export const arbitraryOp: fc.Arbitrary<StageOp> = fc.oneof(
   fc.tuple(whole, range).map(([ino, { from, to }]) => ({ kind: 'punch', ino, from, to }) as const),
   record({ kind: fc.constant('synced' as const), ino: whole, through: whole }),
   fc.tuple(whole, range).map(([ino, { from, to }]) => ({ kind: 'evicted', ino, from, to }) as const),
+  whole.map((after) => ({ kind: 'cut', after }) as const),
 );
 
-export function encodeRecord(bootId: string, ops: readonly StageOp[]): Buffer {
+export function encodeRecord(bootId: string, ops: readonly StageOp[], durableThrough = 0): Buffer {
   const writer = new ByteWriter(16);
-  beginStageRecord(bootId, writer);
+  beginStageRecord(bootId, durableThrough, writer);
   for (const op of ops) encodeStageOp(op, writer);
   return writer.view();
 }

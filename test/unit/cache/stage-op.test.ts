@@ -37,31 +37,32 @@ const GOLDEN: readonly (readonly [StageOp, string])[] = [
   [{ kind: 'punch', ino: 5, from: 10, to: 12 }, '0a 05 0a 02'],
   [{ kind: 'synced', ino: 5, through: 1000 }, '0b 05 e807'],
   [{ kind: 'evicted', ino: 5, from: 0, to: 128 }, '0c 05 00 8001'],
+  [{ kind: 'cut', after: 300 }, '0d ac02'],
 ];
 
 t.test('golden bytes', async (t) => {
   for (const [op, hex] of GOLDEN) {
-    const bytes = Buffer.from(`53 01 04 626f6f74 ${hex}`.replaceAll(' ', ''), 'hex');
-    t.equal(encodeRecord('boot', [op]).toString('hex'), bytes.toString('hex'), op.kind);
-    t.strictSame(decodeStageRecord(bytes), { bootId: 'boot', ops: [op] }, op.kind);
+    const bytes = Buffer.from(`53 01 04 626f6f74 e807 ${hex}`.replaceAll(' ', ''), 'hex');
+    t.equal(encodeRecord('boot', [op], 1000).toString('hex'), bytes.toString('hex'), op.kind);
+    t.strictSame(decodeStageRecord(bytes), { bootId: 'boot', durableThrough: 1000, ops: [op] }, op.kind);
   }
 });
 
 t.test('a record of many operations, and of none', async (t) => {
   const ops = GOLDEN.map(([op]) => op);
-  t.strictSame(decodeStageRecord(encodeRecord('', ops)), { bootId: '', ops });
-  t.strictSame(decodeStageRecord(encodeRecord('x', [])), { bootId: 'x', ops: [] });
+  t.strictSame(decodeStageRecord(encodeRecord('', ops)), { bootId: '', durableThrough: 0, ops });
+  t.strictSame(decodeStageRecord(encodeRecord('x', [])), { bootId: 'x', durableThrough: 0, ops: [] });
 });
 
 t.test('what is malformed is CORRUPT', async (t) => {
-  const begin = '5301 00';
+  const begin = '5301 00 00';
   const cases: Record<string, string> = {
     'nothing at all': '',
     'another mark': '5401 00',
     'another format': '5302 00',
     'a boot that is too long': '5301 8002',
     'kind 0': `${begin} 00`,
-    'an unknown kind': `${begin} 0d 01`,
+    'an unknown kind': `${begin} 0e 01`,
     'a name with a slash': `${begin} 03 01 012f 00 02`,
     'an empty name': `${begin} 04 01 00 00`,
     'a flag that is neither': `${begin} 04 01 0161 02`,

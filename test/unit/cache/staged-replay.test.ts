@@ -112,6 +112,11 @@ const inline = (ino: number, offset: number): StageOp => {
 };
 const synced = (ino: number, through: number): StageOp => ({ kind: 'synced', ino, through });
 
+const gone = (ino: number): StageOp => ({ kind: 'inode-gone', ino });
+const record = (sequence: number, ops: readonly StageOp[], durableThrough = 0): RecordInput => {
+  return { kind: 'stage', sequence, payload: [Buffer.from(encodeRecord('a', ops, durableThrough))] };
+};
+
 function offsetsOf(contents: ReadonlyMap<number, readonly Sequenced<ContentOp>[]>, ino: number): number[] {
   return (contents.get(ino) ?? []).map(({ op }) => (op.kind === 'write' ? op.offset : -1));
 }
@@ -149,14 +154,12 @@ t.test(
   'sequences are those of the records, also across gaps; names are in order, with the last sequence per segment',
   async (t) => {
     const log = await openEmpty();
-    const record = (sequence: number, ops: readonly StageOp[]): RecordInput => {
-      return { kind: 'stage', sequence, payload: [Buffer.from(encodeRecord('a', ops))] };
-    };
-    const gone = (ino: number): StageOp => ({ kind: 'inode-gone', ino });
     await log.append([record(5, [gone(1), gone(2)])], { sync: false });
     await log.roll();
-    await log.append([record(100, [gone(3), inline(9, 0)])], { sync: false });
-    const { names, contents, lastSequence, lastIn } = await readStageLog(log, 'a');
+    await log.append([record(100, [gone(3), inline(9, 0)], 99)], { sync: false });
+    const { names, contents, lastSequence, lastIn, cutAfter, notes } = await readStageLog(log, 'a');
+    t.equal(cutAfter, undefined);
+    t.match(notes[0], /operations 7 to 99 are missing from the stage log, though they were safe there/);
     t.strictSame(
       names.map(({ sequence, op }) => [sequence, op.kind === 'inode-gone' ? op.ino : 0]),
       [
@@ -174,12 +177,38 @@ t.test(
 t.test('a record that makes no sense is skipped, with a note, and its sequence is not given again', async (t) => {
   const log = await logOf([['a', [inline(1, 0)]]]);
   await log.append([{ kind: 'stage', sequence: 50, payload: [Buffer.from('nonsense')] }], { sync: false });
-  await log.append([{ kind: 'stage', sequence: 40, payload: [Buffer.from(encodeRecord('a', [inline(2, 0)]))] }], {
-    sync: false,
-  });
+  await log.append([record(40, [inline(2, 0)], 50)], { sync: false });
   const { contents, notes, lastSequence } = await readStageLog(log, 'a');
   t.strictSame([...contents.keys()], [1, 2]);
-  t.equal(notes.length, 1);
   t.match(notes[0], /damaged and was skipped/);
   t.equal(lastSequence, 50);
 });
+
+t.test(
+  'where a power cut took a record and left a later one, the later one does not count, then and ever after',
+  async (t) => {
+    const log = await openEmpty();
+    await log.append([record(1, [gone(1), inline(9, 0)])], { sync: false });
+    await log.append([record(4, [gone(3), inline(9, 1)], 2)], { sync: false });
+    const broken = await readStageLog(log, 'a');
+    t.strictSame(
+      broken.names.map(({ sequence }) => sequence),
+      [1],
+    );
+    t.strictSame(offsetsOf(broken.contents, 9), [0]);
+    t.equal(broken.cutAfter, 2);
+    t.equal(broken.lastSequence, 5, 'its sequences are not given again');
+    t.equal(broken.lostWrites, 1);
+
+    await log.append([record(6, [{ kind: 'cut', after: 2 }, gone(7)], 2)], { sync: false });
+    await log.append([record(8, [gone(8)], 7)], { sync: false });
+    const again = await readStageLog(log, 'a');
+    t.strictSame(
+      again.names.map(({ sequence }) => sequence),
+      [1, 7, 8],
+    );
+    t.strictSame(offsetsOf(again.contents, 9), [0]);
+    t.equal(again.cutAfter, undefined);
+    t.strictSame(again.notes, []);
+  },
+);

@@ -60,7 +60,7 @@ export const anyInput: fc.Arbitrary<MapInput> = fc.record({
 });
 
 /** The failure domain of a disk, told independently of the code under test. */
-function domainName(disk: MapDisk, domain: FailureDomain): string {
+export function domainName(disk: MapDisk, domain: FailureDomain): string {
   const path = [disk.site, disk.row, disk.rack, disk.machine];
   if (domain === 'disk') return `disk ${disk.disk}`;
   return path.slice(0, ['site', 'row', 'rack', 'machine'].indexOf(domain) + 1).join('/');

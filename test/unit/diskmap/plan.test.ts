@@ -1,19 +1,44 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { createMap, DiskMapError, plan } from '../../../diskmap/index.js';
+import { addDisks, createMap, DiskMapError, plan } from '../../../diskmap/index.js';
 import { anyInput, copies, disksOf, erasure, freeBuckets, GIB, inputOf, mapOf } from './maps.js';
 
 t.test('the plan of a typical box', async (t) => {
-  const { warnings, unusable, ...rest } = plan(inputOf([93, 93, 93]));
+  const { warnings, unusable, losses, ...rest } = plan(inputOf([93, 93, 93]));
   t.same(rest, {
     rawBytes: 279 * 64 * GIB,
     usableBytes: 186 * 64 * GIB,
+    boundBytes: 186 * 64 * GIB,
     overhead: 1.5,
     survives: 1,
     schemes: [{ scheme: erasure(2, 1), groups: 93, usableBytes: 186 * 64 * GIB }],
   });
   t.same(unusable, []);
   t.same(warnings, []);
+  t.equal(losses.length, 3);
+  t.same(losses[1], {
+    disks: [2],
+    groups: 93,
+    share: 1 / 3,
+    lostBytes: 0,
+    rebuildBytes: 93 * 64 * GIB,
+    readBytes: 186 * 64 * GIB,
+  });
+});
+
+t.test('what a loss costs: by failure domain, and what is gone where there is one copy', async (t) => {
+  t.same(plan(inputOf([3])).losses, [
+    { disks: [1], groups: 3, share: 1, lostBytes: 192 * GIB, rebuildBytes: 0, readBytes: 0 },
+  ]);
+  const machines = disksOf([4, 4, 4]).map((disk) => ({ ...disk, machine: disk.disk === 2 ? 1 : 0 }));
+  t.same(
+    plan({ ...inputOf([]), disks: machines, domain: 'machine' }).losses.map(({ disks, groups }) => [disks, groups]),
+    [
+      [[1, 3], 4],
+      [[2], 4],
+    ],
+  );
+  t.same(plan(inputOf([4, 4, 0])).losses.length, 2, 'a disk without buckets costs nothing');
 });
 
 t.test('what cannot be used is named, with the reason', async (t) => {
@@ -21,8 +46,9 @@ t.test('what cannot be used is named, with the reason', async (t) => {
     {
       disk: 3,
       buckets: 6,
+      bytes: 6 * 64 * GIB,
       reason:
-        '6 of the 12 buckets of disk 3 cannot be used: a group of copies:2 takes a bucket on each of 2 disks, and only 1 disk has any left.',
+        '6 of the 12 buckets of disk 3 cannot be used: the smallest group takes a bucket on each of 2 disks, and only 1 disk has any left; they can be used when 1 disk more is there.',
     },
   ]);
   t.same(
@@ -34,7 +60,7 @@ t.test('what cannot be used is named, with the reason', async (t) => {
   );
   t.match(
     plan(inputOf([2, 5, 6], erasure(2, 1))).unusable[0]!.reason,
-    /ec:2\+1 takes a bucket on each of 3 disks, and only 2 disks have any left/,
+    /ec:2\+1 takes a bucket on each of 3 disks, and only 2 disks have any left; they can be used when 1 disk more is there\.$/,
   );
   const machines = disksOf([4, 4, 4]).map((disk) => ({ ...disk, machine: disk.disk === 1 ? 0 : 1 }));
   t.match(
@@ -53,8 +79,11 @@ t.test('what is not protected is said', async (t) => {
 });
 
 t.test('a plan of several schemes survives what the weakest does', async (t) => {
-  t.equal(plan(inputOf(new Array<number>(24).fill(4))).survives, 2);
-  t.equal(plan(inputOf(new Array<number>(22).fill(4))).survives, 3);
+  const wide = plan(inputOf(new Array<number>(24).fill(4)));
+  t.equal(wide.survives, 2);
+  t.equal(wide.usableBytes, wide.boundBytes);
+  const mixed = mapOf([4, 4], copies(3 - 1));
+  t.equal(plan(addDisks({ ...mixed, scheme: copies(3) }, disksOf([4, 4, 4], 3))).survives, 1);
 });
 
 t.test('a map without groups has a plan', async (t) => {
@@ -91,6 +120,9 @@ t.test('usable bytes are what the groups give, and every bucket is in a group or
         inGroups + unused === raw &&
         unused === freeBuckets(map).reduce((sum, free) => sum + free, 0) &&
         of.overhead === inGroups / usable &&
+        of.usableBytes <= of.boundBytes &&
+        Math.abs(of.losses.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-9 &&
+        of.losses.every(({ lostBytes }) => lostBytes > 0 === (of.survives === 0)) &&
         fc.stringify(of) === fc.stringify(plan(map))
       );
     }),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import t from 'tap';
 import { codecFor } from '../../../src/erasure/codec-for.js';
@@ -22,6 +23,36 @@ const ANSWERS: Record<string, KnownAnswer[]> = {
     { chunkBytes: 65_537, sha256: '47b306b87758950d0b239c8461ff7eb5a0e2c18a35dfd9a84eed9d9b24fd85ac' },
     { chunkBytes: 1_000_003, sha256: '7203a445644c33d31313793f7e308a4903bf8831057d7ae3e1e1e9237bf06295' },
     { chunkBytes: 4_194_304, sha256: '24f2cd8ac0a9bac5e2e24b12e54cbebd808ad5101584cdca4fb8d5b8bf5d7998' },
+  ],
+  '3+1': [
+    { chunkBytes: 100, sha256: 'e16da9147eb53e3357701bfaf97944f97b2178bd7ff7cb4f3b9ac75e8e330878' },
+    { chunkBytes: 65_537, sha256: '350b33eb9669946829834dde50359803f7c5236c6144f086e6f4e1496de8cbc6' },
+    { chunkBytes: 1_000_003, sha256: 'ac9d9129422a136dda25e7670257f3e0b3f6887ec6bfcf6fbab848441f6c183d' },
+    { chunkBytes: 4_194_304, sha256: 'f56db8fcdb9027949efe313a6c984eff54c52da43e3c6279b98826d5be17a62e' },
+  ],
+  '7+1': [
+    { chunkBytes: 100, sha256: 'ea51baeaeb4e6af2c54f89d9b4df327ad53fa6a20ce848b7907165f79f6175f5' },
+    { chunkBytes: 65_537, sha256: '74f77dd06de04000d81ac9e53d3823d15d9519bdf6f2ce18650a1c3d2ccff64f' },
+    { chunkBytes: 1_000_003, sha256: 'cf02ba38948cd858fc35b0606acad50b53ca55b91fbfb0153473accc128178d9' },
+    { chunkBytes: 4_194_304, sha256: '56234c8bc848d5142a129e70799c35d3a3654e8620a879ac32d70a615961c378' },
+  ],
+  '19+1': [
+    { chunkBytes: 100, sha256: '6cdff85c0a264c649fb40e3e9e574812a6bd3b9d99e3ef807824d7a22e9cbcb2' },
+    { chunkBytes: 65_537, sha256: 'bdb8f5781ef26f45daf76c2ef07e6a4d7cf3b23e1c7c14a7b76c0b18a4276d25' },
+    { chunkBytes: 1_000_003, sha256: '64dcbc72458ac1f85e50e03cedba939856a4074dfaca93dc06f2b9d28e9d0782' },
+    { chunkBytes: 4_194_304, sha256: '974ee41ee896428544f767c4757fecdc3f7b33a20c5deab45d44f7c3f1e0ed8b' },
+  ],
+  '10+2': [
+    { chunkBytes: 100, sha256: 'df84146559d0498145c3d7e95f847684aab14ad309b0fa32561675df4477b882' },
+    { chunkBytes: 65_537, sha256: '4bc672e63da9a3ecfe06f1cc11f3af5add96c0eeb3f38f69fd383fd40730a8b7' },
+    { chunkBytes: 1_000_003, sha256: '82d9e07d40cbdddc1b8f6e19b65e53df00f00211d112d7df0d43281f919ea53d' },
+    { chunkBytes: 4_194_304, sha256: 'dd6551f2ff77ead0276b4d0f9145dea99d394362a81d5523168d1bb10114280a' },
+  ],
+  '24+2': [
+    { chunkBytes: 100, sha256: 'aa093b5381dd6a697bcddc2cb00a52b8569b667d0e75b70684589e96d65cec39' },
+    { chunkBytes: 65_537, sha256: '9c1b39fd1f7b6c292f75e660937d8534749da5f26245efec9f8bdd66b1d11f65' },
+    { chunkBytes: 1_000_003, sha256: '606b045c5f20e02c669d7635b1340b58a39b06e58910f3e27e3e1b75676ec114' },
+    { chunkBytes: 4_194_304, sha256: '81e37b1b60b877c737aaa13238e380c1d77d2f9432018c485a9f8e67c294957b' },
   ],
 };
 
@@ -57,6 +88,80 @@ t.test('parity bytes of a short chunk, in full', async (t) => {
     ],
   );
 });
+
+/** The bit matrix of a Cauchy matrix's rows over GF(2^w), as docs/format.md describes it. */
+function bitMatrix(rows: readonly (readonly number[])[], w: number): number[] {
+  const polynomial = { 2: 0b111, 4: 0b1_0011, 8: 0b1_1000_0111 }[w]!;
+  const timesX = (element: number): number =>
+    ((element << 1) ^ (element >> (w - 1) === 1 ? polynomial : 0)) & (2 ** w - 1);
+  return rows.flatMap((row) =>
+    Array.from({ length: w }, (_, bit) =>
+      row.flatMap((element) => {
+        let power = element;
+        return Array.from({ length: w }, () => {
+          const set = (power >> bit) & 1;
+          power = timesX(power);
+          return set;
+        });
+      }),
+    ).flat(),
+  );
+}
+
+t.test('the matrices are those that docs/format.md names', async (t) => {
+  const library = createRequire(import.meta.url)('@ronomon/reed-solomon');
+  const second = {
+    2: [1, 2],
+    4: [1, 2, 9, 4, 8, 13, 3, 6, 12, 5, 11, 15, 10, 14],
+    8: [1, 2, 195, 4, 162, 81, 8, 3, 194, 6, 97, 5, 10, 12, 20, 40, 80, 163, 16, 24, 146, 193, 235, 48],
+  } as const;
+  const check = (k: number, w: number, rows: readonly (readonly number[])[]): void => {
+    const context: Buffer = library.create(k, rows.length);
+    t.equal(context[0], w, `w of ${k}+${rows.length}`);
+    t.ok(context.subarray(3).equals(Buffer.from(bitMatrix(rows, w))), `${k}+${rows.length}`);
+  };
+  const width = (shards: number) => (shards <= 4 ? 2 : shards <= 16 ? 4 : 8);
+  for (let k = 2; k <= 24; k += 1) {
+    const ones = new Array<number>(k).fill(1);
+    check(k, width(k + 1), [ones]);
+    check(k, width(k + 2), [ones, second[width(k + 2)].slice(0, k)]);
+  }
+  check(8, 4, [new Array<number>(8).fill(1), [2, 5, 1, 12, 9, 6, 13, 4], [11, 13, 1, 4, 2, 9, 12, 6]]);
+});
+
+t.test('with one parity shard it is the XOR of the data shards, whatever k', async (t) => {
+  for (let k = 2; k <= 24; k += 1) {
+    const shards = new ErasureCodec(k, 1).encode(pattern(3000));
+    const xor = Buffer.alloc(shards[0]!.length);
+    for (const shard of shards.slice(0, k)) for (let at = 0; at < xor.length; at += 1) xor[at] = xor[at]! ^ shard[at]!;
+    t.ok(xor.equals(shards[k]!), `${k}+1`);
+  }
+});
+
+// The whole suite would take minutes: a code of 24+2 has 351 ways to miss shards, and each has a matrix of 192 rows to invert.
+for (const [k, m] of [
+  [7, 1],
+  [19, 1],
+  [10, 2],
+  [24, 2],
+] as const) {
+  t.test(`wide code ${k}+${m}: known answers, and every shard from the others`, async (t) => {
+    const codec = new ErasureCodec(k, m);
+    for (const { chunkBytes, sha256 } of ANSWERS[`${k}+${m}`]!) {
+      const all = createHash('sha256');
+      for (const shard of codec.encode(pattern(chunkBytes))) all.update(shard);
+      t.equal(all.digest('hex'), sha256, `${chunkBytes} bytes`);
+    }
+    const chunk = pattern(10_001);
+    const shards = codec.encode(chunk);
+    for (let lost = 0; lost < k + m; lost += 1) {
+      const also = m === 2 ? (lost + 7) % (k + m) : lost;
+      const left = shards.map((shard, at) => (at === lost || at === also ? undefined : shard));
+      t.ok(chunk.equals(codec.decode(left, chunk.length)), `without ${lost} and ${also}`);
+      t.ok(Buffer.from(codec.rebuild(left, lost)).equals(shards[lost]!), `shard ${lost}`);
+    }
+  });
+}
 
 t.test('one block is what the library itself makes of it', async (t) => {
   const library = createRequire(import.meta.url)('@ronomon/reed-solomon');

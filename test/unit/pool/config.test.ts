@@ -151,14 +151,14 @@ t.test('on disk', async (t) => {
 });
 
 t.test('schemes', async (t) => {
-  for (const text of ['auto', 'copies:1', 'copies:8', 'ec:2+1', 'ec:16+4'])
+  for (const text of ['auto', 'copies:1', 'copies:8', 'ec:2+1', 'ec:24+4'])
     t.equal(formatScheme(parseScheme(text)), text);
   for (const text of [
     '',
     'ec',
     'ec:1+1',
     'ec:2+0',
-    'ec:17+1',
+    'ec:25+1',
     'ec:2+5',
     'copies:0',
     'copies:9',
