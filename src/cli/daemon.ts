@@ -21,6 +21,10 @@ const pools: PoolOpener = {
     const { Pool } = await import('../pool/pool.js');
     return Pool.open(directory, options);
   },
+  check: async (directory, request, options) => {
+    const { checkOffline } = await import('../pool/offline-check.js');
+    return checkOffline(directory, request, options);
+  },
 };
 
 const mounter: Mounter = {

@@ -2,7 +2,7 @@
  * What the commands need of the pool and of FUSE. The real ones are handed in by daemon.ts; tests hand in fakes.
  */
 import type { SchemeChoice } from '../../diskmap/types.js';
-import type { CommitProgress, PoolControl } from '../vfs/reports.js';
+import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
 import type { Vfs } from '../vfs/vfs.js';
 
 /** All directories are absolute and exist. */
@@ -47,6 +47,12 @@ export interface PoolOpener {
   init(directory: string, options: InitOptions): Promise<InitReport>;
   /** LOCKED if another process has the pool or one of its disks. */
   open(directory: string, options: { mode: 'default' | 'strong'; log: PoolLog }): Promise<OpenPool>;
+  /** Checks a pool that no daemon has; without repair nothing of it is written. LOCKED if a process has it, ABORTED. */
+  check(
+    directory: string,
+    request: CheckRequest,
+    options: { onProgress: (progress: CheckProgress) => void; signal: AbortSignal },
+  ): Promise<CheckReport>;
 }
 
 export interface MountSession {

@@ -2,8 +2,10 @@
 import { Command, CommanderError } from 'commander';
 import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
+import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
 import { mountCommand } from './mount-command.js';
+import { planCommand } from './plan-command.js';
 import { rescueCommand } from './rescue-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
@@ -49,11 +51,13 @@ export async function runCli(args: readonly string[], version: string, context: 
     });
   for (const add of [
     initCommand,
+    planCommand,
     mountCommand,
     unmountCommand,
     statusCommand,
     commitCommand,
     stateCommand,
+    fsckCommand,
     rescueCommand,
     startCommand,
   ]) {

@@ -3,7 +3,7 @@
  * the line redraws itself; elsewhere (a log, a pipe) a plain line appears every ten seconds.
  */
 import type { Clock, Timer } from '../io/clock.js';
-import type { CommitProgress } from '../vfs/reports.js';
+import type { CheckProgress, CommitProgress } from '../vfs/reports.js';
 import type { Output } from './output.js';
 import { counted, formatBytes, formatCount, formatDuration, formatRate } from './units.js';
 
@@ -43,6 +43,12 @@ export class Progress {
   readonly update = (progress: CommitProgress): void => {
     this.#first ??= { atMs: this.#clock.monotonicMs(), bytes: progress.bytesDone };
     this.#progress = progress;
+  };
+
+  /** As `update`, for what is done in steps that count different things. */
+  readonly check = ({ step, done, total, unit }: CheckProgress): void => {
+    const text = unit === 'bytes' ? formatBytes : formatCount;
+    this.#label = done === 0 ? step : `${step}: ${text(done)}${total > done ? ` of ${text(total)}` : ''}`;
   };
 
   /** Nothing is drawn after this; on a terminal the line is gone. */

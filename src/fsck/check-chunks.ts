@@ -5,7 +5,6 @@
  * Mending never takes anything away before its replacement is durable: a damaged shard is written anew under the same key, which makes the old
  * record dead; missing ones are added by the chunk store, as for any chunk that is stored again.
  */
-import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { type Holder, locate } from '../chunks/shard-set.js';
 import type { Disk } from '../disks/disk.js';
 import type { ShardEntry } from '../disks/record.js';
@@ -13,7 +12,7 @@ import { hasCode } from '../errors/cairn-error.js';
 import type { ChunkId } from '../meta/rows.js';
 import type { DamagedShard } from './check-log.js';
 import { referencedChunks } from './check-metadata.js';
-import { type CheckRun, FIX_ORDER, type Fix } from './check-run.js';
+import { FIX_ORDER, type Fix, type PoolRun } from './check-run.js';
 import type { FileNames } from './file-names.js';
 import type { MetadataCensus } from './metadata-census.js';
 import { counted, listed, nameOf } from './words.js';
@@ -23,7 +22,7 @@ const ROW_WORK = 1024;
 const NAMED_CHUNKS = 200;
 
 export async function checkChunks(
-  run: CheckRun,
+  run: PoolRun,
   census: MetadataCensus,
   names: FileNames,
   damagedShards: readonly DamagedShard[],
@@ -34,7 +33,7 @@ export async function checkChunks(
 }
 
 class ChunkCheck {
-  readonly #run: CheckRun;
+  readonly #run: PoolRun;
   readonly #census: MetadataCensus;
   /** By chunk, what the log check has found. */
   readonly #suspect = new Map<ChunkId, DamagedShard[]>();
@@ -43,7 +42,7 @@ class ChunkCheck {
   /** Readable, and these of its shards are not what they should be. */
   readonly #damaged = new Map<ChunkId, { disk: Disk; entry: ShardEntry }[]>();
 
-  constructor(run: CheckRun, census: MetadataCensus, damagedShards: readonly DamagedShard[]) {
+  constructor(run: PoolRun, census: MetadataCensus, damagedShards: readonly DamagedShard[]) {
     this.#run = run;
     this.#census = census;
     for (const damaged of damagedShards) {
@@ -213,7 +212,7 @@ class ChunkCheck {
     for (const chunk of this.#degraded) {
       const { chunkBytes } = this.#census.chunks.get(chunk)!;
       try {
-        await storeAgain(chunks, chunk, chunkBytes);
+        await chunks.mend(chunk, chunkBytes);
       } catch (error) {
         if (!hasCode(error, 'NO_SPACE', 'DISK_FAILED', 'UNREADABLE')) throw error;
       }
@@ -227,33 +226,23 @@ class ChunkCheck {
   }
 }
 
-/** Completes a chunk that can be read: the store writes what is missing. */
-async function storeAgain(chunks: ChunkStore, chunk: ChunkId, chunkBytes: number): Promise<void> {
-  const bytes = await chunks.read(chunk, chunkBytes, 0, chunkBytes);
-  const stored =
-    chunkBytes <= SMALL_CHUNK_BYTES
-      ? await chunks.storeSmall([bytes])
-      : [await chunks.store({ kind: 'bytes', bytes }, () => undefined)];
-  chunks.release(stored.map((one) => one.chunk));
-}
-
 /**
  * Walks every disk's index once: shards that no row names, segments that are named and not there, and whether the bytes add up. `isSure`: the
  * metadata is whole, so that what it does not name is garbage.
  */
-export async function checkShards(run: CheckRun, census: MetadataCensus | undefined): Promise<void> {
+export async function checkShards(run: PoolRun, census: MetadataCensus | undefined): Promise<void> {
   const check = new ShardWalk(run, census);
   for (const disk of run.pool.disks.opened) if (disk.state !== 'offline') await check.walk(disk);
   await check.report();
 }
 
 class ShardWalk {
-  readonly #run: CheckRun;
+  readonly #run: PoolRun;
   readonly #census: MetadataCensus | undefined;
   readonly #orphans = new Map<ChunkId, number>();
   readonly #orphanBytes = { sum: 0 };
 
-  constructor(run: CheckRun, census: MetadataCensus | undefined) {
+  constructor(run: PoolRun, census: MetadataCensus | undefined) {
     this.#run = run;
     this.#census = census;
   }

@@ -4,16 +4,16 @@ import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import { decodeIdentity, IDENTITY_FILE } from '../disks/disk-identity.js';
 import { CairnError } from '../errors/cairn-error.js';
-import { type CheckRun, FIX_ORDER } from './check-run.js';
+import { FIX_ORDER, type PoolRun } from './check-run.js';
 import { listed, nameOf, textOf } from './words.js';
 
-export async function checkDisks(run: CheckRun): Promise<void> {
+export async function checkDisks(run: PoolRun): Promise<void> {
   checkPresence(run);
   for (const disk of run.pool.disks.opened) await checkIdentity(run, disk);
   await checkMaps(run);
 }
 
-function checkPresence(run: CheckRun): void {
+function checkPresence(run: PoolRun): void {
   const { disks } = run.pool;
   for (const { role, directory, state, reason } of disks.reports()) {
     if (state === 'online') continue;
@@ -34,7 +34,7 @@ function checkPresence(run: CheckRun): void {
   }
 }
 
-async function checkIdentity(run: CheckRun, disk: Disk): Promise<void> {
+async function checkIdentity(run: PoolRun, disk: Disk): Promise<void> {
   const { config, map } = run.pool;
   const wrong: string[] = [];
   try {
@@ -63,7 +63,7 @@ async function checkIdentity(run: CheckRun, disk: Disk): Promise<void> {
   });
 }
 
-async function checkMaps(run: CheckRun): Promise<void> {
+async function checkMaps(run: PoolRun): Promise<void> {
   const { map, disks } = run.pool;
   const right = Buffer.from(encodeMap(map));
   const fix = (disk: Disk) => ({ order: FIX_ORDER.map, run: () => disk.writeMap(right) });

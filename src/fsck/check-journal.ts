@@ -6,14 +6,14 @@ import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
 import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
-import { type CheckRun, FIX_ORDER, type FindingInput, type Fix } from './check-run.js';
+import { FIX_ORDER, type FindingInput, type Fix, type PoolRun } from './check-run.js';
 import { counted, listed, nameOf, textOf } from './words.js';
 
 /** As the journal's own: COMMIT records go to every live disk, but to no more than this many. */
 const COMMIT_COPIES_MAX = 5;
 const TRIES = 3;
 
-export async function checkJournal(run: CheckRun): Promise<void> {
+export async function checkJournal(run: PoolRun): Promise<void> {
   let findings: FindingInput[] = [];
   // A snapshot that is taken meanwhile moves what counts: what is found must be found once more.
   for (let attempt = 0; attempt < (run.live ? TRIES : 1); attempt++) {
@@ -29,7 +29,7 @@ export async function checkJournal(run: CheckRun): Promise<void> {
   for (const finding of findings) run.report(finding);
 }
 
-async function newestSequences(run: CheckRun): Promise<string> {
+async function newestSequences(run: PoolRun): Promise<string> {
   return run.pool.disks.opened.map((disk) => disk.snapshots().at(-1)?.sequence ?? 0).join();
 }
 
@@ -40,12 +40,12 @@ interface Link {
 
 class JournalCheck {
   readonly findings: FindingInput[] = [];
-  readonly #run: CheckRun;
+  readonly #run: PoolRun;
   readonly #fresh: Fix;
   /** The newest snapshot that can be read from at least one disk. */
   #base = { sequence: 0, epoch: 0 };
 
-  constructor(run: CheckRun) {
+  constructor(run: PoolRun) {
     this.#run = run;
     this.#fresh = freshSnapshot(run);
   }
@@ -260,10 +260,10 @@ class JournalCheck {
   }
 }
 
-const fresh = new WeakMap<CheckRun, Fix>();
+const fresh = new WeakMap<PoolRun, Fix>();
 
 /** One snapshot cures whatever is wrong with the journal before it. */
-export function freshSnapshot(run: CheckRun): Fix {
+export function freshSnapshot(run: PoolRun): Fix {
   let fix = fresh.get(run);
   if (fix === undefined) {
     fix = { order: FIX_ORDER.snapshot, run: () => run.pool.takeSnapshot() };

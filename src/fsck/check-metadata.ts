@@ -5,7 +5,7 @@
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { type ChunkId, type Ino, ROOT_INO } from '../meta/rows.js';
 import { isDirectory, isFile } from '../vfs/mode.js';
-import type { CheckRun, Fix } from './check-run.js';
+import type { Fix, PoolRun } from './check-run.js';
 import type { FileNames } from './file-names.js';
 import { type ChunkFacts, type InodeFacts, MetadataCensus } from './metadata-census.js';
 import { counted, textOf } from './words.js';
@@ -16,7 +16,7 @@ const RECOUNTED_MAX = 10_000;
 const ROW_WORK = 1024;
 
 /** Reads a snapshot of the store; undefined, and a finding, if it cannot be read. */
-export async function takeCensus(run: CheckRun, fix: Fix | undefined): Promise<MetadataCensus | undefined> {
+export async function takeCensus(run: PoolRun, fix: Fix | undefined): Promise<MetadataCensus | undefined> {
   const { meta } = run.pool;
   const statistics = await meta.statistics();
   run.begin('reading the metadata', statistics.inodes + statistics.dentries + statistics.extents, 'items');
@@ -47,7 +47,7 @@ export async function takeCensus(run: CheckRun, fix: Fix | undefined): Promise<M
 
 /** `fix`: how metadata is mended; undefined: not now. */
 export async function checkMetadata(
-  run: CheckRun,
+  run: PoolRun,
   census: MetadataCensus,
   names: FileNames,
   fix: Fix | undefined,
@@ -60,12 +60,12 @@ export async function checkMetadata(
 }
 
 class MetadataCheck {
-  readonly #run: CheckRun;
+  readonly #run: PoolRun;
   readonly #census: MetadataCensus;
   readonly #names: FileNames;
   readonly #fix: Fix | undefined;
 
-  constructor(run: CheckRun, census: MetadataCensus, names: FileNames, fix: Fix | undefined) {
+  constructor(run: PoolRun, census: MetadataCensus, names: FileNames, fix: Fix | undefined) {
     this.#run = run;
     this.#census = census;
     this.#names = names;

@@ -6,7 +6,9 @@
  * are copied, snapshots are made of a later commit than the damaged ones, metadata is rebuilt in one transaction, orphans go only if the
  * metadata is whole and all disks are there. Interrupted, it can be begun again.
  */
+import type { Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
+import type { FileIo } from '../io/file-io.js';
 import type { CheckFinding, CheckReport } from '../vfs/reports.js';
 import { checkCache } from './check-cache.js';
 import { checkChunks, checkShards } from './check-chunks.js';
@@ -14,7 +16,7 @@ import { checkDisks } from './check-disks.js';
 import { checkJournal, freshSnapshot } from './check-journal.js';
 import { checkLog, type DamagedShard } from './check-log.js';
 import { checkMetadata, takeCensus } from './check-metadata.js';
-import { CheckRun, FIX_ORDER, type FindingInput, type Fix } from './check-run.js';
+import { CheckRun, FIX_ORDER, type FindingInput, type Fix, PoolRun } from './check-run.js';
 import type { CheckedPool, CheckOptions } from './checked-pool.js';
 import { FileNames } from './file-names.js';
 import { compareMetadata, rebuildMetadata } from './rebuilt-metadata.js';
@@ -29,18 +31,18 @@ export async function checkPool(
   options: CheckOptions = {},
   onFinding: (finding: CheckFinding) => void = () => {},
 ): Promise<CheckReport> {
-  const first = new CheckRun(pool, options, onFinding);
+  const first = new PoolRun(pool, options, onFinding);
   await pass(first);
   if (options.repair !== true || first.found.length === 0) return reportOf(first, []);
   const before = first.found.map(({ finding }) => finding);
   const failures = await mend(first);
-  const second = new CheckRun(pool, options, () => {});
+  const second = new PoolRun(pool, options, () => {});
   await pass(second);
   for (const failure of failures) second.report(failure);
   return reportOf(second, before);
 }
 
-async function pass(run: CheckRun): Promise<void> {
+async function pass(run: PoolRun): Promise<void> {
   const { meta, disks } = run.pool;
   const rebuild = rebuildFix(run);
   await checkDisks(run);
@@ -56,8 +58,29 @@ async function pass(run: CheckRun): Promise<void> {
   await checkCache(run);
 }
 
+/** What can be told of disks whose pool cannot be opened: every record of their logs, and their indexes. */
+export async function checkDisksAlone(
+  io: FileIo,
+  disks: readonly Disk[],
+  options: CheckOptions,
+  onFinding: (finding: CheckFinding) => void,
+): Promise<Pick<CheckReport, 'findings' | 'checked'>> {
+  const run = new CheckRun(io, options, onFinding);
+  const damaged: DamagedShard[] = [];
+  for (const disk of disks) damaged.push(...(await checkLog(run, disk)));
+  const chunks = new Set(damaged.map(({ entry }) => entry.chunk));
+  if (damaged.length > 0) {
+    run.report({
+      severity: 'damage',
+      code: 'shard-damaged',
+      message: `${counted(damaged.length, 'shard')} of ${counted(chunks.size, 'chunk')} ${damaged.length === 1 ? 'is' : 'are'} damaged; of which files is known when the pool can be opened`,
+    });
+  }
+  return { findings: run.found.map(({ finding }) => finding), checked: { ...run.counts } };
+}
+
 /** The store against the disks, where there is a spare one to rebuild it in. */
-async function compare(run: CheckRun, names: FileNames, fix: Fix | undefined): Promise<void> {
+async function compare(run: PoolRun, names: FileNames, fix: Fix | undefined): Promise<void> {
   const { spare } = run.options;
   const { meta } = run.pool;
   if (spare === undefined || run.live) return;
@@ -89,7 +112,7 @@ async function compare(run: CheckRun, names: FileNames, fix: Fix | undefined): P
 }
 
 /** Rebuilds the store from the spare one, all or nothing. Not while others use it. */
-function rebuildFix(run: CheckRun): Fix | undefined {
+function rebuildFix(run: PoolRun): Fix | undefined {
   const { spare } = run.options;
   const { meta } = run.pool;
   if (spare === undefined || run.live) return undefined;
@@ -105,7 +128,7 @@ function rebuildFix(run: CheckRun): Fix | undefined {
 }
 
 /** Returns what did not succeed: the second pass finds what it was to mend. */
-async function mend(run: CheckRun): Promise<FindingInput[]> {
+async function mend(run: PoolRun): Promise<FindingInput[]> {
   const failures: FindingInput[] = [];
   const fixes = new Set(run.found.flatMap(({ fix }) => (fix === undefined ? [] : [fix])));
   for (const fix of [...fixes].sort((a, b) => a.order - b.order)) {
@@ -125,7 +148,7 @@ async function mend(run: CheckRun): Promise<FindingInput[]> {
   return failures;
 }
 
-function reportOf(run: CheckRun, before: readonly CheckFinding[]): CheckReport {
+function reportOf(run: PoolRun, before: readonly CheckFinding[]): CheckReport {
   const findings = run.found.map(({ finding }) => finding);
   const left = new Set(findings.map(({ code, message }) => `${code} ${message}`));
   return {

@@ -1,4 +1,4 @@
-/** One run over a pool: what has been found so far and how it can be mended, how far it is, and when it pauses or stops. */
+/** One run of checks: what has been found so far and how it can be mended, how far it is, and when it pauses or stops. */
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { CheckFinding, CheckReport, CheckSeverity } from '../vfs/reports.js';
@@ -36,7 +36,8 @@ type Counts = { -readonly [K in keyof CheckReport['checked']]: number };
 const SLICE = 1024 * 1024;
 
 export class CheckRun {
-  readonly pool: CheckedPool;
+  /** As recovery has left them. */
+  readonly files: FileIo;
   readonly options: CheckOptions;
   readonly found: Found[] = [];
   readonly counts: Counts = {
@@ -54,19 +55,14 @@ export class CheckRun {
   #step: { name: string; done: number; total: number; unit: 'bytes' | 'items' } | undefined;
   #sincePause = 0;
 
-  constructor(pool: CheckedPool, options: CheckOptions, onFinding: (finding: CheckFinding) => void) {
-    this.pool = pool;
+  constructor(files: FileIo, options: CheckOptions, onFinding: (finding: CheckFinding) => void) {
+    this.files = files;
     this.options = options;
     this.#onFinding = onFinding;
   }
 
   get live(): boolean {
     return this.options.live === true;
-  }
-
-  /** Files as they lie there. */
-  get files(): FileIo {
-    return this.options.asFound ?? this.pool.io;
   }
 
   has(code: string): boolean {
@@ -103,6 +99,22 @@ export class CheckRun {
     await this.options.pause?.();
   }
 
+  #tell(): void {
+    if (this.#step === undefined) return;
+    const { name, done, total, unit } = this.#step;
+    this.options.onProgress?.({ step: name, done, total, unit });
+  }
+}
+
+/** A run over a pool that is open. */
+export class PoolRun extends CheckRun {
+  readonly pool: CheckedPool;
+
+  constructor(pool: CheckedPool, options: CheckOptions, onFinding: (finding: CheckFinding) => void) {
+    super(pool.io, options, onFinding);
+    this.pool = pool;
+  }
+
   /** Runs a task while nothing is being committed or collected, and what was committed is in the metadata store. */
   async quietly<T>(task: () => Promise<T>): Promise<T> {
     const results: T[] = [];
@@ -110,12 +122,6 @@ export class CheckRun {
       results.push(await task());
     });
     return results[0] as T;
-  }
-
-  #tell(): void {
-    if (this.#step === undefined) return;
-    const { name, done, total, unit } = this.#step;
-    this.options.onProgress?.({ step: name, done, total, unit });
   }
 }
 

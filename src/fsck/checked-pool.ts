@@ -52,7 +52,7 @@ export interface CheckOptions {
   readonly repair?: boolean;
   /** Others use the pool meanwhile: what looks wrong is looked at again in a quiet moment before it is a finding. */
   readonly live?: boolean;
-  /** The files as they lie there, where `pool.io` shows them as recovery has left them. */
+  /** The files as they were before recovery, where `pool.io` shows them as it has left them. */
   readonly asFound?: FileIo | undefined;
   /** An empty store: the metadata is made anew in it from the disks, and compared. */
   readonly spare?: MetaStore | undefined;

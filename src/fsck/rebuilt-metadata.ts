@@ -8,13 +8,13 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { decodeCommit } from '../meta/row-codec.js';
 import type { Commit, ExtentRow, Ino, RowChange } from '../meta/rows.js';
-import type { CheckRun } from './check-run.js';
+import type { PoolRun } from './check-run.js';
 
 const EXTENTS_PAGE = 1000;
 const ROW_WORK = 1024;
 
 /** Fills the empty store `into` up to `through`. UNREADABLE, CORRUPT if the disks cannot tell it. */
-export async function rebuildMetadata(run: CheckRun, into: MetaStore, through: MetaPosition): Promise<void> {
+export async function rebuildMetadata(run: PoolRun, into: MetaStore, through: MetaPosition): Promise<void> {
   const disks = run.pool.disks.opened.filter(({ state }) => state !== 'offline');
   run.begin('making the metadata anew from the disks', through.sequence, 'items');
   let failure: unknown;
@@ -59,7 +59,7 @@ async function read(holders: readonly { disk: Disk; entry: CommitEntry }[]): Pro
 
 /** Inodes of which the two stores, at the same commit, say different things; `rows`: how many rows differ. */
 export async function compareMetadata(
-  run: CheckRun,
+  run: PoolRun,
   store: MetaStore,
   other: MetaStore,
 ): Promise<{ inos: Set<Ino>; rows: number }> {

@@ -6,7 +6,15 @@
 import { type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
-import type { CommitProgress, CommitReport, FileState, PoolStatus } from '../vfs/reports.js';
+import type {
+  CheckProgress,
+  CheckReport,
+  CheckRequest,
+  CommitProgress,
+  CommitReport,
+  FileState,
+  PoolStatus,
+} from '../vfs/reports.js';
 import { openSocketPath } from './socket-path.js';
 import { fromWireError, type UnmountReport, type WireError, type WireEvent } from './wire.js';
 
@@ -44,12 +52,28 @@ export class ControlClient {
     await this.#json(await this.#request('POST', '/v1/commit', { paths, wait: false }));
   }
 
+  /** Checks the pool while it is in use. ABORTED when the signal says so: the daemon ends the check then. */
+  async check(
+    request: CheckRequest,
+    onProgress: (progress: CheckProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CheckReport> {
+    try {
+      const response = await this.#request('POST', '/v1/check', request, signal);
+      return await this.#events<CheckReport, CheckProgress>(response, onProgress);
+    } catch (error) {
+      // However the connection ended then, it was by our own wish.
+      if (signal?.aborted) throw new CairnError('ABORTED', 'the check was stopped', { cause: error });
+      throw error;
+    }
+  }
+
   /** Resolves when the pool is committed and closed; the daemon's process ends right after. */
   async unmount(onProgress: OnProgress): Promise<void> {
     await this.#events<UnmountReport>(await this.#request('POST', '/v1/unmount'), onProgress);
   }
 
-  #request(method: string, path: string, body?: unknown): Promise<IncomingMessage> {
+  #request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => reject(this.#explain(error));
       let place: { readonly path: string; close(): void };
@@ -59,7 +83,7 @@ export class ControlClient {
         fail(error);
         return;
       }
-      const options: RequestOptions = { socketPath: place.path, method, path, agent: false };
+      const options: RequestOptions = { socketPath: place.path, method, path, agent: false, signal };
       const outgoing = request(options, resolve);
       outgoing.once('error', fail);
       outgoing.once('close', () => place.close());
@@ -81,14 +105,14 @@ export class ControlClient {
     return body;
   }
 
-  async #events<T>(response: IncomingMessage, onProgress: OnProgress): Promise<T> {
+  async #events<T, P = CommitProgress>(response: IncomingMessage, onProgress: (progress: P) => void): Promise<T> {
     if (response.statusCode !== 200) {
       await this.#json(response);
       throw this.#gibberish();
     }
     try {
       for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
-        const event = this.#parse(line) as WireEvent<T>;
+        const event = this.#parse(line) as WireEvent<T, P>;
         if ('progress' in event) onProgress(event.progress);
         else if ('error' in event) throw fromWireError(event.error);
         else return event.report;

@@ -3,7 +3,7 @@
  *
  * Only the owner of the daemon may speak to it: the socket is made with mode 0600, and never exists with a wider one.
  * Whatever a client sends gets an answer: bodies, headers and times are bounded, and bad input is a 400 that says what
- * is wrong. A client that goes away does not stop the commit it has started: others may wait for the same one.
+ * is wrong. A client that goes away does not stop the commit it has started: others may wait for the same one. It does stop a check.
  */
 import { lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -11,7 +11,7 @@ import { createConnection, type Socket } from 'node:net';
 import * as v from 'valibot';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
-import type { CommitProgress, PoolControl } from '../vfs/reports.js';
+import type { CheckProgress, CheckReport, CommitProgress, PoolControl } from '../vfs/reports.js';
 import { openSocketPath, type SocketPath } from './socket-path.js';
 import { httpStatusOf, toWireError, type UnmountReport, type WireEvent } from './wire.js';
 
@@ -36,6 +36,11 @@ export interface ControlHandlers {
 const CommitBody = v.strictObject({
   paths: v.pipe(v.array(v.string()), v.minLength(1), v.maxLength(MAX_PATHS)),
   wait: v.optional(v.boolean(), true),
+});
+
+const CheckBody = v.strictObject({
+  content: v.boolean(),
+  repair: v.boolean(),
 });
 
 export class ControlServer {
@@ -122,6 +127,8 @@ export class ControlServer {
         return sendJson(response, 200, await this.#handlers.control.state(checkPath(url.searchParams.get('path'))));
       case 'POST /v1/commit':
         return await this.#commit(await readJson(request), response);
+      case 'POST /v1/check':
+        return await this.#check(await readJson(request), response);
       case 'POST /v1/unmount':
         return await this.#stream<UnmountReport>(response, async (onProgress) => {
           await this.#handlers.unmount(onProgress);
@@ -148,13 +155,24 @@ export class ControlServer {
     sendJson(response, 202, { started: true });
   }
 
+  /** A check is for whoever asked for it: it ends with the connection. */
+  async #check(body: unknown, response: ServerResponse): Promise<void> {
+    const input = v.safeParse(CheckBody, body);
+    if (!input.success) throw new CairnError('INVALID', `the body of a check: ${input.issues[0].message}`);
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    await this.#stream<CheckReport, CheckProgress>(response, (onProgress) =>
+      this.#handlers.control.check(input.output, onProgress, gone.signal),
+    );
+  }
+
   /** Errors before the first event have their own HTTP status; later ones are the last event. */
-  async #stream<T>(
+  async #stream<T, P = CommitProgress>(
     response: ServerResponse,
-    work: (onProgress: (progress: CommitProgress) => void) => Promise<T>,
+    work: (onProgress: (progress: P) => void) => Promise<T>,
   ): Promise<void> {
     let lastMs = Number.NEGATIVE_INFINITY;
-    const send = (event: WireEvent<T>) => {
+    const send = (event: WireEvent<T, P>) => {
       if (response.destroyed) return;
       if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
       response.write(`${JSON.stringify(event)}\n`);

@@ -5,6 +5,7 @@
  *   GET  /v1/status            PoolStatus
  *   GET  /v1/state?path=/a     FileState
  *   POST /v1/commit            {"paths":["/a"],"wait":true} → events, the last a CommitReport; without wait 202 {"started":true}
+ *   POST /v1/check             {"content":false,"repair":false} → events, the last a CheckReport; it ends when the client goes away
  *   POST /v1/unmount           events, the last an UnmountReport; then the daemon ends
  *
  * Every error is {"error":{code,message,hint}} with the code of a CairnError.
@@ -22,8 +23,8 @@ export interface UnmountReport {
   readonly unmounted: true;
 }
 
-export type WireEvent<T> =
-  | { readonly progress: CommitProgress }
+export type WireEvent<T, P = CommitProgress> =
+  | { readonly progress: P }
   | { readonly report: T }
   | { readonly error: WireError };
 

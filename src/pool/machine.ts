@@ -28,6 +28,10 @@ export interface Machine {
   indexPath(diskDirectory: string): string | undefined;
 }
 
+export function metaPath(directory: string, pool: string): string {
+  return join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
+}
+
 /** The machine that this process runs on. */
 export class SystemMachine implements Machine {
   readonly io: FileIo = new NodeFileIo();
@@ -58,8 +62,4 @@ export class SystemMachine implements Machine {
   indexPath(): undefined {
     return undefined;
   }
-}
-
-function metaPath(directory: string, pool: string): string {
-  return join(directory, `meta-${pool.slice(0, 16)}.sqlite`);
 }

@@ -56,6 +56,8 @@ export interface PoolOptions {
   readonly log?: PoolLog;
   /** What the pool stands on; by default this machine. */
   readonly machine?: Machine;
+  /** Opened to be looked at: nothing is committed or collected by itself, and a new pool stays empty. End it with `abandon`. */
+  readonly isResting?: boolean;
 }
 
 /**
@@ -141,8 +143,14 @@ export class Pool {
     return this.#closing;
   }
 
+  /** Lets go of everything as it is: what is staged stays in the cache. */
+  abandon(): Promise<void> {
+    this.#closing ??= this.#release();
+    return this.#closing;
+  }
+
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, collector, sweep, disks, meta, chunks } = this.parts;
+    const { committer, collector, sweep } = this.parts;
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -150,19 +158,27 @@ export class Pool {
       await committer.commit(() => true, 'asked', onProgress);
       await this.#snapshots.finish();
     } finally {
-      // Each whatever becomes of the others: nothing may stay locked.
-      const steps = [
-        () => this.#snapshots.stop(),
-        () => this.#staging.close(),
-        () => chunks.close(),
-        () => meta.close(),
-        () => disks.close(),
-        () => this.#lock.release(),
-      ];
-      const failures: unknown[] = [];
-      for (const step of steps) await step().catch((error: unknown) => failures.push(error));
-      if (failures.length > 0) this.#log.warn({ error: failures[0] }, 'the pool was not closed cleanly');
+      await this.#release();
     }
+  }
+
+  async #release(): Promise<void> {
+    const { committer, collector, sweep, disks, meta, chunks } = this.parts;
+    await sweep.close();
+    await collector.close();
+    await committer.close();
+    // Each whatever becomes of the others: nothing may stay locked.
+    const steps = [
+      () => this.#snapshots.stop(),
+      () => this.#staging.close(),
+      () => chunks.close(),
+      () => meta.close(),
+      () => disks.close(),
+      () => this.#lock.release(),
+    ];
+    const failures: unknown[] = [];
+    for (const step of steps) await step().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) this.#log.warn({ error: failures[0] }, 'the pool was not closed cleanly');
   }
 
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
@@ -287,6 +303,7 @@ class PoolOpening {
   readonly #config: PoolConfig;
   readonly #mode: 'default' | 'strong';
   readonly #log: PoolLog;
+  readonly #isResting: boolean;
   readonly #opened: { close(): Promise<void> }[] = [];
 
   constructor(machine: Machine, directory: string, config: PoolConfig, options: PoolOptions) {
@@ -295,6 +312,7 @@ class PoolOpening {
     this.#config = config;
     this.#mode = options.mode ?? config.mode;
     this.#log = options.log ?? silentLog;
+    this.#isResting = options.isResting === true;
   }
 
   async run<T>(make: (parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule) => T): Promise<T> {
@@ -435,7 +453,7 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     committer.onFull = () => void collector.run(true);
-    collector.start();
+    if (!this.#isResting) collector.start();
     const sweep = new Sweep({
       meta,
       chunks,
@@ -445,12 +463,18 @@ class PoolOpening {
       allOnline: () => disks.allOnline,
       log: (message) => log.warn({}, message),
     });
-    this.#keep(sweep).start();
+    if (!this.#isResting) this.#keep(sweep).start();
     const snapshotter = new Snapshotter(disks, meta, chunks);
-    const snapshots = new SnapshotSchedule(snapshotter, journal, log, recovery.journal, recovery.snapshotDue);
+    const snapshots = new SnapshotSchedule(
+      snapshotter,
+      journal,
+      log,
+      recovery.journal,
+      recovery.snapshotDue && !this.#isResting,
+    );
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
-    await makeRoot(table, staged, journal, clock);
-    if (staged.contents.size > 0 || staged.namespaceBytes > 0) committer.staged();
+    if (!this.#isResting) await makeRoot(table, staged, journal, clock);
+    if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -605,7 +629,10 @@ async function snapshotBeyond(parts: {
   snapshotter: Snapshotter;
 }): Promise<void> {
   const { table, staged, journal, snapshotter } = parts;
-  staged.touch((await table.find(ROOT_INO))!);
+  const root = await table.find(ROOT_INO);
+  // A pool that was never mounted has nothing to be safe.
+  if (root === undefined) return;
+  staged.touch(root);
   const sequence = await journal.request();
   // Applied too: an acknowledgement does not wait for the metadata store.
   await journal.between(async () => {});

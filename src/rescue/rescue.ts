@@ -107,6 +107,9 @@ export async function restorePool(options: RestoreOptions): Promise<RescueSummar
     return await withSource(given, join(target.work, META), options, (meta, chunks, source) =>
       restoreTree(options, target, meta, chunks, source),
     );
+  } catch (error) {
+    target.abandon();
+    throw error;
   } finally {
     target.release();
   }
@@ -184,7 +187,6 @@ async function restoreTree(
   source: RescueSource,
 ): Promise<RescueSummary> {
   const { signal, onStep, onProgress } = options;
-  target.bind(source.state.sequence, source.state.epoch);
   const only = wanted(options);
   const maxPathBytes = PATH_MAX_BYTES - Buffer.byteLength(target.path) - 1;
   onStep('counting');
@@ -193,6 +195,7 @@ async function restoreTree(
     throw new CairnError('NOT_FOUND', `there is no ${options.only} in commit ${source.state.sequence} of the pool`, {
       hint: 'see what there is with --list',
     });
+  target.bind(source.state.sequence, source.state.epoch);
   onStep('restoring');
   const report = new RescueReport(target);
   let bytesDone = 0;

@@ -19,6 +19,7 @@ import {
   readFileSync,
   realpathSync,
   renameSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -48,6 +49,8 @@ export class TargetDirectory {
   readonly path: string;
   readonly work: string;
   readonly #lockFd: number;
+  /** This run made the directory. */
+  readonly #made: boolean;
   #state: State;
 
   /**
@@ -63,9 +66,11 @@ export class TargetDirectory {
           hint: 'choose a directory elsewhere',
         });
     }
+    let made = true;
     try {
       mkdirSync(absolute, { mode: 0o700 });
     } catch (error) {
+      made = false;
       if (systemCode(error) !== 'EEXIST') throw toCairnError(error, 'make', absolute);
       if (!lstatSync(absolute).isDirectory())
         throw new CairnError('NOT_DIRECTORY', `--to ${absolute} is not a directory`);
@@ -85,11 +90,12 @@ export class TargetDirectory {
       );
     const boot = bootId();
     const boots = [...new Set([...(before?.boots ?? []), boot])];
-    return new TargetDirectory(absolute, { ...before, format: 1, pool, boots }, addon);
+    return new TargetDirectory(absolute, made, { ...before, format: 1, pool, boots }, addon);
   }
 
-  private constructor(path: string, state: State, addon: Pick<Addon, 'lock'>) {
+  private constructor(path: string, made: boolean, state: State, addon: Pick<Addon, 'lock'>) {
     this.path = path;
+    this.#made = made;
     this.work = join(path, WORK);
     this.#state = state;
     try {
@@ -140,6 +146,13 @@ export class TargetDirectory {
   /** Removes what only an unfinished rescue needs. */
   removeWork(): void {
     rmSync(this.work, { recursive: true, force: true });
+  }
+
+  /** Nothing has been restored, and nothing will be: the directory is left as it was found, unless a rescue before this one is going on in it. */
+  abandon(): void {
+    if (this.#state.sequence !== undefined) return;
+    this.removeWork();
+    if (this.#made) rmdirSync(this.path);
   }
 
   /** Another rescue may use the directory. */

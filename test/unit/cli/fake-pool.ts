@@ -101,10 +101,19 @@ export class FakePool implements PoolControl, OpenPool {
     return this;
   }
 
-  async check({ content, repair }: CheckRequest, onProgress: (progress: CheckProgress) => void): Promise<CheckReport> {
+  async check(
+    { content, repair }: CheckRequest,
+    onProgress: (progress: CheckProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<CheckReport> {
     this.calls.push(`check${content ? ' content' : ''}${repair ? ' repair' : ''}`);
     onProgress({ step: 'checking the log of disk 1', done: 1024, total: 4096, unit: 'bytes' });
-    await this.gate;
+    const stopped = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve()));
+    await Promise.race([this.gate, stopped]);
+    if (signal?.aborted) {
+      this.calls.push('check stopped');
+      throw new CairnError('ABORTED', 'the check was stopped');
+    }
     const clean = this.findings.every(({ severity }) => severity === 'note');
     const checked = {
       disks: 3,
@@ -262,6 +271,10 @@ export function fakeContext(directory: string): FakeContext {
     open: async (_pool, options) => {
       calls.push(`open ${options.mode}`);
       return context.pool;
+    },
+    check: async (_pool, request, options) => {
+      calls.push('at rest');
+      return context.pool.check(request, options.onProgress, options.signal);
     },
   };
   const context: FakeContext = {

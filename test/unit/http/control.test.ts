@@ -10,7 +10,7 @@ import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { ControlServer } from '../../../src/http/control-server.js';
 import { SystemClock } from '../../../src/io/clock.js';
-import type { CommitProgress } from '../../../src/vfs/reports.js';
+import type { CheckProgress, CommitProgress } from '../../../src/vfs/reports.js';
 import { FakePool } from '../cli/fake-pool.js';
 
 /** In /tmp: the worktree's own path may be too long for the ordinary case. */
@@ -126,6 +126,9 @@ t.test('bad input is refused and says what is wrong', async (t) => {
     ['POST', '/v1/commit', '{"paths":[1]}', 400, /body of a commit/],
     ['POST', '/v1/commit', '{"paths":["/"],"force":true}', 400, /body of a commit/],
     ['POST', '/v1/commit', '{"paths":["x"]}', 400, /starts with \//],
+    ['POST', '/v1/check', '[]', 400, /body of a check/],
+    ['POST', '/v1/check', '{"repair":"yes"}', 400, /body of a check/],
+    ['POST', '/v1/check', '{"force":true}', 400, /body of a check/],
   ];
   for (const [method, path, body, status, message] of cases) {
     const answer = await raw(directory, method, path, body);
@@ -234,4 +237,19 @@ t.test('a daemon that dies in the middle is reported, not waited for', async (t)
     new ControlClient(directory).commit(['/'], () => {}),
     { code: 'CLOSED', hint: /daemon.log/ },
   );
+});
+
+t.test('a check tells how far it is, and ends with its client', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool } = await serve(t, directory);
+  const progress: CheckProgress[] = [];
+  const report = await client.check({ content: true, repair: false }, (each) => progress.push(each));
+  t.match(report, { format: 1, clean: true, findings: [] });
+  t.match(progress, [{ step: /log of disk 1/, unit: 'bytes' }]);
+  pool.gate = new Promise(() => {});
+  const stop = new AbortController();
+  const stopped = client.check({ content: false, repair: true }, () => stop.abort(), stop.signal);
+  await t.rejects(stopped, { code: 'ABORTED' });
+  while (!pool.calls.includes('check stopped')) await new Promise(setImmediate);
+  t.same(pool.calls, ['check content', 'check repair', 'check stopped']);
 });

@@ -315,4 +315,7 @@ t.test('where it refuses to write', async (t) => {
   await t.rejects(rescueTo(join(full, 'mine'), [disk]), { code: 'NOT_DIRECTORY' });
   await t.rejects(rescueTo(join(directory, 'no', 'to'), [disk]), { code: 'NOT_FOUND' });
   t.same(readdirSync(full), ['mine']);
+  await t.rejects(rescueTo(join(directory, 'to'), [disk], { only: '/nothing' }), { code: 'NOT_FOUND' });
+  await t.rejects(rescueTo(join(directory, 'to'), [disk], { only: '/a/../b' }), { code: 'INVALID' });
+  t.notOk(existsSync(join(directory, 'to')), 'nothing was made');
 });

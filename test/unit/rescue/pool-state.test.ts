@@ -102,14 +102,14 @@ t.test('a second try of a snapshot does not lend its parts to the first', async 
   t.same(names, ['first']);
 });
 
-t.test('with nothing to begin with it says so, and leaves no empty tree behind', async (t) => {
+t.test('with nothing to begin with it says so, and leaves nothing behind', async (t) => {
   const directory = t.testdir();
   const disk = makeDisk(directory, { number: 1, journal: [TWO, THREE], data: SHARDS });
   await t.rejects(rescueTo(join(directory, 'to'), [disk]), {
     code: 'UNREADABLE',
     message: /no metadata snapshot can be read from these disks, nor the first commit/,
   });
-  t.notOk(existsSync(join(directory, 'to', 'first')));
+  t.notOk(existsSync(join(directory, 'to')));
 });
 
 t.test('a commit that contradicts what is before it ends the state', async (t) => {
