@@ -1,17 +1,17 @@
 /** `cairn init`: makes a pool of directories. Refuses by name what cannot be right, before anything is written. */
 import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { SchemeChoice } from '../../diskmap/types.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from '../pool/config.js';
 import { disksNeeded, formatScheme, parseScheme } from '../pool/scheme-choice.js';
+import { argument, sizeArgument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';
 import { isInside } from './mount-table.js';
 import type { InitReport } from './pool-opener.js';
-import { errorLine } from './show-error.js';
-import { counted, formatBytes, parseSize } from './units.js';
+import { counted, formatBytes } from './units.js';
 
 interface Flags {
   readonly disk: string[];
@@ -178,26 +178,4 @@ async function sharedDevices(disks: readonly string[]): Promise<string[]> {
   return [...byDevice.values()]
     .filter((shared) => shared.length > 1)
     .map((shared) => `${shared.join(', ')} are on one device: if it fails, they are all lost together`);
-}
-
-/** Makes an error of the parser one of usage, which commander shows with the option's name. */
-function argument<T>(parse: (text: string) => T): (text: string) => T {
-  return (text) => {
-    try {
-      return parse(text);
-    } catch (error) {
-      throw new InvalidArgumentError(errorLine(error));
-    }
-  };
-}
-
-function sizeArgument(min: number, max: number, step: number): (text: string) => number {
-  return argument((text) => {
-    const bytes = parseSize(text);
-    if (bytes < min || bytes > max || bytes % step !== 0) {
-      const multiple = step === 1 ? '' : `, a multiple of ${formatBytes(step)}`;
-      throw new CairnError('INVALID', `it must be from ${formatBytes(min)} to ${formatBytes(max)}${multiple}`);
-    }
-    return bytes;
-  });
 }

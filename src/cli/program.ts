@@ -5,6 +5,7 @@ import type { CliContext, ExitCode } from './context.js';
 import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
 import { mountCommand } from './mount-command.js';
+import { planCommand } from './plan-command.js';
 import { rescueCommand } from './rescue-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
@@ -50,6 +51,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     });
   for (const add of [
     initCommand,
+    planCommand,
     mountCommand,
     unmountCommand,
     statusCommand,

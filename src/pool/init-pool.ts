@@ -67,14 +67,7 @@ export async function initPool(
   const pool = random.bytes(16).toString('hex');
   const dataBytes = options.disks.map((disk) => capacities.get(disk)!);
   const bucketBytes = options.bucketBytes ?? fitBucketBytes(dataBytes);
-  const mapDisks: MapDisk[] = dataBytes.map((bytes, i) => ({
-    disk: i + 1,
-    site: 0,
-    row: 0,
-    rack: 0,
-    machine: 0,
-    buckets: Math.min(BUCKETS_MAX, Math.floor(bytes / bucketBytes)),
-  }));
+  const mapDisks = mapDisksOf(dataBytes, bucketBytes, 1);
   const tooSmall = mapDisks.findIndex(({ buckets }) => buckets === 0);
   if (tooSmall >= 0)
     throw new CairnError('CONFIG', `the disk at ${options.disks[tooSmall]} is smaller than one bucket`, {
@@ -121,7 +114,20 @@ export async function initPool(
   };
 }
 
-function groupsOf(pool: string, bucketBytes: number, scheme: SchemeChoice, disks: readonly MapDisk[]) {
+/** Disks of one machine for a map, numbered from `first`. */
+export function mapDisksOf(diskBytes: readonly number[], bucketBytes: number, first: number): MapDisk[] {
+  return diskBytes.map((bytes, i) => ({
+    disk: first + i,
+    site: 0,
+    row: 0,
+    rack: 0,
+    machine: 0,
+    buckets: Math.min(BUCKETS_MAX, Math.floor(bytes / bucketBytes)),
+  }));
+}
+
+/** The first map of a pool. CONFIG if the disks do not fit the scheme. */
+export function groupsOf(pool: string, bucketBytes: number, scheme: SchemeChoice, disks: readonly MapDisk[]) {
   try {
     return createMap({ pool: pool.slice(0, 16), bucketBytes, domain: 'disk', scheme, disks });
   } catch (error) {
@@ -159,7 +165,7 @@ export function cacheIdentity(config: PoolConfig, random: Random, capacityBytes:
 }
 
 /** What each directory may take: directories on one device share what it has free. */
-async function capacitiesOf(io: FileIo, directories: readonly string[]): Promise<Map<string, number>> {
+export async function capacitiesOf(io: FileIo, directories: readonly string[]): Promise<Map<string, number>> {
   const devices = new Map<number, string[]>();
   for (const directory of directories) {
     const { dev } = statSync(directory);

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { createMap, encodeMap } from '../../../diskmap/index.js';
 import { runCli } from '../../../src/cli/program.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlServer } from '../../../src/http/control-server.js';
@@ -51,7 +52,7 @@ function serve(context: FakeContext, pool: string) {
 
 t.test('every command explains itself with an example', async (t) => {
   const { run } = await prepare(t);
-  for (const command of ['init', 'mount', 'unmount', 'status', 'commit', 'state', 'fsck', 'rescue', 'start']) {
+  for (const command of ['init', 'plan', 'mount', 'unmount', 'status', 'commit', 'state', 'fsck', 'rescue', 'start']) {
     const { code, out, err } = await run(command, '--help');
     t.equal(code, 0);
     t.equal(err, '');
@@ -275,6 +276,70 @@ t.test('mount in the background: the daemon says in one line why it failed', asy
     out: '',
     err: 'cairn: CAIRN_LOG is "loud"; it is one of: debug, info, warn, error\n',
   });
+});
+
+t.test('plan: sizes, directories and a pool; nothing is written', async (t) => {
+  const { directory, run } = await prepare(t);
+  const four = await run('plan', '--disk', '4TB', '4TB', '4TB', '4TB');
+  t.equal(four.code, 0);
+  t.match(four.out, /room {8}10\.9 TiB in 62 groups ec:3\+1\n/);
+  t.match(four.out, /others {6}RAIDZ1 10\.9 TiB, btrfs raid1 7\.28 TiB, SHR 10\.9 TiB\n/);
+  t.match(
+    (await run('plan', '--disk', '4TB', '4TB', '8TB')).out,
+    /note {8}62 of the 124 buckets of disk 3 cannot be used/,
+  );
+  const json = JSON.parse((await run('plan', '--disk', '1TB', '1TB', '--scheme', 'copies:2', '--json')).out);
+  t.match(json, { format: 1, survives: 1, groups: [{ scheme: 'copies:2' }], others: { shrBytes: 1e12 } });
+
+  mkdirSync(join(directory, 'disk'));
+  const mixed = JSON.parse((await run('plan', '--disk', 'disk', '1TB', '--json')).out);
+  t.equal(mixed.disks.length, 2);
+  t.equal(mixed.disks[1].sizeBytes, 1e12);
+  t.same(readdirSync(join(directory, 'disk')), []);
+
+  for (const [args, message] of [
+    [[], /^cairn: say which disks; cairn plan --disk/],
+    [['--add', '4TB'], /^cairn: --add needs a pool/],
+    [['pool', '--disk', '4TB'], /^cairn: --disk, --scheme and --bucket-size are for a pool to be made/],
+    [['pool', '--add', '4TB'], /^cairn: there is no pool directory/],
+    [['--disk', 'nowhere'], /^cairn: --disk .*nowhere cannot be read; give a size/],
+    [['--disk', '4k'], /^cairn: --disk 4k: a disk has at least 1 MiB/],
+    [['--disk', '4TB', '--scheme', 'ec:2+1'], /^cairn: ec:2\+1 needs 3 disks/],
+  ] as const) {
+    const { code, err } = await run('plan', ...args);
+    t.equal(code, 1, args.join(' '));
+    t.match(err, message);
+  }
+});
+
+t.test('plan of a pool, and of one with a disk more', async (t) => {
+  const { directory, run } = await prepare(t);
+  const disks = ['a', 'b', 'c'].map((name) => join(directory, name));
+  const pool = join(directory, 'pool');
+  mkdirSync(pool);
+  await writeConfig(pool, { disks, cache: join(directory, 'cache'), meta: join(pool, 'meta') });
+  t.match((await run('plan', 'pool')).err, /^cairn: no disk of the pool has a map that can be read/);
+  const bucketBytes = 16 * 2 ** 20;
+  const place = { site: 0, row: 0, rack: 0, machine: 0, buckets: 10 };
+  const map = createMap({
+    pool: POOL_ID.slice(0, 16),
+    bucketBytes,
+    domain: 'disk',
+    scheme: 'auto',
+    disks: disks.map((_, at) => ({ ...place, disk: at + 1 })),
+  });
+  for (const disk of disks) {
+    mkdirSync(disk);
+    writeFileSync(join(disk, 'map'), encodeMap(map));
+  }
+  const same = await run('plan', 'pool');
+  t.match(same.out, /room {8}320 MiB in 10 groups ec:2\+1\n/);
+  t.notMatch(same.out, /moves/);
+  const more = await run('plan', 'pool', '--add', '160M');
+  t.match(
+    more.out,
+    /room {8}432 MiB in 12 groups ec:2\+1, 1 group ec:3\+1\n {2}before {6}320 MiB\n {2}moves {7}7 buckets, at most 112 MiB\n/,
+  );
 });
 
 t.test('fsck asks the daemon where there is one, and says in sentences what it found', async (t) => {
