@@ -6,7 +6,8 @@
  * given to other files. Every commit has the epoch of its daemon, which no other has, so that is found out: the newest commit must be one of the daemon that
  * staged last, or of the one before it, if the last committed nothing.
  *
- *   { "format": 1, "epoch": of the daemon, "before": of the newest commit when it started, "checksum": of the three }
+ *   { "format": 1, "epoch": of the daemon, "before": of the newest commit when it started, "after": stage sequences up to this are of earlier ones,
+ *     "checksum": SHA-256 of the four numbers, with spaces between }
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -20,7 +21,14 @@ const FORMAT = 1;
 interface CacheSession {
   readonly epoch: number;
   readonly before: number;
+  readonly after: number;
 }
+
+/**
+ * Every daemon numbers its operations far above those of all before it, also of those that power loss took before they were in the log: no
+ * number means two operations.
+ */
+const RUN_SEQUENCES = 2 ** 30;
 
 /**
  * DISK_FOREIGN if what is staged in the cache belongs to an older state than the newest commit, which has `committedEpoch`; CORRUPT if
@@ -37,11 +45,22 @@ export async function checkSession(io: FileIo, directory: string, committedEpoch
   );
 }
 
-/** From now on it is the daemon of `epoch` that stages. */
-export async function beginSession(io: FileIo, directory: string, session: CacheSession): Promise<void> {
-  const { epoch, before } = session;
-  const file = { format: FORMAT, epoch, before, checksum: checksum(session) };
+/** From now on it is the daemon of `epoch` that stages. `known`: the highest stage sequence that is known of. Returns the one after which its own begin. */
+export async function beginSession(
+  io: FileIo,
+  directory: string,
+  { epoch, before, known }: { readonly epoch: number; readonly before: number; readonly known: number },
+): Promise<number> {
+  const last = await readSession(io, directory).catch((error: unknown) => {
+    // Only where nothing is staged: else it has been read before.
+    if (hasCode(error, 'CORRUPT')) return undefined;
+    throw error;
+  });
+  const after = Math.max(known, last?.after ?? 0) + RUN_SEQUENCES;
+  const session = { epoch, before, after };
+  const file = { format: FORMAT, ...session, checksum: checksum(session) };
   await io.replaceFile(join(directory, SESSION_FILE), Buffer.from(`${JSON.stringify(file)}\n`));
+  return after;
 }
 
 async function readSession(io: FileIo, directory: string): Promise<CacheSession | undefined> {
@@ -65,15 +84,19 @@ export function decodeSession(bytes: Buffer): CacheSession | undefined {
   try {
     const file: unknown = JSON.parse(bytes.toString('utf8'));
     if (typeof file !== 'object' || file === null) return undefined;
-    const { format, epoch, before, checksum: expected } = file as Record<string, unknown>;
-    if (format !== FORMAT || !Number.isSafeInteger(epoch) || !Number.isSafeInteger(before)) return undefined;
-    const session = { epoch: epoch as number, before: before as number };
+    const { format, epoch, before, after, checksum: expected } = file as Record<string, unknown>;
+    if (format !== FORMAT || !isNumber(epoch) || !isNumber(before) || !isNumber(after)) return undefined;
+    const session = { epoch, before, after };
     return expected === checksum(session) ? session : undefined;
   } catch {
     return undefined;
   }
 }
 
-function checksum({ epoch, before }: CacheSession): string {
-  return createHash('sha256').update(`${FORMAT} ${epoch} ${before}`).digest('hex');
+function isNumber(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}
+
+function checksum({ epoch, before, after }: CacheSession): string {
+  return createHash('sha256').update(`${FORMAT} ${epoch} ${before} ${after}`).digest('hex');
 }

@@ -19,11 +19,6 @@ import type { PoolLog } from './pool-log.js';
 const STAGE_SEGMENT_BYTES_MIN = 1024 * 1024;
 /** Small files in memory, clean or staged. */
 const MEMORY_BYTES = 48 * 1024 * 1024;
-/**
- * Every run numbers its operations far above those of all earlier ones, also of those that power loss took before they were in the log: no
- * number means two operations.
- */
-const RUN_SEQUENCES = 2 ** 30;
 /** Of what the cache's device has free, what the cache takes: the rest is for the stage log, and for others on the device. */
 const CAPACITY_SHARE = 0.5;
 
@@ -82,8 +77,9 @@ export async function openStaging(parts: {
     const replay = await readStageLog(segments, bootId);
     // Where nothing is staged, it does not matter by whom.
     if (replay.lastSequence > 0) await checkSession(io, directory, parts.committedEpoch);
-    await beginSession(io, directory, { epoch: parts.epoch, before: parts.committedEpoch });
-    const lastSequence = Math.max(replay.lastSequence, parts.committedThrough) + RUN_SEQUENCES;
+    const known = Math.max(replay.lastSequence, parts.committedThrough);
+    const session = { epoch: parts.epoch, before: parts.committedEpoch, known };
+    const lastSequence = await beginSession(io, directory, session);
     // Sequences between the runs stay unused, and what a power cut left beyond a gap does not count from here on.
     const cutAfter = replay.lastSequence > 0 ? (replay.cutAfter ?? replay.lastSequence) : undefined;
     const stage = new StageLog(segments, clock, { bootId, lastSequence, lastIn: replay.lastIn, cutAfter });

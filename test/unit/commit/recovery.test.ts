@@ -8,65 +8,11 @@ import { openDisk } from '../../../src/disks/open-disk.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { NodeFileIo } from '../../../src/io/node-file-io.js';
 import type { MetaStore } from '../../../src/meta/meta-store.js';
-import type { ExtentRow } from '../../../src/meta/rows.js';
 import { openSqliteMetaStore } from '../../../src/meta/sqlite-meta-store.js';
 import { MemoryMetaStore } from '../../conformance/memory-meta-store.js';
 import { content } from '../chunks/fixture.js';
+import { ALL, filesOf, inoOf, none, OWN_INO, type Put, put, storeAt } from './crafted-journal.js';
 import { Machine, putCommit, Run } from './simulated-pool.js';
-
-/** An extent of a chunk that no disk has. */
-const lost: ExtentRow = { offset: 0, length: 5, chunk: 'ee'.repeat(32), chunkOffset: 0, chunkBytes: 5 };
-
-interface Put {
-  readonly sequence: number;
-  readonly epoch: number;
-  /** One less than the sequence by default. */
-  readonly acknowledged?: number;
-  /** Names the file: the commit of sequence s and epoch e makes file 1000 e + s. */
-  readonly readable?: boolean;
-  readonly on: readonly number[];
-}
-
-const inoOf = (sequence: number, epoch: number): number => 1000 * epoch + sequence;
-
-/** Writes COMMIT records onto the disks of a stopped machine, with their chunks unless they are to be unreadable. */
-async function put(machine: Machine, puts: readonly Put[]): Promise<void> {
-  const run = new Run(machine, await machine.disks(), new MemoryMetaStore());
-  for (const { sequence, epoch, acknowledged = sequence - 1, readable = true, on } of puts) {
-    let extent = lost;
-    if (readable) {
-      const [stored] = await run.chunks.storeSmall([Buffer.from(`${sequence}/${epoch}`)]);
-      extent = { offset: 0, length: stored!.chunkBytes, chunkOffset: 0, ...stored! };
-    }
-    for (const number of on)
-      await putCommit(run.disk(number), { sequence, epoch, acknowledged, ino: inoOf(sequence, epoch), extent });
-  }
-  for (const disk of run.disks) await disk.sync();
-  await run.stop();
-}
-
-/** The files that the metadata has, as [sequence, epoch] of the commits that made them. */
-async function filesOf({ meta }: { meta: MetaStore }): Promise<[number, number][]> {
-  const found: [number, number][] = [];
-  for (let epoch = 1; epoch < 6; epoch++)
-    for (let sequence = 1; sequence < 20; sequence++)
-      if ((await meta.getInode(inoOf(sequence, epoch))) !== undefined) found.push([sequence, epoch]);
-  return found;
-}
-
-/** An empty store that says it stands there. */
-async function storeAt(sequence: number, epoch: number): Promise<MetaStore> {
-  const meta = new MemoryMetaStore();
-  async function* nothing(): AsyncIterable<never> {}
-  await meta.restore({ sequence, epoch, stagedThrough: 0, nextIno: 2 }, nothing());
-  return meta;
-}
-
-/** Commits of these tests are made by files below; those that a run makes itself come after. */
-const OWN_INO = 50_000;
-const ALL = [1, 2, 3];
-const none = (from: number, to: number, epoch = 1): Put[] =>
-  Array.from({ length: to - from + 1 }, (_, i) => ({ sequence: from + i, epoch, on: ALL }));
 
 t.test('a new pool', async (t) => {
   const run = await (await new Machine().create()).start();

@@ -70,8 +70,17 @@ export class Machine {
   }
 
   /** Opens the pool and recovers. `meta`: what is left of the metadata store. */
-  async start(options: { without?: readonly number[]; meta?: MetaStore; tooMany?: string } = {}): Promise<Run> {
+  async start(
+    options: {
+      without?: readonly number[];
+      meta?: MetaStore;
+      tooMany?: string;
+      /** Makes the opened disks misbehave. */
+      intrude?: (disks: readonly Disk[]) => void;
+    } = {},
+  ): Promise<Run> {
     const disks = await this.disks(options.without);
+    options.intrude?.(disks);
     const run = new Run(this, disks, options.meta ?? new MemoryMetaStore());
     try {
       await run.recover(options.tooMany);
@@ -287,13 +296,21 @@ function changesOf(ino: Ino, extent: ExtentRow): RowChange[] {
 /** Writes a COMMIT record as a journal would, with one new file `ino`, whose chunk is made of `bytes` without being stored. */
 export async function putCommit(
   disk: Disk,
-  commit: { sequence: number; epoch: number; acknowledged: number; ino: Ino; extent: ExtentRow },
+  commit: {
+    sequence: number;
+    epoch: number;
+    acknowledged: number;
+    ino: Ino;
+    extent: ExtentRow;
+    away?: readonly number[] | undefined;
+  },
 ): Promise<void> {
-  const { sequence, epoch, acknowledged, ino, extent } = commit;
+  const { sequence, epoch, acknowledged, ino, extent, away = [] } = commit;
   const payload = encodeCommit({
     sequence,
     epoch,
     acknowledged,
+    ...(away.length > 0 && { away }),
     stagedThrough: sequence,
     nextIno: ino + 1,
     changes: changesOf(ino, extent),

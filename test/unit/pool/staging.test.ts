@@ -118,3 +118,67 @@ t.test('what is wholly committed goes with its file; the stage log need not know
   t.equal(files.file(7, false), undefined);
   await close();
 });
+
+async function stageSomething(staging: Staging): Promise<void> {
+  staging.stage.note({ kind: 'write', ino: 7, offset: 0, length: 5, bytes: Buffer.from('hello') });
+  await staging.stage.sync();
+}
+
+/** Epochs as daemons take them, far from each other. */
+const EPOCH = [1, 2, 3, 4].map((start) => start * 2 ** 31 + 17);
+
+t.test('a cache counts for the state that it was staged upon: after a commit of its daemon, or none', async (t) => {
+  const io = new MemoryFileIo();
+  const first = await open(io, { epoch: EPOCH[1]!, committedEpoch: EPOCH[0]! });
+  await stageSomething(first);
+  await first.close();
+  // Nothing was committed; the next daemon committed nothing either, nor the one after.
+  for (const epoch of [EPOCH[2]!, EPOCH[3]!]) {
+    const staging = await open(io, { epoch, committedEpoch: EPOCH[0]! });
+    t.equal(staging.replay.contents.size, 1);
+    await staging.close();
+  }
+  // The last one did, after rounds that failed.
+  const after = await open(io, { epoch: EPOCH[3]! + 2 ** 31, committedEpoch: EPOCH[3]! + 5 });
+  t.equal(after.replay.contents.size, 1);
+  await after.close();
+});
+
+t.test('a cache that is put back after the pool went on with another is refused, and left as it is', async (t) => {
+  const io = new MemoryFileIo();
+  const first = await open(io, { epoch: EPOCH[1]!, committedEpoch: EPOCH[0]! });
+  await stageSomething(first);
+  await first.close();
+  await t.rejects(open(io, { epoch: EPOCH[3]!, committedEpoch: EPOCH[2]! }), {
+    code: 'DISK_FOREIGN',
+    message: /older than what the pool has committed since/,
+    hint: /move this one away/,
+  });
+  const again = await open(io, { epoch: EPOCH[2]!, committedEpoch: EPOCH[1]! });
+  t.equal(again.replay.contents.size, 1, 'what was staged is still there');
+  await again.close();
+});
+
+t.test('an empty cache counts always, and one without a session file as it is', async (t) => {
+  const io = new MemoryFileIo();
+  await (await open(io, { epoch: EPOCH[1]!, committedEpoch: EPOCH[0]! })).close();
+  const other = await open(io, { epoch: EPOCH[3]!, committedEpoch: EPOCH[2]! });
+  await stageSomething(other);
+  await other.close();
+  await io.remove('/cache/cairn-session.json');
+  const taken = await open(io, { epoch: EPOCH[3]! + 2 ** 31, committedEpoch: EPOCH[0]! });
+  t.equal(taken.replay.contents.size, 1);
+  await taken.close();
+});
+
+t.test('no stage sequence is given twice, also not those that power loss took out of the log', async (t) => {
+  const io = new MemoryFileIo();
+  const first = await open(io, { committedThrough: 1000 });
+  for (let i = 0; i < 50; i++) first.stage.note({ kind: 'inode-gone', ino: i });
+  const last = first.stage.sequence;
+  io.crash();
+  const second = await open(io, { committedThrough: 1000 });
+  t.equal(second.replay.lastSequence, 0, 'the log never had them');
+  t.ok(second.stage.sequence > last);
+  await second.close();
+});
