@@ -220,3 +220,11 @@ for (const [what, bytes] of [
     t.ok(found.equals(Buffer.alloc(bytes, 3)), 'the new bytes', { length: found.length });
   });
 }
+
+t.test('the close of an empty new file is a promise in strong mode', async (t) => {
+  const fixture = await PoolFixture.create(t, { mode: 'strong', commitDelayMs: FOREVER });
+  const handle = await make(fixture, 'empty');
+  await fixture.vfs.flush(handle);
+  await fixture.kill('cache', 'meta');
+  t.ok(await fixture.vfs.lookup(ROOT_INO, 'empty'));
+});
