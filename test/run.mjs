@@ -38,7 +38,10 @@ for await (const line of createInterface({ input: tap.stdout })) {
   const result = /^( *)(not ok|ok) \d+( - (.*?))?( # (SKIP|TODO)\b.*)?( \{)?$/.exec(line);
   if (/^# Subtest|^ok \d+ - /.test(line) && line.includes('.test.js')) process.stdout.write(`${line}\n`);
   if (result && result[1].length > 0 && !line.endsWith('{')) {
-    if (result[6]) continue;
+    if (result[6]) {
+      if (result[6] === 'SKIP') process.stdout.write(`# not run: ${line.trim().replace(/^ok \d+ - /, '')}\n`);
+      continue;
+    }
     if (result[2] === 'ok') passed++;
     else failed++;
   }

@@ -22,11 +22,20 @@ export interface Sequenced<T> {
   readonly op: T;
 }
 
+/** Its bytes never reached the device. */
+export interface LostWrite {
+  readonly sequence: number;
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface StagedReplay {
   /** Namespace and attribute operations, in order. */
   readonly names: readonly Sequenced<NameOp>[];
   /** Content operations that count, per file, in order. */
   readonly contents: ReadonlyMap<Ino, readonly Sequenced<ContentOp>[]>;
+  /** Writes among them that a power cut took, per file, in order: before or between those that count. */
+  readonly lost: ReadonlyMap<Ino, readonly LostWrite[]>;
   /** The highest sequence met; 0 in an empty log. */
   readonly lastSequence: number;
   /** The last sequence in each segment. */
@@ -110,7 +119,7 @@ function countWrites(records: readonly FoundRecord[]): number {
 function replayOf(
   records: readonly FoundRecord[],
   bootId: string,
-): Pick<StagedReplay, 'names' | 'contents' | 'lostWrites'> {
+): Pick<StagedReplay, 'names' | 'contents' | 'lost' | 'lostWrites'> {
   const names: Sequenced<NameOp>[] = [];
   const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
   /** Per boot and inode: writes up to this sequence are on the device. */
@@ -130,6 +139,7 @@ function replayOf(
     }
   }
   const contents = new Map<Ino, Sequenced<ContentOp>[]>();
+  const lost = new Map<Ino, LostWrite[]>();
   let lostWrites = 0;
   for (const [ino, ops] of all) {
     const kept = ops.filter(
@@ -141,8 +151,16 @@ function replayOf(
     );
     lostWrites += ops.length - kept.length;
     contents.set(ino, kept);
+    if (kept.length === ops.length) continue;
+    const counts = new Set<number>(kept.map(({ sequence }) => sequence));
+    lost.set(
+      ino,
+      ops.flatMap(({ op, sequence }) =>
+        op.kind === 'write' && !counts.has(sequence) ? [{ sequence, from: op.offset, to: op.offset + op.length }] : [],
+      ),
+    );
   }
-  return { names, contents, lostWrites };
+  return { names, contents, lost, lostWrites };
 }
 
 /** The outcome of one file's operations. */
@@ -158,9 +176,38 @@ export interface ReplayedContent {
 
 const SETTLED = 1;
 
-/** Applies the operations to a file of `sizeBytes`. The last one that touches a byte decides about it: so they are looked at backwards. */
-export function replayContent(ops: readonly Sequenced<ContentOp>[], sizeBytes: number): ReplayedContent {
+/**
+ * Applies the operations to a file of `sizeBytes`. Where nothing is known of bytes that a lost write brought behind that size, the file ends: with
+ * the size that it was given later, it would have zeros that nobody has written. No fsync has been answered since such a write, since it
+ * would have made the write count.
+ */
+export function replayContent(
+  ops: readonly Sequenced<ContentOp>[],
+  sizeBytes: number,
+  lost: readonly LostWrite[] = [],
+): ReplayedContent {
   const settled = new RangeMap();
+  const outcome = replayInto(settled, ops, sizeBytes);
+  let end = outcome.sizeBytes;
+  for (const { from, to } of lost) {
+    const start = Math.max(from, sizeBytes);
+    if (start >= Math.min(to, end)) continue;
+    settled.forEach(
+      start,
+      Math.min(to, end),
+      (gap, _to, value) => {
+        if (value !== SETTLED) end = Math.min(end, gap);
+      },
+      true,
+    );
+  }
+  if (end === outcome.sizeBytes) return outcome;
+  const ino = ops[0]!.op.ino;
+  return replayInto(new RangeMap(), [...ops, { sequence: 0, op: { kind: 'size', ino, sizeBytes: end } }], sizeBytes);
+}
+
+/** The last operation that touches a byte decides about it: so they are looked at backwards. */
+function replayInto(settled: RangeMap, ops: readonly Sequenced<ContentOp>[], sizeBytes: number): ReplayedContent {
   const inFile: { from: number; to: number }[] = [];
   const inline: { from: number; bytes: Uint8Array }[] = [];
   const holes: { from: number; to: number }[] = [];

@@ -45,6 +45,8 @@ export interface RoundContent {
 }
 
 export interface RoundSource {
+  /** Resolves when more of what belongs together can be taken together; undefined if nothing is to be waited for. Never rejects. */
+  pending?(): Promise<void> | undefined;
   /** Everything that is to be committed now, as one consistent cut, on the calling thread; undefined if there is nothing. */
   assemble(): RoundContent | undefined;
 }
@@ -213,6 +215,7 @@ export class Journal {
 
   async #round(durable: () => void): Promise<void> {
     if (this.#unapplied !== undefined) await this.#apply(this.#unapplied);
+    for (let wait = this.#source?.pending?.(); wait !== undefined; wait = this.#source?.pending?.()) await wait;
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
     if (content === undefined) return;

@@ -22,6 +22,8 @@ const BATCH_BYTES = 256 * 1024 * 1024;
 const BATCH_PIECES = 2048;
 /** Staged longer than this, a file that is still being written is sealed whole. */
 const OPEN_FILE_WAIT_MS = 30_000;
+/** Of files that took the place of others, what one round takes in its append. */
+const DEPENDENT_BYTES_MAX = 8 * 1024 * 1024;
 /** After a failed background commit. */
 const RETRY_MS = 2_000;
 /**
@@ -61,6 +63,8 @@ export class Committer {
   #waiting: (() => void)[] = [];
   /** Files renamed over others before their bytes were committed: they go with the next commit of names. */
   readonly #dependents = new Set<Inode>();
+  /** Files whose seal is in the pipeline, each until it is ready or has failed. */
+  readonly #storing = new Map<Inode, Promise<void>>();
   #closed = false;
 
   constructor(parts: {
@@ -85,6 +89,8 @@ export class Committer {
     this.#poolTakes = parts.poolTakes;
     this.#staged.onContent = (content) => this.#account.settle(content);
     this.#staged.onRound = () => this.#wake();
+    this.#staged.onPending = () => this.#pendingDependents();
+    this.#staged.onAssemble = () => this.#wantDependents();
   }
 
   /** Something was staged: it will be committed after the delay, or at once under pressure. */
@@ -195,6 +201,42 @@ export class Committer {
   }
 
   /**
+   * A round takes all names, so also those of renames since the contents of its commit were stored. For a name that the pool has always to
+   * stand for the old bytes or for the new ones, it waits until those of larger files are stored, and takes small ones along.
+   */
+  #pendingDependents(): Promise<void> | undefined {
+    const waits: Promise<void>[] = [];
+    for (const inode of this.#dependents) {
+      const { content } = inode;
+      if (inode.gone || content === undefined) continue;
+      const isStored = !content.unsealed || content.seal !== undefined || isSmall(inode);
+      const storing = this.#storing.get(inode) ?? (isStored ? undefined : this.#storeDependent(inode));
+      if (storing !== undefined) waits.push(storing);
+    }
+    return waits.length === 0 ? undefined : Promise.all(waits).then(() => undefined);
+  }
+
+  /** If there is no room for its bytes, its name goes without: names must be committed, for deleting to make room. */
+  async #storeDependent(inode: Inode): Promise<void> {
+    const seal = this.#staged.seal(inode);
+    await this.#store([{ inode, seal }], () => undefined, undefined).catch(() => {
+      this.#dependents.delete(inode);
+    });
+  }
+
+  #wantDependents(): void {
+    let bytes = 0;
+    for (const inode of this.#dependents) {
+      const { content } = inode;
+      if (inode.gone || content === undefined || !content.unsealed || content.seal !== undefined) continue;
+      if (!isSmall(inode)) continue;
+      bytes += content.ranges.bytes(DIRTY);
+      if (bytes > DEPENDENT_BYTES_MAX) return;
+      this.#staged.want(inode);
+    }
+  }
+
+  /**
    * Commits all names and attributes, and the content of files that `includes` takes. `background` leaves the end of files that are
    * being written for later; `asked` takes everything staged before the call, also what another commit has under way. Resolves after the
    * pool promise; rejects with the first failure, after the files that it does not concern.
@@ -246,7 +288,9 @@ export class Committer {
     for (const inode of contents) files.add(inode);
     if (asked) for (const inode of sealing) files.add(inode);
     else for (const inode of fragmented) files.add(inode);
-    return [...files].filter((inode) => !inode.gone && inode.content !== undefined && includes(inode));
+    return [...files].filter(
+      (inode) => !inode.gone && inode.content !== undefined && (includes(inode) || this.#dependents.has(inode)),
+    );
   }
 
   /** Seals and commits files, in batches. Into `again` go those that another commit has, and those of which a part was left. Returns the first failure. */
@@ -342,6 +386,23 @@ export class Committer {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     if (seals.length === 0) return;
+    await this.#store(seals, onStored, signal);
+    await this.#journal.request();
+    // The round may have gone on without a file whose bytes turned out to be in doubt: for that one it is no success.
+    for (const { inode, seal } of seals) if (!inode.gone && seal.failure !== undefined) throw seal.failure;
+  }
+
+  /** Makes the seals ready for a round. */
+  async #store(
+    seals: readonly { inode: Inode; seal: Seal }[],
+    onStored: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    let end!: () => void;
+    const storing = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    for (const { inode } of seals) this.#storing.set(inode, storing);
     try {
       const extents = await this.#pipeline.store(
         seals.map(({ seal }) => seal),
@@ -353,10 +414,10 @@ export class Committer {
       for (const { inode, seal } of seals)
         this.#staged.sealFailed(inode, seal, signal?.aborted === true ? undefined : error);
       throw error;
+    } finally {
+      for (const { inode } of seals) this.#storing.delete(inode);
+      end();
     }
-    await this.#journal.request();
-    // The round may have gone on without a file whose bytes turned out to be in doubt: for that one it is no success.
-    for (const { inode, seal } of seals) if (!inode.gone && seal.failure !== undefined) throw seal.failure;
   }
 
   /** The pool promise for one file: its content as it is now, and all names and attributes. */

@@ -55,7 +55,8 @@ export class StagedRestore {
       const staged = ops.filter(({ sequence }) => sequence > inode.contentStage);
       if (staged.length === 0) continue;
       claimed.add(ino);
-      bytes += this.#content(inode, replayContent(staged, inode.sizeBytes));
+      const lost = (replay.lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
+      bytes += this.#content(inode, replayContent(staged, inode.sizeBytes, lost));
       files += 1;
     }
     for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);

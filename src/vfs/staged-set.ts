@@ -61,6 +61,10 @@ export class StagedSet implements RoundSource {
   readonly #wanted = new Set<Inode>();
   /** Chunks whose shards are gone: their rows go with the next commit. */
   readonly collected = new Set<string>();
+  /** What a round should wait for before it takes everything. */
+  onPending: (() => Promise<void> | undefined) | undefined;
+  /** A round is about to take everything: the last moment to `want` a file. */
+  onAssemble: (() => void) | undefined;
   /** After every round, successful or not. */
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
@@ -257,8 +261,13 @@ export class StagedSet implements RoundSource {
     this.#wanted.add(inode);
   }
 
+  pending(): Promise<void> | undefined {
+    return this.onPending?.();
+  }
+
   assemble(): RoundContent | undefined {
     this.#stage.drain();
+    this.onAssemble?.();
     const stagedThrough = this.#stage.sequence;
     const small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[] = [];
     const taken = this.#takeContents(small);

@@ -175,10 +175,12 @@ export class Volume implements Vfs {
   }
 
   create(parent: Ino, name: Name, mode: number, open: OpenMode, caller: Caller): Result<CreateResult> {
-    return chain(this.#make(parent, name, S_IFREG | (mode & PERMISSIONS), caller), (inode) => ({
-      attr: inode,
-      handle: this.#handles.open(inode, open),
-    }));
+    return chain(this.#make(parent, name, S_IFREG | (mode & PERMISSIONS), caller), (inode) => {
+      const handle = this.#handles.open(inode, open);
+      // A close promises the name, also of a file without bytes.
+      this.#handles.file(handle).written = true;
+      return { attr: inode, handle };
+    });
   }
 
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr> {

@@ -9,7 +9,7 @@ import { contentOf } from './content.js';
 import { cannotMount, MountHarness } from './mount-harness.js';
 import { SCALE } from './scale.js';
 import { makeSourceTree } from './source-tree.js';
-import { findLoss } from './work-log.js';
+import { WorkLog } from './work-log.js';
 
 const seed = process.env['SEED'] ?? String(Date.now());
 const moments = contentOf(seed, 4 * 64);
@@ -52,7 +52,9 @@ async function killCycles(t: Test, mode: 'default' | 'strong', firstKill: number
   await harness.configure((toml) => toml.replace(/^delay_ms = .*$/m, 'delay_ms = 150'));
   const acknowledged: number[] = [];
   const verify = async (t: Test, cycle: number) => {
-    const problems = findLoss(join(mountpoint, `work${cycle}`), acknowledged[cycle]!);
+    const done = acknowledged[cycle]!;
+    const log = new WorkLog(`${seed} ${cycle}`);
+    const problems = log.findLoss(join(mountpoint, `work${cycle}`), { promised: done, done, closed: true });
     t.same(problems, [], `all of ${acknowledged[cycle]} acknowledged operations of cycle ${cycle}`);
   };
 
@@ -62,7 +64,7 @@ async function killCycles(t: Test, mode: 'default' | 'strong', firstKill: number
       const work = join(mountpoint, `work${cycle}`);
       await mkdir(work);
       const copy = harness.start('cp', '-a', tree, join(mountpoint, `copy${cycle}`));
-      const writer = harness.script('work-writer', work);
+      const writer = harness.script('work-writer', work, `${seed} ${cycle}`);
       const enough = killAfter(firstKill + cycle, 15, mode === 'strong' ? 150 : 250);
       await writer.until((lines) => lines.length >= enough);
       await harness.kill();

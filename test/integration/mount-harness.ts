@@ -11,7 +11,6 @@ import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, truncate, writ
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Test } from 'tap';
 import { waitForEnd } from '../../src/cli/daemon-process.js';
 import { isInside, MountTable } from '../../src/cli/mount-table.js';
 import type { FileState, PoolStatus } from '../../src/vfs/reports.js';
@@ -36,6 +35,11 @@ export interface HarnessOptions {
   readonly init?: readonly string[];
   /** Where the temporary directory is made: the system's, unless a test wants another device. */
   readonly parent?: string;
+}
+
+/** What runs the functions that it is given when it is over, also when it has failed: a test, or Cleanup in a script. */
+export interface Teardown {
+  teardown(end: () => Promise<void>): void;
 }
 
 /** Why mounting is not possible here, for tap's `skip`; false if it is. */
@@ -71,7 +75,7 @@ export class MountHarness {
   #pid = 0;
 
   /** Makes the directories; the pool is made by `init`. */
-  static async create(t: Test, options: HarnessOptions = {}): Promise<MountHarness> {
+  static async create(t: Teardown, options: HarnessOptions = {}): Promise<MountHarness> {
     const directory = await realpath(await mkdtemp(join(options.parent ?? tmpdir(), 'cairn-mount-')));
     const harness = new MountHarness(directory, options);
     t.teardown(() => harness.#cleanUp());
@@ -212,6 +216,12 @@ export class MountHarness {
     return JSON.parse(await this.ok('state', '--json', path)) as FileState;
   }
 
+  /** What `cairn fsck` finds wrong; undefined if nothing. */
+  async fsck(): Promise<string | undefined> {
+    const { code, stdout, stderr } = await this.run('fsck', this.pool);
+    return code === 0 ? undefined : `${stdout}${stderr}`.trim();
+  }
+
   /** kill -9, at once, of the daemon that was started last. The mount is dead afterwards; `mount` and `unmount` deal with that. */
   async kill(): Promise<void> {
     process.kill(this.#pid, 'SIGKILL');
@@ -231,6 +241,13 @@ export class MountHarness {
   async logTail(): Promise<string> {
     const text = await readFile(join(this.pool, 'daemon.log'), 'utf8').catch(() => '');
     return text === '' ? '' : `\ndaemon.log ends with:\n${text.split('\n').slice(-20).join('\n')}`;
+  }
+
+  /** Takes the mount of a daemon away that was killed. */
+  async detach(): Promise<void> {
+    if (MountTable.read().at(this.mountpoint) === undefined) return;
+    const root = process.getuid?.() === 0;
+    await this.must(root ? 'umount' : 'fusermount3', root ? '-l' : '-uz', this.mountpoint);
   }
 
   async #cleanUp(): Promise<void> {

@@ -6,5 +6,21 @@ const MIB = 1024 * 1024;
 
 export const SCALE =
   process.env['CAIRN_TEST_SCALE'] === 'full'
-    ? { treeFiles: 22_000, largeFileBytes: 2048 * MIB, transactions: 1000, killCycles: 10, patience: 10 }
-    : { treeFiles: 2200, largeFileBytes: 96 * MIB, transactions: 300, killCycles: 3, patience: 1 };
+    ? {
+        treeFiles: 22_000,
+        largeFileBytes: 2048 * MIB,
+        transactions: 1000,
+        killCycles: 10,
+        powerCuts: 100,
+        loadedKills: 200,
+        patience: 10,
+      }
+    : {
+        treeFiles: 2200,
+        largeFileBytes: 96 * MIB,
+        transactions: 300,
+        killCycles: 3,
+        powerCuts: 10,
+        loadedKills: 6,
+        patience: 1,
+      };

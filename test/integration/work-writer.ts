@@ -1,17 +1,18 @@
 /**
- * A program for tests: does the operations of work-log.ts in a directory, from number `first` on, and prints the number of each
- * when it has been acknowledged. Ends when the file system is gone.
+ * A program for tests: does the operations of a WorkLog in a directory and prints the number of each when it has been acknowledged.
+ * Arguments: directory, salt. Ends when the file system is gone.
  */
 import { writeSync } from 'node:fs';
-import { doOperation } from './work-log.js';
+import { WorkLog } from './work-log.js';
 
-const [, , directory = '', first = '0'] = process.argv;
+const [, , directory = '', salt = ''] = process.argv;
+const log = new WorkLog(salt);
 
 function step(i: number): void {
   try {
-    doOperation(directory, i);
+    log.do(directory, i);
   } catch (error) {
-    writeSync(2, `${String(error)}\n`);
+    writeSync(2, `operation ${i}: ${String(error)}\n`);
     process.exit(0);
   }
   // Before anything else: an acknowledgement that nobody hears is none.
@@ -19,4 +20,4 @@ function step(i: number): void {
   setImmediate(step, i + 1);
 }
 
-step(Number(first));
+step(0);

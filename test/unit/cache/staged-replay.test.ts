@@ -212,3 +212,23 @@ t.test(
     t.strictSame(again.notes, []);
   },
 );
+
+t.test('a size given after a write that was lost makes no zeros of it', async (t) => {
+  const lost = [{ sequence: 1, from: 0, to: 70_000 }];
+  const size = { sequence: 2, op: { kind: 'size', ino: 1, sizeBytes: 35_000 } } as const;
+  const zeros = { sequence: 3, op: { kind: 'punch', ino: 1, from: 0, to: 70_000 } } as const;
+  t.equal(replayContent([size], 0, lost).sizeBytes, 0, 'a new file is empty again');
+  t.equal(replayContent([size], 5000, lost).sizeBytes, 5000, 'a committed beginning stays');
+  t.equal(replayContent([size, zeros], 0, lost).sizeBytes, 35_000, 'zeros that were written are zeros');
+  const grown = { sequence: 2, op: { kind: 'size', ino: 1, sizeBytes: 100_000 } } as const;
+  const append = {
+    sequence: 3,
+    op: { kind: 'write', ino: 1, offset: 60_000, length: 3, bytes: Buffer.from('abc') },
+  } as const;
+  t.match(
+    replayContent([grown, append], 0, lost),
+    { sizeBytes: 0, inline: [] },
+    'what was written behind it goes with it',
+  );
+  t.equal(replayContent([grown], 0, [{ sequence: 1, from: 200_000, to: 300_000 }]).sizeBytes, 100_000);
+});

@@ -34,6 +34,23 @@ t.test('a commit is on every disk, applied, and readable', async (t) => {
   await run.stop();
 });
 
+t.test('a round waits as long as its source has something pending, and then takes all of it', async (t) => {
+  const run = await (await new Machine().create()).start();
+  const ends: (() => void)[] = [];
+  for (let i = 0; i < 2; i++) run.writer.waits.push(new Promise((resolve) => ends.push(resolve)));
+  const first = run.writer.stage(content(3000, 1));
+  const request = run.log.request();
+  for (const end of ends) {
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+    t.equal(run.writer.rounds, 0);
+    end();
+  }
+  const second = run.writer.stage(content(3000, 2));
+  await request;
+  t.strictSame(run.writer.events.slice(0, 1), [`durable 1: ${first},${second}`]);
+  await run.stop();
+});
+
 t.test('one append and one flush per disk for a small commit', async (t) => {
   const machine = await new Machine().create();
   const run = await machine.start();

@@ -224,6 +224,13 @@ export class Writer implements RoundSource {
     return ino;
   }
 
+  /** What the next rounds wait for, one after the other. */
+  readonly waits: Promise<void>[] = [];
+
+  pending(): Promise<void> | undefined {
+    return this.waits.shift();
+  }
+
   assemble(): RoundContent | undefined {
     const { refusal } = this;
     this.refusal = undefined;

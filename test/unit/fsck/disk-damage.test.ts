@@ -167,7 +167,11 @@ for (const { what, plant, codes: expected, files, left, options } of DISKS) {
     const report = await check(fixture, options);
     t.strictSame(codes(report), expected, JSON.stringify(report.findings));
     if (files !== undefined) t.strictSame(report.findings[0]?.files, files);
-    t.strictSame(codes(await check(fixture, { ...options, live: true })), expected, 'also while the pool is in use');
+    t.strictSame(
+      codes(await check(fixture, { ...options, live: true })),
+      expected.filter((code) => code !== 'cache-orphan'),
+      'also while the pool is in use',
+    );
     const repaired = await check(fixture, { ...options, repair: true });
     t.strictSame(codes(repaired), left, JSON.stringify(repaired.findings));
     if (left?.length === 0)

@@ -171,3 +171,60 @@ t.test('a file of very many scattered pieces is committed in rounds that fit the
   for (const i of [0, 1, 5000, 5999])
     t.equal((await readAll(fixture.vfs, open, i * 9000, String(i).length)).toString(), String(i));
 });
+
+for (const [what, bytes] of [
+  ['small', 3000],
+  ['large', 700 * KIB],
+] as const) {
+  t.test(`a ${what} file that took the place of another is never in the pool without its bytes`, async (t) => {
+    const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+    const { vfs } = fixture;
+    await vfs.release(await make(fixture, 'target', Buffer.alloc(bytes, 1)));
+    await vfs.release(await make(fixture, 'other', Buffer.alloc(5000, 2)));
+    await fixture.pool.control.commit(['/'], () => {});
+    const handle = await make(fixture, 'target.new', Buffer.alloc(bytes, 3));
+    await vfs.fsync(handle, false);
+    await vfs.release(handle);
+    await vfs.rename(ROOT_INO, 'target.new', ROOT_INO, 'target', {});
+    // Names go with every commit, whichever file was meant.
+    await fixture.pool.control.commit(['/other'], () => {});
+    await fixture.kill('cache', 'meta');
+    const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'target'))!;
+    const found = await readAll(fixture.vfs, await fixture.vfs.open(ino, RW), 0, MIB);
+    t.ok(found.equals(Buffer.alloc(bytes, 3)), 'the new bytes', { length: found.length });
+  });
+}
+
+for (const [what, bytes] of [
+  ['small', 3000],
+  ['large', 700 * KIB],
+] as const) {
+  t.test(`a rename of a ${what} file over another while commits are under way`, async (t) => {
+    const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+    const { vfs } = fixture;
+    await vfs.release(await make(fixture, 'target', Buffer.alloc(bytes, 1)));
+    await fixture.pool.control.commit(['/'], () => {});
+    await vfs.release(await make(fixture, 'huge', Buffer.alloc(9 * MIB, 2)));
+    await vfs.release(await make(fixture, 'other', Buffer.alloc(5000, 2)));
+    const handle = await make(fixture, 'target.new', Buffer.alloc(bytes, 3));
+    await vfs.fsync(handle, false);
+    // Has the file and is not done with it when the other's round takes the names.
+    const slow = fixture.pool.control.commit(['/huge', '/target.new'], () => {});
+    while ((await fixture.pool.control.state('/huge')).state !== 'committing') await new Promise(setImmediate);
+    await vfs.rename(ROOT_INO, 'target.new', ROOT_INO, 'target', {});
+    await fixture.pool.control.commit(['/other'], () => {});
+    await fixture.kill('cache', 'meta');
+    await slow.catch(() => undefined);
+    const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'target'))!;
+    const found = await readAll(fixture.vfs, await fixture.vfs.open(ino, RW), 0, MIB);
+    t.ok(found.equals(Buffer.alloc(bytes, 3)), 'the new bytes', { length: found.length });
+  });
+}
+
+t.test('the close of an empty new file is a promise in strong mode', async (t) => {
+  const fixture = await PoolFixture.create(t, { mode: 'strong', commitDelayMs: FOREVER });
+  const handle = await make(fixture, 'empty');
+  await fixture.vfs.flush(handle);
+  await fixture.kill('cache', 'meta');
+  t.ok(await fixture.vfs.lookup(ROOT_INO, 'empty'));
+});

@@ -114,10 +114,11 @@ export class PoolFixture {
     await this.open();
   }
 
-  /** As kill -9 and a new start. */
-  async kill(): Promise<void> {
+  /** As kill -9, the loss of these directories, and a new start. */
+  async kill(...names: readonly ('cache' | 'meta')[]): Promise<void> {
     const copy = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
     execFileSync('cp', ['-a', '--sparse=always', `${this.#directory}/.`, copy]);
+    for (const name of names) rmSync(join(copy, name), { recursive: true });
     await this.#destroy();
     this.#directory = copy;
     await this.open();
