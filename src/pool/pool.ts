@@ -381,7 +381,7 @@ class PoolOpening {
       }),
     );
     const { files, account, stage, replay } = staging;
-    await this.#confirm(journal, position, recovery.dropped > 0 || !disks.allOnline);
+    if (position.sequence > 0) await this.#confirm(journal, position);
     const table = new InodeTable(meta, files, account);
     const segments = disks.opened.map(({ identity }) => identity.journalSegmentBytes);
     const roundBytes = Math.min(ROUND_BYTES_MAX, ROUND_SHARE * Math.min(...segments));
@@ -527,9 +527,11 @@ class PoolOpening {
     }
   }
 
-  /** Where a disk is away that could know another end of the journal, or an end was dropped, the decision becomes a commit. */
-  async #confirm(journal: Journal, position: MetaPosition, isNeeded: boolean): Promise<void> {
-    if (!isNeeded) return;
+  /**
+   * What recovery decided becomes a commit of this daemon's epoch, before anything else is written in it: whoever opens the pool next, with whichever
+   * disks, knows this epoch and takes a higher one, and no end of the journal that an absent disk may hold counts any more.
+   */
+  async #confirm(journal: Journal, position: MetaPosition): Promise<void> {
     try {
       await journal.confirm(position);
     } catch (error) {

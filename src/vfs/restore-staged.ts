@@ -35,6 +35,7 @@ export class StagedRestore {
   async run(replay: StagedReplay, stagedThrough: number): Promise<RestoreReport> {
     let names = 0;
     // A name may be noted before the attributes of what it stands for, and of the directory that it is in.
+    for (const ino of replay.contents.keys()) this.#sawIno(ino);
     for (const { sequence, op } of replay.names) {
       this.#sawOp(op);
       if (sequence > stagedThrough && op.kind === 'inode' && (await this.#table.find(op.inode.ino)) === undefined)
@@ -63,9 +64,14 @@ export class StagedRestore {
     return { files, bytes, names };
   }
 
-  /** Inode numbers given out before the crash are never given out again. */
+  /** Inode numbers given out before the crash are never given out again, also those of files that came and went before their attributes were noted. */
   #sawOp(op: StageOp): void {
-    if (op.kind === 'inode') this.#staged.nextIno = Math.max(this.#staged.nextIno, op.inode.ino + 1);
+    if (op.kind === 'inode') this.#sawIno(op.inode.ino);
+    else if ('ino' in op) this.#sawIno(op.ino);
+  }
+
+  #sawIno(ino: Ino): void {
+    this.#staged.nextIno = Math.max(this.#staged.nextIno, ino + 1);
   }
 
   async #name(op: StageOp): Promise<void> {

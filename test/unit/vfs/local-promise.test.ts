@@ -96,3 +96,14 @@ t.test('a second sync of a file waits for the one under way, which took the list
   endSync();
   await fourth;
 });
+
+t.test('the number of a file that came and went between two notes is not given out again after a kill', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000 });
+  await fixture.vfs.mkdir(ROOT_INO, 'directory', 0o755, CALLER);
+  await fixture.vfs.create(ROOT_INO, 'a', 0o644, RW, CALLER);
+  const { attr } = await fixture.vfs.create(ROOT_INO, 'b', 0o644, RW, CALLER);
+  await fixture.vfs.rename(ROOT_INO, 'a', ROOT_INO, 'b', {});
+  await fixture.kill();
+  const made = await fixture.vfs.create(ROOT_INO, 'c', 0o644, RW, CALLER);
+  t.ok(made.attr.ino > attr.ino, `${made.attr.ino} after ${attr.ino}`);
+});
