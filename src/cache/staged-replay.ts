@@ -55,7 +55,8 @@ interface FoundRecord {
   readonly content: StageRecord | undefined;
 }
 
-export async function readStageLog(log: Log, bootId: string): Promise<StagedReplay> {
+/** `committedThrough`: the stage sequence up to which the newest commit has everything; segments with nothing beyond it may have been given back. */
+export async function readStageLog(log: Log, bootId: string, committedThrough = 0): Promise<StagedReplay> {
   const notes: string[] = [];
   const lastIn = new Map<number, number>();
   const found: FoundRecord[] = [];
@@ -75,7 +76,7 @@ export async function readStageLog(log: Log, bootId: string): Promise<StagedRepl
     lastSequence = Math.max(lastSequence, content === undefined ? first : first - 1 + content.ops.length);
     found.push({ first, content });
   }
-  const { counting, cutAfter } = countingRecords(found, notes);
+  const { counting, cutAfter } = countingRecords(found, committedThrough, notes);
   const replay = replayOf(counting, bootId);
   const dropped = found.filter((record) => !counting.includes(record));
   const lostWrites = replay.lostWrites + countWrites(dropped);
@@ -89,6 +90,7 @@ export async function readStageLog(log: Log, bootId: string): Promise<StagedRepl
  */
 function countingRecords(
   found: readonly FoundRecord[],
+  committedThrough: number,
   notes: string[],
 ): { counting: FoundRecord[]; cutAfter: number | undefined } {
   let records = [...found];
@@ -100,10 +102,13 @@ function countingRecords(
   for (const { content } of records) durable = Math.max(durable, content?.durableThrough ?? 0);
   let next: number | undefined;
   for (const [i, { first, content }] of records.entries()) {
-    const follows = next === undefined || first === next || content?.ops[0]?.kind === 'cut';
-    if ((!follows && next! > durable) || (content === undefined && first > durable))
+    const follows = first === next || content?.ops[0]?.kind === 'cut';
+    // What is missing has been committed and given back, or was safe, or else was never promised: nor was what follows.
+    const needless = first - 1 <= committedThrough || (next === undefined && first - 1 <= durable);
+    const broken = !follows && !needless && (next === undefined || next > durable);
+    if (broken || (content === undefined && first > durable))
       return { counting: records.slice(0, i), cutAfter: Math.max(0, (next ?? first) - 1) };
-    if (!follows)
+    if (!follows && !needless)
       notes.push(`operations ${next} to ${first - 1} are missing from the stage log, though they were safe there`);
     next = content === undefined ? undefined : first + content.ops.length;
   }

@@ -74,7 +74,7 @@ export async function openStaging(parts: {
     );
     opened.push(() => segments.close());
     const bootId = io.bootId();
-    const replay = await readStageLog(segments, bootId);
+    const replay = await readStageLog(segments, bootId, parts.committedThrough);
     // Where nothing is staged, it does not matter by whom.
     if (replay.lastSequence > 0) await checkSession(io, directory, parts.committedEpoch);
     const known = Math.max(replay.lastSequence, parts.committedThrough);

@@ -121,6 +121,21 @@ function offsetsOf(contents: ReadonlyMap<number, readonly Sequenced<ContentOp>[]
   return (contents.get(ino) ?? []).map(({ op }) => (op.kind === 'write' ? op.offset : -1));
 }
 
+t.test(
+  'where a power cut took the first record of all, what follows it does not count, unless commits or the log itself say that it was safe',
+  async (t) => {
+    const log = await openEmpty();
+    await log.append([record(5, [gone(1)], 2)], { sync: false });
+    const broken = await readStageLog(log, 'a');
+    t.strictSame(broken.names, []);
+    t.equal(broken.cutAfter, 4);
+    const committed = await readStageLog(log, 'a', 4);
+    t.equal(committed.names.length, 1, 'commits have what is missing');
+    await log.append([record(6, [gone(2)], 4)], { sync: false });
+    t.equal((await readStageLog(log, 'a')).names.length, 2, 'it was durable, and given back');
+  },
+);
+
 t.test('the same boot: a killed process loses nothing that reached the page cache', async (t) => {
   const log = await logOf([['a', [inFile(1, 0), inline(1, 10), inFile(2, 0)]]]);
   const { contents, lostWrites, lastSequence } = await readStageLog(log, 'a');
@@ -157,7 +172,7 @@ t.test(
     await log.append([record(5, [gone(1), gone(2)])], { sync: false });
     await log.roll();
     await log.append([record(100, [gone(3), inline(9, 0)], 99)], { sync: false });
-    const { names, contents, lastSequence, lastIn, cutAfter, notes } = await readStageLog(log, 'a');
+    const { names, contents, lastSequence, lastIn, cutAfter, notes } = await readStageLog(log, 'a', 4);
     t.equal(cutAfter, undefined);
     t.match(notes[0], /operations 7 to 99 are missing from the stage log, though they were safe there/);
     t.strictSame(
