@@ -110,6 +110,6 @@ function listed(steps: readonly Step[]): string {
   return steps.map((step) => `  ${JSON.stringify(step)}`).join('\n');
 }
 
-export function replayLine(kind: Kind, seed: number): string {
+function replayLine(kind: Kind, seed: number): string {
   return `to see it again: npm run sim -- --kind ${kind} --seed ${seed}`;
 }

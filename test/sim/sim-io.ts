@@ -9,7 +9,7 @@ import type { SeededRandom } from './seeded-random.js';
 import { copied } from './sim-content.js';
 import { parentOf, type SimDevice, SimFile } from './sim-device.js';
 
-export type OperationKind =
+type OperationKind =
   | 'create'
   | 'read'
   | 'write'

@@ -1,0 +1,3 @@
+import { testSmallHistories } from './small-run.js';
+
+testSmallHistories(false);
