@@ -2,7 +2,8 @@
  * The smallest file system that shows the transport at work: the root directory with one file, `data`, backed by a real file. It runs
  * in a process of its own, forked by the tests, because a process that touches its own mount waits for itself.
  *
- * Looking up `throw` throws after the reply, `exit` ends the process in the middle of the request.
+ * Looking up `throw` throws after the reply, `exit` ends the process in the middle of the request. When the process that forked it goes, it unmounts
+ * and ends.
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
@@ -139,12 +140,23 @@ function serve(fd: number, backing: string, onEnd: (error: Error | null, channel
 }
 
 function tell(message: ServerMessage): void {
-  process.send?.(message);
+  // Where nobody listens any more, sending would fail, and that be told as an uncaught error, for ever.
+  if (process.connected) process.send?.(message);
+}
+
+/** What was meant for the test is over: nothing but a leaked handle would keep the process alive from here on. */
+function leave(): void {
+  process.removeAllListeners('disconnect');
+  if (process.connected) process.disconnect();
 }
 
 function main(options: ServerOptions): void {
   process.on('uncaughtException', (error) => tell({ kind: 'uncaught', error: error.message }));
   const fd = mount(options);
+  process.once('disconnect', () => {
+    addon.unmount(options.mountpoint, true);
+    process.exit(1);
+  });
   if (options.threaded) {
     const worker = new Worker(new URL(import.meta.url), { workerData: { fd, backing: options.backing } });
     worker.once('message', () => tell({ kind: 'ready' }));
@@ -152,7 +164,7 @@ function main(options: ServerOptions): void {
       const code = await worker.terminate();
       closeSync(fd);
       tell({ kind: 'terminated', code });
-      process.disconnect();
+      leave();
     });
     return;
   }
@@ -160,8 +172,7 @@ function main(options: ServerOptions): void {
     const sendAfterEnd = channel.sendBytes(Buffer.alloc(16), 16);
     closeSync(fd);
     tell({ kind: 'end', error: error === null ? null : error.message, sendAfterEnd });
-    // Now nothing but a leaked handle would keep the process alive.
-    process.disconnect();
+    leave();
   });
   tell({ kind: 'ready' });
 }

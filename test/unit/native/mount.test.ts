@@ -1,4 +1,4 @@
-import { type ChildProcess, fork, spawnSync } from 'node:child_process';
+import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   accessSync,
@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { loadAddon } from '../../../native/addon.js';
 import type { ServerMessage, ServerOptions } from './fuse-server.js';
@@ -139,6 +140,37 @@ t.test('a killed server leaves ENOTCONN, which a lazy unmount ends', { skip }, a
   await t.rejects(stat(`${served.mountpoint}/data`), { code: 'ENOTCONN' });
   addon.unmount(served.mountpoint, true);
   t.same(readdirSync(served.mountpoint), []);
+});
+
+/** Forks the server given by its arguments, and says when it serves. */
+const FORKING = `
+import { fork } from 'node:child_process';
+fork(process.argv[1], [process.argv[2]], { execArgv: [] }).once('message', () => process.stdout.write('ready'));
+`;
+
+t.test('a server whose parent is killed unmounts and ends', { skip }, async (t) => {
+  const root = mkdtempSync(`${tmpdir()}/cairn-mount-`);
+  const mountpoint = `${root}/mnt`;
+  const backing = `${root}/backing`;
+  mkdirSync(mountpoint);
+  writeFileSync(backing, pattern(4000));
+  const program = fileURLToPath(new URL('./fuse-server.js', import.meta.url));
+  const args = ['--input-type=module', '-e', FORKING, program, JSON.stringify({ mountpoint, backing })];
+  const parent = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => {
+    parent.kill('SIGKILL');
+    unmountIfMounted(mountpoint);
+    rmdirSync(mountpoint);
+    rmSync(root, { recursive: true });
+  });
+  const output = parent.stdout.setEncoding('utf8');
+  t.equal((await once(output, 'data'))[0], 'ready');
+  t.equal((await stat(`${mountpoint}/data`)).size, 4000);
+  const closed = once(output, 'close');
+  parent.kill('SIGKILL');
+  // The pipe is the server's too: it ends with the last of them.
+  await closed;
+  t.throws(() => addon.unmount(mountpoint, false), { code: 'EINVAL', syscall: 'umount' }, 'it is not mounted any more');
 });
 
 t.test('process.exit inside a request', { skip }, async (t) => {
