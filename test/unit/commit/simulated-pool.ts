@@ -1,6 +1,6 @@
 /** Disks, chunk store, metadata and journal of a small pool on a simulated machine that can lose power; and a source of commits. */
 import { strictEqual } from 'node:assert/strict';
-import { createMap, createRanking } from '../../../diskmap/index.js';
+import { createMap, createRanking, type SchemeChoice } from '../../../diskmap/index.js';
 import { InlinePipeline } from '../../../src/chunks/inline-pipeline.js';
 import { PoolChunkStore } from '../../../src/chunks/pool-chunk-store.js';
 import { Journal, type JournalDisks, type RoundContent, type RoundSource } from '../../../src/commit/journal.js';
@@ -28,13 +28,15 @@ export class Machine {
   readonly random: Random;
   readonly data: number;
   readonly journal: number;
+  readonly scheme: SchemeChoice;
 
-  constructor(options: { seed?: number; data?: number; journal?: number } = {}) {
+  constructor(options: { seed?: number; data?: number; journal?: number; scheme?: SchemeChoice } = {}) {
     this.io = new MemoryFileIo(seededRandom(options.seed ?? 1));
     const next = seededRandom((options.seed ?? 1) + 1);
     this.random = { bytes: (count) => Buffer.from(Array.from({ length: count }, () => Math.floor(next() * 256))) };
     this.data = options.data ?? 3;
     this.journal = options.journal ?? 0;
+    this.scheme = options.scheme ?? 'auto';
   }
 
   async create(): Promise<this> {
@@ -63,9 +65,10 @@ export class Machine {
       ...Array.from({ length: this.journal }, (_, i) => 101 + i),
     ];
     const opened: Disk[] = [];
+    const io = this.io.running();
     for (const number of numbers)
       if (!without.includes(number))
-        opened.push(await openDisk(this.io, directoryOf(number), { pool: POOL }, { indexPath: ':memory:' }));
+        opened.push(await openDisk(io, directoryOf(number), { pool: POOL }, { indexPath: ':memory:' }));
     return opened;
   }
 
@@ -116,7 +119,7 @@ export class Run implements JournalDisks {
       pool: POOL.slice(0, 16),
       bucketBytes: 2048 * KIB,
       domain: 'disk',
-      scheme: 'auto',
+      scheme: machine.scheme,
       disks: Array.from({ length: machine.data }, (_, i) => {
         return { disk: i + 1, site: 0, row: 0, rack: 0, machine: 0, buckets: 3 };
       }),

@@ -99,8 +99,30 @@ export class MemoryFileIo implements FileIo {
     return copy;
   }
 
+  /**
+   * What one process sees of the machine: after the next crash or kill all that it still asks for fails, so that a run which nobody ended
+   * does not work on the files of the one after it.
+   */
+  running(): FileIo {
+    const { life } = this;
+    return new Proxy(this, {
+      get: (io, name) => {
+        const value: unknown = Reflect.get(io, name, io);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]): unknown => {
+          if (io.life === life) return Reflect.apply(value, io, args);
+          const stopped = new CairnError('IO', 'the machine has stopped');
+          if (String(name).endsWith('Now')) throw stopped;
+          return Promise.reject(stopped);
+        };
+      },
+    });
+  }
+
   async open(path: string, options: OpenOptions): Promise<IoFile> {
+    const life = this.life;
     await this.turn();
+    if (life !== this.life) throw new CairnError('IO', 'the machine has stopped');
     return this.openNow(path, options);
   }
 
