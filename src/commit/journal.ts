@@ -8,7 +8,8 @@
  * up to then.
  *
  * A disk that fails during a round is left out and what was meant for it is written again to the others, as far as they can take it: small chunks
- * from memory, those that the pipeline stored from the shards that stand. The round succeeds as degraded as long as every chunk stays readable
+ * from memory, those that the pipeline stored from the shards that stand; and the record, in the next epoch, since it names the disks that
+ * lack their part. The round succeeds as degraded as long as every chunk stays readable
  * and the COMMIT record stands, synced, on one disk more than may be
  * lost: so whoever opens the pool later with as many missing as may be lost knows of it. Where the pool has no more than twice as many disks as may
  * be lost (two mirrored ones), that would forbid to go on with those that are left; there it is as many as then must be left.
@@ -66,6 +67,12 @@ export interface JournalDisks {
 export interface JournalPosition {
   readonly sequence: number;
   readonly epoch: number;
+}
+
+interface EncodedCommit {
+  readonly commit: Commit;
+  readonly record: RecordInput;
+  readonly recordBytes: number;
 }
 
 export class Journal {
@@ -219,27 +226,16 @@ export class Journal {
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
     if (content === undefined) return;
-    const away = this.#disks.missing();
-    const commit: Commit = {
-      sequence: this.#sequence + 1,
-      epoch: this.#epoch,
-      acknowledged: this.#sequence,
-      ...(away.length > 0 && { away }),
-      stagedThrough: content.stagedThrough,
-      nextIno: content.nextIno,
-      changes: content.changes,
-    };
-    let recordBytes: number;
+    let written: { readonly commit: Commit; readonly recordBytes: number };
     try {
-      const payload = encodeCommit(commit);
-      recordBytes = payload.length;
-      await this.#write(commit, payload, content);
+      written = await this.#write(content);
     } catch (error) {
       // Some disk may hold this record all the same: the next attempt must win over it.
       this.#epoch += 1;
       content.onFailed(error);
       throw error;
     }
+    const { commit, recordBytes } = written;
     this.#sequence = commit.sequence;
     content.onDurable(commit.sequence);
     durable();
@@ -273,15 +269,28 @@ export class Journal {
     this.onCommit?.(commit.sequence, recordBytes);
   }
 
-  /** Until the record and all small chunks stand synced on every disk that still works. */
-  async #write(commit: Commit, payload: Uint8Array, content: RoundContent): Promise<void> {
-    const record: RecordInput = {
-      kind: 'commit',
-      sequence: commit.sequence,
-      epoch: commit.epoch,
-      acknowledged: commit.acknowledged,
-      payload: [payload],
+  #encode(content: RoundContent, away: readonly number[]): EncodedCommit {
+    const commit: Commit = {
+      sequence: this.#sequence + 1,
+      epoch: this.#epoch,
+      acknowledged: this.#sequence,
+      ...(away.length > 0 && { away }),
+      stagedThrough: content.stagedThrough,
+      nextIno: content.nextIno,
+      changes: content.changes,
     };
+    const payload = encodeCommit(commit);
+    const { sequence, epoch, acknowledged } = commit;
+    return {
+      commit,
+      record: { kind: 'commit', sequence, epoch, acknowledged, payload: [payload] },
+      recordBytes: payload.length,
+    };
+  }
+
+  /** Until the record and all small chunks stand synced on every disk that still works. */
+  async #write(content: RoundContent): Promise<EncodedCommit> {
+    let encoded = this.#encode(content, this.#disks.missing());
     this.#checkEnough(this.#commitTargets().length, []);
     const failed = new Set<Disk>();
     const committed = new Set<Disk>();
@@ -289,6 +298,7 @@ export class Journal {
     const errors: unknown[] = [];
     let mended = false;
     for (;;) {
+      const { record } = encoded;
       const batches = new Map<Disk, RecordInput[]>();
       for (const prepared of pending) {
         for (const { disk, record: shard } of prepared.records) put(batches, disk, shard);
@@ -311,11 +321,20 @@ export class Journal {
       await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
       for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
       if (broken.size === 0) {
-        if (mended || committed.size === 0 || !this.#hasLost(failed)) break;
-        this.#checkReadable(content, failed, errors.at(-1));
-        mended = true;
         pending = [];
-        if (!(await this.#mend(content))) break;
+        if (!mended && committed.size > 0 && this.#hasLost(failed)) {
+          this.#checkReadable(content, failed, errors.at(-1));
+          mended = true;
+          if (await this.#mend(content)) continue;
+        }
+        const lost = this.#lostSince(encoded.commit, failed);
+        if (committed.size === 0 || lost.length === 0) break;
+        this.#checkEnough(committed.size, errors);
+        this.#checkReadable(content, failed, errors.at(-1));
+        // Acknowledged, what these disks lack must not prove later that it never was; so not before it is known that the round succeeds.
+        this.#epoch += 1;
+        encoded = this.#encode(content, [...(encoded.commit.away ?? []), ...lost].sort(ascending));
+        committed.clear();
         continue;
       }
       for (const disk of broken) {
@@ -335,6 +354,14 @@ export class Journal {
     const degraded = this.#lostDisk() || failed.size > 0 ? this.#checkReadable(content, failed, errors.at(-1)) : 0;
     if (degraded > 0) this.onDegraded?.(degraded);
     this.#standing = new Set(this.#disks.data());
+    return encoded;
+  }
+
+  /** Numbers of data disks that failed, or went, after the record was made. */
+  #lostSince({ away = [] }: Commit, failed: ReadonlySet<Disk>): number[] {
+    const lost = new Set(this.#disks.missing());
+    for (const { identity } of failed) if (identity.role === 'data') lost.add(identity.number);
+    return [...lost].filter((number) => !away.includes(number));
   }
 
   /** A data disk has failed since the last round: shards on it that were to become durable with this one may be missing. */
@@ -408,6 +435,10 @@ export class Journal {
     }
     return degraded;
   }
+}
+
+function ascending(a: number, b: number): number {
+  return a - b;
 }
 
 function put(batches: Map<Disk, RecordInput[]>, disk: Disk, record: RecordInput): void {
