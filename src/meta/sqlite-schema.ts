@@ -26,7 +26,7 @@ const CACHE_KIB = 32 * 1024;
 const CHECKPOINT_PAGES = 4096;
 const LOG_KEEP_BYTES = 64 * 1024 * 1024;
 /** An empty file of this name beside the database says that it is damaged. */
-const DAMAGED = '-damaged';
+export const DAMAGED = '-damaged';
 /** Nobody else should have the file open; whoever looks into it may delay the daemon only so long. */
 const BUSY_TIMEOUT_MS = 1000;
 

@@ -18,10 +18,12 @@ import { OverlayFileIo } from '../io/overlay-file-io.js';
 import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
+import { DAMAGED } from '../meta/sqlite-schema.js';
 import type { DiskConfig } from './config.js';
 import { type Machine, metaPath } from './machine.js';
 
-const SQLITE_SUFFIXES = ['', '-wal', '-journal'];
+/** The mark of damage belongs to what a mount would see. */
+const SQLITE_SUFFIXES = ['', '-wal', '-journal', DAMAGED];
 
 export class LookingMachine implements Machine {
   readonly clock: Clock = new SystemClock();
@@ -59,11 +61,13 @@ export class LookingMachine implements Machine {
       return openSqliteMetaStore(this.#fresh());
     }
     this.#hasOpenedMeta = true;
+    const copy = this.#copy(path);
     try {
-      return await openSqliteMetaStore(this.#copy(path));
+      return await openSqliteMetaStore(copy);
     } catch (error) {
       if (!hasCode(error, 'CORRUPT')) throw error;
-      this.badMeta = error.message;
+      // Nobody knows the copy by its name.
+      this.badMeta = error.message.replaceAll(copy, path);
       return openSqliteMetaStore(this.#fresh());
     }
   }

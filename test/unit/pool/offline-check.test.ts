@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import t, { type Test } from 'tap';
+import { markDamaged } from '../../../src/meta/sqlite-schema.js';
 import { checkOffline } from '../../../src/pool/offline-check.js';
 import { Pool } from '../../../src/pool/pool.js';
 import { METADATA } from '../fsck/metadata-plants.js';
@@ -124,6 +125,12 @@ const AT_REST: readonly Plant[] = [
       bytes.fill(0xa5, 2 * 4096, bytes.length);
       writeFileSync(file, bytes);
     },
+    codes: ['metadata-unusable'],
+    left: [],
+  },
+  {
+    what: 'a metadata store that was marked when damage was met in it',
+    plant: (pool) => markDamaged(metaFile(pool)),
     codes: ['metadata-unusable'],
     left: [],
   },
