@@ -194,8 +194,12 @@ export function replayContent(
   const settled = new RangeMap();
   const outcome = replayInto(settled, ops, sizeBytes);
   let end = outcome.sizeBytes;
-  for (const { from, to } of lost) {
-    const start = Math.max(from, sizeBytes);
+  /** What the file had before the lost write stays as it was, holes and all. */
+  let before = sizeBytes;
+  let next = 0;
+  for (const { sequence, from, to } of lost) {
+    for (; next < ops.length && ops[next]!.sequence < sequence; next++) before = sizeAfter(before, ops[next]!.op);
+    const start = Math.max(from, before);
     if (start >= Math.min(to, end)) continue;
     settled.forEach(
       start,
@@ -235,10 +239,12 @@ function replayInto(settled: RangeMap, ops: readonly Sequenced<ContentOp>[], siz
     else if (op.kind === 'evicted' && op.from < op.to) unsettled(op.from, op.to, () => undefined);
   }
   let size = sizeBytes;
-  for (const { op } of ops) {
-    if (op.kind === 'size') size = op.sizeBytes;
-    else if (op.kind === 'write' && op.length > 0) size = Math.max(size, op.offset + op.length);
-    else if (op.kind === 'evicted') size = Math.max(size, op.to);
-  }
+  for (const { op } of ops) size = sizeAfter(size, op);
   return { inFile, inline, holes, sizeBytes: size };
+}
+
+function sizeAfter(sizeBytes: number, op: ContentOp): number {
+  if (op.kind === 'size') return op.sizeBytes;
+  if (op.kind === 'write' && op.length > 0) return Math.max(sizeBytes, op.offset + op.length);
+  return op.kind === 'evicted' ? Math.max(sizeBytes, op.to) : sizeBytes;
 }

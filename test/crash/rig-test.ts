@@ -6,7 +6,7 @@ import type { Mode } from './crash-options.js';
 import { cannotCutPower, runInside } from './own-namespace.js';
 
 /** A run takes as long as the machine is slow; only a hang is a failure. */
-const PATIENCE_MS = 280_000 * SCALE.patience;
+const PATIENCE_MS = 800_000 * SCALE.patience;
 
 /** Runs power-cut.ts with these arguments; returns what it printed. `SEED=` repeats it. */
 export async function runRig(t: Test, ...args: string[]): Promise<string> {

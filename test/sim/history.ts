@@ -155,7 +155,10 @@ export class Session {
         return settled(machine, pool.collect());
       case 'snapshot': {
         const { disks, meta, chunks } = pool.parts;
-        await settled(machine, new Snapshotter(disks, meta, chunks).take());
+        // In the background it would be logged, and tried again later.
+        await settled(machine, new Snapshotter(disks, meta, chunks).take()).catch((error: unknown) => {
+          if (!hasCode(error, 'DISK_FAILED')) throw error;
+        });
         return;
       }
       case 'map':

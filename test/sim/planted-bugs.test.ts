@@ -11,7 +11,7 @@ import { USUAL_LAYOUT } from './sim-pool.js';
 const HISTORIES_MAX = 60;
 
 for (const { name, plant } of PLANTED_BUGS) {
-  t.test(name, { timeout: 240_000 }, async (t) => {
+  t.test(name, { timeout: 800_000 }, async (t) => {
     const began = performance.now();
     let points = 0;
     for (let seed = 0; seed < HISTORIES_MAX; seed++) {
@@ -29,7 +29,7 @@ for (const { name, plant } of PLANTED_BUGS) {
   });
 }
 
-t.test('trusting a stale disk', { timeout: 240_000 }, async (t) => {
+t.test('trusting a stale disk', { timeout: 800_000 }, async (t) => {
   const undo = trustOneDisk(1);
   t.teardown(undo);
   const began = performance.now();

@@ -21,10 +21,10 @@ async function run(t: Tap, kind: Kind, seed: number): Promise<void> {
 type Tap = Pick<typeof t, 'equal'>;
 
 for (const kind of ['short', 'long'] as const) {
-  t.test(`${kind} histories from fixed seeds`, { timeout: 240_000 }, async (t) => {
+  t.test(`${kind} histories from fixed seeds`, { timeout: 800_000 }, async (t) => {
     for (let seed = 1; seed <= FIXED[kind]; seed++) await run(t, kind, seed);
   });
-  t.test(`${kind} histories from SEED=${fresh}`, { timeout: 240_000 }, async (t) => {
+  t.test(`${kind} histories from SEED=${fresh}`, { timeout: 800_000 }, async (t) => {
     for (let i = 0; i < FRESH[kind]; i++) await run(t, kind, fresh + i);
   });
 }

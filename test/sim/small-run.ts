@@ -12,7 +12,7 @@ export function testSmallHistories(strong: boolean): void {
   const began = performance.now();
   const from = strong ? SMALL_COUNT / 2 : 0;
   for (const [i, { name }] of SMALL_HISTORIES.entries()) {
-    t.test(name, { timeout: 240_000 }, async (t) => {
+    t.test(name, { timeout: 800_000 }, async (t) => {
       const result = await runSeed('small', from + i, { shrink: true });
       points += result.points;
       t.equal(result.failure, undefined, `${result.points} crash points`);

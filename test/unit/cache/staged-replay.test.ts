@@ -228,6 +228,17 @@ t.test(
   },
 );
 
+t.test('a write that was lost takes nothing from what the file had before it, a hole included', async (t) => {
+  const kept: Sequenced<ContentOp> = {
+    sequence: 1,
+    op: { kind: 'write', ino: 1, offset: 512, length: 1, bytes: Buffer.of(7) },
+  };
+  const lost = [{ sequence: 2, from: 0, to: 70_000 }];
+  const { sizeBytes, inline } = replayContent([kept], 0, lost);
+  t.equal(sizeBytes, 513);
+  t.equal(inline.length, 1);
+});
+
 t.test('a size given after a write that was lost makes no zeros of it', async (t) => {
   const lost = [{ sequence: 1, from: 0, to: 70_000 }];
   const size = { sequence: 2, op: { kind: 'size', ino: 1, sizeBytes: 35_000 } } as const;
