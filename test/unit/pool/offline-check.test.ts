@@ -239,9 +239,9 @@ t.test('after a kill, with staged bytes, an open check writes nothing and finds 
 t.test('a torn journal and an index that is behind are no damage', async (t) => {
   const pool = await filled(t);
   const { fixture } = pool;
+  await fixture.kill();
   const [disk] = fixture.pool.parts.disks.opened;
   const last = disk!.commits(0).at(-1)!;
-  await fixture.kill();
   await fixture.pool.abandon();
   const log = join(fixture.disks[0]!, 'log');
   const name = `journal-${String(last.segment).padStart(10, '0')}.log`;
