@@ -17,6 +17,9 @@ import type { FileState, PoolStatus } from '../../src/vfs/reports.js';
 import { RunningProgram } from './running-program.js';
 import { SCALE } from './scale.js';
 
+/** What a command says while it waits: on a busy machine any of them may. */
+const WAITING = /^[^\n]*, \d+ s so far\n/gm;
+
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const RUN_MS = 120_000 * SCALE.patience;
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
@@ -125,7 +128,7 @@ export class MountHarness {
       execFile(program, [...args], options, (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
         const why = code === -1 ? String(error?.message) : '';
-        resolve({ code, stdout, stderr: stderr + why });
+        resolve({ code, stdout, stderr: stderr.replaceAll(WAITING, '') + why });
       });
     });
   }

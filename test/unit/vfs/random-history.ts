@@ -3,6 +3,7 @@ import { CairnError, hasCode } from '../../../src/errors/cairn-error.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
 import { S_IFREG } from '../../../src/vfs/mode.js';
 import type { Handle, Ino } from '../../../src/vfs/vfs.js';
+import { SeededRandom } from '../../sim/seeded-random.js';
 import { compareBytes, compareTree, readAll } from './compare-tree.js';
 import type { PoolFixture } from './pool-fixture.js';
 import { type ModelNode, type Place, TreeModel } from './tree-model.js';
@@ -11,15 +12,9 @@ const CALLER = { uid: 1000, gid: 1000, pid: 1 };
 const NAMES = ['a', 'b', 'c', 'd.txt', 'e', 'a.b', 'f'.repeat(255), '\xff\xfe'];
 const EDGES = [1, 100, 4096, 65_536, 131_072, 262_144, 400_000];
 
-/** mulberry32. */
 export function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = new SeededRandom(seed);
+  return () => random.next();
 }
 
 interface Open {
