@@ -157,7 +157,7 @@ export class Session {
         const { disks, meta, chunks } = pool.parts;
         // In the background it would be logged, and tried again later.
         await settled(machine, new Snapshotter(disks, meta, chunks).take()).catch((error: unknown) => {
-          if (!hasCode(error, 'DISK_FAILED')) throw error;
+          if (machine.io.interference === undefined || !(error instanceof CairnError)) throw error;
         });
         return;
       }
