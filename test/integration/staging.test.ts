@@ -120,6 +120,7 @@ t.test('by pressure; writers wait when the cache is full', { skip: cannotMount()
   const large = join(harness.directory, 'large');
   await writeFile(large, contentOf('large', 80 * MIB));
   await harness.mount();
+  const { commitSequence } = await harness.status();
   const copies = [
     harness.start('cp', large, join(mountpoint, 'large')),
     harness.start('cp', '-a', tree, join(mountpoint, 'tree')),
@@ -131,7 +132,6 @@ t.test('by pressure; writers wait when the cache is full', { skip: cannotMount()
     return ends;
   });
   let most = 0;
-  const { commitSequence } = await harness.status();
   while (!over) most = Math.max(most, (await harness.status()).dirtyBytes);
   for (const end of await ended) t.same(end, { code: 0, signal: null, stderr: '' }, 'nobody is failed');
   t.ok(most > 0 && most <= cacheBytes, `never more than the cache holds is staged (${most} of ${cacheBytes})`);
