@@ -145,28 +145,30 @@ export class Pool {
 
   /** Lets go of everything as it is: what is staged stays in the cache. */
   abandon(): Promise<void> {
-    this.#closing ??= this.#release();
+    this.#closing ??= this.#quiet().then(() => this.#release());
     return this.#closing;
   }
 
   async #close(onProgress: ((progress: CommitProgress) => void) | undefined): Promise<void> {
-    const { committer, collector, sweep } = this.parts;
-    await sweep.close();
-    await collector.close();
-    await committer.close();
+    await this.#quiet();
     try {
-      await committer.commit(() => true, 'asked', onProgress);
+      await this.parts.committer.commit(() => true, 'asked', onProgress);
       await this.#snapshots.finish();
     } finally {
       await this.#release();
     }
   }
 
-  async #release(): Promise<void> {
-    const { committer, collector, sweep, disks, meta, chunks } = this.parts;
+  /** Nothing begins by itself any more, and what had begun is over. */
+  async #quiet(): Promise<void> {
+    const { committer, collector, sweep } = this.parts;
     await sweep.close();
     await collector.close();
     await committer.close();
+  }
+
+  async #release(): Promise<void> {
+    const { disks, meta, chunks } = this.parts;
     // Each whatever becomes of the others: nothing may stay locked.
     const steps = [
       () => this.#snapshots.stop(),
