@@ -17,6 +17,8 @@ import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
+import { JobRunner } from '../jobs/job-runner.js';
+import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
 import { Committer } from '../vfs/committer.js';
@@ -163,8 +165,9 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch } = this.parts;
+    const { committer, collector, sweep, watch, jobs } = this.parts;
     await watch.close();
+    await jobs.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -429,6 +432,7 @@ class PoolOpening {
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
       table,
@@ -440,6 +444,7 @@ class PoolOpening {
       xattrs: new Xattrs(meta, stage, staged),
       clock,
       space: () => space.blocks(),
+      userWork,
     });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
@@ -472,6 +477,7 @@ class PoolOpening {
     if (!this.#isResting) this.#keep(sweep).start();
     disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
+    const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
       snapshotter,
@@ -484,6 +490,7 @@ class PoolOpening {
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
+    if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -500,6 +507,8 @@ class PoolOpening {
       collector,
       sweep,
       watch,
+      jobs,
+      userWork,
       table,
       reader,
       space,
