@@ -60,6 +60,8 @@ export interface PoolParts {
   readonly space: PoolSpace;
   readonly vfs: Vfs;
   readonly clock: Clock;
+  /** Written since the pool was opened with fewer shards than there should be. */
+  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
   takeSnapshot(): Promise<void>;
   /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
@@ -117,6 +119,7 @@ export class OpenPoolControl implements PoolControl {
       directory: this.#parts.directory,
       mountpoint: null,
       mode: this.#parts.mode,
+      whenDegraded: config.whenDegraded,
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
@@ -131,6 +134,7 @@ export class OpenPoolControl implements PoolControl {
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
+      degradedWrites: { ...this.#parts.degradedWrites },
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,

@@ -30,6 +30,7 @@ import { PoolReader } from '../vfs/pool-reader.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
+import { StrongRule } from '../vfs/strong-rule.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
 import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
@@ -359,9 +360,11 @@ class PoolOpening {
     for (const note of recovery.notes) log.info({}, note);
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    const degraded = { chunks: 0 };
-    journal.onDegraded = (count) => {
-      degraded.chunks += count;
+    const degraded = { commits: 0, chunks: 0, bytes: 0 };
+    journal.onDegraded = ({ chunks, bytes }) => {
+      degraded.commits += 1;
+      degraded.chunks += chunks;
+      degraded.bytes += bytes;
     };
     let refusal: unknown;
     journal.onRefused = (error) => {
@@ -435,6 +438,7 @@ class PoolOpening {
     const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
+      rule: new StrongRule(config.whenDegraded, journal, () => disks.missing()),
       table,
       data,
       staged,
@@ -514,6 +518,7 @@ class PoolOpening {
       space,
       vfs,
       clock,
+      degradedWrites: degraded,
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [
         ...recovery.damage,
