@@ -64,10 +64,9 @@ export interface JournalDisks {
   missing(): readonly number[];
 }
 
-/** `bytes`: plain ones. */
-export interface DegradedChunks {
-  readonly chunks: number;
-  readonly bytes: number;
+export interface DegradedChunk {
+  readonly chunk: string;
+  readonly chunkBytes: number;
 }
 
 export interface JournalPosition {
@@ -84,8 +83,10 @@ interface EncodedCommit {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
+  /** The metadata store has these changes. */
+  onChanges: ((changes: readonly RowChange[]) => void) | undefined;
   /** These of a commit's chunks have fewer shards than they should, because a disk failed or is away. */
-  onDegraded: ((written: DegradedChunks) => void) | undefined;
+  onDegraded: ((chunks: readonly DegradedChunk[]) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
   onRefused: ((error: unknown) => void) | undefined;
   readonly #disks: JournalDisks;
@@ -280,6 +281,7 @@ export class Journal {
     this.#isRefused = false;
     this.#refused = undefined;
     content.onApplied(commit.sequence);
+    this.onChanges?.(commit.changes);
     this.onCommit?.(commit.sequence, recordBytes);
   }
 
@@ -459,12 +461,12 @@ export class Journal {
       if (this.#chunks.health(chunk).health !== 'healthy') degraded.add(chunk);
     if (degraded.size === 0) return;
     this.#degradedSequence = sequence;
-    let bytes = 0;
-    const left = new Set(degraded);
+    const chunks: DegradedChunk[] = [];
     for (const change of content.changes)
       if (change.kind === 'extents')
-        for (const { chunk, chunkBytes } of change.extents) if (left.delete(chunk)) bytes += chunkBytes;
-    this.onDegraded?.({ chunks: degraded.size, bytes });
+        for (const { chunk, chunkBytes } of change.extents)
+          if (degraded.delete(chunk)) chunks.push({ chunk, chunkBytes });
+    this.onDegraded?.(chunks);
   }
 
   /** Shards on a disk that failed do not count: they may not have reached it. */

@@ -15,6 +15,8 @@ import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
 import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { LossCensus } from '../forecast/loss-census.js';
+import { LossForecaster } from '../forecast/loss-forecast.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
@@ -166,8 +168,9 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs } = this.parts;
+    const { committer, collector, sweep, watch, jobs, forecaster } = this.parts;
     await watch.close();
+    await forecaster.close();
     await jobs.close();
     await sweep.close();
     await collector.close();
@@ -347,6 +350,8 @@ class PoolOpening {
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
     const watch = this.#keep(new DiskWatch(disks, clock, log));
+    // What it is told of exists before what it asks.
+    const census: { current?: LossCensus } = {};
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
@@ -354,6 +359,7 @@ class PoolOpening {
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
         onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+        onShort: (chunk) => census.current?.storedShort(chunk),
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
@@ -361,10 +367,10 @@ class PoolOpening {
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     const degraded = { commits: 0, chunks: 0, bytes: 0 };
-    journal.onDegraded = ({ chunks, bytes }) => {
+    journal.onDegraded = (chunks) => {
       degraded.commits += 1;
-      degraded.chunks += chunks;
-      degraded.bytes += bytes;
+      degraded.chunks += chunks.length;
+      for (const { chunkBytes } of chunks) degraded.bytes += chunkBytes;
     };
     let refusal: unknown;
     journal.onRefused = (error) => {
@@ -481,6 +487,8 @@ class PoolOpening {
     if (!this.#isResting) this.#keep(sweep).start();
     disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
+    const losses = this.#countLosses({ meta, disks, journal });
+    census.current = losses;
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
@@ -519,6 +527,15 @@ class PoolOpening {
       vfs,
       clock,
       degradedWrites: degraded,
+      forecaster: new LossForecaster({
+        census: losses,
+        meta,
+        disks,
+        cacheDirectory: disks.cacheDirectory,
+        account,
+        staged,
+        vfs,
+      }),
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [
         ...recovery.damage,
@@ -530,6 +547,24 @@ class PoolOpening {
       ],
     };
     return [parts, staging, snapshots];
+  }
+
+  #countLosses(parts: { meta: MetaStore; disks: PoolDisks; journal: Journal }): LossCensus {
+    const { meta, disks, journal } = parts;
+    const census = this.#keep(
+      new LossCensus({
+        meta,
+        disks: disks.byNumber,
+        allOnline: () => disks.missing().length === 0,
+        clock: this.#machine.clock,
+        log: (message) => this.#log.warn({}, message),
+      }),
+    );
+    disks.onShard = (chunk, change) => census.shardChanged(chunk, change);
+    disks.onReach = () => census.restart();
+    journal.onChanges = (changes) => census.committed(changes);
+    if (!this.#isResting) census.start();
+    return census;
   }
 
   /** A store that turns out to be damaged only while it is used is made anew, once. */
