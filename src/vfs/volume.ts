@@ -7,6 +7,7 @@
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
+import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Committer } from './committer.js';
@@ -33,6 +34,7 @@ import {
 import type { PoolReader } from './pool-reader.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
+import type { StrongRule } from './strong-rule.js';
 import type {
   AllocateMode,
   Attr,
@@ -59,6 +61,7 @@ const ACCESS_AGE_SEC = 86_400;
 
 export class Volume implements Vfs {
   readonly strong: boolean;
+  readonly #rule: StrongRule;
   readonly #table: InodeTable;
   readonly #data: FileData;
   readonly #staged: StagedSet;
@@ -68,10 +71,12 @@ export class Volume implements Vfs {
   readonly #xattrs: Xattrs;
   readonly #clock: Clock;
   readonly #space: () => SpaceReport;
+  readonly #userWork: UserWork;
   readonly #handles = new Handles();
 
   constructor(parts: {
     strong: boolean;
+    rule: StrongRule;
     table: InodeTable;
     data: FileData;
     staged: StagedSet;
@@ -81,8 +86,10 @@ export class Volume implements Vfs {
     xattrs: Xattrs;
     clock: Clock;
     space: () => SpaceReport;
+    userWork: UserWork;
   }) {
     this.strong = parts.strong;
+    this.#rule = parts.rule;
     this.#table = parts.table;
     this.#data = parts.data;
     this.#staged = parts.staged;
@@ -92,16 +99,19 @@ export class Volume implements Vfs {
     this.#xattrs = parts.xattrs;
     this.#clock = parts.clock;
     this.#space = parts.space;
+    this.#userWork = parts.userWork;
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
-    return chain(this.#directory(parent), (dir) => {
-      if (name === '.') return dir;
-      if (name === '..') return this.#parentOf(dir);
-      return chain(dir.directory!.lookup(name), (target) =>
-        target === undefined ? undefined : this.#child(dir, target),
-      );
-    });
+    return this.#userWork.count(
+      chain(this.#directory(parent), (dir) => {
+        if (name === '.') return dir;
+        if (name === '..') return this.#parentOf(dir);
+        return chain(dir.directory!.lookup(name), (target) =>
+          target === undefined ? undefined : this.#child(dir, target),
+        );
+      }),
+    );
   }
 
   #child(parent: Inode, target: EntryTarget): Result<Inode> {
@@ -127,10 +137,12 @@ export class Volume implements Vfs {
   #entry(parent: Ino, name: Name): Result<{ dir: Inode; entry: Entry }> {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.#entry(parent, name));
-    return chain(this.#directory(parent), (dir) => {
-      if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
-      return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
-    });
+    return this.#userWork.count(
+      chain(this.#directory(parent), (dir) => {
+        if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
+        return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
+      }),
+    );
   }
 
   /** False if the record was put away, or the directory removed, while something else was loaded: then everything is looked up again. */
@@ -582,13 +594,16 @@ export class Volume implements Vfs {
     file.written = false;
     const flushing = this.#stage.flush();
     if (!this.strong || inode.gone) return flushing;
-    return this.#reporting(file, this.#committer.commitFile(inode));
+    return this.#reporting(
+      file,
+      this.#rule.promise(() => this.#committer.commitFile(inode)),
+    );
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
   fsync(handle: Handle, _dataOnly: boolean): Result<void> {
     const file = this.#handles.file(handle);
-    return this.#reporting(file, this.#sync(file.inode));
+    return this.#userWork.count(this.#reporting(file, this.#sync(file.inode)));
   }
 
   /** What has failed in the background, or for another handle, is told with the outcome: once per handle. */
@@ -607,7 +622,9 @@ export class Volume implements Vfs {
   #sync(inode: Inode): Result<void> {
     if (inode.gone) return undefined;
     if (this.strong || this.#stage.failure !== undefined) {
-      return inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+      const commit = () =>
+        inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+      return this.strong ? this.#rule.promise(commit) : commit();
     }
     return this.#syncLocal(inode);
   }
