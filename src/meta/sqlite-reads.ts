@@ -37,6 +37,7 @@ export class SqliteReads {
   readonly #chunks: Database.Statement<[ChunkId, number], ChunkColumns>;
   readonly #unreferenced: Database.Statement<[ChunkId, number], ChunkColumns>;
   readonly #users: Database.Statement<[ChunkId, number], Ino>;
+  readonly #nameless: Database.Statement<[Ino, number], Ino>;
 
   constructor(database: Database.Database) {
     this.#inode = database.prepare<[Ino], InodeColumns>(`SELECT ${INODE_COLUMNS} FROM inode WHERE ino = ?`).raw();
@@ -75,6 +76,11 @@ export class SqliteReads {
         `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE chunk > unhex(?) ORDER BY chunk ${LIMIT}`,
       )
       .raw();
+    this.#nameless = database
+      .prepare<[Ino, number], Ino>(
+        `SELECT ino FROM inode INDEXED BY inode_nameless WHERE nlink = 0 AND ino > ? ORDER BY ino ${LIMIT}`,
+      )
+      .pluck();
     this.#unreferenced = database
       .prepare<[ChunkId, number], ChunkColumns>(
         `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE refs = 0 AND chunk > unhex(?) ORDER BY chunk ${LIMIT}`,
@@ -124,6 +130,10 @@ export class SqliteReads {
 
   chunks(after: ChunkId | '', limit: number): ChunkRow[] {
     return this.#chunks.all(after, limit).map(toChunk);
+  }
+
+  nameless(after: Ino, limit: number): Ino[] {
+    return this.#nameless.all(after, limit);
   }
 
   unreferenced(after: ChunkId | '', limit: number): ChunkRow[] {
