@@ -78,8 +78,8 @@ interface EncodedCommit {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
-  /** So many chunks of a commit have fewer shards than they should, because a disk failed or is away. */
-  onDegraded: ((chunks: number) => void) | undefined;
+  /** These chunks of a commit have fewer shards than they should, because a disk failed or is away. */
+  onDegraded: ((chunks: readonly string[]) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
   onRefused: ((error: unknown) => void) | undefined;
   readonly #disks: JournalDisks;
@@ -353,8 +353,9 @@ export class Journal {
       this.#chunks.release(pending.map(({ chunk }) => chunk));
     }
     this.#checkEnough(committed.size, errors);
-    const degraded = this.#lostDisk() || failed.size > 0 ? this.#checkReadable(content, failed, errors.at(-1)) : 0;
-    if (degraded > 0) this.onDegraded?.(degraded);
+    const isShort = this.#lostDisk() || failed.size > 0 || this.#disks.missing().length > 0;
+    const degraded = isShort ? this.#checkReadable(content, failed, errors.at(-1)) : [];
+    if (degraded.length > 0) this.onDegraded?.(degraded);
     this.#standing = new Set(this.#disks.data());
     return encoded;
   }
@@ -382,7 +383,7 @@ export class Journal {
       for (const { chunk, chunkBytes } of change.extents) {
         if (!stored.delete(chunk)) continue;
         try {
-          if (await this.#chunks.mend(chunk, chunkBytes)) written = true;
+          if ((await this.#chunks.mend(chunk, chunkBytes)).shardsWritten > 0) written = true;
         } catch (error) {
           // It is readable: that is enough for the commit. What it lacks is counted.
           if (!(error instanceof CairnError)) throw error;
@@ -421,20 +422,22 @@ export class Journal {
     return this.#seen.size > online.length;
   }
 
-  /** Shards on a disk that failed do not count: they may not have reached it. Returns how many chunks have fewer shards than they should. */
-  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): number {
+  /** Shards on a disk that failed do not count: they may not have reached it. Returns the chunks that have fewer shards than they should. */
+  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): string[] {
     const usable = new Set<number>();
-    let degraded = 0;
+    const degraded: string[] = [];
     for (const disk of this.#disks.data()) if (!failed.has(disk)) usable.add(disk.identity.number);
     for (const chunk of content.stored) {
       const { disks, shardsNeeded, health } = this.#chunks.health(chunk);
-      if (health !== 'healthy') degraded += 1;
+      if (health !== 'healthy') degraded.push(chunk);
       if (shardsNeeded > 0 && disks.filter((number) => usable.has(number)).length >= shardsNeeded) continue;
       throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
         hint: 'see `cairn status`',
         cause,
       });
     }
+    for (const { prepared } of content.small)
+      if (this.#chunks.health(prepared.chunk).health !== 'healthy') degraded.push(prepared.chunk);
     return degraded;
   }
 }

@@ -20,6 +20,9 @@ import { JobRunner } from '../jobs/job-runner.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
+import { RepairJob } from '../repair/repair-job.js';
+import { RepairQueue } from '../repair/repair-queue.js';
+import { syncAll } from '../repair/sync-all.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -163,8 +166,9 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, jobs } = this.parts;
+    const { committer, collector, sweep, jobs, repair } = this.parts;
     await jobs.close();
+    await repair.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -342,23 +346,24 @@ class PoolOpening {
     const map = await readMap(disks, log);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
+    // What finds damage is needed before what mends it can be built.
+    const noticed: { repair?: RepairJob } = {};
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
         ranking: createRanking(map),
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
-        onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+        onDegradedRead: (chunk, disk) => {
+          damage.note(chunk, disk);
+          noticed.repair?.noteRead(chunk, disk);
+        },
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    const degraded = { chunks: 0 };
-    journal.onDegraded = (count) => {
-      degraded.chunks += count;
-    };
     let refusal: unknown;
     journal.onRefused = (error) => {
       const again = refusal !== undefined && textIn(refusal) === textIn(error);
@@ -465,6 +470,7 @@ class PoolOpening {
       meta,
       chunks,
       collector,
+      onDegraded: (found) => noticed.repair?.noteDegraded(found),
       clock,
       disks: disks.opened,
       allOnline: () => disks.allOnline,
@@ -472,6 +478,19 @@ class PoolOpening {
     });
     if (!this.#isResting) this.#keep(sweep).start();
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
+    const queue = new RepairQueue({
+      io,
+      poolDirectory: this.#directory,
+      clock,
+      settle: () => syncAll(disks.data()),
+      warn: (error, message) => log.warn({ error }, message),
+    });
+    const repair = this.#keep(
+      new RepairJob({ queue, jobs, chunks, meta, disks, clock, onWhole: (chunk) => damage.mended(chunk) }),
+    );
+    jobs.add(repair);
+    noticed.repair = repair;
+    journal.onDegraded = (chunks) => repair.noteDegraded(chunks);
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
       snapshotter,
@@ -483,7 +502,6 @@ class PoolOpening {
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
-    if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -500,6 +518,7 @@ class PoolOpening {
       collector,
       sweep,
       jobs,
+      repair,
       userWork,
       table,
       reader,
@@ -513,9 +532,13 @@ class PoolOpening {
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
         ...(journal.isRefused ? [refusedFinding(refusal)] : []),
-        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+        ...(queue.degraded === 0 ? [] : [degradedFinding(queue.degraded, queue.isIncomplete)]),
       ],
     };
+    if (!this.#isResting) {
+      await repair.open(parts);
+      await jobs.open();
+    }
     return [parts, staging, snapshots];
   }
 
@@ -578,9 +601,9 @@ function refusedFinding(refusal: unknown): string {
   return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
 }
 
-function degradedFinding(chunks: number): string {
-  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
-  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+function degradedFinding(chunks: number, isIncomplete: boolean): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks}${isIncomplete ? ' or more' : ''} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`;
 }
 
 function textIn(error: unknown): string {
