@@ -7,6 +7,7 @@ import { createRanking, type DiskMap, decodeMap, encodeMap } from '../../diskmap
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
+import { isOfRun } from '../commit/epoch.js';
 import { Journal } from '../commit/journal.js';
 import { type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
@@ -32,12 +33,14 @@ import { PoolReader } from '../vfs/pool-reader.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
+import { StrongRule } from '../vfs/strong-rule.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
 import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
+import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
@@ -166,7 +169,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, jobs, repair } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair } = this.parts;
+    await watch.close();
     await jobs.close();
     await repair.close();
     await sweep.close();
@@ -348,6 +352,7 @@ class PoolOpening {
     const damage = new Damage(disks, log);
     // What finds damage is needed before what mends it can be built.
     const noticed: { repair?: RepairJob } = {};
+    const watch = this.#keep(new DiskWatch(disks, clock, log));
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
@@ -364,6 +369,13 @@ class PoolOpening {
     for (const note of recovery.notes) log.info({}, note);
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
+    const degraded = { commits: 0, chunks: 0, bytes: 0 };
+    journal.onDegraded = ({ chunks, bytes }) => {
+      noticed.repair?.noteDegraded(chunks);
+      degraded.commits += 1;
+      degraded.chunks += chunks.length;
+      degraded.bytes += bytes;
+    };
     let refusal: unknown;
     journal.onRefused = (error) => {
       const again = refusal !== undefined && textIn(refusal) === textIn(error);
@@ -383,7 +395,7 @@ class PoolOpening {
         io,
         random,
         clock,
-        config,
+        config: { ...config, cache: { ...config.cache, directory: disks.cacheDirectory } },
         committedThrough: position.stagedThrough,
         committedEpoch: position.epoch,
         epoch: recovery.epoch,
@@ -436,6 +448,7 @@ class PoolOpening {
     const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
+      rule: new StrongRule(config.whenDegraded, journal, () => disks.missing()),
       table,
       data,
       staged,
@@ -477,6 +490,8 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
+    disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
+    disks.whenReturned((disk) => sweep.add(disk));
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const queue = new RepairQueue({
       io,
@@ -490,7 +505,7 @@ class PoolOpening {
     );
     jobs.add(repair);
     noticed.repair = repair;
-    journal.onDegraded = (chunks) => repair.noteDegraded(chunks);
+    disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
       snapshotter,
@@ -501,6 +516,7 @@ class PoolOpening {
     );
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
+    if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
     const parts: PoolParts = {
       directory: this.#directory,
@@ -517,6 +533,7 @@ class PoolOpening {
       committer,
       collector,
       sweep,
+      watch,
       jobs,
       repair,
       userWork,
@@ -525,6 +542,7 @@ class PoolOpening {
       space,
       vfs,
       clock,
+      degradedWrites: degraded,
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [
         ...recovery.damage,
@@ -648,6 +666,26 @@ async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
       );
   }
   return newest;
+}
+
+/**
+ * A disk that was away is taken in again with the pool's diskmap. DISK_FOREIGN if another daemon, or a newer map, has been at work on it meanwhile:
+ * which of the two histories counts is decided when the pool is opened, with all of its disks.
+ */
+async function admit(disk: Disk, map: DiskMap, journal: Journal, firstEpoch: number): Promise<void> {
+  const foreign = (what: string): CairnError =>
+    new CairnError('DISK_FOREIGN', `the disk at ${disk.directory} ${what} while it was away`, {
+      hint: 'unmount and mount the pool: what counts is decided then',
+    });
+  for (const { epoch, sequence } of disk.commits(0)) {
+    if (epoch < firstEpoch || (isOfRun(epoch, firstEpoch) && sequence <= journal.sequence + 1)) continue;
+    throw foreign('was written by another daemon');
+  }
+  if (disk.identity.role !== 'data') return;
+  const bytes = await disk.readMap();
+  const version = bytes === undefined ? 0 : decodeMap(bytes).version;
+  if (version > map.version) throw foreign('got a newer diskmap');
+  if (version < map.version) await disk.writeMap(encodeMap(map));
 }
 
 function toleranceOf(map: DiskMap): number {

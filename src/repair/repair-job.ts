@@ -15,9 +15,8 @@ import { repairJournal } from './journal-repair.js';
 import type { RepairQueue } from './repair-queue.js';
 import { syncAll } from './sync-all.js';
 
-export const REPAIR = 'repair';
 /** Before scrubs and moves: what it mends is at risk now. */
-export const REPAIR_RANK = 10;
+const RANK = 10;
 /** What comes together is done together. */
 const WAKE_DELAY_MS = 200;
 /** Between two looks whether something came while a run was ending. */
@@ -44,8 +43,8 @@ export interface RepairParts {
 }
 
 export class RepairJob implements JobKind {
-  readonly name = REPAIR;
-  readonly rank = REPAIR_RANK;
+  readonly name = 'repair';
+  readonly rank = RANK;
   readonly #parts: RepairParts;
   #wake: Timer | undefined;
   #retry: Timer | undefined;

@@ -31,6 +31,7 @@ import {
 import type { PoolReader } from './pool-reader.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
+import type { StrongRule } from './strong-rule.js';
 import type {
   AllocateMode,
   Attr,
@@ -55,6 +56,7 @@ const SEQUENTIAL_READS = 2;
 
 export class Volume implements Vfs {
   readonly strong: boolean;
+  readonly #rule: StrongRule;
   readonly #table: InodeTable;
   readonly #data: FileData;
   readonly #staged: StagedSet;
@@ -69,6 +71,7 @@ export class Volume implements Vfs {
 
   constructor(parts: {
     strong: boolean;
+    rule: StrongRule;
     table: InodeTable;
     data: FileData;
     staged: StagedSet;
@@ -81,6 +84,7 @@ export class Volume implements Vfs {
     userWork: UserWork;
   }) {
     this.strong = parts.strong;
+    this.#rule = parts.rule;
     this.#table = parts.table;
     this.#data = parts.data;
     this.#staged = parts.staged;
@@ -525,7 +529,10 @@ export class Volume implements Vfs {
     file.written = false;
     const flushing = this.#stage.flush();
     if (!this.strong || inode.gone) return flushing;
-    return this.#reporting(file, this.#committer.commitFile(inode));
+    return this.#reporting(
+      file,
+      this.#rule.promise(() => this.#committer.commitFile(inode)),
+    );
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
@@ -550,7 +557,9 @@ export class Volume implements Vfs {
   #sync(inode: Inode): Result<void> {
     if (inode.gone) return undefined;
     if (this.strong || this.#stage.failure !== undefined) {
-      return inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+      const commit = () =>
+        inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+      return this.strong ? this.#rule.promise(commit) : commit();
     }
     return this.#syncLocal(inode);
   }

@@ -397,7 +397,7 @@ t.test('shards that a failing disk takes with it are written again where another
   const [lost] = run.chunks.health(stored.chunk).disks;
   machine.io.fail('datasync', pathOf(lost!), BROKEN);
   const degraded: string[] = [];
-  run.log.onDegraded = (chunks) => degraded.push(...chunks);
+  run.log.onDegraded = ({ chunks }) => degraded.push(...chunks);
   await run.log.request();
   t.equal(run.disk(lost!).state, 'suspect');
   t.equal(run.chunks.health(stored.chunk).health, 'healthy');
@@ -452,7 +452,7 @@ t.test('where no other disk is left, what is degraded is told', async (t) => {
   run.writer.stage(bytes, stored);
   machine.io.fail('datasync', pathOf(2), BROKEN);
   const degraded: string[] = [];
-  run.log.onDegraded = (chunks) => degraded.push(...chunks);
+  run.log.onDegraded = ({ chunks }) => degraded.push(...chunks);
   await run.log.request();
   t.strictSame(degraded, [stored.chunk]);
   await run.stop();
