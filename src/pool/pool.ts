@@ -514,7 +514,11 @@ class PoolOpening {
       recovery.journal,
       recovery.snapshotDue && !this.#isResting,
     );
-    await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
+    await this.#restore(
+      new StagedRestore({ meta, table, staged, account, files, clock }),
+      staging,
+      position.stagedThrough,
+    );
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
