@@ -64,9 +64,10 @@ export interface JournalDisks {
   missing(): readonly number[];
 }
 
-export interface DegradedChunk {
-  readonly chunk: string;
-  readonly chunkBytes: number;
+/** `bytes`: plain ones. */
+export interface DegradedChunks {
+  readonly chunks: readonly string[];
+  readonly bytes: number;
 }
 
 export interface JournalPosition {
@@ -86,7 +87,7 @@ export class Journal {
   /** The metadata store has these changes. */
   onChanges: ((changes: readonly RowChange[]) => void) | undefined;
   /** These of a commit's chunks have fewer shards than they should, because a disk failed or is away. */
-  onDegraded: ((chunks: readonly DegradedChunk[]) => void) | undefined;
+  onDegraded: ((written: DegradedChunks) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
   onRefused: ((error: unknown) => void) | undefined;
   readonly #disks: JournalDisks;
@@ -415,7 +416,7 @@ export class Journal {
       for (const { chunk, chunkBytes } of change.extents) {
         if (!stored.delete(chunk)) continue;
         try {
-          if (await this.#chunks.mend(chunk, chunkBytes)) written = true;
+          if ((await this.#chunks.mend(chunk, chunkBytes)).shardsWritten > 0) written = true;
         } catch (error) {
           // It is readable: that is enough for the commit. What it lacks is counted.
           if (!(error instanceof CairnError)) throw error;
@@ -461,12 +462,12 @@ export class Journal {
       if (this.#chunks.health(chunk).health !== 'healthy') degraded.add(chunk);
     if (degraded.size === 0) return;
     this.#degradedSequence = sequence;
-    const chunks: DegradedChunk[] = [];
+    let bytes = 0;
+    const left = new Set(degraded);
     for (const change of content.changes)
       if (change.kind === 'extents')
-        for (const { chunk, chunkBytes } of change.extents)
-          if (degraded.delete(chunk)) chunks.push({ chunk, chunkBytes });
-    this.onDegraded?.(chunks);
+        for (const { chunk, chunkBytes } of change.extents) if (left.delete(chunk)) bytes += chunkBytes;
+    this.onDegraded?.({ chunks: [...degraded], bytes });
   }
 
   /** Shards on a disk that failed do not count: they may not have reached it. */

@@ -13,6 +13,7 @@ import type { FileIo } from '../io/file-io.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
+import type { RepairJob } from '../repair/repair-job.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
@@ -58,6 +59,7 @@ export interface PoolParts {
   readonly watch: DiskWatch;
   readonly forecaster: LossForecaster;
   readonly jobs: JobRunner;
+  readonly repair: RepairJob;
   readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;

@@ -23,6 +23,9 @@ import { JobRunner } from '../jobs/job-runner.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
+import { RepairJob } from '../repair/repair-job.js';
+import { RepairQueue } from '../repair/repair-queue.js';
+import { syncAll } from '../repair/sync-all.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -168,10 +171,11 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, forecaster } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, forecaster } = this.parts;
     await watch.close();
     await forecaster.close();
     await jobs.close();
+    await repair.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -349,6 +353,8 @@ class PoolOpening {
     const map = await readMap(disks, log);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
+    // What finds damage is needed before what mends it can be built.
+    const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
     // What it is told of exists before what it asks.
     const census: { current?: LossCensus } = {};
@@ -358,7 +364,10 @@ class PoolOpening {
         ranking: createRanking(map),
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
-        onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+        onDegradedRead: (chunk, disk) => {
+          damage.note(chunk, disk);
+          noticed.repair?.noteRead(chunk, disk);
+        },
         onShort: (chunk) => census.current?.storedShort(chunk),
       }),
     );
@@ -367,10 +376,11 @@ class PoolOpening {
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     const degraded = { commits: 0, chunks: 0, bytes: 0 };
-    journal.onDegraded = (chunks) => {
+    journal.onDegraded = ({ chunks, bytes }) => {
+      noticed.repair?.noteDegraded(chunks);
       degraded.commits += 1;
       degraded.chunks += chunks.length;
-      for (const { chunkBytes } of chunks) degraded.bytes += chunkBytes;
+      degraded.bytes += bytes;
     };
     let refusal: unknown;
     journal.onRefused = (error) => {
@@ -479,6 +489,7 @@ class PoolOpening {
       meta,
       chunks,
       collector,
+      onDegraded: (found) => noticed.repair?.noteDegraded(found),
       clock,
       disks: disks.opened,
       allOnline: () => disks.allOnline,
@@ -490,6 +501,19 @@ class PoolOpening {
     const losses = this.#countLosses({ meta, disks, journal });
     census.current = losses;
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
+    const queue = new RepairQueue({
+      io,
+      poolDirectory: this.#directory,
+      clock,
+      settle: () => syncAll(disks.data()),
+      warn: (error, message) => log.warn({ error }, message),
+    });
+    const repair = this.#keep(
+      new RepairJob({ queue, jobs, chunks, meta, disks, clock, onWhole: (chunk) => damage.mended(chunk) }),
+    );
+    jobs.add(repair);
+    noticed.repair = repair;
+    disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
       snapshotter,
@@ -506,7 +530,6 @@ class PoolOpening {
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
-    if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -524,6 +547,7 @@ class PoolOpening {
       sweep,
       watch,
       jobs,
+      repair,
       userWork,
       table,
       reader,
@@ -547,9 +571,13 @@ class PoolOpening {
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
         ...(journal.isRefused ? [refusedFinding(refusal)] : []),
-        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+        ...(queue.degraded === 0 ? [] : [degradedFinding(queue.degraded, queue.isIncomplete)]),
       ],
     };
+    if (!this.#isResting) {
+      await repair.open(parts);
+      await jobs.open();
+    }
     return [parts, staging, snapshots];
   }
 
@@ -630,9 +658,9 @@ function refusedFinding(refusal: unknown): string {
   return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
 }
 
-function degradedFinding(chunks: number): string {
-  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
-  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+function degradedFinding(chunks: number, isIncomplete: boolean): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks}${isIncomplete ? ' or more' : ''} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`;
 }
 
 function textIn(error: unknown): string {
