@@ -20,6 +20,7 @@ import { LossForecaster } from '../forecast/loss-forecast.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
+import { Throttle } from '../jobs/throttle.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
@@ -472,6 +473,7 @@ class PoolOpening {
       if (inode !== undefined) data.lost(inode, failure);
       log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
     };
+    const throttle = new Throttle(userWork, clock);
     const collector = new Collector({
       meta,
       chunks,
@@ -482,8 +484,9 @@ class PoolOpening {
       pinned: () => table.orphanChunks(),
       onRemoved: (chunk) => staged.collected.add(chunk),
       log: (message) => log.warn({}, message),
+      rest: (workedMs, signal) => throttle.rest(workedMs, signal),
     });
-    committer.onFull = () => void collector.run(true);
+    committer.onFull = () => collector.run(true, true);
     if (!this.#isResting) collector.start();
     const sweep = new Sweep({
       meta,
