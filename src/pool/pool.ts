@@ -27,6 +27,7 @@ import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { RangeCopier } from '../vfs/range-copier.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
@@ -445,6 +446,7 @@ class PoolOpening {
       stage,
       committer,
       reader,
+      copier: new RangeCopier({ staged, journal, committer, reader, data }),
       xattrs: new Xattrs(meta, stage, staged),
       clock,
       space: () => space.blocks(),
