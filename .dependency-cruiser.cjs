@@ -48,11 +48,12 @@ const may = {
     '^diskmap/',
     '^native/',
   ],
+  '^src/repair/': ['^src/repair/', '^src/(fsck|vfs|commit|meta|chunks|disks|jobs|io|errors)/', '^native/'],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
-    '^src/(fsck|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
+    '^src/(fsck|repair|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
     '^diskmap/',
     '^native/',
   ],

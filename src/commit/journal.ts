@@ -66,7 +66,7 @@ export interface JournalDisks {
 
 /** `bytes`: plain ones. */
 export interface DegradedChunks {
-  readonly chunks: number;
+  readonly chunks: readonly string[];
   readonly bytes: number;
 }
 
@@ -413,7 +413,7 @@ export class Journal {
       for (const { chunk, chunkBytes } of change.extents) {
         if (!stored.delete(chunk)) continue;
         try {
-          if (await this.#chunks.mend(chunk, chunkBytes)) written = true;
+          if ((await this.#chunks.mend(chunk, chunkBytes)).shardsWritten > 0) written = true;
         } catch (error) {
           // It is readable: that is enough for the commit. What it lacks is counted.
           if (!(error instanceof CairnError)) throw error;
@@ -464,7 +464,7 @@ export class Journal {
     for (const change of content.changes)
       if (change.kind === 'extents')
         for (const { chunk, chunkBytes } of change.extents) if (left.delete(chunk)) bytes += chunkBytes;
-    this.onDegraded?.({ chunks: degraded.size, bytes });
+    this.onDegraded?.({ chunks: [...degraded], bytes });
   }
 
   /** Shards on a disk that failed do not count: they may not have reached it. */

@@ -12,6 +12,7 @@ import type { FileIo } from '../io/file-io.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
+import type { RepairJob } from '../repair/repair-job.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
@@ -54,6 +55,7 @@ export interface PoolParts {
   readonly sweep: Sweep;
   readonly watch: DiskWatch;
   readonly jobs: JobRunner;
+  readonly repair: RepairJob;
   readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;

@@ -21,6 +21,9 @@ import { JobRunner } from '../jobs/job-runner.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
+import { RepairJob } from '../repair/repair-job.js';
+import { RepairQueue } from '../repair/repair-queue.js';
+import { syncAll } from '../repair/sync-all.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -167,9 +170,10 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair } = this.parts;
     await watch.close();
     await jobs.close();
+    await repair.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -347,6 +351,8 @@ class PoolOpening {
     const map = await readMap(disks, log);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
+    // What finds damage is needed before what mends it can be built.
+    const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
     const chunks = this.#keep(
       new PoolChunkStore({
@@ -354,7 +360,10 @@ class PoolOpening {
         ranking: createRanking(map),
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
-        onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+        onDegradedRead: (chunk, disk) => {
+          damage.note(chunk, disk);
+          noticed.repair?.noteRead(chunk, disk);
+        },
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
@@ -363,8 +372,9 @@ class PoolOpening {
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     const degraded = { commits: 0, chunks: 0, bytes: 0 };
     journal.onDegraded = ({ chunks, bytes }) => {
+      noticed.repair?.noteDegraded(chunks);
       degraded.commits += 1;
-      degraded.chunks += chunks;
+      degraded.chunks += chunks.length;
       degraded.bytes += bytes;
     };
     let refusal: unknown;
@@ -475,6 +485,7 @@ class PoolOpening {
       meta,
       chunks,
       collector,
+      onDegraded: (found) => noticed.repair?.noteDegraded(found),
       clock,
       disks: disks.opened,
       allOnline: () => disks.allOnline,
@@ -484,6 +495,19 @@ class PoolOpening {
     disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
+    const queue = new RepairQueue({
+      io,
+      poolDirectory: this.#directory,
+      clock,
+      settle: () => syncAll(disks.data()),
+      warn: (error, message) => log.warn({ error }, message),
+    });
+    const repair = this.#keep(
+      new RepairJob({ queue, jobs, chunks, meta, disks, clock, onWhole: (chunk) => damage.mended(chunk) }),
+    );
+    jobs.add(repair);
+    noticed.repair = repair;
+    disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
       snapshotter,
@@ -500,7 +524,6 @@ class PoolOpening {
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
-    if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -518,6 +541,7 @@ class PoolOpening {
       sweep,
       watch,
       jobs,
+      repair,
       userWork,
       table,
       reader,
@@ -532,9 +556,13 @@ class PoolOpening {
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
         ...(journal.isRefused ? [refusedFinding(refusal)] : []),
-        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+        ...(queue.degraded === 0 ? [] : [degradedFinding(queue.degraded, queue.isIncomplete)]),
       ],
     };
+    if (!this.#isResting) {
+      await repair.open(parts);
+      await jobs.open();
+    }
     return [parts, staging, snapshots];
   }
 
@@ -597,9 +625,9 @@ function refusedFinding(refusal: unknown): string {
   return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
 }
 
-function degradedFinding(chunks: number): string {
-  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
-  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+function degradedFinding(chunks: number, isIncomplete: boolean): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks}${isIncomplete ? ' or more' : ''} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`;
 }
 
 function textIn(error: unknown): string {
