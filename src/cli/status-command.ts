@@ -7,6 +7,7 @@ import { loadConfig, type PoolConfig } from '../pool/config.js';
 import { formatScheme } from '../pool/scheme-choice.js';
 import type { PoolStatus } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { jobText } from './job-command.js';
 import { resolvePool } from './pool-path.js';
 import { textTable } from './text-table.js';
 import { counted, formatBytes, formatCount } from './units.js';
@@ -109,7 +110,7 @@ ${status.findings.map((finding) => `  ! ${finding}\n`).join('')}  ${where}, ${st
   staged      ${staged}
   cache       ${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}
   commits     sequence ${status.commitSequence}, epoch ${status.epoch}, map version ${status.mapVersion}
-
+${status.jobs.map((job) => `  job         ${jobText(job)}\n`).join('')}
 ${textTable([['disk', 'role', 'state', 'used', 'free', 'size', 'directory'], ...disks], new Set([0, 3, 4, 5]))}
 ${textTable([['scheme', 'groups', 'degraded'], ...groups], new Set([1, 2]))}`;
 }

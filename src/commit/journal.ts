@@ -205,6 +205,8 @@ export class Journal {
 
   /** Rounds, as long as someone waits. */
   async #run(): Promise<void> {
+    // Whoever asks may be in the middle of a step that changes names and rows: a round that took half of it would publish that half.
+    await undefined;
     while (this.#next !== undefined || this.#tasks.length > 0) {
       for (const task of this.#tasks.splice(0)) await task();
       if (this.#next === undefined) continue;

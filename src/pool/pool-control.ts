@@ -9,6 +9,8 @@ import { CairnError } from '../errors/cairn-error.js';
 import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo } from '../io/file-io.js';
+import type { JobRunner } from '../jobs/job-runner.js';
+import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
@@ -49,6 +51,8 @@ export interface PoolParts {
   readonly committer: Committer;
   readonly collector: Collector;
   readonly sweep: Sweep;
+  readonly jobs: JobRunner;
+  readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
@@ -64,11 +68,13 @@ export interface PoolParts {
 const CHECK_SLEEP_MAX_MS = 50;
 
 export class OpenPoolControl implements PoolControl {
+  readonly jobs: JobRunner;
   readonly #parts: PoolParts;
   #checking = false;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
+    this.jobs = parts.jobs;
   }
 
   async status(): Promise<PoolStatus> {
@@ -126,6 +132,7 @@ export class OpenPoolControl implements PoolControl {
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,
+      jobs: this.jobs.list().filter(({ state }) => state !== 'idle'),
     };
   }
 

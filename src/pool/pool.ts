@@ -16,6 +16,8 @@ import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
+import { JobRunner } from '../jobs/job-runner.js';
+import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
 import { Committer } from '../vfs/committer.js';
@@ -161,7 +163,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep } = this.parts;
+    const { committer, collector, sweep, jobs } = this.parts;
+    await jobs.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -425,6 +428,7 @@ class PoolOpening {
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
       table,
@@ -436,6 +440,7 @@ class PoolOpening {
       xattrs: new Xattrs(meta, stage, staged),
       clock,
       space: () => space.blocks(),
+      userWork,
     });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
@@ -466,6 +471,7 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
+    const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
       snapshotter,
@@ -477,6 +483,7 @@ class PoolOpening {
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
+    if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -492,6 +499,8 @@ class PoolOpening {
       committer,
       collector,
       sweep,
+      jobs,
+      userWork,
       table,
       reader,
       space,

@@ -1,4 +1,7 @@
 /** What the pool reports of itself: to `status`, `state` and `commit`, the control socket and the library. Sizes are bytes. */
+import type { JobControl, JobPace, JobReport, Json } from '../jobs/job.js';
+
+export type { JobControl, JobPace, JobReport, Json };
 
 export interface DiskReport {
   readonly number: number;
@@ -41,6 +44,8 @@ export interface PoolStatus {
   readonly commitSequence: number;
   readonly epoch: number;
   readonly mapVersion: number;
+  /** Work in the background: what was ever started. */
+  readonly jobs: readonly JobReport[];
 }
 
 export interface FileState {
@@ -130,6 +135,7 @@ export interface CheckReport {
 
 /** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
 export interface PoolControl {
+  readonly jobs: JobControl;
   status(): Promise<PoolStatus>;
   state(path: string): Promise<FileState>;
   /** Commits what is staged below the paths (all of the pool for `/`); resolves after the pool promise. */

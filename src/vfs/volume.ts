@@ -7,6 +7,7 @@
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
+import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
@@ -63,6 +64,7 @@ export class Volume implements Vfs {
   readonly #xattrs: Xattrs;
   readonly #clock: Clock;
   readonly #space: () => SpaceReport;
+  readonly #userWork: UserWork;
   readonly #handles = new Handles();
 
   constructor(parts: {
@@ -76,6 +78,7 @@ export class Volume implements Vfs {
     xattrs: Xattrs;
     clock: Clock;
     space: () => SpaceReport;
+    userWork: UserWork;
   }) {
     this.strong = parts.strong;
     this.#table = parts.table;
@@ -87,16 +90,19 @@ export class Volume implements Vfs {
     this.#xattrs = parts.xattrs;
     this.#clock = parts.clock;
     this.#space = parts.space;
+    this.#userWork = parts.userWork;
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
-    return chain(this.#directory(parent), (dir) => {
-      if (name === '.') return dir;
-      if (name === '..') return this.#parentOf(dir);
-      return chain(dir.directory!.lookup(name), (target) =>
-        target === undefined ? undefined : this.#child(dir, target),
-      );
-    });
+    return this.#userWork.count(
+      chain(this.#directory(parent), (dir) => {
+        if (name === '.') return dir;
+        if (name === '..') return this.#parentOf(dir);
+        return chain(dir.directory!.lookup(name), (target) =>
+          target === undefined ? undefined : this.#child(dir, target),
+        );
+      }),
+    );
   }
 
   #child(parent: Inode, target: EntryTarget): Result<Inode> {
@@ -122,10 +128,12 @@ export class Volume implements Vfs {
   #entry(parent: Ino, name: Name): Result<{ dir: Inode; entry: Entry }> {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.#entry(parent, name));
-    return chain(this.#directory(parent), (dir) => {
-      if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
-      return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
-    });
+    return this.#userWork.count(
+      chain(this.#directory(parent), (dir) => {
+        if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
+        return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
+      }),
+    );
   }
 
   /** False if the record was put away, or the directory removed, while something else was loaded: then everything is looked up again. */
@@ -523,7 +531,7 @@ export class Volume implements Vfs {
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
   fsync(handle: Handle, _dataOnly: boolean): Result<void> {
     const file = this.#handles.file(handle);
-    return this.#reporting(file, this.#sync(file.inode));
+    return this.#userWork.count(this.#reporting(file, this.#sync(file.inode)));
   }
 
   /** What has failed in the background, or for another handle, is told with the outcome: once per handle. */
