@@ -110,14 +110,15 @@ export class Placement {
    * What its home lacks of a chunk, as far as disks can take it. Only the disks' own room counts, not the buckets': what is missing belongs there, and nothing new
    * has gone to a group of which another bucket is full.
    */
-  completing({ group, set, standing }: Home): Plan {
+  completing({ group, set, standing }: Home, avoid?: ReadonlySet<Disk>): Plan {
     const { codec, chunkBytes } = set;
     const shardBytes = codec.shardBytes(chunkBytes);
     const taken = new Set([...standing.values()].map(({ disk }) => disk));
     const free = new Map<BucketId, Disk>();
     for (const bucket of group.buckets) {
       const disk = this.#diskOf(bucket);
-      if (disk?.state === 'online' && !taken.has(disk) && hasRoomOn(disk, shardBytes)) free.set(bucket, disk);
+      if (disk?.state !== 'online' || taken.has(disk) || avoid?.has(disk)) continue;
+      if (hasRoomOn(disk, shardBytes)) free.set(bucket, disk);
     }
     const places: ShardPlace[] = [];
     const lacking: number[] = [];
@@ -130,7 +131,8 @@ export class Placement {
       return true;
     };
     // Each to its own bucket; then what has none of its own (small chunks), or finds it taken or full, to that which holds least.
-    const rest = chunkBytes <= SMALL_CHUNK_BYTES ? lacking : lacking.filter((shard) => !put(shard, group.buckets[shard]));
+    const rest =
+      chunkBytes <= SMALL_CHUNK_BYTES ? lacking : lacking.filter((shard) => !put(shard, group.buckets[shard]));
     const emptiest = [...free].sort(([a, disk], [b, other]) => disk.bucketBytes(a) - other.bucketBytes(b));
     for (const [at, shard] of rest.entries()) put(shard, emptiest[at]?.[0]);
     return {
@@ -215,7 +217,11 @@ export class Placement {
     const existing =
       options.existing && sameScheme(codecScheme(options.existing.scheme), scheme) ? options.existing : undefined;
     const standing =
-      existing === undefined ? new Map<number, Disk>() : small ? standingCopies(existing) : standingShards(existing, group);
+      existing === undefined
+        ? new Map<number, Disk>()
+        : small
+          ? standingCopies(existing)
+          : standingShards(existing, group);
     const taken = new Set(standing.values());
     const missing: number[] = [];
     for (let shard = 0; shard < codec.shards; shard++) if (!standing.has(shard)) missing.push(shard);
@@ -301,10 +307,16 @@ function standingIn(set: ShardSet, group: Group): Map<number, Holder> {
   const find = (holders: readonly Holder[], fits: (bucket: BucketId) => boolean): Holder | undefined =>
     holders.find(({ disk, entry }) => disk.state === 'online' && !taken.has(disk) && fits(entry.bucket));
   set.holders.forEach((holders, shard) => {
-    take(shard, find(holders, (bucket) => bucket === group.buckets[shard]));
+    take(
+      shard,
+      find(holders, (bucket) => bucket === group.buckets[shard]),
+    );
   });
   set.holders.forEach((holders, shard) => {
-    take(shard, find(holders, (bucket) => group.buckets.includes(bucket)));
+    take(
+      shard,
+      find(holders, (bucket) => group.buckets.includes(bucket)),
+    );
   });
   return standing;
 }

@@ -3,7 +3,7 @@
  * ARCHITECTURE.md, and takes it down again. What faces need is `vfs` and `control`; the file methods are the library.
  */
 import { join, resolve } from 'node:path';
-import { createRanking, type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
+import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
@@ -345,7 +345,6 @@ class PoolOpening {
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
-        ranking: createRanking(map),
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
         onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
