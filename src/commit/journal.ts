@@ -292,7 +292,8 @@ export class Journal {
 
   /** Until the record and all small chunks stand synced on every disk that still works. */
   async #write(content: RoundContent): Promise<EncodedCommit> {
-    let encoded = this.#encode(content, this.#disks.missing());
+    if (this.#hasReturned()) await this.#mend(content);
+    let encoded = this.#encode(content, this.#lacking(content));
     this.#checkEnough(this.#commitTargets().length, []);
     const failed = new Set<Disk>();
     const committed = new Set<Disk>();
@@ -357,6 +358,24 @@ export class Journal {
     if (degraded > 0) this.onDegraded?.(degraded);
     this.#standing = new Set(this.#disks.data());
     return encoded;
+  }
+
+  /** A data disk was away when the last round ended, and is back: what the pipeline stored meanwhile was stored without it. */
+  #hasReturned(): boolean {
+    return this.#disks.data().some((disk) => !this.#standing.has(disk));
+  }
+
+  /** Numbers of the data disks that lack their part of the commit: those that are away, and those that were when its chunks were stored. */
+  #lacking({ stored }: RoundContent): number[] {
+    const lacking = new Set(this.#disks.missing());
+    if (!this.#lostDisk()) return [...lacking].sort(ascending);
+    const online = this.#disks.data().map(({ identity }) => identity.number);
+    for (const chunk of stored) {
+      const { health, disks } = this.#chunks.health(chunk);
+      if (health === 'healthy') continue;
+      for (const number of online) if (!disks.includes(number)) lacking.add(number);
+    }
+    return [...lacking].sort(ascending);
   }
 
   /** Numbers of data disks that failed, or went, after the record was made. */

@@ -31,6 +31,7 @@ import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
 import type { Vfs } from '../vfs/vfs.js';
 import type { PoolConfig } from './config.js';
+import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
 import type { PoolDisks } from './open-disks.js';
 import type { PoolSpace } from './pool-space.js';
@@ -51,6 +52,7 @@ export interface PoolParts {
   readonly committer: Committer;
   readonly collector: Collector;
   readonly sweep: Sweep;
+  readonly watch: DiskWatch;
   readonly jobs: JobRunner;
   readonly userWork: UserWork;
   readonly table: InodeTable;

@@ -7,6 +7,7 @@ import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
+import { isOfRun } from '../commit/epoch.js';
 import { Journal } from '../commit/journal.js';
 import { type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
@@ -35,6 +36,7 @@ import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
+import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
@@ -163,7 +165,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, jobs } = this.parts;
+    const { committer, collector, sweep, watch, jobs } = this.parts;
+    await watch.close();
     await jobs.close();
     await sweep.close();
     await collector.close();
@@ -342,6 +345,7 @@ class PoolOpening {
     const map = await readMap(disks, log);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
+    const watch = this.#keep(new DiskWatch(disks, clock, log));
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
@@ -377,7 +381,7 @@ class PoolOpening {
         io,
         random,
         clock,
-        config,
+        config: { ...config, cache: { ...config.cache, directory: disks.cacheDirectory } },
         committedThrough: position.stagedThrough,
         committedEpoch: position.epoch,
         epoch: recovery.epoch,
@@ -470,6 +474,8 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
+    disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
+    disks.whenReturned((disk) => sweep.add(disk));
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
@@ -481,6 +487,7 @@ class PoolOpening {
     );
     await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
+    if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
     if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
@@ -498,6 +505,7 @@ class PoolOpening {
       committer,
       collector,
       sweep,
+      watch,
       jobs,
       userWork,
       table,
@@ -624,6 +632,26 @@ async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
       );
   }
   return newest;
+}
+
+/**
+ * A disk that was away is taken in again with the pool's diskmap. DISK_FOREIGN if another daemon, or a newer map, has been at work on it meanwhile:
+ * which of the two histories counts is decided when the pool is opened, with all of its disks.
+ */
+async function admit(disk: Disk, map: DiskMap, journal: Journal, firstEpoch: number): Promise<void> {
+  const foreign = (what: string): CairnError =>
+    new CairnError('DISK_FOREIGN', `the disk at ${disk.directory} ${what} while it was away`, {
+      hint: 'unmount and mount the pool: what counts is decided then',
+    });
+  for (const { epoch, sequence } of disk.commits(0)) {
+    if (epoch < firstEpoch || (isOfRun(epoch, firstEpoch) && sequence <= journal.sequence + 1)) continue;
+    throw foreign('was written by another daemon');
+  }
+  if (disk.identity.role !== 'data') return;
+  const bytes = await disk.readMap();
+  const version = bytes === undefined ? 0 : decodeMap(bytes).version;
+  if (version > map.version) throw foreign('got a newer diskmap');
+  if (version < map.version) await disk.writeMap(encodeMap(map));
 }
 
 function toleranceOf(map: DiskMap): number {
