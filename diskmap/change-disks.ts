@@ -13,7 +13,7 @@ import { checkDisks } from './check-map.js';
 import { checkChangeable, completed } from './create-map.js';
 import { DiskMapError } from './disk-map-error.js';
 import { Layout, type OpenGroup } from './layout.js';
-import type { DiskMap, MapDisk } from './types.js';
+import type { BucketId, DiskMap, MapDisk } from './types.js';
 
 export interface DiskChange {
   /** Numbers of disks of the map that lose all of their buckets. */
@@ -22,6 +22,8 @@ export interface DiskChange {
   readonly add: readonly MapDisk[];
   /** Plain bytes that the map has to hold. */
   readonly neededBytes: number;
+  /** What a bucket holds, in bytes, where that is known: then it is bytes that are spread evenly, else buckets. */
+  readonly held?: (bucket: BucketId) => number;
 }
 
 type Way = (layout: Layout, touched: ReadonlySet<OpenGroup>) => void;
@@ -37,7 +39,7 @@ const WAYS: readonly Way[] = [
  * survives, with what it was. Throws DiskMapError: INVALID for disks that are not there or are there already, TOO_FEW_DISKS if what is left
  * cannot form a group of the map's scheme.
  */
-export function changeDisks(map: DiskMap, { remove, add, neededBytes }: DiskChange): DiskMap {
+export function changeDisks(map: DiskMap, { remove, add, neededBytes, held }: DiskChange): DiskMap {
   checkChangeable(map);
   checkDisks([...map.disks, ...add]);
   const leaving = new Set(remove);
@@ -47,7 +49,7 @@ export function changeDisks(map: DiskMap, { remove, add, neededBytes }: DiskChan
   }
   let best: { readonly map: DiskMap; readonly usableBytes: number } | undefined;
   for (const way of WAYS) {
-    const layout = new Layout(map, add, leaving);
+    const layout = new Layout(map, add, leaving, held);
     const touched = new Set(layout.groups.filter(({ members }) => members.some((each) => layout.isLeaving(each))));
     way(layout, touched);
     const changed = completed(map, layout);

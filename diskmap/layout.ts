@@ -43,14 +43,22 @@ export class Layout {
   readonly groups: OpenGroup[] = [];
   /** The version the changed map will have. */
   readonly version: number;
+  /** What a bucket of the map holds, in bytes; undefined if that is not known. */
+  readonly held: ((bucket: BucketId) => number) | undefined;
   readonly #map: DiskMap;
   readonly #disks: readonly MapDisk[];
   readonly #placeOf = new Map<number, { domain: number; open: OpenDisk }>();
   #born = 0;
 
   /** Opens `map` with `added` disks beside its own, and without the buckets of those `leaving`; `map` itself is not changed. */
-  constructor(map: DiskMap, added: readonly MapDisk[], leaving: ReadonlySet<number> = NONE) {
+  constructor(
+    map: DiskMap,
+    added: readonly MapDisk[],
+    leaving: ReadonlySet<number> = NONE,
+    held: ((bucket: BucketId) => number) | undefined = undefined,
+  ) {
     this.#map = map;
+    this.held = held;
     this.version = map.version + 1;
     const staying = map.disks.map((disk) => (leaving.has(disk.disk) ? { ...disk, buckets: 0 } : disk));
     this.#disks = [...staying, ...added].sort((a, b) => a.disk - b.disk);

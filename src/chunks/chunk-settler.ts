@@ -72,6 +72,13 @@ export class ChunkSettler {
     return tally;
   }
 
+  isSettled(chunk: string, chunkBytes: number): boolean {
+    const sets = this.#locate(chunk, chunkBytes);
+    const home = this.#home(sets);
+    if (home?.isComplete !== true || sets.length > 1) return false;
+    return home.set.holders.every((holders) => holders.filter(({ disk }) => disk.state === 'online').length === 1);
+  }
+
   /** Writes what the chunk's home lacks. */
   async #bring({ chunk, chunkBytes }: ChunkToSettle, appends: Appends, tally: Tally): Promise<void> {
     const sets = this.#locate(chunk, chunkBytes);

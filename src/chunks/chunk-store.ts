@@ -80,6 +80,8 @@ export interface ChunkStore {
   useMap(map: DiskMap): void;
   /** Whether a shard lies in a bucket that the map has, under the scheme of its group. */
   isHome(shard: ShardInfo): boolean;
+  /** Whether all shards of the chunk lie where the map wants them, and nowhere else. */
+  isSettled(chunk: string, chunkBytes: number): boolean;
   /** Bytes of the disk's shards in buckets that the map does not have. */
   strayBytes(disk: Disk): number;
   /** Brings chunks to where the map wants their shards, and removes them from where it does not, in this order. It is durable when it resolves. See `chunk-settler.ts`. */

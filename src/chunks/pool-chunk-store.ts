@@ -179,6 +179,10 @@ export class PoolChunkStore implements ChunkStore {
     return this.#placement.isHome(shard);
   }
 
+  isSettled(chunk: string, chunkBytes: number): boolean {
+    return this.#settler.isSettled(chunk, chunkBytes);
+  }
+
   strayBytes(disk: Disk): number {
     let bytes = 0;
     for (const { bucket, liveBytes } of disk.buckets()) if (!this.#placement.knows(bucket)) bytes += liveBytes;

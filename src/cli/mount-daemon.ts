@@ -110,6 +110,7 @@ export class MountDaemon {
     const { control } = this.#pool;
     return {
       jobs: control.jobs,
+      disks: control.disks,
       status: async () => ({
         ...(await control.status()),
         mountpoint: this.#unmounted ? null : this.#options.mountpoint,

@@ -36,6 +36,7 @@ import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
+import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { type Machine, SystemMachine } from './machine.js';
@@ -43,6 +44,7 @@ import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
 import { PoolFile } from './pool-file.js';
 import { type PoolLog, silentLog } from './pool-log.js';
+import { PoolMap } from './pool-map.js';
 import { PoolSpace } from './pool-space.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
@@ -122,6 +124,7 @@ export class Pool {
       scheme: options.scheme ?? 'auto',
       bucketBytes: options.bucketBytes,
       chunkBytes: options.chunkBytes,
+      sizes: new Map([...(options.sizes ?? [])].map(([disk, bytes]) => [resolve(disk), bytes])),
     });
   }
 
@@ -342,13 +345,12 @@ class PoolOpening {
     const log = this.#log;
     const { io, clock, random } = this.#machine;
     const disks = this.#keep(await PoolDisks.open(this.#machine, config, log));
-    const map = await readMap(disks, log);
-    disks.tolerance = toleranceOf(map);
+    const map = await PoolMap.open(disks, log);
     const damage = new Damage(disks, log);
     const watch = this.#keep(new DiskWatch(disks, clock, log));
     const chunks = this.#keep(
       new PoolChunkStore({
-        map,
+        map: map.current,
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
         onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
@@ -409,7 +411,7 @@ class PoolOpening {
       },
     });
     const space = new PoolSpace({
-      map,
+      map: map.current,
       chunkBytes: config.chunkBytes,
       disks: () => disks.data(),
       files: () => table.size,
@@ -474,10 +476,29 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
-    disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
+    disks.admit = (disk) => admit(disk, map.current, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
+    map.whenChanged((next) => {
+      chunks.useMap(next);
+      space.useMap(next);
+    });
+    const changes = new DiskChanges({
+      io,
+      random,
+      directory: this.#directory,
+      disks,
+      map,
+      chunks,
+      jobs,
+      log,
+      usedBytes: () => space.report().usedBytes + account.dirtyBytes,
+      capacities: (directories) => this.#machine.capacities(directories),
+      takeSnapshot: () => takeSnapshot(),
+    });
+    jobs.add(changes.job);
     const snapshotter = new Snapshotter(disks, meta, chunks);
+    const takeSnapshot = (): Promise<void> => snapshotBeyond({ table, staged, journal, snapshotter });
     const snapshots = new SnapshotSchedule(
       snapshotter,
       journal,
@@ -489,13 +510,24 @@ class PoolOpening {
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
-    if (!this.#isResting) await jobs.open();
+    if (!this.#isResting) {
+      await jobs.open();
+      await changes.goOn();
+      disks.whenReturned(
+        () => void changes.goOn().catch((error: unknown) => log.warn({ error }, 'moving did not go on')),
+      );
+    }
     const parts: PoolParts = {
       directory: this.#directory,
       io,
-      config,
+      get config() {
+        return disks.config;
+      },
       mode: this.#mode,
-      map,
+      get map() {
+        return map.current;
+      },
+      poolMap: map,
       disks,
       meta,
       chunks,
@@ -507,13 +539,14 @@ class PoolOpening {
       sweep,
       watch,
       jobs,
+      changes,
       userWork,
       table,
       reader,
       space,
       vfs,
       clock,
-      takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
+      takeSnapshot,
       findings: () => [
         ...recovery.damage,
         ...replay.notes,
@@ -594,46 +627,6 @@ function textIn(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The newest map that any disk holds. A data disk that lacks it, as after a crash between two of them or an absence, is given it. */
-async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
-  let newest: DiskMap | undefined;
-  let failure: unknown;
-  const versions = new Map<Disk, number>();
-  for (const disk of disks.opened) {
-    try {
-      const bytes = await disk.readMap();
-      const map = bytes === undefined ? undefined : decodeMap(bytes);
-      if (map === undefined) continue;
-      versions.set(disk, map.version);
-      if (newest === undefined || map.version > newest.version) newest = map;
-    } catch (error) {
-      failure = error;
-    }
-  }
-  if (newest === undefined) {
-    const reasons = disks
-      .reports()
-      .filter(({ reason }) => reason !== '')
-      .map(({ reason }) => reason);
-    throw new CairnError('DISK_MISSING', `no disk of the pool could be opened: ${reasons.join('; ')}`, {
-      hint: 'connect the disks, or correct cairn.toml',
-      cause: failure,
-    });
-  }
-  for (const disk of disks.data()) {
-    if (versions.get(disk) === newest.version) continue;
-    await disk
-      .writeMap(encodeMap(newest))
-      .catch((error: unknown) =>
-        log.warn(
-          { disk: disk.directory, error },
-          'the diskmap could not be copied to a disk that lacks the newest one',
-        ),
-      );
-  }
-  return newest;
-}
-
 /**
  * A disk that was away is taken in again with the pool's diskmap. DISK_FOREIGN if another daemon, or a newer map, has been at work on it meanwhile:
  * which of the two histories counts is decided when the pool is opened, with all of its disks.
@@ -652,13 +645,6 @@ async function admit(disk: Disk, map: DiskMap, journal: Journal, firstEpoch: num
   const version = bytes === undefined ? 0 : decodeMap(bytes).version;
   if (version > map.version) throw foreign('got a newer diskmap');
   if (version < map.version) await disk.writeMap(encodeMap(map));
-}
-
-function toleranceOf(map: DiskMap): number {
-  let tolerance = Number.POSITIVE_INFINITY;
-  for (const { scheme } of map.groups)
-    tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
-  return Number.isFinite(tolerance) ? tolerance : 0;
 }
 
 /** A snapshot of a later commit than any that there is: as long as it is not complete, what there is stays. */
