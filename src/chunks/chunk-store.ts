@@ -56,6 +56,18 @@ export interface SettleReport {
   readonly unreadable: readonly string[];
 }
 
+export interface MendOptions {
+  readonly verify?: boolean;
+}
+
+export interface Mended {
+  /** How many, and the bytes of them. */
+  readonly shardsWritten: number;
+  readonly bytesWritten: number;
+  /** Of the shards that were there, those that were not what they should be. */
+  readonly shardsWrong: number;
+}
+
 export interface ChunkStore {
   /**
    * Reads the source, hashes, and unless the chunk is held healthy already: encodes, places and writes its shards to the data streams of the
@@ -71,10 +83,11 @@ export interface ChunkStore {
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
   /**
-   * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. True if something was written (not synced).
-   * Holds nothing. UNREADABLE, NO_SPACE, DISK_FAILED.
+   * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. With `verify`, every shard that is there is
+   * read first, and written anew where it is not what it should be. Nothing is synced. Holds the chunk meanwhile. UNREADABLE; NO_SPACE and DISK_FAILED
+   * where nothing can be written, though it should.
    */
-  mend(chunk: string, chunkBytes: number): Promise<boolean>;
+  mend(chunk: string, chunkBytes: number, options?: MendOptions): Promise<Mended>;
   health(chunk: string): ChunkHealth;
   /** From now on new chunks go where this map says, and `settle` brings others there. What lies elsewhere is read as ever. */
   useMap(map: DiskMap): void;

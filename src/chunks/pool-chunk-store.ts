@@ -15,6 +15,8 @@ import {
   type ChunkStore,
   type ChunkToSettle,
   MAX_CHUNK_BYTES,
+  type Mended,
+  type MendOptions,
   type PreparedChunk,
   type SettleReport,
   SMALL_CHUNK_BYTES,
@@ -27,6 +29,7 @@ import { PoolSlots } from './pool-slots.js';
 import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
+import { rewriteShard, wrongShards } from './wrong-shards.js';
 
 interface PoolChunkStoreOptions {
   readonly map: DiskMap;
@@ -126,7 +129,17 @@ export class PoolChunkStore implements ChunkStore {
     return stored;
   }
 
-  async read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array> {
+  read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array> {
+    return this.#read(chunk, chunkBytes, from, to, this.#onDegradedRead);
+  }
+
+  async #read(
+    chunk: string,
+    chunkBytes: number,
+    from: number,
+    to: number,
+    onDegraded: (chunk: string, disk: number | undefined) => void,
+  ): Promise<Uint8Array> {
     assert(0 <= from && from <= to && to <= chunkBytes && chunkBytes <= MAX_CHUNK_BYTES, 'the range lies in the chunk');
     if (from === to) return Buffer.alloc(0);
     let trouble: CairnError | undefined;
@@ -135,7 +148,7 @@ export class PoolChunkStore implements ChunkStore {
       for (const set of this.#locate(chunk, chunkBytes)) {
         if (!set.readable) continue;
         try {
-          return await readRange(set, chunk, from, to, (_shard, disk) => this.#onDegradedRead(chunk, disk));
+          return await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk));
         } catch (error) {
           if (!hasCode(error, 'UNREADABLE')) throw error;
           trouble = error;
@@ -145,16 +158,40 @@ export class PoolChunkStore implements ChunkStore {
     throw this.#unreadable(chunk, chunkBytes, trouble);
   }
 
-  async mend(chunk: string, chunkBytes: number): Promise<boolean> {
-    const plan = this.#plan(chunk, chunkBytes, NONE);
-    if (plan === undefined || plan.places.length === 0) return false;
-    const bytes = await this.read(chunk, chunkBytes, 0, chunkBytes);
-    const [stored] =
-      chunkBytes <= SMALL_CHUNK_BYTES
-        ? await this.storeSmall([bytes])
-        : [await this.store({ kind: 'bytes', bytes }, () => undefined)];
-    this.release([chunk]);
-    return stored?.deduplicated === false;
+  async mend(chunk: string, chunkBytes: number, { verify = false }: MendOptions = {}): Promise<Mended> {
+    while (this.#collecting.has(chunk)) await this.#collected;
+    this.#hold(chunk);
+    try {
+      const done = { shardsWritten: 0, bytesWritten: 0, shardsWrong: 0 };
+      let bytes: Uint8Array | undefined;
+      // Whoever mends knows of the damage: it is not told once more.
+      const read = async (): Promise<Uint8Array> => {
+        bytes ??= await this.#read(chunk, chunkBytes, 0, chunkBytes, () => undefined);
+        return bytes;
+      };
+      if (verify) {
+        for (const wrong of await wrongShards(this.#locate(chunk, chunkBytes), await read())) {
+          done.shardsWrong += 1;
+          if (!(await rewriteShard(wrong))) continue;
+          done.shardsWritten += 1;
+          done.bytesWritten += wrong.right.length;
+        }
+      }
+      const plan = this.#plan(chunk, chunkBytes, NONE);
+      if (plan === undefined || plan.places.length === 0) return done;
+      const [stored] =
+        chunkBytes <= SMALL_CHUNK_BYTES
+          ? await this.storeSmall([await read()])
+          : [await this.store({ kind: 'bytes', bytes: await read() }, () => undefined)];
+      this.release([chunk]);
+      if (stored?.deduplicated === false) {
+        done.shardsWritten += plan.places.length;
+        done.bytesWritten += plan.places.length * plan.shardBytes;
+      }
+      return done;
+    } finally {
+      this.release([chunk]);
+    }
   }
 
   health(chunk: string): ChunkHealth {

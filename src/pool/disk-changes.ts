@@ -39,6 +39,8 @@ export interface DiskChangesParts {
   capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Makes one more commit, and a metadata snapshot of it on every data disk. */
   takeSnapshot(): Promise<void>;
+  /** A disk joined or left for good: what waited for a disk need not wait. */
+  onSettled(): void;
 }
 
 /** A disk to be: with an identity already where an earlier try has left one. */
@@ -253,6 +255,7 @@ export class DiskChanges implements DiskControl {
       await disks.part(config, gone.uuid);
       log.info({ disk: gone.directory }, `disk ${number} at ${gone.directory} is no part of the pool any more`);
     }
+    this.#parts.onSettled();
   }
 }
 

@@ -132,7 +132,6 @@ export class PoolDisks implements JournalDisks {
     place.disk = opened;
     this.#config = config;
     this.#add(place);
-    for (const listener of this.#returned) listener(opened);
     return opened;
   }
 

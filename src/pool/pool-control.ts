@@ -12,6 +12,7 @@ import type { FileIo } from '../io/file-io.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
+import type { RepairJob } from '../repair/repair-job.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
@@ -59,12 +60,15 @@ export interface PoolParts {
   readonly watch: DiskWatch;
   readonly jobs: JobRunner;
   readonly changes: DiskChanges;
+  readonly repair: RepairJob;
   readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
   readonly vfs: Vfs;
   readonly clock: Clock;
+  /** Written since the pool was opened with fewer shards than there should be. */
+  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
   takeSnapshot(): Promise<void>;
   /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
@@ -126,6 +130,7 @@ export class OpenPoolControl implements PoolControl {
       directory: this.#parts.directory,
       mountpoint: null,
       mode: this.#parts.mode,
+      whenDegraded: config.whenDegraded,
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
@@ -144,6 +149,7 @@ export class OpenPoolControl implements PoolControl {
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
+      degradedWrites: { ...this.#parts.degradedWrites },
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,

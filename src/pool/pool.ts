@@ -21,6 +21,9 @@ import { JobRunner } from '../jobs/job-runner.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
+import { RepairJob } from '../repair/repair-job.js';
+import { RepairQueue } from '../repair/repair-queue.js';
+import { syncAll } from '../repair/sync-all.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -30,6 +33,7 @@ import { PoolReader } from '../vfs/pool-reader.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
+import { StrongRule } from '../vfs/strong-rule.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
 import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
@@ -168,9 +172,10 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair } = this.parts;
     await watch.close();
     await jobs.close();
+    await repair.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -347,22 +352,30 @@ class PoolOpening {
     const disks = this.#keep(await PoolDisks.open(this.#machine, config, log));
     const map = await PoolMap.open(disks, log);
     const damage = new Damage(disks, log);
+    // What finds damage is needed before what mends it can be built.
+    const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
     const chunks = this.#keep(
       new PoolChunkStore({
         map: map.current,
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
-        onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+        onDegradedRead: (chunk, disk) => {
+          damage.note(chunk, disk);
+          noticed.repair?.noteRead(chunk, disk);
+        },
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    const degraded = { chunks: 0 };
-    journal.onDegraded = (count) => {
-      degraded.chunks += count;
+    const degraded = { commits: 0, chunks: 0, bytes: 0 };
+    journal.onDegraded = ({ chunks, bytes }) => {
+      noticed.repair?.noteDegraded(chunks);
+      degraded.commits += 1;
+      degraded.chunks += chunks.length;
+      degraded.bytes += bytes;
     };
     let refusal: unknown;
     journal.onRefused = (error) => {
@@ -436,6 +449,7 @@ class PoolOpening {
     const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
+      rule: new StrongRule(config.whenDegraded, journal, () => disks.missing()),
       table,
       data,
       staged,
@@ -470,6 +484,7 @@ class PoolOpening {
       meta,
       chunks,
       collector,
+      onDegraded: (found) => noticed.repair?.noteDegraded(found),
       clock,
       disks: disks.opened,
       allOnline: () => disks.allOnline,
@@ -495,8 +510,22 @@ class PoolOpening {
       usedBytes: () => space.report().usedBytes + account.dirtyBytes,
       capacities: (directories) => this.#machine.capacities(directories),
       takeSnapshot: () => takeSnapshot(),
+      onSettled: () => noticed.repair?.retry(),
     });
     jobs.add(changes.job);
+    const queue = new RepairQueue({
+      io,
+      poolDirectory: this.#directory,
+      clock,
+      settle: () => syncAll(disks.data()),
+      warn: (error, message) => log.warn({ error }, message),
+    });
+    const repair = this.#keep(
+      new RepairJob({ queue, jobs, chunks, meta, disks, clock, onWhole: (chunk) => damage.mended(chunk) }),
+    );
+    jobs.add(repair);
+    noticed.repair = repair;
+    disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const takeSnapshot = (): Promise<void> => snapshotBeyond({ table, staged, journal, snapshotter });
     const snapshots = new SnapshotSchedule(
@@ -506,17 +535,14 @@ class PoolOpening {
       recovery.journal,
       recovery.snapshotDue && !this.#isResting,
     );
-    await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
+    await this.#restore(
+      new StagedRestore({ meta, table, staged, account, files, clock }),
+      staging,
+      position.stagedThrough,
+    );
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
-    if (!this.#isResting) {
-      await jobs.open();
-      await changes.goOn();
-      disks.whenReturned(
-        () => void changes.goOn().catch((error: unknown) => log.warn({ error }, 'moving did not go on')),
-      );
-    }
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -540,12 +566,14 @@ class PoolOpening {
       watch,
       jobs,
       changes,
+      repair,
       userWork,
       table,
       reader,
       space,
       vfs,
       clock,
+      degradedWrites: degraded,
       takeSnapshot,
       findings: () => [
         ...recovery.damage,
@@ -553,9 +581,17 @@ class PoolOpening {
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
         ...(journal.isRefused ? [refusedFinding(refusal)] : []),
-        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+        ...(queue.degraded === 0 ? [] : [degradedFinding(queue.degraded, queue.isIncomplete)]),
       ],
     };
+    if (!this.#isResting) {
+      await repair.open(parts);
+      await jobs.open();
+      await changes.goOn();
+      disks.whenReturned(
+        () => void changes.goOn().catch((error: unknown) => log.warn({ error }, 'moving did not go on')),
+      );
+    }
     return [parts, staging, snapshots];
   }
 
@@ -618,9 +654,9 @@ function refusedFinding(refusal: unknown): string {
   return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
 }
 
-function degradedFinding(chunks: number): string {
-  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
-  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+function degradedFinding(chunks: number, isIncomplete: boolean): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks}${isIncomplete ? ' or more' : ''} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`;
 }
 
 function textIn(error: unknown): string {

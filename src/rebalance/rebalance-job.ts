@@ -16,6 +16,8 @@ import type { JobContext, JobKind, Json } from '../jobs/job.js';
 
 export const REBALANCE = 'rebalance';
 
+/** Behind repair: what is at risk comes first. */
+const RANK = 20;
 /** Index rows looked at in one step. */
 const SLICE = 512;
 /** Chunk bytes and chunks settled in one step, with one sync of each disk at its end. */
@@ -54,7 +56,7 @@ interface Tally {
 
 export class RebalanceJob implements JobKind {
   readonly name = REBALANCE;
-  readonly rank = 10;
+  readonly rank = RANK;
   readonly #pool: RebalancePool;
 
   constructor(pool: RebalancePool) {

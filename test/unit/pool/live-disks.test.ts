@@ -122,6 +122,33 @@ t.test('a disk whose writes fail is read on, and taken in again when it takes wr
   await checkAll(t, fixture, files);
 });
 
+for (const whenDegraded of ['allow', 'refuse'] as const)
+  t.test(`a strong fsync while a disk is away: ${whenDegraded}`, async (t) => {
+    const fixture = await PoolFixture.create(t, { mode: 'strong', whenDegraded });
+    const file = await fixture.pool.openFile('/a', 'w');
+    const sync = async (bytes: Buffer): Promise<void> => {
+      await file.write(0, bytes);
+      await file.flush();
+    };
+    await sync(randomBytes(1000));
+    const [, second = ''] = fixture.disks;
+    renameSync(second, `${second} away`);
+    await until(fixture, 2, 'offline');
+    for (const size of [2000, 400_000]) {
+      const syncing = sync(randomBytes(size));
+      if (whenDegraded === 'allow') await syncing;
+      else await t.rejects(syncing, { code: 'DISK_FAILED', message: /less redundancy than promised: disk 2 is away/ });
+    }
+    const status = await fixture.pool.control.status();
+    t.equal(status.whenDegraded, whenDegraded);
+    // The small chunks have their two copies on the other two disks.
+    t.same(status.degradedWrites, { commits: 1, chunks: 3, bytes: 3 * 128 * KIB });
+    renameSync(`${second} away`, second);
+    await until(fixture, 2, 'online');
+    await sync(randomBytes(3000));
+    await file.close();
+  });
+
 t.test('what a failed sync left in doubt is written again before the disk counts as online', async (t) => {
   const machine = new FaultyMachine();
   const fixture = await PoolFixture.create(t, { machine });
