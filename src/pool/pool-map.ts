@@ -10,7 +10,7 @@
  * disks that have it, it is older than these, or it has the same number as one of them and fewer disks that hold it: the other counts. A map that gives buckets to a disk
  * that cairn.toml does not list is of no use and left out: disks are listed before they are mapped.
  */
-import { type DiskMap, DiskMapError, decodeMap, encodeMap } from '../../diskmap/index.js';
+import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { PoolDisks } from './open-disks.js';
@@ -131,17 +131,11 @@ export class PoolMap {
 }
 
 /** How many disks every group of the map can lose. */
-export function toleranceOf(map: DiskMap): number {
+function toleranceOf(map: DiskMap): number {
   let tolerance = Number.POSITIVE_INFINITY;
   for (const { scheme } of map.groups)
     tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
   return Number.isFinite(tolerance) ? tolerance : 0;
-}
-
-/** What the planner refuses, as an error for people. */
-export function asCairnError(error: unknown): unknown {
-  if (!(error instanceof DiskMapError)) return error;
-  return new CairnError('CONFIG', error.message, { hint: 'add a disk first', cause: error });
 }
 
 function noMap(disks: PoolDisks, cause: unknown): CairnError {

@@ -71,7 +71,7 @@ export class RebalanceJob implements JobKind {
   async run(context: JobContext): Promise<Json> {
     const all = { writtenBytes: 0, removedShards: 0 };
     let cursor = cursorOf(context.cursor);
-    for (let pass = 1; ; pass++) {
+    for (;;) {
       const rebuild = this.#isRebuild();
       context.total(all.writtenBytes + Math.max(this.#strayBytes(), rebuild ? this.#pool.lackingBytes() : 0));
       const tally = await this.#pass(context, cursor, rebuild);
