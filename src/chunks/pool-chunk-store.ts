@@ -34,6 +34,8 @@ interface PoolChunkStoreOptions {
   readonly disks: Disks;
   /** Closed with the store. */
   readonly pipeline: Pipeline;
+  /** The chunk is stored, or was found stored, with fewer shards than there should be; perhaps it is completed at once. */
+  readonly onShort?: (chunk: string) => void;
   /** A read had to do without a shard of this chunk, for a later repair. `disk`: whose shard could not be read; undefined if no disk that is there has it. */
   readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
 }
@@ -46,6 +48,7 @@ export class PoolChunkStore implements ChunkStore {
   readonly #placement: Placement;
   readonly #slots: PoolSlots;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
+  readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
   readonly #writing = new Map<string, Promise<void>>();
   /** Chunks that have been answered and not released, and how often. */
@@ -62,6 +65,7 @@ export class PoolChunkStore implements ChunkStore {
     this.#placement = new Placement(options.map, options.ranking, options.disks);
     this.#slots = new PoolSlots(this.#placement);
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
+    this.#onShort = options.onShort ?? (() => {});
   }
 
   async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
@@ -287,7 +291,12 @@ export class PoolChunkStore implements ChunkStore {
   #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
     const existing = this.#locate(chunk, chunkBytes, avoid)[0];
     if (existing?.healthy) return undefined;
-    if (!existing?.readable) return this.#placement.place(chunk, chunkBytes, { avoid, existing });
+    if (existing !== undefined || avoid.size > 0) this.#onShort(chunk);
+    if (!existing?.readable) {
+      const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
+      if (!plan.full) this.#onShort(chunk);
+      return plan;
+    }
     try {
       const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
       // What is degraded is written again only where that makes it healthy or adds to what stands.
@@ -362,6 +371,7 @@ export class PoolChunkStore implements ChunkStore {
       cause = error;
       failed.add(disk);
     });
+    if (failed.size > 0) this.#onShort(chunk);
     return cause;
   }
 

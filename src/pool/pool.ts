@@ -15,6 +15,8 @@ import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
 import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { LossCensus } from '../forecast/loss-census.js';
+import { LossForecaster } from '../forecast/loss-forecast.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
@@ -170,8 +172,9 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, forecaster } = this.parts;
     await watch.close();
+    await forecaster.close();
     await jobs.close();
     await repair.close();
     await sweep.close();
@@ -354,6 +357,8 @@ class PoolOpening {
     // What finds damage is needed before what mends it can be built.
     const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
+    // What it is told of exists before what it asks.
+    const census: { current?: LossCensus } = {};
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
@@ -364,6 +369,7 @@ class PoolOpening {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
         },
+        onShort: (chunk) => census.current?.storedShort(chunk),
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
@@ -494,6 +500,8 @@ class PoolOpening {
     if (!this.#isResting) this.#keep(sweep).start();
     disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
+    const losses = this.#countLosses({ meta, disks, journal });
+    census.current = losses;
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const queue = new RepairQueue({
       io,
@@ -549,6 +557,15 @@ class PoolOpening {
       vfs,
       clock,
       degradedWrites: degraded,
+      forecaster: new LossForecaster({
+        census: losses,
+        meta,
+        disks,
+        cacheDirectory: disks.cacheDirectory,
+        account,
+        staged,
+        vfs,
+      }),
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [
         ...recovery.damage,
@@ -564,6 +581,24 @@ class PoolOpening {
       await jobs.open();
     }
     return [parts, staging, snapshots];
+  }
+
+  #countLosses(parts: { meta: MetaStore; disks: PoolDisks; journal: Journal }): LossCensus {
+    const { meta, disks, journal } = parts;
+    const census = this.#keep(
+      new LossCensus({
+        meta,
+        disks: disks.byNumber,
+        allOnline: () => disks.missing().length === 0,
+        clock: this.#machine.clock,
+        log: (message) => this.#log.warn({}, message),
+      }),
+    );
+    disks.onShard = (chunk, change) => census.shardChanged(chunk, change);
+    disks.onReach = () => census.restart();
+    journal.onChanges = (changes) => census.committed(changes);
+    if (!this.#isResting) census.start();
+    return census;
   }
 
   /** A store that turns out to be damaged only while it is used is made anew, once. */
