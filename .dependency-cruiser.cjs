@@ -42,6 +42,7 @@ const may = {
     '^src/io/',
     '^src/errors/',
   ],
+  '^src/forecast/': ['^src/forecast/', '^src/(vfs|cache|meta|chunks|io|errors)/'],
   '^src/fsck/': [
     '^src/fsck/',
     '^src/(vfs|commit|cache|meta|chunks|erasure|disks|jobs|io|errors)/',
@@ -54,7 +55,7 @@ const may = {
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
-    '^src/(fsck|repair|rebalance|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
+    '^src/(fsck|forecast|repair|rebalance|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
     '^diskmap/',
     '^native/',
   ],

@@ -36,6 +36,8 @@ interface PoolChunkStoreOptions {
   readonly disks: Disks;
   /** Closed with the store. */
   readonly pipeline: Pipeline;
+  /** The chunk is stored, or was found stored, with fewer shards than there should be; perhaps it is completed at once. */
+  readonly onShort?: (chunk: string) => void;
   /** A read had to do without a shard of this chunk, for a later repair. `disk`: whose shard could not be read; undefined if no disk that is there has it. */
   readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
 }
@@ -49,6 +51,7 @@ export class PoolChunkStore implements ChunkStore {
   #placement: Placement;
   #slots: PoolSlots;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
+  readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
   readonly #writing = new Map<string, Promise<void>>();
   /** Chunks that have been answered and not released, and how often. */
@@ -71,6 +74,7 @@ export class PoolChunkStore implements ChunkStore {
       write: (chunk, bytes, plan) => this.#writeAgain(chunk, bytes, plan),
     });
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
+    this.#onShort = options.onShort ?? (() => {});
   }
 
   async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
@@ -349,7 +353,12 @@ export class PoolChunkStore implements ChunkStore {
   #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
     const existing = this.#locate(chunk, chunkBytes, avoid)[0];
     if (existing?.healthy) return undefined;
-    if (!existing?.readable) return this.#placement.place(chunk, chunkBytes, { avoid, existing });
+    if (existing !== undefined || avoid.size > 0) this.#onShort(chunk);
+    if (!existing?.readable) {
+      const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
+      if (!plan.full) this.#onShort(chunk);
+      return plan;
+    }
     const home = this.#placement.homeOf(existing);
     if (home !== undefined) {
       const plan = this.#placement.completing(home, avoid);
@@ -429,6 +438,7 @@ export class PoolChunkStore implements ChunkStore {
       cause = error;
       failed.add(disk);
     });
+    if (failed.size > 0) this.#onShort(chunk);
     return cause;
   }
 

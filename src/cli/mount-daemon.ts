@@ -117,6 +117,7 @@ export class MountDaemon {
         pid: process.pid,
       }),
       state: (path) => control.state(path),
+      forecast: (request, signal) => control.forecast(request, signal),
       commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
       check: (request, onProgress, signal) => control.check(request, onProgress, signal),
     };

@@ -87,6 +87,8 @@ export interface Disk {
   lose(reason: string): void;
   /** For whoever opens the disk again after it has failed. */
   readonly logEnds: LogEnds;
+  /** Called when a shard of the chunk is in the index (`put`), and when one is in it no longer (`gone`). */
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   /** One line per thing found and mended while opening: a torn tail cut, an index rebuilt, a bad record skipped. */
   readonly openReport: readonly string[];
 

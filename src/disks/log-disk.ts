@@ -55,6 +55,7 @@ export class LogDisk implements Disk {
   readonly identity: DiskIdentity;
   readonly openReport: string[];
   onStateChange: ((disk: Disk) => void) | undefined;
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   readonly #parts: DiskParts;
   readonly #upkeep: DiskUpkeep;
   readonly #rooms = new WeakMap<Reservation, ReservedRoom>();
@@ -149,6 +150,7 @@ export class LogDisk implements Disk {
         logSequence,
       });
       if (replaced !== undefined) this.#replaced.push(replaced);
+      this.onShard?.(reservation.info.chunk, 'put');
     } catch (error) {
       if (!isIndexFailure(error)) {
         room.settle(error);
@@ -361,7 +363,13 @@ export class LogDisk implements Disk {
         undefined,
       );
       if (replaced !== undefined && !this.#upkeep.isCopying(replaced.dead)) this.#replaced.push(replaced);
+      this.#tellOf(records[i] as RecordInput);
     }
+  }
+
+  #tellOf(record: RecordInput): void {
+    if (record.kind === 'shard') this.onShard?.(record.info.chunk, 'put');
+    else if (record.kind === 'tombstone') this.onShard?.(record.key.chunk, 'gone');
   }
 
   onFailure(cause: unknown): void {

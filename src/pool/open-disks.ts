@@ -35,6 +35,10 @@ export class PoolDisks implements JournalDisks {
   readonly #places: Place[] = [];
   readonly #parts: { readonly machine: Machine; readonly log: PoolLog };
   readonly #returned: ((disk: Disk) => void)[] = [];
+  /** A shard came or went on some disk. */
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
+  /** Some disk can be read no more, or can again. */
+  onReach: (() => void) | undefined;
   /** How many data disks may be lost. */
   tolerance = 0;
   /** Asked before a disk that returned is taken in again; brings it up to what it must have at once. Rejects if it cannot be taken. */
@@ -104,8 +108,11 @@ export class PoolDisks implements JournalDisks {
         { disk: directory, listed: config.directory },
         `the disk that cairn.toml lists at ${config.directory} was found at ${directory} and is used there; correct cairn.toml or the mounts`,
       );
-    disk.onStateChange = (changed) =>
+    disk.onStateChange = (changed) => {
       log.error({ disk: directory, state: changed.state }, changed.stateReason ?? 'the disk is online');
+      if (changed.state === 'offline') this.onReach?.();
+    };
+    disk.onShard = (chunk, change) => this.onShard?.(chunk, change);
     return disk;
   }
 
@@ -132,6 +139,7 @@ export class PoolDisks implements JournalDisks {
     place.disk = opened;
     this.#config = config;
     this.#add(place);
+    this.onReach?.();
     return opened;
   }
 
@@ -142,6 +150,7 @@ export class PoolDisks implements JournalDisks {
     const [place] = at < 0 ? [] : this.#places.splice(at, 1);
     if (place === undefined) return;
     if (place.config.role === 'data') this.byNumber.delete(place.config.number);
+    this.onReach?.();
     await this.#leave(place);
   }
 
@@ -216,6 +225,7 @@ export class PoolDisks implements JournalDisks {
       place.leaving = undefined;
       if (place.config.role === 'data') this.byNumber.set(place.config.number, disk);
       log.warn({ disk: directory }, `the ${place.config.role} disk at ${directory} is back and in use again`);
+      this.onReach?.();
       for (const listener of this.#returned) listener(disk);
       return true;
     } catch (error) {
@@ -242,7 +252,10 @@ export class PoolDisks implements JournalDisks {
     if (disk === undefined) return;
     if (place.leaving === undefined) {
       disk.onStateChange = undefined;
+      disk.onShard = undefined;
       place.failure = new CairnError('DISK_FAILED', disk.stateReason ?? 'it was let go of');
+      disk.lose(place.failure.message);
+      this.onReach?.();
       place.leaving = disk.close().catch((error: unknown) => {
         this.#parts.log.warn({ disk: place.directory, error }, 'a disk that failed was not closed cleanly');
       });

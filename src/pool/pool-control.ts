@@ -6,6 +6,7 @@ import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
 import type { Sweep } from '../commit/sweep.js';
 import { CairnError } from '../errors/cairn-error.js';
+import type { LossForecaster } from '../forecast/loss-forecast.js';
 import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo } from '../io/file-io.js';
@@ -26,6 +27,8 @@ import type {
   CommitReport,
   DiskControl,
   FileState,
+  ForecastRequest,
+  LossForecast,
   PoolControl,
   PoolStatus,
 } from '../vfs/reports.js';
@@ -58,6 +61,7 @@ export interface PoolParts {
   readonly collector: Collector;
   readonly sweep: Sweep;
   readonly watch: DiskWatch;
+  readonly forecaster: LossForecaster;
   readonly jobs: JobRunner;
   readonly changes: DiskChanges;
   readonly repair: RepairJob;
@@ -150,6 +154,7 @@ export class OpenPoolControl implements PoolControl {
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
       degradedWrites: { ...this.#parts.degradedWrites },
+      forecast: await this.#parts.forecaster.summary(),
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,
@@ -191,6 +196,10 @@ export class OpenPoolControl implements PoolControl {
       state: committing ? 'committing' : dirty ? 'staged' : 'committed',
       health,
     };
+  }
+
+  forecast(request: ForecastRequest, signal?: AbortSignal): Promise<LossForecast> {
+    return this.#parts.forecaster.forecast(request, signal);
   }
 
   async commit(

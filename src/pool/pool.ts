@@ -15,6 +15,8 @@ import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
 import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { LossCensus } from '../forecast/loss-census.js';
+import { LossForecaster } from '../forecast/loss-forecast.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
@@ -30,6 +32,7 @@ import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { RangeCopier } from '../vfs/range-copier.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
@@ -172,8 +175,9 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, forecaster } = this.parts;
     await watch.close();
+    await forecaster.close();
     await jobs.close();
     await repair.close();
     await sweep.close();
@@ -355,6 +359,8 @@ class PoolOpening {
     // What finds damage is needed before what mends it can be built.
     const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
+    // What it is told of exists before what it asks.
+    const census: { current?: LossCensus } = {};
     const chunks = this.#keep(
       new PoolChunkStore({
         map: map.current,
@@ -364,6 +370,7 @@ class PoolOpening {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
         },
+        onShort: (chunk) => census.current?.storedShort(chunk),
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
@@ -456,6 +463,7 @@ class PoolOpening {
       stage,
       committer,
       reader,
+      copier: new RangeCopier({ staged, journal, committer, reader, data }),
       xattrs: new Xattrs(meta, stage, staged),
       clock,
       space: () => space.blocks(),
@@ -493,6 +501,8 @@ class PoolOpening {
     if (!this.#isResting) this.#keep(sweep).start();
     disks.admit = (disk) => admit(disk, map.current, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
+    const losses = this.#countLosses({ meta, disks, journal });
+    census.current = losses;
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     map.whenChanged((next) => {
       chunks.useMap(next);
@@ -574,6 +584,15 @@ class PoolOpening {
       vfs,
       clock,
       degradedWrites: degraded,
+      forecaster: new LossForecaster({
+        census: losses,
+        meta,
+        disks,
+        cacheDirectory: disks.cacheDirectory,
+        account,
+        staged,
+        vfs,
+      }),
       takeSnapshot,
       findings: () => [
         ...recovery.damage,
@@ -593,6 +612,24 @@ class PoolOpening {
       );
     }
     return [parts, staging, snapshots];
+  }
+
+  #countLosses(parts: { meta: MetaStore; disks: PoolDisks; journal: Journal }): LossCensus {
+    const { meta, disks, journal } = parts;
+    const census = this.#keep(
+      new LossCensus({
+        meta,
+        disks: disks.byNumber,
+        allOnline: () => disks.missing().length === 0,
+        clock: this.#machine.clock,
+        log: (message) => this.#log.warn({}, message),
+      }),
+    );
+    disks.onShard = (chunk, change) => census.shardChanged(chunk, change);
+    disks.onReach = () => census.restart();
+    journal.onChanges = (changes) => census.committed(changes);
+    if (!this.#isResting) census.start();
+    return census;
   }
 
   /** A store that turns out to be damaged only while it is used is made anew, once. */

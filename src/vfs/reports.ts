@@ -45,11 +45,52 @@ export interface PoolStatus {
   readonly cacheCapacityBytes: number;
   /** Written since the pool was opened while a disk failed or was away, with fewer shards than there should be; whether or not it has been healed. */
   readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
+  /** What is lost with each disk if it dies now; without files. */
+  readonly forecast: LossForecast;
   readonly commitSequence: number;
   readonly epoch: number;
   readonly mapVersion: number;
   /** Work in the background: what was ever started. */
   readonly jobs: readonly JobReport[];
+}
+
+export interface LostFile {
+  /** Path inside the pool. */
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** What would be lost with one disk, all others as they are. */
+export interface DiskLoss {
+  readonly role: 'data' | 'journal' | 'cache';
+  readonly number: number;
+  readonly uuid: string;
+  readonly directory: string;
+  readonly state: DiskReport['state'];
+  /** Chunks that files name and that could not be read any more; 0 for the cache. */
+  readonly chunks: number;
+  /** Plain bytes of these chunks; for the cache those that are staged. */
+  readonly bytes: number;
+  /** As many as were asked for, by path, with the bytes of each that would be lost; for the cache also those of which only names or attributes are staged. */
+  readonly files: readonly LostFile[];
+  /** How many more there are, where files were asked for; for the cache always how many are not in `files`. */
+  readonly moreFiles: number;
+}
+
+export interface LossForecast {
+  readonly format: 1;
+  /** Share of the pool's chunks that the figures are about; below 1 for a while after opening, and after a disk has gone or returned. */
+  readonly counted: number;
+  /** What cannot be read as it is. */
+  readonly unreadable: { readonly chunks: number; readonly bytes: number };
+  readonly disks: readonly DiskLoss[];
+}
+
+export interface ForecastRequest {
+  /** A number of the diskmap, an id, a directory or `cache`; undefined: all. */
+  readonly disk?: string | undefined;
+  /** How many files to name per disk. */
+  readonly files: number;
 }
 
 export interface FileState {
@@ -191,6 +232,8 @@ export interface PoolControl {
   readonly disks: DiskControl;
   status(): Promise<PoolStatus>;
   state(path: string): Promise<FileState>;
+  /** What is lost if a disk dies now. Counts what has not been counted yet, and looks for files where they are asked for. NOT_FOUND. */
+  forecast(request: ForecastRequest, signal?: AbortSignal): Promise<LossForecast>;
   /** Commits what is staged below the paths (all of the pool for `/`); resolves after the pool promise. */
   commit(
     paths: readonly string[],

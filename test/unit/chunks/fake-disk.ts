@@ -39,6 +39,7 @@ export class FakeDisk implements Disk {
   state: DiskState = 'online';
   stateReason: string | undefined;
   onStateChange: ((disk: Disk) => void) | undefined;
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   /** Counted since the disk was made. */
   bytesRead = 0;
   reads = 0;

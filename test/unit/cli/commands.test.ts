@@ -354,6 +354,17 @@ t.test('plan of a pool, and of one with a disk more', async (t) => {
   );
 });
 
+t.test('forecast: a table, and the files by name', async (t) => {
+  const { run, pool } = await withDaemon(t);
+  const table = await run('forecast', pool);
+  t.match(table.out, / 2 {2}data {2}online {2}5 MiB {7}3 {2}\/d2\n/);
+  const files = await run('forecast', pool, '--disk', '2', '--files');
+  t.match(files.out, /with disk 2:\n {2}1000 B {2}\/lost\\n0\n.*\n {2}and 7 more files\n$/s);
+  t.match(JSON.parse((await run('forecast', pool, '--json', '--files')).out), { disks: [{ moreFiles: 7 }] });
+  const unknown = await run('forecast', pool, '--disk', '9');
+  t.match(unknown, { code: 1, err: /^cairn: the pool has no disk 9; name it by number\n$/ });
+});
+
 t.test('job: what is at work, and a word to it', async (t) => {
   const { run, pool, context } = await withDaemon(t);
   t.match(await run('job', 'list', pool), { code: 0, out: 'no work in the background has been started yet\n' });

@@ -18,9 +18,11 @@ import type {
   DiskChangePlan,
   DiskControl,
   FileState,
+  ForecastRequest,
   JobControl,
   JobPace,
   JobReport,
+  LossForecast,
   PoolControl,
   PoolStatus,
 } from '../../../src/vfs/reports.js';
@@ -202,6 +204,7 @@ export class FakePool implements PoolControl, OpenPool {
       mode: 'default',
       whenDegraded: 'allow',
       degradedWrites: { commits: 0, chunks: 0, bytes: 0 },
+      forecast: forecastOf(0),
       pid: 0,
       health: 'degraded',
       findings: ['disk 2 is missing'],
@@ -233,6 +236,12 @@ export class FakePool implements PoolControl, OpenPool {
       mapVersion: 1,
       jobs: [],
     };
+  }
+
+  async forecast({ disk, files }: ForecastRequest): Promise<LossForecast> {
+    this.calls.push(`forecast ${disk} ${files}`);
+    if (disk === '9') throw new CairnError('NOT_FOUND', 'the pool has no disk 9', { hint: 'name it by number' });
+    return forecastOf(files);
   }
 
   async state(path: string): Promise<FileState> {
@@ -390,4 +399,26 @@ export async function writeConfig(pool: string, options: Pick<InitOptions, 'disk
 
 export function readText(...path: string[]): Promise<string> {
   return readFile(join(...path), 'utf8');
+}
+
+function forecastOf(files: number): LossForecast {
+  const lost = Array.from({ length: Math.min(2, files) }, (_, i) => ({ path: `/lost\n${i}`, bytes: 1000 + i }));
+  return {
+    format: 1,
+    counted: 1,
+    unreadable: { chunks: 0, bytes: 0 },
+    disks: [
+      {
+        role: 'data',
+        number: 2,
+        uuid: POOL_ID,
+        directory: '/d2',
+        state: 'online',
+        chunks: 3,
+        bytes: 5 * 2 ** 20,
+        files: lost,
+        moreFiles: files === 0 ? 0 : 7,
+      },
+    ],
+  };
 }
