@@ -50,11 +50,12 @@ const may = {
     '^native/',
   ],
   '^src/repair/': ['^src/repair/', '^src/(fsck|vfs|commit|meta|chunks|disks|jobs|io|errors)/', '^native/'],
+  '^src/rebalance/': ['^src/rebalance/', '^src/(chunks|disks|jobs|errors)/'],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
-    '^src/(fsck|forecast|repair|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
+    '^src/(fsck|forecast|repair|rebalance|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
     '^diskmap/',
     '^native/',
   ],

@@ -130,6 +130,8 @@ export interface Disk {
 
   /** Bytes of live shards in the bucket. */
   bucketBytes(bucket: BucketId): number;
+  /** Every bucket in which live shards are, with their bytes. */
+  buckets(): { readonly bucket: BucketId; readonly liveBytes: number }[];
   space(): DiskSpace;
   /**
    * Copies live records out of segments whose live share is below `liveShare` (0–1) and frees them, those with the least first; segments without live

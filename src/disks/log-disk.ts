@@ -268,6 +268,10 @@ export class LogDisk implements Disk {
     return this.#asking(() => this.#parts.index.shards.bucketBytes(bucket), 0);
   }
 
+  buckets(): { bucket: BucketId; liveBytes: number }[] {
+    return this.#asking(() => this.#parts.index.shards.buckets(), []);
+  }
+
   space(): DiskSpace {
     const { index, journalState, data } = this.#parts;
     const { capacityBytes, dataSegmentBytes } = this.identity;

@@ -33,7 +33,7 @@ export class PoolDisks implements JournalDisks {
   /** Data disks by their number in the map. */
   readonly byNumber = new Map<number, Disk | undefined>();
   readonly #places: Place[] = [];
-  readonly #parts: { readonly machine: Machine; readonly config: PoolConfig; readonly log: PoolLog };
+  readonly #parts: { readonly machine: Machine; readonly log: PoolLog };
   readonly #returned: ((disk: Disk) => void)[] = [];
   /** A shard came or went on some disk. */
   onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
@@ -45,10 +45,12 @@ export class PoolDisks implements JournalDisks {
   admit: ((disk: Disk) => Promise<void>) | undefined;
   /** Where the cache was found: where it is listed, unless its device and a disk's were swapped. */
   cacheDirectory: string;
+  #config: PoolConfig;
   #closed = false;
 
   private constructor(machine: Machine, config: PoolConfig, log: PoolLog) {
-    this.#parts = { machine, config, log };
+    this.#parts = { machine, log };
+    this.#config = config;
     this.cacheDirectory = config.cache.directory;
   }
 
@@ -93,7 +95,7 @@ export class PoolDisks implements JournalDisks {
   async #openDisk({ config, directory }: Place, unsure?: LogEnds): Promise<Disk> {
     const { machine, log } = this.#parts;
     const { io, clock } = machine;
-    const expected = { pool: this.#parts.config.pool, uuid: config.uuid, role: config.role };
+    const expected = { pool: this.#config.pool, uuid: config.uuid, role: config.role };
     const indexPath = machine.indexPath(directory);
     const disk = await openDisk(io, directory, expected, {
       clock,
@@ -112,6 +114,44 @@ export class PoolDisks implements JournalDisks {
     };
     disk.onShard = (chunk, change) => this.onShard?.(chunk, change);
     return disk;
+  }
+
+  /** cairn.toml as it is: the disks that come and go are listed in it first. */
+  get config(): PoolConfig {
+    return this.#config;
+  }
+
+  /** Data disks as they are listed, whether they are there or not. */
+  get listed(): readonly DiskConfig[] {
+    return this.#places.flatMap(({ config }) => (config.role === 'data' ? [config] : []));
+  }
+
+  /** Takes in a disk that `config` lists, and this has not. Throws what opening it throws; nothing is changed then. */
+  async join(config: PoolConfig, disk: DiskConfig): Promise<Disk> {
+    const place: Place = {
+      config: disk,
+      directory: disk.directory,
+      disk: undefined,
+      failure: undefined,
+      leaving: undefined,
+    };
+    const opened = await this.#openDisk(place);
+    place.disk = opened;
+    this.#config = config;
+    this.#add(place);
+    this.onReach?.();
+    return opened;
+  }
+
+  /** Lets go of a disk that `config` lists no more, and nothing needs. Its directory is left as it is. */
+  async part(config: PoolConfig, uuid: string): Promise<void> {
+    this.#config = config;
+    const at = this.#places.findIndex((place) => place.config.uuid === uuid);
+    const [place] = at < 0 ? [] : this.#places.splice(at, 1);
+    if (place === undefined) return;
+    if (place.config.role === 'data') this.byNumber.delete(place.config.number);
+    this.onReach?.();
+    await this.#leave(place);
   }
 
   /** Called with every disk that was away and has been taken in again, from then on. */
@@ -159,9 +199,9 @@ export class PoolDisks implements JournalDisks {
     const place = this.#places.find(({ config }) => config.uuid === uuid);
     if (place === undefined || this.#closed) return false;
     if (place.disk?.state === 'online') return true;
-    const { config, log, machine } = this.#parts;
+    const { log, machine } = this.#parts;
     try {
-      const survey = await DiskSurvey.take(() => machine.io, config);
+      const survey = await DiskSurvey.take(() => machine.io, this.#config);
       const directory = survey.directoryOf(place.config);
       // Where writing still fails it goes on serving reads as it is; nor does it leave when its reads cannot be done without.
       if (place.disk?.state === 'suspect') {

@@ -25,6 +25,7 @@ import type {
   CheckRequest,
   CommitProgress,
   CommitReport,
+  DiskControl,
   FileState,
   ForecastRequest,
   LossForecast,
@@ -35,9 +36,11 @@ import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
 import type { Vfs } from '../vfs/vfs.js';
 import type { PoolConfig } from './config.js';
+import type { DiskChanges } from './disk-changes.js';
 import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
 import type { PoolDisks } from './open-disks.js';
+import type { PoolMap } from './pool-map.js';
 import type { PoolSpace } from './pool-space.js';
 import { formatScheme } from './scheme-choice.js';
 
@@ -47,6 +50,7 @@ export interface PoolParts {
   readonly config: PoolConfig;
   readonly mode: 'default' | 'strong';
   readonly map: DiskMap;
+  readonly poolMap: PoolMap;
   readonly disks: PoolDisks;
   readonly meta: MetaStore;
   readonly chunks: ChunkStore;
@@ -59,6 +63,7 @@ export interface PoolParts {
   readonly watch: DiskWatch;
   readonly forecaster: LossForecaster;
   readonly jobs: JobRunner;
+  readonly changes: DiskChanges;
   readonly repair: RepairJob;
   readonly userWork: UserWork;
   readonly table: InodeTable;
@@ -79,12 +84,14 @@ const CHECK_SLEEP_MAX_MS = 50;
 
 export class OpenPoolControl implements PoolControl {
   readonly jobs: JobRunner;
+  readonly disks: DiskControl;
   readonly #parts: PoolParts;
   #checking = false;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
     this.jobs = parts.jobs;
+    this.disks = parts.changes;
   }
 
   async status(): Promise<PoolStatus> {
@@ -93,6 +100,8 @@ export class OpenPoolControl implements PoolControl {
     const online = new Set(
       reports.filter(({ state, role }) => state === 'online' && role === 'data').map(({ number }) => number),
     );
+    const spares = new Set(this.#parts.poolMap.spares);
+    const counted = reports.filter(({ role, number }) => role === 'data' && !spares.has(number));
     const planned = plan(map);
     const groups = new Map<string, { scheme: string; count: number; degraded: number; lost: number }>();
     for (const group of map.groups) {
@@ -129,7 +138,11 @@ export class OpenPoolControl implements PoolControl {
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
-      protection: protectionOf(planned.survives, map.disks.length, map.disks.length - online.size),
+      protection: protectionOf(
+        planned.survives,
+        counted.length,
+        counted.filter(({ state }) => state !== 'online').length,
+      ),
       disks: reports,
       groups: [...groups.values()].map(({ scheme, count, degraded }) => ({ scheme, count, degraded })),
       usableBytes: figures.usableBytes,

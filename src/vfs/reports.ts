@@ -178,9 +178,58 @@ export interface CheckReport {
   readonly elapsedMs: number;
 }
 
+/**
+ * A change of the pool's data disks. A disk is named by its number, its directory or the beginning of its id. `sizeBytes`: what a new disk may take, if not all
+ * that its device has free.
+ */
+export type DiskChangeRequest =
+  | { readonly action: 'add'; readonly directories: readonly string[]; readonly sizeBytes?: number | undefined }
+  | {
+      readonly action: 'replace';
+      readonly disk: string;
+      readonly directory: string;
+      readonly sizeBytes?: number | undefined;
+    }
+  | { readonly action: 'remove'; readonly disk: string };
+
+/** What a change would do, before anything is done. */
+export interface DiskChangePlan {
+  readonly format: 1;
+  readonly action: DiskChangeRequest['action'];
+  readonly joins: readonly { readonly number: number; readonly directory: string; readonly capacityBytes: number }[];
+  readonly leaves: readonly { readonly number: number; readonly directory: string; readonly isThere: boolean }[];
+  /** Plain bytes: room before and after, and what is used of it. */
+  readonly usableBytesBefore: number;
+  readonly usableBytes: number;
+  readonly usedBytes: number;
+  readonly protectionBefore: string;
+  readonly protection: string;
+  /** Written to disks, and read for it. */
+  readonly moveBytes: number;
+  readonly readBytes: number;
+  /** With nothing else to do, at 100 MB/s for the disk that is written most. */
+  readonly leastMs: number;
+  /** Groups of buckets: kept as they are but for the buckets that move; taken apart; made. */
+  readonly groups: { readonly kept: number; readonly takenApart: number; readonly made: number };
+  /** It takes something away (room, or a disk): to be asked before it is done. */
+  readonly needsConsent: boolean;
+  /** Why it cannot be done, and what would make it possible. Empty if it can. */
+  readonly refusals: readonly { readonly reason: string; readonly remedy: string }[];
+  /** Sentences: what is safe meanwhile, and what becomes of it. */
+  readonly notes: readonly string[];
+}
+
+export interface DiskControl {
+  /** INVALID, NOT_FOUND, EXISTS, NOT_EMPTY if the request makes no sense; what stands in its way otherwise is in the plan. */
+  plan(request: DiskChangeRequest): Promise<DiskChangePlan>;
+  /** Does it: what moves, moves in the background (job `rebalance`). CONFIG with the first refusal of the plan; BUSY while another change is being made. */
+  change(request: DiskChangeRequest, pace?: JobPace): Promise<DiskChangePlan>;
+}
+
 /** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
 export interface PoolControl {
   readonly jobs: JobControl;
+  readonly disks: DiskControl;
   status(): Promise<PoolStatus>;
   state(path: string): Promise<FileState>;
   /** What is lost if a disk dies now. Counts what has not been counted yet, and looks for files where they are asked for. NOT_FOUND. */

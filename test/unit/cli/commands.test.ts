@@ -294,11 +294,11 @@ t.test('plan: sizes, directories and a pool; nothing is written', async (t) => {
   const { directory, run } = await prepare(t);
   const four = await run('plan', '--disk', '4TB', '4TB', '4TB', '4TB');
   t.equal(four.code, 0);
-  t.match(four.out, /room {8}10\.9 TiB in 62 groups ec:3\+1\n/);
+  t.match(four.out, /room {8}10\.9 TiB in 78 groups ec:3\+1\n/);
   t.match(four.out, /others {6}RAIDZ1 10\.9 TiB, btrfs raid1 7\.28 TiB, SHR 10\.9 TiB\n/);
   t.match(
     (await run('plan', '--disk', '4TB', '4TB', '8TB')).out,
-    /note {8}62 of the 124 buckets of disk 3 cannot be used/,
+    /note {8}78 of the 156 buckets of disk 3 cannot be used/,
   );
   const json = JSON.parse((await run('plan', '--disk', '1TB', '1TB', '--scheme', 'copies:2', '--json')).out);
   t.match(json, { format: 1, survives: 1, groups: [{ scheme: 'copies:2' }], others: { shrBytes: 1e12 } });

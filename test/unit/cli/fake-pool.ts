@@ -15,6 +15,8 @@ import type {
   CheckRequest,
   CommitProgress,
   CommitReport,
+  DiskChangePlan,
+  DiskControl,
   FileState,
   ForecastRequest,
   JobControl,
@@ -105,6 +107,36 @@ export class FakePool implements PoolControl, OpenPool {
   get control(): PoolControl {
     return this;
   }
+
+  /** What a change of the disks would do. */
+  changePlan: DiskChangePlan = {
+    format: 1,
+    action: 'remove',
+    joins: [],
+    leaves: [{ number: 2, directory: '/mnt/b', isThere: true }],
+    usableBytesBefore: 6e12,
+    usableBytes: 3e12,
+    usedBytes: 1e12,
+    protectionBefore: 'Everything committed survives the loss of any one disk of 4.',
+    protection: 'Everything committed survives the loss of any one disk of 3.',
+    moveBytes: 5e11,
+    readBytes: 5e11,
+    leastMs: 3_600_000,
+    groups: { kept: 10, takenApart: 3, made: 2 },
+    needsConsent: true,
+    refusals: [],
+    notes: ['Nothing new is written to it.'],
+  };
+  readonly disks: DiskControl = {
+    plan: async (request) => {
+      this.calls.push(`plan ${JSON.stringify(request)}`);
+      return { ...this.changePlan, action: request.action };
+    },
+    change: async (request, pace) => {
+      this.calls.push(`change ${JSON.stringify(request)}${pace === undefined ? '' : ` ${JSON.stringify(pace)}`}`);
+      return { ...this.changePlan, action: request.action };
+    },
+  };
 
   /** One job, `scrub`, which does what it is told. */
   readonly jobs: JobControl = {
