@@ -14,6 +14,7 @@ import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
 import { isDirectory, isFile, isSymlink } from '../vfs/mode.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PoolReader } from '../vfs/pool-reader.js';
 import type {
   CheckProgress,
@@ -53,6 +54,7 @@ export interface PoolParts {
   readonly reader: PoolReader;
   readonly space: PoolSpace;
   readonly vfs: Vfs;
+  readonly objects: ObjectTree;
   readonly clock: Clock;
   /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
   takeSnapshot(): Promise<void>;

@@ -23,7 +23,9 @@ import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
+import { ObjectTree } from '../vfs/object-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { Publisher } from '../vfs/publisher.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
@@ -83,6 +85,8 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
 
 export class Pool {
   readonly vfs: Vfs;
+  /** The tree for faces of objects. */
+  readonly objects: ObjectTree;
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
@@ -99,6 +103,7 @@ export class Pool {
     this.#snapshots = snapshots;
     this.#lock = lock;
     this.vfs = parts.vfs;
+    this.objects = parts.objects;
     this.control = new OpenPoolControl(parts);
   }
 
@@ -425,6 +430,7 @@ class PoolOpening {
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const xattrs = new Xattrs(meta, stage, staged);
     const vfs = new Volume({
       strong: this.#mode === 'strong',
       table,
@@ -433,10 +439,22 @@ class PoolOpening {
       stage,
       committer,
       reader,
-      xattrs: new Xattrs(meta, stage, staged),
+      xattrs,
       clock,
       space: () => space.blocks(),
     });
+    const publisher = new Publisher({
+      staged,
+      table,
+      journal,
+      chunks,
+      reader,
+      clock,
+      chunkBytes: config.chunkBytes,
+      largestBytes: roundBytes,
+      retire: (inode) => vfs.retire(inode),
+    });
+    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
       const inode = table.peek(ino);
@@ -496,6 +514,7 @@ class PoolOpening {
       reader,
       space,
       vfs,
+      objects,
       clock,
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [
