@@ -109,6 +109,7 @@ export class MountDaemon {
   #control(): PoolControl {
     const { control } = this.#pool;
     return {
+      jobs: control.jobs,
       status: async () => ({
         ...(await control.status()),
         mountpoint: this.#unmounted ? null : this.#options.mountpoint,

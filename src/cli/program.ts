@@ -4,6 +4,7 @@ import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
 import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
+import { jobCommand } from './job-command.js';
 import { mountCommand } from './mount-command.js';
 import { planCommand } from './plan-command.js';
 import { rescueCommand } from './rescue-command.js';
@@ -58,6 +59,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     commitCommand,
     stateCommand,
     fsckCommand,
+    jobCommand,
     rescueCommand,
     startCommand,
   ]) {

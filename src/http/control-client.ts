@@ -13,6 +13,9 @@ import type {
   CommitProgress,
   CommitReport,
   FileState,
+  JobPace,
+  JobReport,
+  Json,
   PoolStatus,
 } from '../vfs/reports.js';
 import { openSocketPath } from './socket-path.js';
@@ -66,6 +69,21 @@ export class ControlClient {
       if (signal?.aborted) throw new CairnError('ABORTED', 'the check was stopped', { cause: error });
       throw error;
     }
+  }
+
+  async jobs(): Promise<readonly JobReport[]> {
+    const { jobs } = (await this.#json(await this.#request('GET', '/v1/jobs'))) as { jobs: JobReport[] };
+    return jobs;
+  }
+
+  /** As the methods of `JobControl`. */
+  async job(
+    name: string,
+    action: 'start' | 'pause' | 'resume' | 'cancel',
+    { options, pace }: { readonly options?: Json; readonly pace?: JobPace | undefined } = {},
+  ): Promise<JobReport> {
+    const body = { ...(options !== undefined && { options }), ...pace };
+    return (await this.#json(await this.#request('POST', `/v1/jobs/${name}/${action}`, body))) as JobReport;
   }
 
   /** Resolves when the pool is committed and closed; the daemon's process ends right after. */

@@ -11,7 +11,7 @@ import { createConnection, type Socket } from 'node:net';
 import * as v from 'valibot';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
-import type { CheckProgress, CheckReport, CommitProgress, PoolControl } from '../vfs/reports.js';
+import type { CheckProgress, CheckReport, CommitProgress, JobReport, Json, PoolControl } from '../vfs/reports.js';
 import { openSocketPath, type SocketPath } from './socket-path.js';
 import { httpStatusOf, toWireError, type UnmountReport, type WireEvent } from './wire.js';
 
@@ -42,6 +42,13 @@ const CheckBody = v.strictObject({
   content: v.boolean(),
   repair: v.boolean(),
 });
+
+const JobBody = v.strictObject({
+  options: v.optional(v.custom<Json>((value) => value !== undefined)),
+  fullSpeed: v.optional(v.boolean()),
+});
+
+const JOB_PATH = /^\/v1\/jobs\/([a-z-]{1,40})\/(start|pause|resume|cancel)$/;
 
 export class ControlServer {
   readonly #server: Server;
@@ -134,10 +141,34 @@ export class ControlServer {
           await this.#handlers.unmount(onProgress);
           return { unmounted: true };
         });
-      default:
+      case 'GET /v1/jobs':
+        return sendJson(response, 200, { jobs: this.#handlers.control.jobs.list() });
+      default: {
+        const [, name, action] = (request.method === 'POST' && JOB_PATH.exec(url.pathname)) || [];
+        if (name !== undefined && action !== undefined)
+          return sendJson(response, 200, await this.#job(name, action, await readJson(request)));
         sendJson(response, 404, {
           error: { code: 'INVALID', message: `there is no ${request.method} ${url.pathname.slice(0, 200)}` },
         });
+      }
+    }
+  }
+
+  async #job(name: string, action: string, body: unknown): Promise<JobReport> {
+    const input = v.safeParse(JobBody, Array.isArray(body) ? null : body);
+    if (!input.success) throw new CairnError('INVALID', `the body for a job: ${input.issues[0].message}`);
+    const { options, fullSpeed } = input.output;
+    const pace = fullSpeed === undefined ? undefined : { fullSpeed };
+    const { jobs } = this.#handlers.control;
+    switch (action) {
+      case 'start':
+        return jobs.start(name, options ?? null, pace);
+      case 'pause':
+        return jobs.pause(name);
+      case 'resume':
+        return jobs.resume(name, pace);
+      default:
+        return jobs.cancel(name);
     }
   }
 

@@ -6,6 +6,8 @@
  *   GET  /v1/state?path=/a     FileState
  *   POST /v1/commit            {"paths":["/a"],"wait":true} → events, the last a CommitReport; without wait 202 {"started":true}
  *   POST /v1/check             {"content":false,"repair":false} → events, the last a CheckReport; it ends when the client goes away
+ *   GET  /v1/jobs              {"jobs":[JobReport]}
+ *   POST /v1/jobs/NAME/start   {"options":null,"fullSpeed":true} → JobReport; both may be left out. Also pause, resume (fullSpeed), cancel
  *   POST /v1/unmount           events, the last an UnmountReport; then the daemon ends
  *
  * Every error is {"error":{code,message,hint}} with the code of a CairnError.

@@ -9,6 +9,8 @@ import { CairnError } from '../errors/cairn-error.js';
 import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo } from '../io/file-io.js';
+import type { JobRunner } from '../jobs/job-runner.js';
+import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
@@ -30,6 +32,7 @@ import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
 import type { Vfs } from '../vfs/vfs.js';
 import type { PoolConfig } from './config.js';
+import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
 import type { PoolDisks } from './open-disks.js';
 import type { PoolSpace } from './pool-space.js';
@@ -50,12 +53,17 @@ export interface PoolParts {
   readonly committer: Committer;
   readonly collector: Collector;
   readonly sweep: Sweep;
+  readonly watch: DiskWatch;
+  readonly jobs: JobRunner;
+  readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
   readonly vfs: Vfs;
   readonly objects: ObjectTree;
   readonly clock: Clock;
+  /** Written since the pool was opened with fewer shards than there should be. */
+  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
   takeSnapshot(): Promise<void>;
   /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
@@ -66,11 +74,13 @@ export interface PoolParts {
 const CHECK_SLEEP_MAX_MS = 50;
 
 export class OpenPoolControl implements PoolControl {
+  readonly jobs: JobRunner;
   readonly #parts: PoolParts;
   #checking = false;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
+    this.jobs = parts.jobs;
   }
 
   async status(): Promise<PoolStatus> {
@@ -111,6 +121,7 @@ export class OpenPoolControl implements PoolControl {
       directory: this.#parts.directory,
       mountpoint: null,
       mode: this.#parts.mode,
+      whenDegraded: config.whenDegraded,
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
@@ -125,9 +136,11 @@ export class OpenPoolControl implements PoolControl {
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
+      degradedWrites: { ...this.#parts.degradedWrites },
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,
+      jobs: this.jobs.list().filter(({ state }) => state !== 'idle'),
     };
   }
 

@@ -60,6 +60,7 @@ export class Committer {
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
   #failure: CairnError | undefined;
+  #starting = false;
   #waiting: (() => void)[] = [];
   /** Files renamed over others before their bytes were committed: they go with the next commit of names. */
   readonly #dependents = new Set<Inode>();
@@ -96,8 +97,18 @@ export class Committer {
   /** Something was staged: it will be committed after the delay, or at once under pressure. */
   staged(): void {
     if (this.#background !== undefined || this.#closed || this.#failure !== undefined) return;
-    if (this.#pressed()) this.#start();
+    if (this.#pressed()) this.#startSoon();
     else this.#later(this.#options.delayMs);
+  }
+
+  /** After the synchronous step that is under way: of what it changes, a commit has all or nothing. */
+  #startSoon(): void {
+    if (this.#starting) return;
+    this.#starting = true;
+    queueMicrotask(() => {
+      this.#starting = false;
+      this.#start();
+    });
   }
 
   /** Something staged is in danger: it is committed now. */

@@ -10,6 +10,7 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { Committer } from './committer.js';
 import type { Inode } from './inode.js';
+import type { Interruption } from './interruption.js';
 import type { PoolReader } from './pool-reader.js';
 import type { StagedSet } from './staged-set.js';
 import type { ReadPart, Result } from './vfs.js';
@@ -98,7 +99,7 @@ export class FileData {
   }
 
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
-  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean): Result<number> {
+  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, interruption?: Interruption): Result<number> {
     const content = contentOf(inode);
     const from = append ? inode.sizeBytes : offset;
     if (from + bytes.length > FILE_BYTES_MAX)
@@ -106,7 +107,8 @@ export class FileData {
     const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
     if (wait !== undefined) {
       const copy = Buffer.from(bytes);
-      return wait.then(() => this.write(inode, offset, copy, append));
+      const again = () => this.write(inode, offset, copy, append, interruption);
+      return interruption === undefined ? wait.then(again) : interruption.after(wait, again);
     }
     if (bytes.length === 0) return 0;
     content.write(from, bytes);

@@ -58,6 +58,8 @@ export class Inode implements Attr {
   /** Open handles, and those of them that may write. */
   opens = 0;
   writers = 0;
+  /** How often faces remember this directory by its number (Vfs.hold). */
+  holds = 0;
   content: FileContent | undefined;
   directory: Directory | undefined;
   /** Committed extents, complete; undefined if not loaded or too many. */

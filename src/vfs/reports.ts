@@ -1,4 +1,7 @@
 /** What the pool reports of itself: to `status`, `state` and `commit`, the control socket and the library. Sizes are bytes. */
+import type { JobControl, JobPace, JobReport, Json } from '../jobs/job.js';
+
+export type { JobControl, JobPace, JobReport, Json };
 
 export interface DiskReport {
   readonly number: number;
@@ -20,6 +23,8 @@ export interface PoolStatus {
   readonly directory: string;
   readonly mountpoint: string | null;
   readonly mode: 'default' | 'strong';
+  /** What a strong fsync answers while redundancy is missing: success with what is left, or an error. */
+  readonly whenDegraded: 'allow' | 'refuse';
   readonly pid: number;
   readonly health: 'healthy' | 'degraded' | 'failed';
   /** Sentences: what is wrong and what it means for the data. */
@@ -38,9 +43,13 @@ export interface PoolStatus {
   readonly dirtyFiles: number;
   readonly cacheBytes: number;
   readonly cacheCapacityBytes: number;
+  /** Written since the pool was opened while a disk failed or was away, with fewer shards than there should be; whether or not it has been healed. */
+  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   readonly commitSequence: number;
   readonly epoch: number;
   readonly mapVersion: number;
+  /** Work in the background: what was ever started. */
+  readonly jobs: readonly JobReport[];
 }
 
 export interface FileState {
@@ -130,6 +139,7 @@ export interface CheckReport {
 
 /** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
 export interface PoolControl {
+  readonly jobs: JobControl;
   status(): Promise<PoolStatus>;
   state(path: string): Promise<FileState>;
   /** Commits what is staged below the paths (all of the pool for `/`); resolves after the pool promise. */

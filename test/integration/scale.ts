@@ -16,10 +16,10 @@ export const SCALE =
         patience: 10,
       }
     : {
-        treeFiles: 2200,
-        largeFileBytes: 96 * MIB,
+        treeFiles: 1200,
+        largeFileBytes: 48 * MIB,
         transactions: 300,
-        killCycles: 3,
+        killCycles: 2,
         powerCuts: 10,
         loadedKills: 6,
         patience: 1,

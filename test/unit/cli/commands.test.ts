@@ -52,7 +52,19 @@ function serve(context: FakeContext, pool: string) {
 
 t.test('every command explains itself with an example', async (t) => {
   const { run } = await prepare(t);
-  for (const command of ['init', 'plan', 'mount', 'unmount', 'status', 'commit', 'state', 'fsck', 'rescue', 'start']) {
+  for (const command of [
+    'init',
+    'plan',
+    'mount',
+    'unmount',
+    'status',
+    'commit',
+    'state',
+    'fsck',
+    'rescue',
+    'start',
+    'job',
+  ]) {
     const { code, out, err } = await run(command, '--help');
     t.equal(code, 0);
     t.equal(err, '');
@@ -340,6 +352,20 @@ t.test('plan of a pool, and of one with a disk more', async (t) => {
     more.out,
     /room {8}432 MiB in 12 groups ec:2\+1, 1 group ec:3\+1\n {2}before {6}320 MiB\n {2}moves {7}7 buckets, at most 112 MiB\n/,
   );
+});
+
+t.test('job: what is at work, and a word to it', async (t) => {
+  const { run, pool, context } = await withDaemon(t);
+  t.match(await run('job', 'list', pool), { code: 0, out: 'no work in the background has been started yet\n' });
+  await context.pool.jobs.start('scrub');
+  t.match(await run('job', 'list', pool), { code: 0, out: 'scrub: running, 1 KiB of 4 KiB: disk 1\n' });
+  t.match(await run('job', 'pause', pool, 'scrub'), { code: 0, out: /^scrub: paused, 1 KiB of 4 KiB/ });
+  t.match(await run('job', 'resume', pool, 'scrub', '--full-speed'), { code: 0, out: /^scrub: running/ });
+  t.ok(context.pool.calls.includes('job resume scrub at full speed'));
+  t.match(await run('job', 'cancel', pool, 'scrub'), { code: 0, out: /^scrub: cancelled/ });
+  const { out } = await run('job', 'list', '--json', pool);
+  t.match(JSON.parse(out), [{ name: 'scrub', state: 'cancelled' }]);
+  t.match(await run('job', 'cancel', pool, 'dance'), { code: 1, err: /there is no background job "dance"/ });
 });
 
 t.test('fsck asks the daemon where there is one, and says in sentences what it found', async (t) => {

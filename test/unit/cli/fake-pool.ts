@@ -16,6 +16,9 @@ import type {
   CommitProgress,
   CommitReport,
   FileState,
+  JobControl,
+  JobPace,
+  JobReport,
   PoolControl,
   PoolStatus,
 } from '../../../src/vfs/reports.js';
@@ -101,6 +104,35 @@ export class FakePool implements PoolControl, OpenPool {
     return this;
   }
 
+  /** One job, `scrub`, which does what it is told. */
+  readonly jobs: JobControl = {
+    list: () => [this.#job],
+    start: async (name, options, pace) => this.#tell(`start ${JSON.stringify(options)}`, name, 'running', pace),
+    pause: async (name) => this.#tell('pause', name, 'paused'),
+    resume: async (name, pace) => this.#tell('resume', name, 'running', pace),
+    cancel: async (name) => this.#tell('cancel', name, 'cancelled'),
+  };
+  #job: JobReport = {
+    name: 'scrub',
+    state: 'idle',
+    line: 'never started',
+    doneBytes: 0,
+    totalBytes: 0,
+    bytesPerSecond: 0,
+    leftMs: null,
+    fullSpeed: false,
+    startedMs: null,
+    endedMs: null,
+    report: null,
+  };
+
+  #tell(what: string, name: string, state: JobReport['state'], pace?: JobPace): JobReport {
+    if (name !== 'scrub') throw new CairnError('NOT_FOUND', `there is no background job "${name}"`);
+    this.calls.push(`job ${what} ${name}${pace?.fullSpeed ? ' at full speed' : ''}`);
+    this.#job = { ...this.#job, state, line: 'disk 1', doneBytes: 1024, totalBytes: 4096 };
+    return this.#job;
+  }
+
   async check(
     { content, repair }: CheckRequest,
     onProgress: (progress: CheckProgress) => void,
@@ -136,6 +168,8 @@ export class FakePool implements PoolControl, OpenPool {
       directory: this.directory,
       mountpoint: null,
       mode: 'default',
+      whenDegraded: 'allow',
+      degradedWrites: { commits: 0, chunks: 0, bytes: 0 },
       pid: 0,
       health: 'degraded',
       findings: ['disk 2 is missing'],
@@ -165,6 +199,7 @@ export class FakePool implements PoolControl, OpenPool {
       commitSequence: 7,
       epoch: 2,
       mapVersion: 1,
+      jobs: [],
     };
   }
 
@@ -310,6 +345,7 @@ export async function writeConfig(pool: string, options: Pick<InitOptions, 'disk
     mode: 'default',
     metaDirectory: options.meta,
     cache: { directory: options.cache, sizeBytes: undefined },
+    whenDegraded: 'allow',
     commitDelayMs: 5000,
     disks: options.disks.map((directory, index) => ({
       directory,

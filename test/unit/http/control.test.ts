@@ -67,6 +67,25 @@ t.test('every request has its answer', async (t) => {
   t.ok(pool.calls.includes('commit /z'));
 });
 
+t.test('jobs: listed, started with options and pace, paused, resumed, cancelled', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool } = await serve(t, directory);
+  t.match(await client.jobs(), [{ name: 'scrub', state: 'idle' }]);
+  t.match(await client.job('scrub', 'start', { options: { disk: 2 }, pace: { fullSpeed: true } }), {
+    state: 'running',
+  });
+  t.match(await client.job('scrub', 'pause'), { state: 'paused' });
+  t.match(await client.job('scrub', 'resume', { pace: { fullSpeed: false } }), { state: 'running' });
+  t.match(await client.job('scrub', 'cancel'), { name: 'scrub', state: 'cancelled' });
+  t.same(pool.calls, [
+    'job start {"disk":2} scrub at full speed',
+    'job pause scrub',
+    'job resume scrub',
+    'job cancel scrub',
+  ]);
+  await t.rejects(client.job('dance', 'start'), { code: 'NOT_FOUND' });
+});
+
 t.test('a commit without wait answers before it is done; its failure is told to the log', async (t) => {
   const directory = await temporary(t);
   const { client, pool, failures } = await serve(t, directory);
@@ -129,6 +148,11 @@ t.test('bad input is refused and says what is wrong', async (t) => {
     ['POST', '/v1/check', '[]', 400, /body of a check/],
     ['POST', '/v1/check', '{"repair":"yes"}', 400, /body of a check/],
     ['POST', '/v1/check', '{"force":true}', 400, /body of a check/],
+    ['POST', '/v1/jobs/scrub/dance', '{}', 404, /there is no POST/],
+    ['GET', '/v1/jobs/scrub/start', undefined, 404, /there is no GET/],
+    ['POST', '/v1/jobs/scrub/start', '[]', 400, /body for a job/],
+    ['POST', '/v1/jobs/scrub/start', '{"fullSpeed":1}', 400, /body for a job/],
+    ['POST', '/v1/jobs/scrub/pause', '{"force":true}', 400, /body for a job/],
   ];
   for (const [method, path, body, status, message] of cases) {
     const answer = await raw(directory, method, path, body);

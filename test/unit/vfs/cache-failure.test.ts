@@ -1,5 +1,6 @@
 /** When the cache device fails: what fsync answers, to whom, and where the bytes are then. */
 import t, { type Test } from 'tap';
+import { decodeCommit } from '../../../src/meta/row-codec.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
 import type { Handle } from '../../../src/vfs/vfs.js';
 import { FaultyMachine } from './faulty-machine.js';
@@ -197,3 +198,45 @@ t.test(
     t.match(await fixture.pool.control.state('/file'), { state: 'committed', health: 'healthy' });
   },
 );
+
+t.test('while everything is committed at once, no commit holds a part of an operation', async (t) => {
+  const { machine, fixture, make } = await setup(t);
+  const { handle } = await make('first');
+  machine.fail('sync', STAGE_LOG, 1);
+  await fsync(fixture, handle);
+  const { disks } = fixture.pool.parts;
+  const [disk] = disks.opened;
+  const before = disk!.commits(0).at(-1)!.sequence;
+  const pause = () => fixture.pool.control.commit(['/'], () => undefined);
+  await make('created');
+  await pause();
+  await fixture.vfs.mkdir(ROOT_INO, 'directory', 0o755, CALLER);
+  await pause();
+  const directory = await fixture.vfs.lookup(ROOT_INO, 'directory');
+  await fixture.vfs.rename(ROOT_INO, 'created', directory!.ino, 'moved', {});
+  await pause();
+  await fixture.vfs.unlink(directory!.ino, 'moved');
+  await pause();
+  const shapes: string[] = [];
+  for (const entry of disk!.commits(0)) {
+    if (entry.sequence <= before) continue;
+    const { changes } = decodeCommit(await disk!.readCommit(entry));
+    const rows = changes.map((change) => {
+      if (change.kind === 'inode') return `inode ${change.row.ino}`;
+      if (change.kind === 'dentry') return `${change.row.parent}/${change.row.name}`;
+      if (change.kind === 'dentry-delete') return `gone ${change.parent}/${change.name}`;
+      return change.kind === 'inode-delete' ? `gone ${change.ino}` : change.kind;
+    });
+    shapes.push(rows.sort().join());
+  }
+  const d = directory!.ino;
+  t.strictSame(
+    shapes.filter((shape) => shape !== ''),
+    [
+      `1/created,inode 1,inode ${d - 1}`,
+      `1/directory,inode 1,inode ${d}`,
+      `${d}/moved,gone 1/created,inode 1,inode ${d - 1},inode ${d}`,
+      `gone ${d - 1},gone ${d}/moved,inode ${d}`,
+    ],
+  );
+});
