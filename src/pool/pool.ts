@@ -33,7 +33,9 @@ import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
+import { ObjectTree } from '../vfs/object-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { Publisher } from '../vfs/publisher.js';
 import { RangeCopier } from '../vfs/range-copier.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
@@ -100,6 +102,8 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
 
 export class Pool {
   readonly vfs: Vfs;
+  /** The tree for faces of objects. */
+  readonly objects: ObjectTree;
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
@@ -116,6 +120,7 @@ export class Pool {
     this.#snapshots = snapshots;
     this.#lock = lock;
     this.vfs = parts.vfs;
+    this.objects = parts.objects;
     this.control = new OpenPoolControl(parts);
   }
 
@@ -456,6 +461,7 @@ class PoolOpening {
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -467,11 +473,23 @@ class PoolOpening {
       committer,
       reader,
       copier: new RangeCopier({ staged, journal, committer, reader, data }),
-      xattrs: new Xattrs(meta, stage, staged),
+      xattrs,
       clock,
       space: () => space.blocks(),
       userWork,
     });
+    const publisher = new Publisher({
+      staged,
+      table,
+      journal,
+      chunks,
+      reader,
+      clock,
+      chunkBytes: config.chunkBytes,
+      largestBytes: roundBytes,
+      retire: (inode) => vfs.retire(inode),
+    });
+    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
       const inode = table.peek(ino);
@@ -589,6 +607,7 @@ class PoolOpening {
       reader,
       space,
       vfs,
+      objects,
       clock,
       degradedWrites: degraded,
       forecaster: new LossForecaster({
