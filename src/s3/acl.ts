@@ -133,7 +133,10 @@ export function grantsFromXml(
 }
 
 export function aclXml(owner: { id: string; name: string }, grants: readonly Grant[], users: UserTable): string {
-  const list = grants.map(
+  // Groups come first: so do others, and clients that compare lists rely on it.
+  const groups = grants.filter(([grantee]) => !grantee.startsWith('id:'));
+  const single = grants.filter(([grantee]) => grantee.startsWith('id:'));
+  const list = [...groups, ...single].map(
     ([grantee, permission]) => `<Grant>${granteeXml(grantee, users)}${element('Permission', permission)}</Grant>`,
   );
   return document(

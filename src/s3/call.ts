@@ -6,6 +6,7 @@ import type { ChecksumName } from './checksums.js';
 import type { ObjectStore, StoredObject } from './object-store.js';
 import type { ObjectWrites } from './object-writes.js';
 import type { S3Request } from './s3-request.js';
+import type { SigningKeys } from './signature-v4.js';
 import type { Uploads } from './uploads.js';
 import type { UserTable } from './users.js';
 import type { Versions } from './versions.js';
@@ -22,6 +23,7 @@ export interface S3Parts {
   readonly writes: ObjectWrites;
   readonly uploads: Uploads;
   readonly users: UserTable;
+  readonly keys: SigningKeys;
   /** Of an object's bytes, which are read for it; in base64. */
   readonly checksumOf: (object: StoredObject, name: ChecksumName, span?: Span) => Promise<string>;
   /** In hex. */

@@ -9,7 +9,7 @@ const VALUE_MAX = 256;
 
 /** InvalidTag. */
 function checkTags(tags: Tags, limit: number): Tags {
-  if (tags.length > limit) throw new S3Error('BadRequest', `Object tags cannot be greater than ${limit}`);
+  if (tags.length > limit) throw new S3Error('InvalidTag', `Object tags cannot be greater than ${limit}`);
   const names = new Set<string>();
   for (const [name, value] of tags) {
     if (name === '' || [...name].length > NAME_MAX)

@@ -184,12 +184,12 @@ function partSpan(object: StoredObject, part: number): { span: Span; status: num
   const size = object.node.sizeBytes;
   const runs = object.isOwnContent ? object.own?.parts : undefined;
   if (runs === undefined) {
-    if (part !== 1) throw new S3Error('InvalidPartNumber', 'The requested partnumber is not satisfiable');
+    if (part !== 1) throw new S3Error('InvalidPart', 'The requested part number is not satisfiable');
     return { span: { from: 0, to: size }, status: size === 0 ? 200 : 206, more: {} };
   }
   const sizes = partSizes(runs);
   const length = sizes[part - 1];
-  if (length === undefined) throw new S3Error('InvalidPartNumber', 'The requested partnumber is not satisfiable');
+  if (length === undefined) throw new S3Error('InvalidPart', 'The requested part number is not satisfiable');
   const from = sizes.slice(0, part - 1).reduce((sum, one) => sum + one, 0);
   return { span: { from, to: from + length }, status: 206, more: { 'x-amz-mp-parts-count': sizes.length } };
 }

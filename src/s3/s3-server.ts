@@ -98,6 +98,7 @@ export class S3Server {
       writes: new ObjectWrites(store, versions, clock),
       uploads: new Uploads(store, versions),
       users,
+      keys: this.#keys,
       clock,
       region: options.region,
       ...digestsOf(tree),
@@ -120,6 +121,8 @@ export class S3Server {
       response.writeContinue();
       answer(request, response);
     });
+    // An expectation that nobody knows is not met by refusing the request.
+    this.#server.on('checkExpectation', answer);
     this.#server.on('clientError', (error, socket) => refuseGarbage(error, socket as Socket));
   }
 

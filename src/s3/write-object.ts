@@ -39,11 +39,7 @@ export function keptHeaders(call: Call): Record<string, string> {
     let value = call.request.header(name);
     // The encoding of the request's body is not the object's.
     if (name === 'content-encoding')
-      value = value
-        ?.split(',')
-        .map((one) => one.trim())
-        .filter((one) => one !== 'aws-chunked')
-        .join(',');
+      value = value?.replace(/(?:^|,\s*)aws-chunked(?=\s*(?:,|$))/gi, '').replace(/^\s*,\s*/, '');
     if (value !== undefined && value !== '') headers[name] = value;
   }
   return headers;
