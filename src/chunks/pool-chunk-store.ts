@@ -39,6 +39,8 @@ interface PoolChunkStoreOptions {
 }
 
 const NONE: ReadonlySet<Disk> = new Set();
+/** Chunks that are kept in mind as unreadable. */
+const UNREADABLE_MAX = 16_384;
 
 export class PoolChunkStore implements ChunkStore {
   readonly #disks: Disks;
@@ -54,6 +56,8 @@ export class PoolChunkStore implements ChunkStore {
   /** Chunks being removed now. */
   readonly #collecting = new Set<string>();
   #collected: Promise<unknown> = Promise.resolve();
+  /** Chunks that could not be read, though enough shards seemed to be there: the same content is written anew, and never answered as held. */
+  readonly #unreadable = new Set<string>();
   #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
@@ -139,14 +143,17 @@ export class PoolChunkStore implements ChunkStore {
       for (const set of this.#locate(chunk, chunkBytes)) {
         if (!set.readable) continue;
         try {
-          return await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk));
+          const bytes = await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk));
+          if (bytes.length === chunkBytes) this.#unreadable.delete(chunk);
+          return bytes;
         } catch (error) {
           if (!hasCode(error, 'UNREADABLE')) throw error;
           trouble = error;
         }
       }
     }
-    throw this.#unreadable(chunk, chunkBytes, trouble);
+    if (trouble !== undefined && this.#unreadable.size < UNREADABLE_MAX) this.#unreadable.add(chunk);
+    throw this.#explain(chunk, chunkBytes, trouble);
   }
 
   async mend(chunk: string, chunkBytes: number, { verify = false }: MendOptions = {}): Promise<Mended> {
@@ -285,7 +292,7 @@ export class PoolChunkStore implements ChunkStore {
 
   /** What is to be written; undefined if the chunk is held already, as well as can be. Throws as `Placement.place`. */
   #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
-    const existing = this.#locate(chunk, chunkBytes, avoid)[0];
+    const existing = this.#unreadable.has(chunk) ? undefined : this.#locate(chunk, chunkBytes, avoid)[0];
     if (existing?.healthy) return undefined;
     if (!existing?.readable) return this.#placement.place(chunk, chunkBytes, { avoid, existing });
     try {
@@ -315,7 +322,9 @@ export class PoolChunkStore implements ChunkStore {
       }
       if (!plan || plan.places.length === 0) return round === 0;
       cause = (await this.#writePlan(job, plan, failed, written)) ?? cause;
-      if (failed.size === 0 || this.#locate(job.chunk, job.chunkBytes)[0]?.healthy) return false;
+      if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes)[0]?.healthy) continue;
+      this.#unreadable.delete(job.chunk);
+      return false;
     }
   }
 
@@ -409,7 +418,7 @@ export class PoolChunkStore implements ChunkStore {
     return locate(this.#disks, chunk, avoid).filter((set) => set.chunkBytes === chunkBytes);
   }
 
-  #unreadable(chunk: string, chunkBytes: number, trouble: CairnError | undefined): CairnError {
+  #explain(chunk: string, chunkBytes: number, trouble: CairnError | undefined): CairnError {
     const set = this.#locate(chunk, chunkBytes)[0];
     const found = trouble
       ? trouble.message
