@@ -42,6 +42,7 @@ const may = {
     '^src/io/',
     '^src/errors/',
   ],
+  '^src/forecast/': ['^src/forecast/', '^src/(vfs|cache|meta|chunks|io|errors)/'],
   '^src/fsck/': [
     '^src/fsck/',
     '^src/(vfs|commit|cache|meta|chunks|erasure|disks|jobs|io|errors)/',
@@ -49,11 +50,12 @@ const may = {
     '^native/',
   ],
   '^src/repair/': ['^src/repair/', '^src/(fsck|vfs|commit|meta|chunks|disks|jobs|io|errors)/', '^native/'],
+  '^src/rebalance/': ['^src/rebalance/', '^src/(chunks|disks|jobs|errors)/'],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
-    '^src/(fsck|repair|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
+    '^src/(fsck|forecast|repair|rebalance|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',
     '^diskmap/',
     '^native/',
   ],

@@ -84,6 +84,8 @@ interface EncodedCommit {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
+  /** The metadata store has these changes. */
+  onChanges: ((changes: readonly RowChange[]) => void) | undefined;
   /** These of a commit's chunks have fewer shards than they should, because a disk failed or is away. */
   onDegraded: ((written: DegradedChunks) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
@@ -280,6 +282,7 @@ export class Journal {
     this.#isRefused = false;
     this.#refused = undefined;
     content.onApplied(commit.sequence);
+    this.onChanges?.(commit.changes);
     this.onCommit?.(commit.sequence, recordBytes);
   }
 

@@ -3,7 +3,7 @@
  * ARCHITECTURE.md, and takes it down again. What faces need is `vfs` and `control`; the file methods are the library.
  */
 import { join, resolve } from 'node:path';
-import { createRanking, type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
+import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
@@ -15,6 +15,8 @@ import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
 import type { Disk } from '../disks/disk.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { LossCensus } from '../forecast/loss-census.js';
+import { LossForecaster } from '../forecast/loss-forecast.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
@@ -33,6 +35,7 @@ import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { RangeCopier } from '../vfs/range-copier.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
@@ -43,6 +46,7 @@ import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
+import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { type Machine, SystemMachine } from './machine.js';
@@ -50,6 +54,7 @@ import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
 import { PoolFile } from './pool-file.js';
 import { type PoolLog, silentLog } from './pool-log.js';
+import { PoolMap } from './pool-map.js';
 import { PoolSpace } from './pool-space.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
@@ -129,6 +134,7 @@ export class Pool {
       scheme: options.scheme ?? 'auto',
       bucketBytes: options.bucketBytes,
       chunkBytes: options.chunkBytes,
+      sizes: new Map([...(options.sizes ?? [])].map(([disk, bytes]) => [resolve(disk), bytes])),
     });
   }
 
@@ -172,8 +178,9 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair, scrubs } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster } = this.parts;
     await watch.close();
+    await forecaster.close();
     await scrubs.close();
     await jobs.close();
     await repair.close();
@@ -351,22 +358,23 @@ class PoolOpening {
     const log = this.#log;
     const { io, clock, random } = this.#machine;
     const disks = this.#keep(await PoolDisks.open(this.#machine, config, log));
-    const map = await readMap(disks, log);
-    disks.tolerance = toleranceOf(map);
+    const map = await PoolMap.open(disks, log);
     const damage = new Damage(disks, log);
     // What finds damage is needed before what mends it can be built.
     const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
+    // What it is told of exists before what it asks.
+    const census: { current?: LossCensus } = {};
     const chunks = this.#keep(
       new PoolChunkStore({
-        map,
-        ranking: createRanking(map),
+        map: map.current,
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
         onDegradedRead: (chunk, disk) => {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
         },
+        onShort: (chunk) => census.current?.storedShort(chunk),
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
@@ -427,7 +435,7 @@ class PoolOpening {
       },
     });
     const space = new PoolSpace({
-      map,
+      map: map.current,
       chunkBytes: config.chunkBytes,
       disks: () => disks.data(),
       files: () => table.size,
@@ -459,6 +467,7 @@ class PoolOpening {
       stage,
       committer,
       reader,
+      copier: new RangeCopier({ staged, journal, committer, reader, data }),
       xattrs: new Xattrs(meta, stage, staged),
       clock,
       space: () => space.blocks(),
@@ -494,9 +503,30 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
-    disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
+    disks.admit = (disk) => admit(disk, map.current, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
+    const losses = this.#countLosses({ meta, disks, journal });
+    census.current = losses;
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
+    map.whenChanged((next) => {
+      chunks.useMap(next);
+      space.useMap(next);
+    });
+    const changes = new DiskChanges({
+      io,
+      random,
+      directory: this.#directory,
+      disks,
+      map,
+      chunks,
+      jobs,
+      log,
+      usedBytes: () => space.report().usedBytes + account.dirtyBytes,
+      capacities: (directories) => this.#machine.capacities(directories),
+      takeSnapshot: () => takeSnapshot(),
+      onSettled: () => noticed.repair?.retry(),
+    });
+    jobs.add(changes.job);
     const queue = new RepairQueue({
       io,
       poolDirectory: this.#directory,
@@ -528,6 +558,7 @@ class PoolOpening {
     noticed.repair = repair;
     disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
+    const takeSnapshot = (): Promise<void> => snapshotBeyond({ table, staged, journal, snapshotter });
     const snapshots = new SnapshotSchedule(
       snapshotter,
       journal,
@@ -546,9 +577,14 @@ class PoolOpening {
     const parts: PoolParts = {
       directory: this.#directory,
       io,
-      config,
+      get config() {
+        return disks.config;
+      },
       mode: this.#mode,
-      map,
+      get map() {
+        return map.current;
+      },
+      poolMap: map,
       disks,
       meta,
       chunks,
@@ -560,6 +596,7 @@ class PoolOpening {
       sweep,
       watch,
       jobs,
+      changes,
       repair,
       scrubs,
       userWork,
@@ -569,7 +606,16 @@ class PoolOpening {
       vfs,
       clock,
       degradedWrites: degraded,
-      takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
+      forecaster: new LossForecaster({
+        census: losses,
+        meta,
+        disks,
+        cacheDirectory: disks.cacheDirectory,
+        account,
+        staged,
+        vfs,
+      }),
+      takeSnapshot,
       findings: () => [
         ...recovery.damage,
         ...replay.notes,
@@ -585,8 +631,30 @@ class PoolOpening {
       await repair.open(parts);
       await jobs.open();
       scrubs.start();
+      await changes.goOn();
+      disks.whenReturned(
+        () => void changes.goOn().catch((error: unknown) => log.warn({ error }, 'moving did not go on')),
+      );
     }
     return [parts, staging, snapshots];
+  }
+
+  #countLosses(parts: { meta: MetaStore; disks: PoolDisks; journal: Journal }): LossCensus {
+    const { meta, disks, journal } = parts;
+    const census = this.#keep(
+      new LossCensus({
+        meta,
+        disks: disks.byNumber,
+        allOnline: () => disks.missing().length === 0,
+        clock: this.#machine.clock,
+        log: (message) => this.#log.warn({}, message),
+      }),
+    );
+    disks.onShard = (chunk, change) => census.shardChanged(chunk, change);
+    disks.onReach = () => census.restart();
+    journal.onChanges = (changes) => census.committed(changes);
+    if (!this.#isResting) census.start();
+    return census;
   }
 
   /** A store that turns out to be damaged only while it is used is made anew, once. */
@@ -668,46 +736,6 @@ function textIn(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The newest map that any disk holds. A data disk that lacks it, as after a crash between two of them or an absence, is given it. */
-async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
-  let newest: DiskMap | undefined;
-  let failure: unknown;
-  const versions = new Map<Disk, number>();
-  for (const disk of disks.opened) {
-    try {
-      const bytes = await disk.readMap();
-      const map = bytes === undefined ? undefined : decodeMap(bytes);
-      if (map === undefined) continue;
-      versions.set(disk, map.version);
-      if (newest === undefined || map.version > newest.version) newest = map;
-    } catch (error) {
-      failure = error;
-    }
-  }
-  if (newest === undefined) {
-    const reasons = disks
-      .reports()
-      .filter(({ reason }) => reason !== '')
-      .map(({ reason }) => reason);
-    throw new CairnError('DISK_MISSING', `no disk of the pool could be opened: ${reasons.join('; ')}`, {
-      hint: 'connect the disks, or correct cairn.toml',
-      cause: failure,
-    });
-  }
-  for (const disk of disks.data()) {
-    if (versions.get(disk) === newest.version) continue;
-    await disk
-      .writeMap(encodeMap(newest))
-      .catch((error: unknown) =>
-        log.warn(
-          { disk: disk.directory, error },
-          'the diskmap could not be copied to a disk that lacks the newest one',
-        ),
-      );
-  }
-  return newest;
-}
-
 /**
  * A disk that was away is taken in again with the pool's diskmap. DISK_FOREIGN if another daemon, or a newer map, has been at work on it meanwhile:
  * which of the two histories counts is decided when the pool is opened, with all of its disks.
@@ -726,13 +754,6 @@ async function admit(disk: Disk, map: DiskMap, journal: Journal, firstEpoch: num
   const version = bytes === undefined ? 0 : decodeMap(bytes).version;
   if (version > map.version) throw foreign('got a newer diskmap');
   if (version < map.version) await disk.writeMap(encodeMap(map));
-}
-
-function toleranceOf(map: DiskMap): number {
-  let tolerance = Number.POSITIVE_INFINITY;
-  for (const { scheme } of map.groups)
-    tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
-  return Number.isFinite(tolerance) ? tolerance : 0;
 }
 
 /** A snapshot of a later commit than any that there is: as long as it is not complete, what there is stays. */
