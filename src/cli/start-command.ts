@@ -33,7 +33,7 @@ Example:
       const poolDirectory = await resolvePool(context, POOL_NAME);
       const mountpoint = await resolveMountpoint(context, MOUNT_NAME);
       const config = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
-      const target = { poolDirectory, mountpoint, config, strong: false };
+      const target = { poolDirectory, mountpoint, config, strong: false, allowOther: false };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made));
       });
