@@ -7,6 +7,7 @@ import { createRanking, type DiskMap } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
 import type { ShardInfo } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { type Clock, SystemClock } from '../io/clock.js';
 import { readRange } from './chunk-reader.js';
 import { ChunkSettler } from './chunk-settler.js';
 import {
@@ -26,6 +27,7 @@ import { contentHash } from './content-hash.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { Placement, type Plan } from './placement.js';
 import { PoolSlots } from './pool-slots.js';
+import { ReadPace } from './read-pace.js';
 import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
@@ -38,6 +40,10 @@ interface PoolChunkStoreOptions {
   readonly pipeline: Pipeline;
   /** The chunk is stored, or was found stored, with fewer shards than there should be; perhaps it is completed at once. */
   readonly onShort?: (chunk: string) => void;
+  /** Default: that of the system. */
+  readonly clock?: Clock;
+  /** The disk answers so slowly that readers ask the others. */
+  readonly onSlowDisk?: (disk: number) => void;
   /** A read had to do without a shard of this chunk, for a later repair. `disk`: whose shard could not be read; undefined if no disk that is there has it. */
   readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
 }
@@ -52,6 +58,7 @@ export class PoolChunkStore implements ChunkStore {
   readonly #settler: ChunkSettler;
   #placement: Placement;
   #slots: PoolSlots;
+  readonly #pace: ReadPace;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
@@ -71,6 +78,7 @@ export class PoolChunkStore implements ChunkStore {
     this.#pipeline = options.pipeline;
     this.#placement = new Placement(options.map, createRanking(options.map), options.disks);
     this.#slots = new PoolSlots(this.#placement);
+    this.#pace = new ReadPace(options.clock ?? new SystemClock(), options.onSlowDisk);
     this.#settler = new ChunkSettler({
       disks: this.#disks,
       placement: () => this.#placement,
@@ -156,7 +164,7 @@ export class PoolChunkStore implements ChunkStore {
       for (const set of this.#locate(chunk, chunkBytes)) {
         if (!set.readable) continue;
         try {
-          const bytes = await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk));
+          const bytes = await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk), this.#pace);
           if (bytes.length === chunkBytes) this.#unreadable.delete(chunk);
           return bytes;
         } catch (error) {

@@ -370,6 +370,12 @@ class PoolOpening {
         map: map.current,
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
+        clock,
+        onSlowDisk: (number) =>
+          log.warn(
+            { disk: disks.byNumber.get(number)?.directory },
+            `disk ${number} answers far more slowly than the others: what it has is read from them for a while`,
+          ),
         onDegradedRead: (chunk, disk) => {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
