@@ -227,6 +227,7 @@ export class BackgroundJob {
       say: (line) => {
         this.#line = line;
       },
+      keep: () => this.#keep(),
       turn: async (doneBytes, cursor) => {
         const { clock, throttle } = this.#parts;
         this.#doneBytes += Math.round(doneBytes);

@@ -149,6 +149,8 @@ class Scrub {
       if (found.isUnreadable)
         addNote(this.#report, `${nameOf(disk)} has sectors that cannot be read: the disk is failing, replace it soon`);
       for (const entry of found.damaged) await this.#damaged(entry);
+      // What was repaired should be told, whatever comes.
+      if (found.damaged.length > 0) await this.#context.keep();
     }
     // What is behind the last record counts as done, so that the whole adds up; the next segment is where a resumed scrub begins.
     this.#at = { ...this.#at, segment: segment.segment + 1 };
