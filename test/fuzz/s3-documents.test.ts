@@ -17,7 +17,7 @@ import {
   readRetention,
   writeLockConfiguration,
   writeRetention,
-} from '../../src/s3/object-lock.js';
+} from '../../src/s3/lock-documents.js';
 import { readPolicy } from '../../src/s3/policy-document.js';
 import { evaluatePolicy, isPublicPolicy } from '../../src/s3/policy-evaluation.js';
 import { S3Error } from '../../src/s3/s3-error.js';

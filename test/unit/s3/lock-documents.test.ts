@@ -11,7 +11,7 @@ import {
   writeLegalHold,
   writeLockConfiguration,
   writeRetention,
-} from '../../../src/s3/object-lock.js';
+} from '../../../src/s3/lock-documents.js';
 import { expectCode, xml } from './expect-code.js';
 
 const NOW = Date.parse('2026-11-28T12:00:00Z');
