@@ -154,7 +154,8 @@ export class CacheFiles {
     try {
       file.writeNow(this.#part, position);
     } catch (error) {
-      if (!hasCode(error, 'NO_SPACE')) this.onFailure?.(error);
+      // Not the device's failure: it is full, or the position is one that its file system does not have (ext4: 16 TiB).
+      if (!hasCode(error, 'NO_SPACE', 'TOO_BIG')) this.onFailure?.(error);
       throw error;
     } finally {
       this.#part[0] = NO_BYTES;

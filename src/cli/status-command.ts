@@ -109,10 +109,18 @@ ${status.findings.map((finding) => `  ! ${finding}\n`).join('')}  ${where}, ${st
   room        ${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${counted(status.files, 'file')}
   staged      ${staged}
   cache       ${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}
+  degraded    ${degradedText(status)}
   commits     sequence ${status.commitSequence}, epoch ${status.epoch}, map version ${status.mapVersion}
 ${status.jobs.map((job) => `  job         ${jobText(job)}\n`).join('')}
 ${textTable([['disk', 'role', 'state', 'used', 'free', 'size', 'directory'], ...disks], new Set([0, 3, 4, 5]))}
 ${textTable([['scheme', 'groups', 'degraded'], ...groups], new Set([1, 2]))}`;
+}
+
+function degradedText({ degradedWrites, whenDegraded }: PoolStatus): string {
+  const { commits, chunks, bytes } = degradedWrites;
+  const rule = whenDegraded === 'allow' ? 'while it is, strong fsync succeeds' : 'while it is, strong fsync fails';
+  if (commits === 0) return `nothing written while disks were away; ${rule}`;
+  return `${formatBytes(bytes)} in ${counted(chunks, 'chunk')} and ${counted(commits, 'commit')} written while a disk failed or was away; ${rule}`;
 }
 
 /** Cache and journal disks have no number in the diskmap. */

@@ -64,6 +64,12 @@ export interface JournalDisks {
   missing(): readonly number[];
 }
 
+/** `bytes`: plain ones. */
+export interface DegradedChunks {
+  readonly chunks: number;
+  readonly bytes: number;
+}
+
 export interface JournalPosition {
   readonly sequence: number;
   readonly epoch: number;
@@ -78,8 +84,8 @@ interface EncodedCommit {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
-  /** So many chunks of a commit have fewer shards than they should, because a disk failed or is away. */
-  onDegraded: ((chunks: number) => void) | undefined;
+  /** These of a commit's chunks have fewer shards than they should, because a disk failed or is away. */
+  onDegraded: ((written: DegradedChunks) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
   onRefused: ((error: unknown) => void) | undefined;
   readonly #disks: JournalDisks;
@@ -89,6 +95,7 @@ export class Journal {
   #source: RoundSource | undefined;
   #sequence: number;
   #epoch: number;
+  #degradedSequence = 0;
   #running: Promise<void> | undefined;
   readonly #tasks: (() => Promise<void>)[] = [];
   #next:
@@ -124,6 +131,11 @@ export class Journal {
   /** The last durable commit. */
   get sequence(): number {
     return this.#sequence;
+  }
+
+  /** The last commit that was written with fewer shards of some chunk than there should be; 0: none since this was made. */
+  get degradedSequence(): number {
+    return this.#degradedSequence;
   }
 
   get epoch(): number {
@@ -292,7 +304,8 @@ export class Journal {
 
   /** Until the record and all small chunks stand synced on every disk that still works. */
   async #write(content: RoundContent): Promise<EncodedCommit> {
-    let encoded = this.#encode(content, this.#disks.missing());
+    if (this.#hasReturned()) await this.#mend(content);
+    let encoded = this.#encode(content, this.#lacking(content));
     this.#checkEnough(this.#commitTargets().length, []);
     const failed = new Set<Disk>();
     const committed = new Set<Disk>();
@@ -353,10 +366,28 @@ export class Journal {
       this.#chunks.release(pending.map(({ chunk }) => chunk));
     }
     this.#checkEnough(committed.size, errors);
-    const degraded = this.#lostDisk() || failed.size > 0 ? this.#checkReadable(content, failed, errors.at(-1)) : 0;
-    if (degraded > 0) this.onDegraded?.(degraded);
+    if (this.#lostDisk() || failed.size > 0) this.#checkReadable(content, failed, errors.at(-1));
+    this.#noteDegraded(content, encoded.commit.sequence);
     this.#standing = new Set(this.#disks.data());
     return encoded;
+  }
+
+  /** A data disk was away when the last round ended, and is back: what the pipeline stored meanwhile was stored without it. */
+  #hasReturned(): boolean {
+    return this.#disks.data().some((disk) => !this.#standing.has(disk));
+  }
+
+  /** Numbers of the data disks that lack their part of the commit: those that are away, and those that were when its chunks were stored. */
+  #lacking({ stored }: RoundContent): number[] {
+    const lacking = new Set(this.#disks.missing());
+    if (!this.#lostDisk()) return [...lacking].sort(ascending);
+    const online = this.#disks.data().map(({ identity }) => identity.number);
+    for (const chunk of stored) {
+      const { health, disks } = this.#chunks.health(chunk);
+      if (health === 'healthy') continue;
+      for (const number of online) if (!disks.includes(number)) lacking.add(number);
+    }
+    return [...lacking].sort(ascending);
   }
 
   /** Numbers of data disks that failed, or went, after the record was made. */
@@ -421,21 +452,33 @@ export class Journal {
     return this.#seen.size > online.length;
   }
 
-  /** Shards on a disk that failed do not count: they may not have reached it. Returns how many chunks have fewer shards than they should. */
-  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): number {
+  #noteDegraded(content: RoundContent, sequence: number): void {
+    if (!this.#lostDisk() && this.#disks.missing().length === 0) return;
+    const degraded = new Set<string>();
+    for (const chunk of [...content.stored, ...content.small.map(({ prepared }) => prepared.chunk)])
+      if (this.#chunks.health(chunk).health !== 'healthy') degraded.add(chunk);
+    if (degraded.size === 0) return;
+    this.#degradedSequence = sequence;
+    let bytes = 0;
+    const left = new Set(degraded);
+    for (const change of content.changes)
+      if (change.kind === 'extents')
+        for (const { chunk, chunkBytes } of change.extents) if (left.delete(chunk)) bytes += chunkBytes;
+    this.onDegraded?.({ chunks: degraded.size, bytes });
+  }
+
+  /** Shards on a disk that failed do not count: they may not have reached it. */
+  #checkReadable(content: RoundContent, failed: ReadonlySet<Disk>, cause: unknown): void {
     const usable = new Set<number>();
-    let degraded = 0;
     for (const disk of this.#disks.data()) if (!failed.has(disk)) usable.add(disk.identity.number);
     for (const chunk of content.stored) {
-      const { disks, shardsNeeded, health } = this.#chunks.health(chunk);
-      if (health !== 'healthy') degraded += 1;
+      const { disks, shardsNeeded } = this.#chunks.health(chunk);
       if (shardsNeeded > 0 && disks.filter((number) => usable.has(number)).length >= shardsNeeded) continue;
       throw new CairnError('DISK_FAILED', 'too few disks took the data of the commit', {
         hint: 'see `cairn status`',
         cause,
       });
     }
-    return degraded;
   }
 }
 

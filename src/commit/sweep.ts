@@ -60,6 +60,15 @@ export class Sweep {
     this.#later(PAUSE_MS);
   }
 
+  /** Also this disk, which was away and may have what was collected meanwhile; from its begin, if it is on the list already. */
+  add(disk: Disk): void {
+    const isSame = (other: Disk): boolean => other.identity.uuid === disk.identity.uuid;
+    if (this.#left[0] !== undefined && isSame(this.#left[0])) this.#after = undefined;
+    const others = this.#left.filter((other) => !isSame(other));
+    this.#left.splice(0, this.#left.length, ...others, disk);
+    if (this.#step === undefined) this.#later(PAUSE_MS);
+  }
+
   #later(delayMs: number): void {
     if (this.#closed || this.#left.length === 0) return;
     this.#timer ??= this.#clock.after(delayMs, () => {
@@ -103,17 +112,19 @@ export class Sweep {
       // The same slice again later: what has been removed by then is passed over.
       if (unknown.length > 0 && !this.#collector.suspect(unknown)) return false;
       const last = entries.at(-1);
-      if (last !== undefined) this.#after = last;
-      if (entries.length < SLICE) this.#endDisk();
+      // It may have been replaced by its next life meanwhile.
+      if (last !== undefined && this.#left[0] === disk) this.#after = last;
+      if (entries.length < SLICE) this.#endDisk(disk);
     } catch (error) {
       if (this.#closed) return false;
       this.#log(`looking for unknown data on the disk at ${disk.directory} ended early: ${String(error)}`);
-      this.#endDisk();
+      this.#endDisk(disk);
     }
     return true;
   }
 
-  #endDisk(): void {
+  #endDisk(disk: Disk): void {
+    if (this.#left[0] !== disk) return;
     this.#left.shift();
     this.#after = undefined;
   }

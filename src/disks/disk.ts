@@ -72,6 +72,9 @@ export interface DiskSpace {
   readonly freeBytes: number;
 }
 
+/** Up to where each stream of a log was known durable: segment and position. */
+export type LogEnds = Readonly<Record<StreamName, { readonly segment: number; readonly position: number }>>;
+
 export interface Disk {
   readonly directory: string;
   readonly identity: DiskIdentity;
@@ -80,6 +83,10 @@ export interface Disk {
   readonly stateReason: string | undefined;
   /** Called on every change of state. */
   onStateChange: ((disk: Disk) => void) | undefined;
+  /** It was found to be gone, or not to answer: `offline` from here on, with the reason as a sentence. */
+  lose(reason: string): void;
+  /** For whoever opens the disk again after it has failed. */
+  readonly logEnds: LogEnds;
   /** One line per thing found and mended while opening: a torn tail cut, an index rebuilt, a bad record skipped. */
   readonly openReport: readonly string[];
 

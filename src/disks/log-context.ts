@@ -51,6 +51,11 @@ export interface LogContext {
   readonly numbers: LogNumbers;
   /** Before it, opening checks nothing. Without it the last two segments that hold records are checked. */
   readonly verifiedThrough: LogPoint | undefined;
+  /**
+   * What lies behind it in the page cache may not be on the device: a sync of it failed, after which the kernel takes such pages for clean. It is
+   * written again, so that the sync at the end of opening speaks of it. Undefined: no sync has failed since the files were first opened.
+   */
+  readonly unsureFrom: LogPoint | undefined;
   /** Whether another segment file of this size may be made. */
   mayGrow(bytes: number): boolean;
   /** One line per thing found and mended. */
@@ -71,6 +76,7 @@ export function logContext(given: Partial<LogContext>): LogContext {
     crc32c: given.crc32c ?? loadAddon().crc32c,
     numbers: given.numbers ?? new LogNumbers(),
     verifiedThrough: given.verifiedThrough,
+    unsureFrom: given.unsureFrom,
     mayGrow: given.mayGrow ?? (() => true),
     report: given.report ?? (() => {}),
     onAppended: given.onAppended ?? (() => {}),

@@ -16,6 +16,7 @@ import type {
   DiskIdentity,
   DiskSpace,
   DiskState,
+  LogEnds,
   Reservation,
   SnapshotEntry,
   StreamName,
@@ -93,6 +94,15 @@ export class LogDisk implements Disk {
 
   get stateReason(): string | undefined {
     return this.#stateReason;
+  }
+
+  get logEnds(): LogEnds {
+    const { data, journal } = this.#parts;
+    return { data: data.syncedThrough, journal: journal.syncedThrough };
+  }
+
+  lose(reason: string): void {
+    if (this.#state !== 'offline') this.#setState('offline', reason);
   }
 
   get unsynced(): boolean {
@@ -442,7 +452,7 @@ export class LogDisk implements Disk {
     this.#parts.index.condemn();
     this.#setState(
       'offline',
-      `its index cannot be used (${error.message}) and is made anew when the pool is opened again`,
+      `its index cannot be used (${error.message}) and is made anew when the disk is opened again`,
     );
   }
 

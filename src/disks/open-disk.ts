@@ -4,7 +4,7 @@ import { CairnError, systemCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import type { AppendLog } from './append-log.js';
-import type { Disk, DiskIdentity, DiskRole, StreamName } from './disk.js';
+import type { Disk, DiskIdentity, DiskRole, LogEnds, StreamName } from './disk.js';
 import { readIdentity } from './disk-identity.js';
 import { DiskIndex } from './disk-index.js';
 import { dropLostEntries, replayLogs } from './disk-replay.js';
@@ -27,6 +27,8 @@ export interface OpenDiskOptions {
   readonly indexPath?: string;
   readonly clock?: Clock;
   readonly crc32c?: Crc32c;
+  /** The disk failed in this process, and only up to here was it known what the device has: the rest is written once more. */
+  readonly unsure?: LogEnds;
 }
 
 /**
@@ -123,6 +125,7 @@ async function assemble(parts: {
         ...(options.crc32c && { crc32c: options.crc32c }),
         numbers,
         verifiedThrough: verifiedThrough?.segment === 0 ? undefined : verifiedThrough,
+        unsureFrom: options.unsure?.[name],
         mayGrow: (bytes) => disk?.mayGrow(name, bytes) ?? true,
         report,
         onAppended: (records, places) => disk?.onAppended(records, places),

@@ -122,6 +122,7 @@ class LogOpening {
         if (!scan.unreadable) {
           for (const position of scan.hollow) await file.write([ZERO_CHUNK.subarray(0, RECORD_ALIGNMENT)], position);
           if (scan.torn) await this.#cut(file, scan.tail);
+          await this.#writeAgain(file, segment, scan.tail);
         }
         await file.datasync();
         // The padding of the last record need not be in the file.
@@ -157,6 +158,18 @@ class LogOpening {
     for (const { from, to } of scan.gaps) this.#context.report(`${what}: skipped damaged bytes ${from} to ${to}`);
     if (scan.unreadable) this.#context.report(`${what}: some sectors could not be read; it is left as it is`);
     else if (scan.torn) this.#context.report(`${what}: cut a half-written record at ${scan.tail}`);
+  }
+
+  /** The same bytes: pages that a failed sync left clean become dirty, and the next sync tells the truth about them. */
+  async #writeAgain(file: IoFile, segment: number, tail: number): Promise<void> {
+    const from = this.#context.unsureFrom;
+    if (from === undefined || segment < from.segment) return;
+    const bytes = Buffer.alloc(ZERO_CHUNK.length);
+    for (let at = segment === from.segment ? from.position : 0; at < tail; at += bytes.length) {
+      const part = bytes.subarray(0, Math.min(bytes.length, tail - at));
+      const length = await file.read(part, at);
+      await file.write([part.subarray(0, length)], at);
+    }
   }
 
   async #cut(file: IoFile, tail: number): Promise<void> {

@@ -40,9 +40,9 @@ async function checkIdentity(run: PoolRun, disk: Disk): Promise<void> {
   try {
     const bytes = await run.files.readFile(join(disk.directory, IDENTITY_FILE));
     const identity = decodeIdentity(bytes, disk.directory);
-    const place = config.disks.find(({ directory }) => directory === disk.directory);
+    const place = config.disks.find(({ uuid }) => uuid === disk.identity.uuid);
     if (identity.pool !== config.pool) wrong.push(`it is of pool ${identity.pool}`);
-    if (place !== undefined && identity.uuid !== place.uuid) wrong.push(`its id is ${identity.uuid}`);
+    if (identity.uuid !== disk.identity.uuid) wrong.push(`its id is ${identity.uuid}`);
     if (place !== undefined && identity.role !== place.role) wrong.push(`its role is ${identity.role}`);
     if (place !== undefined && identity.number !== place.number)
       wrong.push(`its number is ${identity.number}, and ${place.number} in cairn.toml`);

@@ -55,13 +55,15 @@ export class Request {
     return true;
   }
 
-  caller(): Caller {
+  /** `umask`: for what the caller makes. */
+  caller(umask = 0): Caller {
     const buffer = this.#buffer;
-    return {
-      uid: buffer.readUInt32LE(InHeader.UID),
-      gid: buffer.readUInt32LE(InHeader.GID),
-      pid: buffer.readUInt32LE(InHeader.PID),
-    };
+    return { uid: buffer.readUInt32LE(InHeader.UID), gid: buffer.readUInt32LE(InHeader.GID), pid: this.pid, umask };
+  }
+
+  /** Of the thread that waits; 0 if none does, or none that this process could know. */
+  get pid(): number {
+    return this.#buffer.readUInt32LE(InHeader.PID);
   }
 
   /** Checks that the fixed body reaches to `bytes`, and sets where names begin. */
@@ -81,6 +83,11 @@ export class Request {
   /** Exact up to 2^53; beyond it only the magnitude counts, and no caller accepts it. */
   u64(at: number): number {
     return this.#buffer.readUInt32LE(at + 4) * TWO_32 + this.#buffer.readUInt32LE(at);
+  }
+
+  /** All 64 bits. */
+  big64(at: number): bigint {
+    return this.#buffer.readBigUInt64LE(at);
   }
 
   /** Seconds are signed: files from before 1970. */

@@ -4,6 +4,7 @@
  * whoever had filled it.
  */
 import { CairnError } from '../errors/cairn-error.js';
+import { Interruption } from '../vfs/interruption.js';
 import type { Request } from './decode-request.js';
 import type { DirentEncoder } from './encode-reply.js';
 import { type Exchange, type Reply, replyOk, replyOpendir } from './exchange.js';
@@ -33,6 +34,7 @@ function list(exchange: Exchange, request: Request, plus: boolean): void {
     if (attr !== undefined) exchange.remember(attr);
     const added = plus ? entries.addPlus(entry, attr) : entries.add(entry);
     if (!added) hadNoRoom = true;
+    else if (attr !== undefined) exchange.entered(attr);
     return added;
   });
   const finish: Reply<void> = (_, unique) => {
@@ -56,5 +58,11 @@ export function releasedir(exchange: Exchange, request: Request): void {
 /** There is no data apart from the metadata in a directory: fdatasync is fsync. */
 export function fsyncdir(exchange: Exchange, request: Request): void {
   request.body(In.FSYNC.BYTES);
-  exchange.answer(request.unique, exchange.vfs.fsyncdir(request.u64(In.FSYNC.FH)), replyOk);
+  exchange.answerInterruptible(
+    request,
+    exchange.vfs.fsyncdir(request.u64(In.FSYNC.FH)),
+    replyOk,
+    0,
+    new Interruption(true),
+  );
 }

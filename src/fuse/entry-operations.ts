@@ -12,6 +12,8 @@ import { type Exchange, replyAttr, replyEntry, replyOk, replyStatfs, replyStatx,
 import { FileType, In, PERMISSION_BITS, RenameFlag, SetattrValid } from './protocol.js';
 
 const SYMLINK_MAX = 4095;
+/** fuse_forget_one: node id and count. */
+const FORGET_ONE_BYTES = 16;
 
 /** `.` and `..` come from a server of this mount (NFS) that holds nothing but an inode number: EXPORT_SUPPORT. */
 export function lookup(exchange: Exchange, request: Request): void {
@@ -69,20 +71,22 @@ export function symlink(exchange: Exchange, request: Request): void {
   exchange.answer(request.unique, exchange.vfs.symlink(request.nodeid, name, target, request.caller()), replyEntry);
 }
 
-/** The kernel has applied the umask (DONT_MASK is off). */
+/** The umask is ours to apply (DONT_MASK): not where a default access list says what is made. */
 export function mknod(exchange: Exchange, request: Request): void {
   request.body(In.MKNOD.BYTES);
   const mode = request.u32(In.MKNOD.MODE) & (FileType.MASK | PERMISSION_BITS);
   const rdev = request.u32(In.MKNOD.RDEV);
   const name = request.name();
-  exchange.answer(request.unique, exchange.vfs.mknod(request.nodeid, name, mode, rdev, request.caller()), replyEntry);
+  const caller = request.caller(request.u32(In.MKNOD.UMASK) & PERMISSION_BITS);
+  exchange.answer(request.unique, exchange.vfs.mknod(request.nodeid, name, mode, rdev, caller), replyEntry);
 }
 
 export function mkdir(exchange: Exchange, request: Request): void {
   request.body(In.MKDIR.BYTES);
   const mode = request.u32(In.MKDIR.MODE) & PERMISSION_BITS;
   const name = request.name();
-  exchange.answer(request.unique, exchange.vfs.mkdir(request.nodeid, name, mode, request.caller()), replyEntry);
+  const caller = request.caller(request.u32(In.MKDIR.UMASK) & PERMISSION_BITS);
+  exchange.answer(request.unique, exchange.vfs.mkdir(request.nodeid, name, mode, caller), replyEntry);
 }
 
 export function unlink(exchange: Exchange, request: Request): void {
@@ -101,18 +105,21 @@ export function rename(exchange: Exchange, request: Request): void {
   exchange.answer(request.unique, exchange.vfs.rename(request.nodeid, name, newParent, newName, {}), replyOk);
 }
 
-/** RENAME_WHITEOUT and whatever comes later: INVALID. */
+/** Whatever comes later than these flags: INVALID. */
 export function rename2(exchange: Exchange, request: Request): void {
   request.body(In.RENAME2.BYTES);
   const newParent = request.u64(In.RENAME2.NEWDIR);
   const flags = request.u32(In.RENAME2.FLAGS);
   const name = request.name();
   const newName = request.name();
-  const both = RenameFlag.NOREPLACE | RenameFlag.EXCHANGE;
-  if ((flags & ~both) !== 0 || (flags & both) === both) throw new CairnError('INVALID', `rename flags ${flags}`);
+  const { NOREPLACE, EXCHANGE, WHITEOUT } = RenameFlag;
+  const exchanges = (flags & EXCHANGE) !== 0;
+  if ((flags & ~(NOREPLACE | EXCHANGE | WHITEOUT)) !== 0 || (exchanges && flags !== EXCHANGE))
+    throw new CairnError('INVALID', `rename flags ${flags}`);
   const options = {
-    noReplace: (flags & RenameFlag.NOREPLACE) !== 0,
-    exchange: (flags & RenameFlag.EXCHANGE) !== 0,
+    noReplace: (flags & NOREPLACE) !== 0,
+    exchange: exchanges,
+    ...((flags & WHITEOUT) !== 0 && { whiteout: request.caller() }),
   };
   exchange.answer(request.unique, exchange.vfs.rename(request.nodeid, name, newParent, newName, options), replyOk);
 }
@@ -125,4 +132,19 @@ export function link(exchange: Exchange, request: Request): void {
 
 export function statfs(exchange: Exchange, request: Request): void {
   exchange.answer(request.unique, exchange.vfs.statfs(), replyStatfs);
+}
+
+/** The kernel gives back what it was told of an inode; only for directories does that mean anything. */
+export function forget(exchange: Exchange, request: Request): void {
+  request.body(In.FORGET.BYTES);
+  exchange.vfs.unhold(request.nodeid, request.u64(In.FORGET.COUNT));
+}
+
+export function batchForget(exchange: Exchange, request: Request): void {
+  request.body(In.BATCH_FORGET.BYTES);
+  const count = request.u32(In.BATCH_FORGET.COUNT);
+  const from = In.BATCH_FORGET.BYTES;
+  request.body(from + count * FORGET_ONE_BYTES);
+  for (let at = from; at < from + count * FORGET_ONE_BYTES; at += FORGET_ONE_BYTES)
+    exchange.vfs.unhold(request.u64(at), request.u64(at + 8));
 }

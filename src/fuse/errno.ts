@@ -11,6 +11,7 @@ import { CairnError, type ErrorCode } from '../errors/cairn-error.js';
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
+  EINTR: 4,
   EIO: 5,
   ENXIO: 6,
   EBADF: 9,

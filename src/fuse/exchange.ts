@@ -8,8 +8,9 @@
  */
 import type { FuseChannel } from '../../native/addon.js';
 import { CairnError } from '../errors/cairn-error.js';
+import { Interruption } from '../vfs/interruption.js';
 import type { Attr, CreateResult, Handle, OpenMode, Result, SpaceReport, Vfs } from '../vfs/vfs.js';
-import { MalformedRequest } from './decode-request.js';
+import { MalformedRequest, type Request } from './decode-request.js';
 import { DirentEncoder, ReplyEncoder } from './encode-reply.js';
 import { Errno, errnoOf, isExpected } from './errno.js';
 import { invalidateInodeMessage, type Notifier } from './notifier.js';
@@ -22,6 +23,13 @@ export type FuseLog = (message: string, error?: unknown) => void;
 /** `extra` is whatever number the operation handed to `answer`. */
 export type Reply<T> = (exchange: Exchange, unique: bigint, value: T, extra: number) => void;
 
+/** A request that waits and may be let go of. */
+interface Waiting {
+  readonly pid: number;
+  readonly interruption: Interruption;
+  isAnswered: boolean;
+}
+
 /** As much as one READDIR reply holds; glibc asks for 32 KiB. */
 const DIRENT_BUFFER_BYTES = 128 * 1024;
 /** Distinct failures that are logged; the same one again is counted by nobody. */
@@ -33,15 +41,29 @@ export class Exchange {
   readonly notifier: Notifier;
   readonly encoder = new ReplyEncoder();
   readonly openModes = new OpenModes();
+  /** What was agreed at INIT: POSIX_ACL, SETXATTR_EXT. */
+  enforcesAccessLists = false;
+  extendsSetxattr = false;
   readonly #log: FuseLog;
+  readonly #isBeingKilled: (pid: number) => boolean;
   readonly #logged = new Set<string>();
   readonly #direntEncoders: DirentEncoder[] = [];
   /** Inodes that the kernel has seen with a set-id bit: a write that clears it must be told to the kernel. */
   readonly #setIdInodes = new Set<number>();
+  readonly #waiting = new Map<bigint, Waiting>();
+  /** For the next operation that may wait: handed over only if it does, so that the others allocate none. */
+  #interruption = new Interruption();
   #pending = 0;
   #onIdle: (() => void) | undefined;
 
-  constructor(vfs: Vfs, channel: FuseChannel, notifier: Notifier, log: FuseLog) {
+  constructor(
+    vfs: Vfs,
+    channel: FuseChannel,
+    notifier: Notifier,
+    log: FuseLog,
+    isBeingKilled: (pid: number) => boolean,
+  ) {
+    this.#isBeingKilled = isBeingKilled;
     this.vfs = vfs;
     this.channel = channel;
     this.notifier = notifier;
@@ -58,6 +80,46 @@ export class Exchange {
       .then((value) => reply(this, unique, value, extra))
       .then(undefined, (error: unknown) => this.fail(unique, error))
       .finally(() => this.#settled());
+  }
+
+  /** What an operation that may wait before it does anything is given; then `answerInterruptible`. */
+  get interruption(): Interruption {
+    return this.#interruption;
+  }
+
+  /** As `answer`, of an operation that was given `interruption`, or one that may always be let go of. */
+  answerInterruptible<T>(
+    request: Request,
+    result: Result<T>,
+    reply: Reply<T>,
+    extra = 0,
+    interruption = this.#interruption,
+  ): void {
+    const { unique, pid } = request;
+    if (!(result instanceof Promise)) {
+      reply(this, unique, result, extra);
+      return;
+    }
+    if (interruption === this.#interruption) this.#interruption = new Interruption();
+    const waiting: Waiting = { pid, interruption, isAnswered: false };
+    this.#waiting.set(unique, waiting);
+    this.#pending++;
+    result
+      .then((value) => waiting.isAnswered || reply(this, unique, value, extra))
+      .then(undefined, (error: unknown) => waiting.isAnswered || this.fail(unique, error))
+      .finally(() => {
+        this.#waiting.delete(unique);
+        this.#settled();
+      });
+  }
+
+  /** INTERRUPT: the program that waits for the answer to `unique` has a signal. */
+  interrupt(unique: bigint): void {
+    const waiting = this.#waiting.get(unique);
+    if (waiting === undefined || waiting.isAnswered || !this.#isBeingKilled(waiting.pid)) return;
+    if (!waiting.interruption.interrupt()) return;
+    waiting.isAnswered = true;
+    this.status(unique, Errno.EINTR);
   }
 
   /** Runs to its end what nobody waits for. */
@@ -118,15 +180,23 @@ export class Exchange {
     }
   }
 
-  /**
-   * After a write by someone who may not keep set-id bits: the kernel leaves clearing them to us (HANDLE_KILLPRIV_V2)
-   * but goes on showing the mode that it knows. Sent before the write's own reply, from the event loop: a message of
-   * attributes alone takes no lock.
-   */
-  privilegesKilled(ino: number): void {
-    if (!this.#setIdInodes.delete(ino)) return;
+  /** The kernel has been given the inode with a name: it remembers directories until FORGET. */
+  entered(attr: Attr): void {
+    if ((attr.mode & FileType.MASK) === FileType.DIRECTORY) this.vfs.hold(attr.ino);
+  }
+
+  /** The kernel refetches the attributes. From the event loop: a message of attributes alone takes no lock. */
+  attributesChanged(ino: number): void {
     const message = invalidateInodeMessage(ino, -1, 0);
     this.sent(this.channel.sendBytes(message, message.length));
+  }
+
+  /**
+   * After a write by someone who may not keep set-id bits: the kernel leaves clearing them to us (HANDLE_KILLPRIV_V2)
+   * but goes on showing the mode that it knows. Sent before the write's own reply.
+   */
+  privilegesKilled(ino: number): void {
+    if (this.#setIdInodes.delete(ino)) this.attributesChanged(ino);
   }
 
   /** Resolves when no answer is owed. */
@@ -147,7 +217,7 @@ export const replyOk: Reply<unknown> = (exchange, unique) => exchange.status(uni
 
 export const replyEntry: Reply<Attr | undefined> = (exchange, unique, attr) => {
   if (attr !== undefined) exchange.remember(attr);
-  exchange.sendSmall(exchange.encoder.entry(unique, attr));
+  if (exchange.sendSmall(exchange.encoder.entry(unique, attr)) && attr !== undefined) exchange.entered(attr);
 };
 
 export const replyAttr: Reply<Attr> = (exchange, unique, attr) => {
@@ -164,6 +234,8 @@ export function replyOpen(
   { read, write }: OpenMode,
 ): void {
   const flags = exchange.openModes.opened(ino, handle, read, write);
+  // The kernel may have all pages: then no READ will tell.
+  if (exchange.vfs.accessed(handle)) exchange.attributesChanged(ino);
   if (!exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) takeBack(exchange, handle);
 }
 

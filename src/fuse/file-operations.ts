@@ -4,6 +4,7 @@
  */
 import { readSync } from 'node:fs';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { Interruption } from '../vfs/interruption.js';
 import type { CreateResult, Handle, OpenMode, ReadPart, Result } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import { Errno } from './errno.js';
@@ -34,6 +35,7 @@ function openMode(flags: number): OpenMode {
     read: access !== OpenFlag.WRONLY,
     write: access === OpenFlag.WRONLY || access === OpenFlag.RDWR,
     truncate: (flags & OpenFlag.TRUNC) !== 0,
+    noAccessTime: (flags & OpenFlag.NOATIME) !== 0,
   };
 }
 
@@ -67,6 +69,7 @@ export function create(exchange: Exchange, request: Request): void {
   const flags = request.u32(In.CREATE.FLAGS);
   const permissions = request.u32(In.CREATE.MODE) & PERMISSION_BITS;
   const parent = request.nodeid;
+  const caller = request.caller(request.u32(In.CREATE.UMASK) & PERMISSION_BITS);
   const name = request.name();
   const mode = openMode(flags);
   const { vfs } = exchange;
@@ -76,12 +79,25 @@ export function create(exchange: Exchange, request: Request): void {
   };
   let result: Result<CreateResult>;
   try {
-    result = vfs.create(parent, name, permissions, mode, request.caller());
+    result = vfs.create(parent, name, permissions, mode, caller);
     if (result instanceof Promise) result = result.catch(openExisting);
   } catch (error) {
     result = openExisting(error);
   }
   exchange.answer(request.unique, result, (_, unique, created) => replyCreated(exchange, unique, created, mode));
+}
+
+/** O_TMPFILE. Whether it may be given a name later (O_EXCL: not) the kernel sees to. */
+export function tmpfile(exchange: Exchange, request: Request): void {
+  request.body(In.CREATE.BYTES);
+  const mode = openMode(request.u32(In.CREATE.FLAGS));
+  const permissions = request.u32(In.CREATE.MODE) & PERMISSION_BITS;
+  const caller = request.caller(request.u32(In.CREATE.UMASK) & PERMISSION_BITS);
+  exchange.answer(
+    request.unique,
+    exchange.vfs.tmpfile(request.nodeid, permissions, mode, caller),
+    (_, unique, created) => replyCreated(exchange, unique, created, mode),
+  );
 }
 
 /** The kernel believed that the name was free, but another face was quicker: open(2) without O_EXCL opens that file. */
@@ -98,11 +114,12 @@ async function openByName(exchange: Exchange, parent: number, name: string, mode
 export function read(exchange: Exchange, request: Request): void {
   request.body(In.READ.BYTES);
   const offset = request.u64(In.READ.OFFSET);
-  const size = request.u32(In.READ.SIZE);
-  if (!Number.isSafeInteger(offset + size)) {
+  if (!Number.isSafeInteger(offset)) {
     exchange.status(request.unique, 0);
     return;
   }
+  // The page at the largest size reaches beyond what a number holds exactly; no file does.
+  const size = Math.min(request.u32(In.READ.SIZE), Number.MAX_SAFE_INTEGER - offset);
   exchange.answer(request.unique, exchange.vfs.read(request.u64(In.READ.FH), offset, size), replyParts, size);
 }
 
@@ -161,11 +178,11 @@ export function write(exchange: Exchange, request: Request): void {
     (flags & OpenFlag.DSYNC) !== 0 && !isCached && ((flags & O_DIRECT) !== 0 || exchange.openModes.isDirect(handle));
   let written = appends
     ? append(exchange, request.nodeid, handle, offset, bytes, kill)
-    : exchange.vfs.write(handle, offset, bytes, kill);
+    : exchange.vfs.write(handle, offset, bytes, kill, exchange.interruption);
   if (syncs) written = thenSync(exchange, handle, written);
   if (exchange.openModes.mayBeMapped(request.nodeid))
     dropPages(exchange, request.nodeid, offset, bytes.length, written);
-  exchange.answer(request.unique, written, replyWritten, kill ? request.nodeid : 0);
+  exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
 }
 
 async function thenSync(exchange: Exchange, handle: Handle, written: Result<number>): Promise<number> {
@@ -196,12 +213,13 @@ function append(
   bytes: Uint8Array,
   kill: boolean,
 ): Result<number> {
+  const { interruption } = exchange;
   const attr = exchange.vfs.getattr(ino);
   if (attr instanceof Promise) {
     const copy = Uint8Array.from(bytes);
-    return attr.then(({ sizeBytes }) => writeAtEnd(exchange, ino, handle, offset, sizeBytes, copy, kill));
+    return attr.then(({ sizeBytes }) => writeAtEnd(exchange, ino, handle, offset, sizeBytes, copy, kill, interruption));
   }
-  return writeAtEnd(exchange, ino, handle, offset, attr.sizeBytes, bytes, kill);
+  return writeAtEnd(exchange, ino, handle, offset, attr.sizeBytes, bytes, kill, interruption);
 }
 
 function writeAtEnd(
@@ -212,16 +230,23 @@ function writeAtEnd(
   sizeBytes: number,
   bytes: Uint8Array,
   kill: boolean,
+  interruption: Interruption,
 ): Result<number> {
-  if (sizeBytes <= offset) return exchange.vfs.write(handle, offset, bytes, kill);
+  if (sizeBytes <= offset) return exchange.vfs.write(handle, offset, bytes, kill, interruption);
   // The kernel caches the bytes at the offset that it believed in.
   void exchange.notifier.invalidateInode(ino, offset, 0);
-  return exchange.vfs.write(handle, sizeBytes, bytes, kill);
+  return exchange.vfs.write(handle, sizeBytes, bytes, kill, interruption);
 }
 
 export function flush(exchange: Exchange, request: Request): void {
   request.body(In.RELEASE.BYTES);
-  exchange.answer(request.unique, exchange.vfs.flush(request.u64(In.RELEASE.FH)), replyOk);
+  exchange.answerInterruptible(
+    request,
+    exchange.vfs.flush(request.u64(In.RELEASE.FH)),
+    replyOk,
+    0,
+    new Interruption(true),
+  );
 }
 
 export function release(exchange: Exchange, request: Request): void {
@@ -234,7 +259,13 @@ export function release(exchange: Exchange, request: Request): void {
 export function fsync(exchange: Exchange, request: Request): void {
   request.body(In.FSYNC.BYTES);
   const dataOnly = (request.u32(In.FSYNC.FSYNC_FLAGS) & FSYNC_FDATASYNC) !== 0;
-  exchange.answer(request.unique, exchange.vfs.fsync(request.u64(In.FSYNC.FH), dataOnly), replyOk);
+  exchange.answerInterruptible(
+    request,
+    exchange.vfs.fsync(request.u64(In.FSYNC.FH), dataOnly),
+    replyOk,
+    0,
+    new Interruption(true),
+  );
 }
 
 export function fallocate(exchange: Exchange, request: Request): void {

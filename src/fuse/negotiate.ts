@@ -4,8 +4,8 @@
  *   or the library would not show in the mount.
  * - POSIX_LOCKS, FLOCK_LOCKS: locks then stay in the kernel, which is right and fastest on one host.
  * - NO_OPEN(DIR)_SUPPORT: the vfs needs handles, so that an unlinked file lives until its last close.
- * - SETXATTR_EXT, POSIX_ACL: no access control lists; the kernel enforces the mode bits.
- * And why one is taken: HANDLE_KILLPRIV_V2 keeps the kernel from asking for security.capability before every write.
+ * And why some are taken: HANDLE_KILLPRIV_V2 keeps the kernel from asking for security.capability before every write; with POSIX_ACL it
+ * enforces access control lists, and leaves the umask to us (DONT_MASK), because a default list takes its place.
  */
 
 import { MalformedRequest, type Request } from './decode-request.js';
@@ -28,15 +28,18 @@ const WANTED =
   InitFlag.ASYNC_READ |
   InitFlag.ATOMIC_O_TRUNC |
   InitFlag.EXPORT_SUPPORT |
+  InitFlag.DONT_MASK |
   InitFlag.BIG_WRITES |
   InitFlag.DO_READDIRPLUS |
   InitFlag.READDIRPLUS_AUTO |
   InitFlag.ASYNC_DIO |
   InitFlag.PARALLEL_DIROPS |
+  InitFlag.POSIX_ACL |
   InitFlag.MAX_PAGES |
   InitFlag.CACHE_SYMLINKS |
   InitFlag.EXPLICIT_INVAL_DATA |
   InitFlag.HANDLE_KILLPRIV_V2 |
+  InitFlag.SETXATTR_EXT |
   InitFlag.INIT_EXT;
 
 /** Asynchronous requests (read-ahead, write-back of mappings, direct I/O) that the kernel may have under way at once. */

@@ -56,6 +56,8 @@ export const Opcode = {
   READDIRPLUS: 44,
   RENAME2: 45,
   LSEEK: 46,
+  COPY_FILE_RANGE: 47,
+  TMPFILE: 51,
   STATX: 52,
 } as const;
 
@@ -64,15 +66,18 @@ export const InitFlag = {
   ASYNC_READ: 1 << 0,
   ATOMIC_O_TRUNC: 1 << 3,
   EXPORT_SUPPORT: 1 << 4,
+  DONT_MASK: 1 << 6,
   BIG_WRITES: 1 << 5,
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
   ASYNC_DIO: 1 << 15,
   PARALLEL_DIROPS: 1 << 18,
+  POSIX_ACL: 1 << 20,
   MAX_PAGES: 1 << 22,
   CACHE_SYMLINKS: 1 << 23,
   EXPLICIT_INVAL_DATA: 1 << 25,
   HANDLE_KILLPRIV_V2: 1 << 28,
+  SETXATTR_EXT: 1 << 29,
   INIT_EXT: 1 << 30,
 } as const;
 
@@ -107,11 +112,13 @@ export const OpenFlag = {
   TRUNC: 0o1000,
   APPEND: 0o2000,
   DSYNC: 0o10000,
+  NOATIME: 0o1000000,
 } as const;
 /** O_DIRECT differs between architectures. */
 export const O_DIRECT = process.arch === 'arm64' ? 0o200000 : 0o40000;
-export const RenameFlag = { NOREPLACE: 1, EXCHANGE: 2 } as const;
+export const RenameFlag = { NOREPLACE: 1, EXCHANGE: 2, WHITEOUT: 4 } as const;
 export const XattrFlag = { CREATE: 1, REPLACE: 2 } as const;
+export const SETXATTR_ACL_KILL_SGID = 1 << 0;
 export const FallocateFlag = { KEEP_SIZE: 1, PUNCH_HOLE: 2, ZERO_RANGE: 0x10 } as const;
 export const Whence = { DATA: 3, HOLE: 4 } as const;
 export const FileType = { MASK: 0o170000, REGULAR: 0o100000, DIRECTORY: 0o040000 } as const;
@@ -158,23 +165,29 @@ export const In = {
     GID: BODY + 80,
     BYTES: BODY + 88,
   },
-  MKNOD: { MODE: BODY, RDEV: BODY + 4, BYTES: BODY + 16 },
-  MKDIR: { MODE: BODY, BYTES: BODY + 8 },
+  MKNOD: { MODE: BODY, RDEV: BODY + 4, UMASK: BODY + 8, BYTES: BODY + 16 },
+  MKDIR: { MODE: BODY, UMASK: BODY + 4, BYTES: BODY + 8 },
   RENAME: { NEWDIR: BODY, BYTES: BODY + 8 },
   RENAME2: { NEWDIR: BODY, FLAGS: BODY + 8, BYTES: BODY + 16 },
   LINK: { OLDNODEID: BODY, BYTES: BODY + 8 },
   OPEN: { FLAGS: BODY, OPEN_FLAGS: BODY + 4, BYTES: BODY + 8 },
-  CREATE: { FLAGS: BODY, MODE: BODY + 4, OPEN_FLAGS: BODY + 12, BYTES: BODY + 16 },
+  /** And TMPFILE, whose name is only `/`. */
+  CREATE: { FLAGS: BODY, MODE: BODY + 4, UMASK: BODY + 8, OPEN_FLAGS: BODY + 12, BYTES: BODY + 16 },
   /** RELEASE, RELEASEDIR and FLUSH begin alike. */
   RELEASE: { FH: BODY, BYTES: BODY + 24 },
   /** READ, READDIR and READDIRPLUS. */
   READ: { FH: BODY, OFFSET: BODY + 8, SIZE: BODY + 16, BYTES: BODY + 40 },
   WRITE: { FH: BODY, OFFSET: BODY + 8, SIZE: BODY + 16, WRITE_FLAGS: BODY + 20, FLAGS: BODY + 32, BYTES: BODY + 40 },
   FSYNC: { FH: BODY, FSYNC_FLAGS: BODY + 8, BYTES: BODY + 16 },
-  /** The short form: SETXATTR_EXT is not negotiated. */
   SETXATTR: { SIZE: BODY, FLAGS: BODY + 4, BYTES: BODY + 8 },
+  /** Where SETXATTR_EXT was agreed (5.12 and later). */
+  SETXATTR_EXT: { SETXATTR_FLAGS: BODY + 8, BYTES: BODY + 16 },
+  FORGET: { COUNT: BODY, BYTES: BODY + 8 },
+  /** Then so many pairs of node id and count. */
+  BATCH_FORGET: { COUNT: BODY, BYTES: BODY + 8 },
   GETXATTR: { SIZE: BODY, BYTES: BODY + 8 },
   FALLOCATE: { FH: BODY, OFFSET: BODY + 8, LENGTH: BODY + 16, MODE: BODY + 24, BYTES: BODY + 32 },
+  INTERRUPT: { UNIQUE: BODY, BYTES: BODY + 8 },
   LSEEK: { FH: BODY, OFFSET: BODY + 8, WHENCE: BODY + 16, BYTES: BODY + 24 },
 } as const;
 

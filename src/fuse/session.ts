@@ -5,7 +5,7 @@
  *
  * Nothing that a request holds, however broken, throws out of the loop. An opcode that is not in the table gets ENOSYS,
  * which the kernel takes as "never ask again" and handles by itself: ACCESS (default_permissions checks), GETLK and
- * SETLK (its own locks), POLL, BMAP, SYNCFS, TMPFILE, COPY_FILE_RANGE (it copies through the page cache).
+ * SETLK (its own locks), POLL (always ready), BMAP, SYNCFS, COPY_FILE_RANGE (it copies through the page cache).
  */
 import { closeSync } from 'node:fs';
 import type { Addon, FuseChannel } from '../../native/addon.js';
@@ -17,19 +17,17 @@ import * as entry from './entry-operations.js';
 import { Errno } from './errno.js';
 import { Exchange, type FuseLog } from './exchange.js';
 import * as file from './file-operations.js';
+import { isBeingKilled } from './killed-process.js';
 import { type Negotiated, negotiate } from './negotiate.js';
 import { Notifier } from './notifier.js';
-import { InitFlag2, Opcode, REQUEST_BUFFER_BYTES } from './protocol.js';
+import { In, InitFlag, InitFlag2, Opcode, REQUEST_BUFFER_BYTES } from './protocol.js';
 import * as xattr from './xattr-operations.js';
 
 type Operation = (exchange: Exchange, request: Request) => void;
 
-/** FORGET: the vfs counts no lookups of the kernel's. INTERRUPT: an operation runs to its end; its reply ends the wait. */
-const noReply: Operation = () => {};
-
 const OPERATIONS: (Operation | undefined)[] = [];
 OPERATIONS[Opcode.LOOKUP] = entry.lookup;
-OPERATIONS[Opcode.FORGET] = noReply;
+OPERATIONS[Opcode.FORGET] = entry.forget;
 OPERATIONS[Opcode.GETATTR] = entry.getattr;
 OPERATIONS[Opcode.SETATTR] = entry.setattr;
 OPERATIONS[Opcode.READLINK] = entry.readlink;
@@ -56,15 +54,22 @@ OPERATIONS[Opcode.READDIR] = directory.readdir;
 OPERATIONS[Opcode.RELEASEDIR] = directory.releasedir;
 OPERATIONS[Opcode.FSYNCDIR] = directory.fsyncdir;
 OPERATIONS[Opcode.CREATE] = file.create;
-OPERATIONS[Opcode.INTERRUPT] = noReply;
+OPERATIONS[Opcode.INTERRUPT] = (exchange, request) => {
+  request.body(In.INTERRUPT.BYTES);
+  exchange.interrupt(request.big64(In.INTERRUPT.UNIQUE));
+};
 OPERATIONS[Opcode.DESTROY] = (exchange, request) => exchange.status(request.unique, 0);
 OPERATIONS[Opcode.IOCTL] = (exchange, request) => exchange.status(request.unique, Errno.ENOTTY);
-OPERATIONS[Opcode.BATCH_FORGET] = noReply;
+OPERATIONS[Opcode.BATCH_FORGET] = entry.batchForget;
 OPERATIONS[Opcode.FALLOCATE] = file.fallocate;
 OPERATIONS[Opcode.READDIRPLUS] = directory.readdirplus;
 OPERATIONS[Opcode.RENAME2] = entry.rename2;
 OPERATIONS[Opcode.LSEEK] = file.lseek;
+OPERATIONS[Opcode.TMPFILE] = file.tmpfile;
 OPERATIONS[Opcode.STATX] = entry.statx;
+
+/** The kernel waits for no answer to these. */
+const NO_REPLY: ReadonlySet<number> = new Set([Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT]);
 
 export interface FuseSessionOptions {
   readonly addon: Pick<Addon, 'fuseStart'>;
@@ -72,6 +77,8 @@ export interface FuseSessionOptions {
   readonly fd: number;
   readonly vfs: Vfs;
   readonly log: FuseLog;
+  /** Whether the process of this thread is being killed; a test's own. */
+  readonly isBeingKilled?: (pid: number) => boolean;
 }
 
 export class FuseSession {
@@ -95,7 +102,7 @@ export class FuseSession {
   #resolveEnded!: () => void;
   #isStopped = false;
 
-  constructor({ addon, fd, vfs, log }: FuseSessionOptions) {
+  constructor({ addon, fd, vfs, log, isBeingKilled: killed = isBeingKilled }: FuseSessionOptions) {
     this.#log = log;
     this.#fd = fd;
     this.ready = new Promise((resolve, reject) => {
@@ -116,7 +123,7 @@ export class FuseSession {
       (length) => this.#handle(length),
       (error) => this.#end(error),
     );
-    this.#exchange = new Exchange(vfs, this.#channel, this.#notifier, log);
+    this.#exchange = new Exchange(vfs, this.#channel, this.#notifier, log, killed);
   }
 
   /** Another face made, replaced or removed the name. Resolves when the kernel knows. */
@@ -155,7 +162,8 @@ export class FuseSession {
         else operation(exchange, request);
       }
     } catch (error) {
-      exchange.fail(request.unique, error);
+      if (!NO_REPLY.has(request.opcode)) exchange.fail(request.unique, error);
+      else exchange.logOnce(error instanceof Error ? error.message : String(error), error);
     }
   }
 
@@ -167,6 +175,8 @@ export class FuseSession {
       this.#exchange.sendSmall(length);
       if (agreed === undefined) return;
       this.#agreed = agreed;
+      this.#exchange.enforcesAccessLists = (agreed.flags & InitFlag.POSIX_ACL) !== 0;
+      this.#exchange.extendsSetxattr = (agreed.flags & InitFlag.SETXATTR_EXT) !== 0;
       this.#exchange.openModes.allowDirect = (agreed.flags2 & InitFlag2.DIRECT_IO_ALLOW_MMAP) !== 0;
       this.#resolveReady(agreed);
     } catch (error) {

@@ -1,17 +1,18 @@
 /**
  * Extended attributes. A size of 0 asks how large the answer would be; one that is too small gets ERANGE.
  *
- * `system.*` is refused: the names that programs try are POSIX access control lists, which nothing here enforces, and
- * an accepted list that does not protect would be a lie. `cp -a` and `setfacl` understand the refusal.
+ * Of `system.*` there are only POSIX access control lists, and only where the kernel has agreed to enforce them (POSIX_ACL): an accepted
+ * list that does not protect would be a lie. `cp -a` and `setfacl` understand the refusal.
  */
 import { CairnError } from '../errors/cairn-error.js';
 import type { Request } from './decode-request.js';
 import { type Exchange, type Reply, replyOk, replySize, sendBody } from './exchange.js';
-import { In, NAME_MAX, XattrFlag } from './protocol.js';
+import { In, NAME_MAX, SETXATTR_ACL_KILL_SGID, XattrFlag } from './protocol.js';
 
-function attributeName(request: Request): string {
+function attributeName(exchange: Exchange, request: Request): string {
   const name = request.text(NAME_MAX);
-  if (name.startsWith('system.')) throw new CairnError('NOT_SUPPORTED', `${name} is not supported`);
+  if (name.startsWith('system.') && !exchange.enforcesAccessLists)
+    throw new CairnError('NOT_SUPPORTED', `${name} is not supported`);
   return name;
 }
 
@@ -30,7 +31,7 @@ const replyNames: Reply<readonly string[]> = (exchange, unique, names, capacity)
 export function getxattr(exchange: Exchange, request: Request): void {
   request.body(In.GETXATTR.BYTES);
   const capacity = request.u32(In.GETXATTR.SIZE);
-  const name = attributeName(request);
+  const name = attributeName(exchange, request);
   exchange.answer(request.unique, exchange.vfs.getxattr(request.nodeid, name), replyBytes, capacity);
 }
 
@@ -44,7 +45,9 @@ export function setxattr(exchange: Exchange, request: Request): void {
   request.body(In.SETXATTR.BYTES);
   const size = request.u32(In.SETXATTR.SIZE);
   const flags = request.u32(In.SETXATTR.FLAGS);
-  const name = attributeName(request);
+  if (exchange.extendsSetxattr) request.body(In.SETXATTR_EXT.BYTES);
+  const extra = exchange.extendsSetxattr ? request.u32(In.SETXATTR_EXT.SETXATTR_FLAGS) : 0;
+  const name = attributeName(exchange, request);
   // The vfs keeps the value; the request buffer is not ours to give away.
   const value = Uint8Array.from(request.bytes(size));
   const { CREATE, REPLACE } = XattrFlag;
@@ -52,10 +55,11 @@ export function setxattr(exchange: Exchange, request: Request): void {
     throw new CairnError('INVALID', `setxattr flags ${flags}`);
   }
   const mode = flags === CREATE ? 'create' : flags === REPLACE ? 'replace' : 'set';
-  exchange.answer(request.unique, exchange.vfs.setxattr(request.nodeid, name, value, mode), replyOk);
+  const killSetGroupId = (extra & SETXATTR_ACL_KILL_SGID) !== 0;
+  exchange.answer(request.unique, exchange.vfs.setxattr(request.nodeid, name, value, mode, killSetGroupId), replyOk);
 }
 
 export function removexattr(exchange: Exchange, request: Request): void {
-  const name = attributeName(request);
+  const name = attributeName(exchange, request);
   exchange.answer(request.unique, exchange.vfs.removexattr(request.nodeid, name), replyOk);
 }

@@ -9,6 +9,7 @@ const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EEXIST: ['EXISTS', 'it exists already'],
   ENOSPC: ['NO_SPACE', 'no space is left on its file system'],
   EDQUOT: ['NO_SPACE', 'the disk quota is used up'],
+  EFBIG: ['TOO_BIG', 'its file system does not have so large files'],
   EROFS: ['READ_ONLY', 'its file system is read-only'],
   EACCES: ['ACCESS', 'permission denied'],
   EPERM: ['ACCESS', 'operation not permitted'],

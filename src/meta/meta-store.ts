@@ -49,6 +49,8 @@ export interface MetaStore {
   getChunk(chunk: ChunkId): Promise<ChunkRow | undefined>;
   /** Chunk rows without references, ascending by id. */
   listUnreferenced(after: ChunkId | '', limit: number): Promise<ChunkRow[]>;
+  /** Inodes with no link, ascending, those after `after` (0: from the start): open without a name when the commit was made. Costs what it returns. */
+  listNameless(after: Ino, limit: number): Promise<Ino[]>;
   /** Files that name the chunk (for reports): up to `limit` inode numbers. */
   listChunkUsers(chunk: ChunkId, limit: number): Promise<Ino[]>;
   apply(commit: Commit): Promise<void>;

@@ -112,6 +112,10 @@ class SqliteMetaStore implements MetaStore {
     return this.#do(() => this.#reads.unreferenced(after, limit));
   }
 
+  async listNameless(after: Ino, limit: number): Promise<Ino[]> {
+    return this.#do(() => this.#reads.nameless(after, limit));
+  }
+
   async listChunkUsers(chunk: ChunkId, limit: number): Promise<Ino[]> {
     return this.#do(() => this.#reads.chunkUsers(chunk, limit));
   }

@@ -36,6 +36,7 @@ export class SqliteReads {
   readonly #chunk: Database.Statement<[ChunkId], ChunkColumns>;
   readonly #unreferenced: Database.Statement<[ChunkId, number], ChunkColumns>;
   readonly #users: Database.Statement<[ChunkId, number], Ino>;
+  readonly #nameless: Database.Statement<[Ino, number], Ino>;
 
   constructor(database: Database.Database) {
     this.#inode = database.prepare<[Ino], InodeColumns>(`SELECT ${INODE_COLUMNS} FROM inode WHERE ino = ?`).raw();
@@ -69,6 +70,11 @@ export class SqliteReads {
     this.#chunk = database
       .prepare<[ChunkId], ChunkColumns>(`SELECT ${CHUNK_COLUMNS} FROM chunk WHERE chunk = unhex(?)`)
       .raw();
+    this.#nameless = database
+      .prepare<[Ino, number], Ino>(
+        `SELECT ino FROM inode INDEXED BY inode_nameless WHERE nlink = 0 AND ino > ? ORDER BY ino ${LIMIT}`,
+      )
+      .pluck();
     this.#unreferenced = database
       .prepare<[ChunkId, number], ChunkColumns>(
         `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE refs = 0 AND chunk > unhex(?) ORDER BY chunk ${LIMIT}`,
@@ -114,6 +120,10 @@ export class SqliteReads {
   chunk(chunk: ChunkId): ChunkRow | undefined {
     const columns = this.#chunk.get(chunk);
     return columns && toChunk(columns);
+  }
+
+  nameless(after: Ino, limit: number): Ino[] {
+    return this.#nameless.all(after, limit);
   }
 
   unreferenced(after: ChunkId | '', limit: number): ChunkRow[] {

@@ -30,6 +30,9 @@ export const DAMAGED = '-damaged';
 /** Nobody else should have the file open; whoever looks into it may delay the daemon only so long. */
 const BUSY_TIMEOUT_MS = 1000;
 
+/** The one that stores of an earlier version lack: opening makes it. */
+const NAMELESS_INDEX = 'CREATE INDEX inode_nameless ON inode (ino) WHERE nlink = 0';
+
 /** The dentry's sort key is the name, with `/` after a directory's. Times are seconds and nanoseconds. */
 const SCHEMA = [
   `CREATE TABLE inode (
@@ -39,6 +42,7 @@ const SCHEMA = [
     ctime_sec INTEGER NOT NULL, ctime_nsec INTEGER NOT NULL, btime_sec INTEGER NOT NULL, btime_nsec INTEGER NOT NULL,
     target TEXT NOT NULL, content_stage INTEGER NOT NULL
   ) STRICT`,
+  NAMELESS_INDEX,
   `CREATE TABLE dentry (
     parent INTEGER NOT NULL, sort_key TEXT NOT NULL, ino INTEGER NOT NULL, version INTEGER NOT NULL,
     PRIMARY KEY (parent, sort_key)
@@ -138,14 +142,20 @@ function create(database: Database.Database): void {
   make.exclusive();
 }
 
+/** What the file says that it has. */
+function found(database: Database.Database): unknown[] {
+  return database.prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL').pluck().all();
+}
+
 function check(database: Database.Database, path: string): void {
   if (database.pragma('application_id', { simple: true }) !== APPLICATION_ID) {
     throw corrupt(path, 'it is a database of another program');
   }
   const format = database.pragma('user_version', { simple: true });
   if (format !== FORMAT) throw corrupt(path, `its format is ${format}, and this version knows format ${FORMAT}`);
-  const found = database.prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL').pluck().all();
-  if (found.length !== SCHEMA.length || !SCHEMA.every((statement) => found.includes(statement))) {
+  if (!found(database).some((sql) => String(sql).includes('inode_nameless'))) database.exec(NAMELESS_INDEX);
+  const made = found(database);
+  if (made.length !== SCHEMA.length || !SCHEMA.every((statement) => made.includes(statement))) {
     throw corrupt(path, 'its tables are not those of its format');
   }
   if (database.prepare('SELECT count(*) FROM position').pluck().get() !== 1) throw corrupt(path, 'it has no position');

@@ -12,6 +12,7 @@ import type { SchemeChoice } from '../../diskmap/types.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
+import type { WhenDegraded } from '../vfs/strong-rule.js';
 import { formatScheme, parseScheme, SCHEME_FORMS } from './scheme-choice.js';
 
 export const CONFIG_NAME = 'cairn.toml';
@@ -42,6 +43,8 @@ export interface PoolConfig {
   readonly chunkBytes: number;
   /** The mode of a mount that does not say `--strong`. */
   readonly mode: 'default' | 'strong';
+  /** What a strong fsync answers while a disk is away. */
+  readonly whenDegraded: WhenDegraded;
   /** Absolute. */
   readonly metaDirectory: string;
   /** `sizeBytes` undefined: the cache takes half of what its device has free. Absolute directory. */
@@ -78,6 +81,13 @@ const Toml = v.strictObject(
       v.multipleOf(CHUNK_STEP_BYTES, `must be a multiple of ${CHUNK_STEP_BYTES}`),
     ),
     mode: v.optional(v.picklist(['default', 'strong'], one('default', 'strong')), 'default'),
+    strong: v.optional(
+      v.strictObject(
+        { when_degraded: v.optional(v.picklist(['allow', 'refuse'], one('allow', 'refuse')), 'allow') },
+        objectMessage('[strong]'),
+      ),
+      {},
+    ),
     meta: v.strictObject({ directory }, objectMessage('[meta]')),
     cache: v.strictObject(
       { directory, size_bytes: v.optional(whole(MIN_BUCKET_BYTES, Number.MAX_SAFE_INTEGER)) },
@@ -124,6 +134,7 @@ export function parseConfig(text: string, poolDirectory: string): PoolConfig {
     bucketBytes: toml.bucket_bytes,
     chunkBytes: toml.chunk_bytes,
     mode: toml.mode,
+    whenDegraded: toml.strong.when_degraded ?? 'allow',
     metaDirectory: resolve(poolDirectory, toml.meta.directory),
     cache: { directory: resolve(poolDirectory, toml.cache.directory), sizeBytes: toml.cache.size_bytes },
     commitDelayMs: toml.commit.delay_ms ?? DEFAULT_DELAY_MS,
@@ -166,6 +177,11 @@ ${line('scheme', formatScheme(config.scheme))}
 # What fsync promises on a mount without --strong. "default": safe as long as the cache device lives, and committed to
 # the disks soon after. "strong": safe on the disks before it answers.
 ${line('mode', config.mode)}
+
+# What fsync answers on a strong mount while a disk is away. "allow": success, with the redundancy that is left. "refuse":
+# an error, until everything is as redundant as promised again; what is written is committed all the same.
+[strong]
+${line('when_degraded', config.whenDegraded)}
 
 # Metadata for fast access. The disks hold all of it too: it can be rebuilt from them.
 [meta]

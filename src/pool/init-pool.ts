@@ -81,6 +81,7 @@ export async function initPool(
     bucketBytes,
     chunkBytes: options.chunkBytes ?? fittingChunkBytes(bucketBytes),
     mode: 'default',
+    whenDegraded: 'allow',
     metaDirectory: options.meta,
     cache: { directory: options.cache, sizeBytes: undefined },
     commitDelayMs: 5000,

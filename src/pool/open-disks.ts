@@ -1,32 +1,60 @@
-/** Opens the disks of a pool by what is on them, and keeps the pool's view of which there are. */
+/**
+ * Opens the disks of a pool by what is on them (disk-survey.ts), and keeps the pool's view of which there are: disks go while the pool is
+ * open, and are taken in again when they return (disk-watch.ts).
+ */
+import { join } from 'node:path';
 import type { JournalDisks } from '../commit/journal.js';
-import type { Disk } from '../disks/disk.js';
+import type { Disk, LogEnds } from '../disks/disk.js';
+import { IDENTITY_FILE, readIdentity } from '../disks/disk-identity.js';
 import { openDisk } from '../disks/open-disk.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
+import type { FileIo } from '../io/file-io.js';
 import type { DiskReport } from '../vfs/reports.js';
 import type { DiskConfig, PoolConfig } from './config.js';
+import { DiskSurvey } from './disk-survey.js';
 import type { Machine } from './machine.js';
 import type { PoolLog } from './pool-log.js';
 
 interface Place {
   readonly config: DiskConfig;
-  readonly disk: Disk | undefined;
-  /** Why it could not be opened. */
-  readonly failure: CairnError | undefined;
+  /** Where the disk was found last; where it is listed until then. */
+  directory: string;
+  disk: Disk | undefined;
+  /** Why it could not be opened, or why it was let go of. */
+  failure: CairnError | undefined;
+  /** The disk was let go of to be opened again: over when nothing uses its files any more. */
+  leaving: Promise<void> | undefined;
 }
+
+/** What the process lacks says nothing about a disk. */
+const OWN_TROUBLE = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
 
 export class PoolDisks implements JournalDisks {
   /** Data disks by their number in the map. */
   readonly byNumber = new Map<number, Disk | undefined>();
   readonly #places: Place[] = [];
+  readonly #parts: { readonly machine: Machine; readonly config: PoolConfig; readonly log: PoolLog };
+  readonly #returned: ((disk: Disk) => void)[] = [];
   /** How many data disks may be lost. */
   tolerance = 0;
+  /** Asked before a disk that returned is taken in again; brings it up to what it must have at once. Rejects if it cannot be taken. */
+  admit: ((disk: Disk) => Promise<void>) | undefined;
+  /** Where the cache was found: where it is listed, unless its device and a disk's were swapped. */
+  cacheDirectory: string;
+  #closed = false;
+
+  private constructor(machine: Machine, config: PoolConfig, log: PoolLog) {
+    this.#parts = { machine, config, log };
+    this.cacheDirectory = config.cache.directory;
+  }
 
   /** LOCKED if another process has one of them; other failures leave the disk out. */
   static async open(machine: Machine, config: PoolConfig, log: PoolLog): Promise<PoolDisks> {
-    const disks = new PoolDisks();
+    const disks = new PoolDisks(machine, config, log);
     try {
-      for (const place of config.disks) disks.#add(await openPlace(machine, config, place, log));
+      const survey = await DiskSurvey.take(() => machine.io, config);
+      disks.cacheDirectory = survey.cacheDirectory;
+      for (const disk of config.disks) disks.#add(await disks.#openPlace(disk, survey));
     } catch (error) {
       await disks.close();
       throw error;
@@ -37,6 +65,151 @@ export class PoolDisks implements JournalDisks {
   #add(place: Place): void {
     this.#places.push(place);
     if (place.config.role === 'data') this.byNumber.set(place.config.number, place.disk);
+  }
+
+  async #openPlace(config: DiskConfig, survey: DiskSurvey): Promise<Place> {
+    const place: Place = {
+      config,
+      directory: config.directory,
+      disk: undefined,
+      failure: undefined,
+      leaving: undefined,
+    };
+    try {
+      place.directory = survey.directoryOf(config);
+      place.disk = await this.#openDisk(place);
+    } catch (error) {
+      if (!(error instanceof CairnError) || error.code === 'LOCKED') throw error;
+      this.#parts.log.error({ disk: config.directory, code: error.code }, error.message);
+      place.failure = error;
+    }
+    return place;
+  }
+
+  async #openDisk({ config, directory }: Place, unsure?: LogEnds): Promise<Disk> {
+    const { machine, log } = this.#parts;
+    const { io, clock } = machine;
+    const expected = { pool: this.#parts.config.pool, uuid: config.uuid, role: config.role };
+    const indexPath = machine.indexPath(directory);
+    const disk = await openDisk(io, directory, expected, {
+      clock,
+      ...(indexPath !== undefined && { indexPath }),
+      ...(unsure !== undefined && { unsure }),
+    });
+    for (const line of disk.openReport) log.warn({ disk: directory }, line);
+    if (directory !== config.directory)
+      log.warn(
+        { disk: directory, listed: config.directory },
+        `the disk that cairn.toml lists at ${config.directory} was found at ${directory} and is used there; correct cairn.toml or the mounts`,
+      );
+    disk.onStateChange = (changed) =>
+      log.error({ disk: directory, state: changed.state }, changed.stateReason ?? 'the disk is online');
+    return disk;
+  }
+
+  /** Called with every disk that was away and has been taken in again, from then on. */
+  whenReturned(listener: (disk: Disk) => void): void {
+    this.#returned.push(listener);
+  }
+
+  /** Ids of the disks that are not online. */
+  get absent(): string[] {
+    return this.#places.flatMap(({ config, disk }) => (disk?.state === 'online' ? [] : [config.uuid]));
+  }
+
+  /**
+   * Whether each disk is still where it was found, and may be written: one that is not goes offline. Costs a few system calls per disk, which the
+   * kernel answers from memory: sleeping disks are not woken.
+   */
+  async probe(): Promise<void> {
+    await Promise.all(
+      this.#places.map(async ({ config, directory, disk }) => {
+        if (disk === undefined || disk.state !== 'online') return;
+        const reason = await this.#absence(config, directory);
+        if (reason !== undefined && disk.state === 'online') disk.lose(reason);
+      }),
+    );
+  }
+
+  async #absence({ uuid }: DiskConfig, directory: string): Promise<string | undefined> {
+    const { io } = this.#parts.machine;
+    try {
+      const identity = await readIdentity(io, directory);
+      if (identity.uuid !== uuid) return `another disk is in its place at ${directory}`;
+      await (await io.open(join(directory, IDENTITY_FILE), {})).close();
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof CairnError)) throw error;
+      return OWN_TROUBLE.has(systemCode(error.cause) ?? '') ? undefined : error.message;
+    }
+  }
+
+  /**
+   * Takes a disk in again that is not online, if it is there. True if it is online now. Its log is checked as at every opening; what no sync
+   * had confirmed before it went is written once more, since after a failed sync the page cache may say what the device does not have.
+   */
+  async reopen(uuid: string): Promise<boolean> {
+    const place = this.#places.find(({ config }) => config.uuid === uuid);
+    if (place === undefined || this.#closed) return false;
+    if (place.disk?.state === 'online') return true;
+    const { config, log, machine } = this.#parts;
+    try {
+      const survey = await DiskSurvey.take(() => machine.io, config);
+      const directory = survey.directoryOf(place.config);
+      // Where writing still fails it goes on serving reads as it is; nor does it leave when its reads cannot be done without.
+      if (place.disk?.state === 'suspect') {
+        if (!this.#canSpare(place)) return false;
+        await tryWriting(machine.io, directory);
+      }
+      await this.#leave(place);
+      if (this.#closed) return false;
+      place.directory = directory;
+      const disk = await this.#openDisk(place, place.disk?.logEnds);
+      try {
+        await this.admit?.(disk);
+        if (this.#closed) throw new CairnError('CLOSED', 'the pool is closed');
+      } catch (error) {
+        disk.onStateChange = undefined;
+        await disk.close();
+        throw error;
+      }
+      place.disk = disk;
+      place.failure = undefined;
+      place.leaving = undefined;
+      if (place.config.role === 'data') this.byNumber.set(place.config.number, disk);
+      log.warn({ disk: directory }, `the ${place.config.role} disk at ${directory} is back and in use again`);
+      for (const listener of this.#returned) listener(disk);
+      return true;
+    } catch (error) {
+      if (!(error instanceof CairnError)) throw error;
+      // What a suspect disk suffers from is known already, and says more.
+      if (place.disk?.state !== 'suspect' && error.message !== place.failure?.message) {
+        place.failure = error;
+        log.warn({ disk: place.directory, code: error.code }, `not taken in again: ${error.message}`);
+      }
+      return false;
+    }
+  }
+
+  /** So few are out of reach for readers that this one may be, too, for a moment. */
+  #canSpare(place: Place): boolean {
+    if (place.config.role !== 'data') return true;
+    const unreadable = [...this.byNumber.values()].filter((disk) => disk === undefined || disk.state === 'offline');
+    return unreadable.length < this.tolerance;
+  }
+
+  /** Nothing of its earlier life touches its files any more. */
+  async #leave(place: Place): Promise<void> {
+    const { disk } = place;
+    if (disk === undefined) return;
+    if (place.leaving === undefined) {
+      disk.onStateChange = undefined;
+      place.failure = new CairnError('DISK_FAILED', disk.stateReason ?? 'it was let go of');
+      place.leaving = disk.close().catch((error: unknown) => {
+        this.#parts.log.warn({ disk: place.directory, error }, 'a disk that failed was not closed cleanly');
+      });
+    }
+    await place.leaving;
   }
 
   /** All that could be opened, whatever their role and state. */
@@ -87,15 +260,15 @@ export class PoolDisks implements JournalDisks {
   }
 
   reports(): DiskReport[] {
-    return this.#places.map(({ config, disk, failure }) => {
+    return this.#places.map(({ config, directory, disk, failure }) => {
       const space = disk?.space();
       return {
         number: config.number,
         uuid: config.uuid,
         role: config.role,
-        directory: config.directory,
-        state: disk?.state ?? (failure?.code === 'DISK_FOREIGN' ? 'foreign' : 'missing'),
-        reason: disk === undefined ? (failure?.message ?? '') : (disk.stateReason ?? ''),
+        directory,
+        state: stateOf(disk, failure),
+        reason: disk?.state === 'online' ? '' : withHint(failure, disk?.stateReason),
         capacityBytes: space?.capacityBytes ?? 0,
         liveBytes: space?.liveBytes ?? 0,
         freeBytes: space?.freeBytes ?? 0,
@@ -104,27 +277,26 @@ export class PoolDisks implements JournalDisks {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     for (const disk of this.opened) disk.onStateChange = undefined;
     await Promise.allSettled(this.opened.map((disk) => disk.close()));
   }
 }
 
-async function openPlace(machine: Machine, config: PoolConfig, place: DiskConfig, log: PoolLog): Promise<Place> {
-  const { io, clock } = machine;
-  const expected = { pool: config.pool, uuid: place.uuid, role: place.role };
-  const indexPath = machine.indexPath(place.directory);
-  try {
-    const disk = await openDisk(io, place.directory, expected, {
-      clock,
-      ...(indexPath !== undefined && { indexPath }),
-    });
-    for (const line of disk.openReport) log.warn({ disk: place.directory }, line);
-    disk.onStateChange = (changed) =>
-      log.error({ disk: place.directory, state: changed.state }, changed.stateReason ?? 'the disk is online');
-    return { config: place, disk, failure: undefined };
-  } catch (error) {
-    if (!(error instanceof CairnError) || error.code === 'LOCKED') throw error;
-    log.error({ disk: place.directory, code: error.code }, error.message);
-    return { config: place, disk: undefined, failure: error };
-  }
+function stateOf(disk: Disk | undefined, failure: CairnError | undefined): DiskReport['state'] {
+  if (disk?.state === 'online' || disk?.state === 'suspect') return disk.state;
+  if (failure?.code === 'DISK_FOREIGN') return 'foreign';
+  return disk?.state ?? 'missing';
+}
+
+function withHint(failure: CairnError | undefined, reason: string | undefined): string {
+  if (failure === undefined) return reason ?? '';
+  return failure.hint === undefined ? failure.message : `${failure.message}; ${failure.hint}`;
+}
+
+/** A write, its sync and a new name, as a log needs them; nothing stays. */
+async function tryWriting(io: FileIo, directory: string): Promise<void> {
+  const path = join(directory, 'write-test');
+  await io.replaceFile(path, Buffer.alloc(4096, 1));
+  await io.remove(path);
 }

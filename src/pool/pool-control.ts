@@ -16,6 +16,7 @@ import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
 import { isDirectory, isFile, isSymlink } from '../vfs/mode.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PoolReader } from '../vfs/pool-reader.js';
 import type {
   CheckProgress,
@@ -31,6 +32,7 @@ import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
 import type { Vfs } from '../vfs/vfs.js';
 import type { PoolConfig } from './config.js';
+import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
 import type { PoolDisks } from './open-disks.js';
 import type { PoolSpace } from './pool-space.js';
@@ -51,13 +53,17 @@ export interface PoolParts {
   readonly committer: Committer;
   readonly collector: Collector;
   readonly sweep: Sweep;
+  readonly watch: DiskWatch;
   readonly jobs: JobRunner;
   readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
   readonly vfs: Vfs;
+  readonly objects: ObjectTree;
   readonly clock: Clock;
+  /** Written since the pool was opened with fewer shards than there should be. */
+  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
   takeSnapshot(): Promise<void>;
   /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
@@ -115,6 +121,7 @@ export class OpenPoolControl implements PoolControl {
       directory: this.#parts.directory,
       mountpoint: null,
       mode: this.#parts.mode,
+      whenDegraded: config.whenDegraded,
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
@@ -129,6 +136,7 @@ export class OpenPoolControl implements PoolControl {
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
+      degradedWrites: { ...this.#parts.degradedWrites },
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,

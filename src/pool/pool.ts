@@ -7,6 +7,7 @@ import { createRanking, type DiskMap, decodeMap, encodeMap } from '../../diskmap
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
+import { isOfRun } from '../commit/epoch.js';
 import { Journal } from '../commit/journal.js';
 import { type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
@@ -25,16 +26,20 @@ import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
+import { ObjectTree } from '../vfs/object-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { Publisher } from '../vfs/publisher.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
+import { StrongRule } from '../vfs/strong-rule.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
 import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
+import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
@@ -85,6 +90,8 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
 
 export class Pool {
   readonly vfs: Vfs;
+  /** The tree for faces of objects. */
+  readonly objects: ObjectTree;
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
@@ -101,6 +108,7 @@ export class Pool {
     this.#snapshots = snapshots;
     this.#lock = lock;
     this.vfs = parts.vfs;
+    this.objects = parts.objects;
     this.control = new OpenPoolControl(parts);
   }
 
@@ -163,7 +171,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, jobs } = this.parts;
+    const { committer, collector, sweep, watch, jobs } = this.parts;
+    await watch.close();
     await jobs.close();
     await sweep.close();
     await collector.close();
@@ -342,6 +351,7 @@ class PoolOpening {
     const map = await readMap(disks, log);
     disks.tolerance = toleranceOf(map);
     const damage = new Damage(disks, log);
+    const watch = this.#keep(new DiskWatch(disks, clock, log));
     const chunks = this.#keep(
       new PoolChunkStore({
         map,
@@ -355,9 +365,11 @@ class PoolOpening {
     for (const note of recovery.notes) log.info({}, note);
     for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    const degraded = { chunks: 0 };
-    journal.onDegraded = (count) => {
-      degraded.chunks += count;
+    const degraded = { commits: 0, chunks: 0, bytes: 0 };
+    journal.onDegraded = ({ chunks, bytes }) => {
+      degraded.commits += 1;
+      degraded.chunks += chunks;
+      degraded.bytes += bytes;
     };
     let refusal: unknown;
     journal.onRefused = (error) => {
@@ -378,7 +390,7 @@ class PoolOpening {
         io,
         random,
         clock,
-        config,
+        config: { ...config, cache: { ...config.cache, directory: disks.cacheDirectory } },
         committedThrough: position.stagedThrough,
         committedEpoch: position.epoch,
         epoch: recovery.epoch,
@@ -428,20 +440,34 @@ class PoolOpening {
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
+      rule: new StrongRule(config.whenDegraded, journal, () => disks.missing()),
       table,
       data,
       staged,
       stage,
       committer,
       reader,
-      xattrs: new Xattrs(meta, stage, staged),
+      xattrs,
       clock,
       space: () => space.blocks(),
       userWork,
     });
+    const publisher = new Publisher({
+      staged,
+      table,
+      journal,
+      chunks,
+      reader,
+      clock,
+      chunkBytes: config.chunkBytes,
+      largestBytes: roundBytes,
+      retire: (inode) => vfs.retire(inode),
+    });
+    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
       const inode = table.peek(ino);
@@ -471,6 +497,8 @@ class PoolOpening {
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
+    disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
+    disks.whenReturned((disk) => sweep.add(disk));
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
     const snapshotter = new Snapshotter(disks, meta, chunks);
     const snapshots = new SnapshotSchedule(
@@ -480,8 +508,13 @@ class PoolOpening {
       recovery.journal,
       recovery.snapshotDue && !this.#isResting,
     );
-    await this.#restore(new StagedRestore({ table, staged, account, files, clock }), staging, position.stagedThrough);
+    await this.#restore(
+      new StagedRestore({ meta, table, staged, account, files, clock }),
+      staging,
+      position.stagedThrough,
+    );
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
+    if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
     if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
@@ -499,13 +532,16 @@ class PoolOpening {
       committer,
       collector,
       sweep,
+      watch,
       jobs,
       userWork,
       table,
       reader,
       space,
       vfs,
+      objects,
       clock,
+      degradedWrites: degraded,
       takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
       findings: () => [
         ...recovery.damage,
@@ -625,6 +661,26 @@ async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
       );
   }
   return newest;
+}
+
+/**
+ * A disk that was away is taken in again with the pool's diskmap. DISK_FOREIGN if another daemon, or a newer map, has been at work on it meanwhile:
+ * which of the two histories counts is decided when the pool is opened, with all of its disks.
+ */
+async function admit(disk: Disk, map: DiskMap, journal: Journal, firstEpoch: number): Promise<void> {
+  const foreign = (what: string): CairnError =>
+    new CairnError('DISK_FOREIGN', `the disk at ${disk.directory} ${what} while it was away`, {
+      hint: 'unmount and mount the pool: what counts is decided then',
+    });
+  for (const { epoch, sequence } of disk.commits(0)) {
+    if (epoch < firstEpoch || (isOfRun(epoch, firstEpoch) && sequence <= journal.sequence + 1)) continue;
+    throw foreign('was written by another daemon');
+  }
+  if (disk.identity.role !== 'data') return;
+  const bytes = await disk.readMap();
+  const version = bytes === undefined ? 0 : decodeMap(bytes).version;
+  if (version > map.version) throw foreign('got a newer diskmap');
+  if (version < map.version) await disk.writeMap(encodeMap(map));
 }
 
 function toleranceOf(map: DiskMap): number {

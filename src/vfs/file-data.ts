@@ -10,6 +10,7 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { Committer } from './committer.js';
 import type { Inode } from './inode.js';
+import type { Interruption } from './interruption.js';
 import type { PoolReader } from './pool-reader.js';
 import type { StagedSet } from './staged-set.js';
 import type { ReadPart, Result } from './vfs.js';
@@ -92,8 +93,13 @@ export class FileData {
     return Promise.all(jobs).then(() => parts);
   }
 
+  /** Fills `into` with bytes that `read` has answered to be in the cache file. */
+  copyCached(inode: Inode, into: Uint8Array, from: number): void {
+    contentOf(inode).readInto(into, from);
+  }
+
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
-  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean): Result<number> {
+  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, interruption?: Interruption): Result<number> {
     const content = contentOf(inode);
     const from = append ? inode.sizeBytes : offset;
     if (from + bytes.length > FILE_BYTES_MAX)
@@ -101,7 +107,8 @@ export class FileData {
     const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
     if (wait !== undefined) {
       const copy = Buffer.from(bytes);
-      return wait.then(() => this.write(inode, offset, copy, append));
+      const again = () => this.write(inode, offset, copy, append, interruption);
+      return interruption === undefined ? wait.then(again) : interruption.after(wait, again);
     }
     if (bytes.length === 0) return 0;
     content.write(from, bytes);

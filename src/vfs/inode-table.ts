@@ -36,11 +36,11 @@ export class InodeTable {
     return this.#inodes.get(ino);
   }
 
-  /** STALE if there is none, or if it is gone and nobody has it open. */
+  /** STALE if there is none, or if it is gone and nobody has it open or stands in it. */
   get(ino: Ino): Result<Inode> {
     const inode = this.#inodes.get(ino);
     if (inode === undefined) return this.find(ino).then((found) => found ?? stale(ino));
-    return inode.gone && inode.opens === 0 ? stale(ino) : inode;
+    return inode.gone && inode.opens === 0 && inode.holds === 0 ? stale(ino) : inode;
   }
 
   find(ino: Ino): Promise<Inode | undefined> {
@@ -94,6 +94,13 @@ export class InodeTable {
     this.#grown();
   }
 
+  /** A new file whose content is in the pool already. */
+  adopt(inode: Inode): void {
+    this.#equip(inode, false);
+    this.#inodes.set(inode.ino, inode);
+    this.#grown();
+  }
+
   #equip(inode: Inode, fresh: boolean): void {
     if (isDirectory(inode.mode)) inode.directory = new Directory(inode.ino, this.#meta, fresh);
     else if (isFile(inode.mode)) inode.content = new FileContent(inode.ino, this.#files, fresh);
@@ -111,7 +118,8 @@ export class InodeTable {
 
   /** Nothing is left of an inode that is gone. While the store has its row it stays: a look-up must not find that row. */
   forgetGone(inode: Inode): void {
-    if (inode.gone && inode.opens === 0 && inode.version === 0 && !inode.taken) this.#inodes.delete(inode.ino);
+    const isHeld = inode.opens > 0 || inode.holds > 0;
+    if (inode.gone && !isHeld && inode.version === 0 && !inode.taken) this.#inodes.delete(inode.ino);
   }
 
   get size(): number {

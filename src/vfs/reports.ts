@@ -23,6 +23,8 @@ export interface PoolStatus {
   readonly directory: string;
   readonly mountpoint: string | null;
   readonly mode: 'default' | 'strong';
+  /** What a strong fsync answers while redundancy is missing: success with what is left, or an error. */
+  readonly whenDegraded: 'allow' | 'refuse';
   readonly pid: number;
   readonly health: 'healthy' | 'degraded' | 'failed';
   /** Sentences: what is wrong and what it means for the data. */
@@ -41,6 +43,8 @@ export interface PoolStatus {
   readonly dirtyFiles: number;
   readonly cacheBytes: number;
   readonly cacheCapacityBytes: number;
+  /** Written since the pool was opened while a disk failed or was away, with fewer shards than there should be; whether or not it has been healed. */
+  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   readonly commitSequence: number;
   readonly epoch: number;
   readonly mapVersion: number;

@@ -5,10 +5,14 @@ import { DIRTY, HOLE } from '../cache/file-content.js';
 import type { StageOp } from '../cache/stage-op.js';
 import { replayContent, type StagedReplay } from '../cache/staged-replay.js';
 import type { Clock } from '../io/clock.js';
+import type { MetaStore } from '../meta/meta-store.js';
 import type { Ino } from '../meta/rows.js';
 import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import type { StagedSet } from './staged-set.js';
+
+/** Asked of the metadata store at once. */
+const NAMELESS_PAGE = 1000;
 
 export interface RestoreReport {
   readonly files: number;
@@ -17,13 +21,22 @@ export interface RestoreReport {
 }
 
 export class StagedRestore {
+  readonly #meta: Pick<MetaStore, 'listNameless'>;
   readonly #table: InodeTable;
   readonly #staged: StagedSet;
   readonly #account: CacheAccount;
   readonly #files: CacheFiles;
   readonly #clock: Clock;
 
-  constructor(parts: { table: InodeTable; staged: StagedSet; account: CacheAccount; files: CacheFiles; clock: Clock }) {
+  constructor(parts: {
+    meta: Pick<MetaStore, 'listNameless'>;
+    table: InodeTable;
+    staged: StagedSet;
+    account: CacheAccount;
+    files: CacheFiles;
+    clock: Clock;
+  }) {
+    this.#meta = parts.meta;
     this.#table = parts.table;
     this.#staged = parts.staged;
     this.#account = parts.account;
@@ -47,6 +60,7 @@ export class StagedRestore {
       names += 1;
     }
     await this.#dropDangling(replay, stagedThrough);
+    await this.#dropNameless(replay);
     let files = 0;
     let bytes = 0;
     const claimed = new Set<Ino>();
@@ -126,6 +140,24 @@ export class StagedRestore {
       const parent = await this.#table.find(op.parent);
       const entry = await parent?.directory?.entry(op.name);
       if (entry?.target?.ino === op.ino) this.#staged.changeEntry(parent!, entry, undefined);
+    }
+  }
+
+  /** Files that were open without a name: nobody can give them one any more. */
+  async #dropNameless({ names }: StagedReplay): Promise<void> {
+    const nameless = new Set<Ino>();
+    for (const { op } of names) if (op.kind === 'inode' && op.inode.nlink === 0) nameless.add(op.inode.ino);
+    for (let after = 0; ; ) {
+      const page = await this.#meta.listNameless(after, NAMELESS_PAGE);
+      for (const ino of page) nameless.add(ino);
+      if (page.length < NAMELESS_PAGE) break;
+      after = page.at(-1)!;
+    }
+    for (const ino of nameless) {
+      const inode = await this.#table.find(ino);
+      if (inode === undefined || inode.nlink > 0 || inode.gone) continue;
+      inode.gone = true;
+      this.#staged.touch(inode);
     }
   }
 

@@ -8,6 +8,7 @@
  */
 import type { Time } from '../io/clock.js';
 import type { Ino, Name } from '../meta/rows.js';
+import type { Interruption } from './interruption.js';
 
 export type { Ino, Name };
 
@@ -17,6 +18,8 @@ export interface Caller {
   readonly uid: number;
   readonly gid: number;
   readonly pid: number;
+  /** Permission bits that what it makes does not get, unless the directory has a default access list. */
+  readonly umask?: number;
 }
 
 export interface Attr {
@@ -54,6 +57,8 @@ export interface OpenMode {
   readonly write: boolean;
   readonly append?: boolean;
   readonly truncate?: boolean;
+  /** Reading does not count in the access time (O_NOATIME). */
+  readonly noAccessTime?: boolean;
 }
 
 /** An open file or directory of one face; a number, so that it can travel through FUSE. */
@@ -87,6 +92,8 @@ export interface SpaceReport {
 export interface RenameOptions {
   readonly noReplace?: boolean;
   readonly exchange?: boolean;
+  /** Leave a whiteout under the old name (a character device 0:0, for overlay file systems), which belongs to this caller. */
+  readonly whiteout?: Caller;
 }
 
 /** fallocate(2) in the kernel's words. */
@@ -103,6 +110,8 @@ export interface Vfs {
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr>;
   readlink(ino: Ino): Result<Name>;
   create(parent: Ino, name: Name, mode: number, open: OpenMode, caller: Caller): Result<CreateResult>;
+  /** An open file without a name, of the directory's file system (O_TMPFILE). `link` gives it one; without, it goes with its last handle. */
+  tmpfile(parent: Ino, mode: number, open: OpenMode, caller: Caller): Result<CreateResult>;
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr>;
   mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr>;
   symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr>;
@@ -118,10 +127,21 @@ export interface Vfs {
    * Takes all bytes or throws. If it returns a promise, it has taken its own copy of `bytes` before returning: the caller
    * reuses them at once (FUSE has one buffer for all requests). `offset` is ignored for append handles.
    */
-  write(handle: Handle, offset: number, bytes: Uint8Array, killPrivileges?: boolean): Result<number>;
+  write(
+    handle: Handle,
+    offset: number,
+    bytes: Uint8Array,
+    killPrivileges?: boolean,
+    interruption?: Interruption,
+  ): Result<number>;
   /** close(2) of one descriptor: in strong mode waits for the pool promise if the file was written. */
   flush(handle: Handle): Result<void>;
   fsync(handle: Handle, dataOnly: boolean): Result<void>;
+  /**
+   * The handle's bytes may be read past the vfs, from pages that the face keeps: a handle that is only for reading counts as read. True if that moved
+   * the access time (relatime).
+   */
+  accessed(handle: Handle): boolean;
   /** The last descriptor is gone. */
   release(handle: Handle): Result<void>;
   fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): Result<void>;
@@ -142,7 +162,21 @@ export interface Vfs {
   /** NO_DATA if there is none. */
   getxattr(ino: Ino, name: string): Result<Uint8Array>;
   listxattr(ino: Ino): Result<string[]>;
-  setxattr(ino: Ino, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Result<void>;
+  /** `killSetGroupId`: whoever sets an access list may not keep that bit. */
+  setxattr(
+    ino: Ino,
+    name: string,
+    value: Uint8Array,
+    mode: 'set' | 'create' | 'replace',
+    killSetGroupId?: boolean,
+  ): Result<void>;
   removexattr(ino: Ino, name: string): Result<void>;
   statfs(): Result<SpaceReport>;
+
+  /**
+   * A face remembers a directory by its number: when it is removed, it goes on answering as a removed directory does until as many are given back
+   * (a shell may stand in it).
+   */
+  hold(ino: Ino): void;
+  unhold(ino: Ino, count: number): void;
 }

@@ -4,23 +4,28 @@
  * Every change is made in one synchronous step, after everything it needs has been loaded; so no other request sees half of it, and a
  * commit, which also takes its cut synchronously, never takes half of it.
  */
+import { MEMORY_FILE_BYTES } from '../cache/file-content.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { Clock } from '../io/clock.js';
+import type { Clock, Time } from '../io/clock.js';
 import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
+import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
 import { type FileHandle, Handles } from './handles.js';
+import { isHidden } from './hidden-name.js';
 import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
+import type { Interruption } from './interruption.js';
 import { listDirectory } from './list-directory.js';
 import {
   isDirectory,
   isFile,
   isSymlink,
   PERMISSIONS,
+  S_IFCHR,
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
@@ -29,8 +34,10 @@ import {
   withoutPrivileges,
 } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
+import { mustPin } from './publisher.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
+import type { StrongRule } from './strong-rule.js';
 import type {
   AllocateMode,
   Attr,
@@ -52,9 +59,12 @@ const LINKS_MAX = 65_000;
 const TARGET_BYTES_MAX = 4095;
 /** Reads in a row, each where the last one ended, that make a reader sequential. */
 const SEQUENTIAL_READS = 2;
+/** relatime: reading a file that was read later than it was changed counts again after so long. */
+const ACCESS_AGE_SEC = 86_400;
 
 export class Volume implements Vfs {
   readonly strong: boolean;
+  readonly #rule: StrongRule;
   readonly #table: InodeTable;
   readonly #data: FileData;
   readonly #staged: StagedSet;
@@ -69,6 +79,7 @@ export class Volume implements Vfs {
 
   constructor(parts: {
     strong: boolean;
+    rule: StrongRule;
     table: InodeTable;
     data: FileData;
     staged: StagedSet;
@@ -81,6 +92,7 @@ export class Volume implements Vfs {
     userWork: UserWork;
   }) {
     this.strong = parts.strong;
+    this.#rule = parts.rule;
     this.#table = parts.table;
     this.#data = parts.data;
     this.#staged = parts.staged;
@@ -98,6 +110,7 @@ export class Volume implements Vfs {
       chain(this.#directory(parent), (dir) => {
         if (name === '.') return dir;
         if (name === '..') return this.#parentOf(dir);
+        if (isHidden(parent, name)) return undefined;
         return chain(dir.directory!.lookup(name), (target) =>
           target === undefined ? undefined : this.#child(dir, target),
         );
@@ -131,14 +144,23 @@ export class Volume implements Vfs {
     return this.#userWork.count(
       chain(this.#directory(parent), (dir) => {
         if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
-        return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
+        return chain(dir.directory!.entry(name), (entry) =>
+          entry.held === undefined ? { dir, entry } : entry.held.then(() => this.#entry(parent, name)),
+        );
       }),
     );
   }
 
   /** False if the record was put away, or the directory removed, while something else was loaded: then everything is looked up again. */
   #stands({ dir, entry }: { dir: Inode; entry: Entry }): boolean {
-    return !dir.gone && dir.directory!.stands(entry);
+    return !dir.gone && dir.directory!.stands(entry) && entry.held === undefined;
+  }
+
+  /** An inode that is about to be changed: what gives or takes its name is over. */
+  #free(ino: Ino): Result<Inode> {
+    return chain(this.#table.get(ino), (inode) =>
+      inode.held === undefined ? inode : inode.held.then(() => this.#free(ino)),
+    );
   }
 
   getattr(ino: Ino): Result<Attr> {
@@ -152,21 +174,32 @@ export class Volume implements Vfs {
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.#setattr(ino, change, caller));
-    return chain(this.#table.get(ino), (inode) => {
-      // Also while a commit is under way: the cache keeps the bytes that are cut off until it has read them.
-      if (change.sizeBytes !== undefined) this.#data.resize(inode, change.sizeBytes);
-      const now = this.#clock.now();
-      if (change.uid !== undefined) inode.uid = change.uid;
-      if (change.gid !== undefined) inode.gid = change.gid;
-      const chowned = change.uid !== undefined || change.gid !== undefined;
-      if (change.killPrivileges === true || (chowned && inode.directory === undefined)) this.#killPrivileges(inode);
-      if (change.mode !== undefined) inode.mode = (inode.mode & S_IFMT) | (change.mode & PERMISSIONS);
-      if (change.atime !== undefined) inode.atime = change.atime === 'now' ? now : change.atime;
-      if (change.mtime !== undefined) inode.mtime = change.mtime === 'now' ? now : change.mtime;
-      inode.ctime = change.ctime ?? now;
-      this.#touch(inode);
-      return inode;
+    return chain(this.#free(ino), (inode) => {
+      const list = change.mode === undefined ? undefined : this.#xattrs.accessList(inode, ACCESS_LIST);
+      return chain(list, (accessList) => {
+        if (this.#table.peek(ino) !== inode || inode.held !== undefined) return this.#setattr(ino, change, caller);
+        return this.#change(inode, change, accessList);
+      });
     });
+  }
+
+  #change(inode: Inode, change: AttrChange, accessList: AccessList | undefined): Inode {
+    // Also while a commit is under way: the cache keeps the bytes that are cut off until it has read them.
+    if (change.sizeBytes !== undefined) this.#data.resize(inode, change.sizeBytes);
+    const now = this.#clock.now();
+    if (change.uid !== undefined) inode.uid = change.uid;
+    if (change.gid !== undefined) inode.gid = change.gid;
+    const chowned = change.uid !== undefined || change.gid !== undefined;
+    if (change.killPrivileges === true || (chowned && inode.directory === undefined)) this.#killPrivileges(inode);
+    if (change.mode !== undefined) {
+      inode.mode = (inode.mode & S_IFMT) | (change.mode & PERMISSIONS);
+      if (accessList !== undefined) this.#xattrs.putAccessList(inode, accessList.withMode(change.mode));
+    }
+    if (change.atime !== undefined) inode.atime = change.atime === 'now' ? now : change.atime;
+    if (change.mtime !== undefined) inode.mtime = change.mtime === 'now' ? now : change.mtime;
+    inode.ctime = change.ctime ?? now;
+    this.#touch(inode);
+    return inode;
   }
 
   /** Set-id bits and file capabilities; the kernel leaves this to us when it has agreed to HANDLE_KILLPRIV_V2. */
@@ -178,6 +211,7 @@ export class Volume implements Vfs {
   readlink(ino: Ino): Result<Name> {
     return chain(this.#table.get(ino), (inode) => {
       if (!isSymlink(inode.mode)) throw new CairnError('INVALID', 'this is not a symbolic link');
+      this.#access(inode);
       return inode.target;
     });
   }
@@ -212,6 +246,29 @@ export class Volume implements Vfs {
     return this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller);
   }
 
+  /** As mkdir, with attributes from the start. */
+  makeDirectory(
+    parent: Ino,
+    name: Name,
+    mode: number,
+    caller: Caller,
+    attributes: ReadonlyMap<string, Uint8Array>,
+  ): Result<Attr> {
+    return chain(
+      this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller),
+      (inode) => {
+        this.putAttributes(inode, attributes);
+        return inode;
+      },
+    );
+  }
+
+  /** Attributes of the object face. */
+  putAttributes(inode: Inode, values: ReadonlyMap<string, Uint8Array | null>): void {
+    this.#xattrs.put(inode, values);
+    if (values.size > 0) this.#attributesChanged(inode);
+  }
+
   symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
     return this.#kept(this.#symlink(parent, name, target, caller));
   }
@@ -227,26 +284,56 @@ export class Volume implements Vfs {
 
   /** A new inode under a name that is not taken. EXISTS. */
   #make(parent: Ino, name: Name, mode: number, caller: Caller, prepare?: (inode: Inode) => void): Result<Inode> {
-    return chain(this.#entry(parent, name), (place) => {
-      if (!this.#stands(place)) return this.#make(parent, name, mode, caller, prepare);
-      const { dir, entry } = place;
-      if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
-      const now = this.#clock.now();
-      const inode = new Inode(this.#staged.nextIno++, mode, now);
-      inode.uid = caller.uid;
-      inode.gid = caller.gid;
-      if ((dir.mode & S_ISGID) !== 0) {
-        inode.gid = dir.gid;
-        if (isDirectory(mode)) inode.mode |= S_ISGID;
-      }
-      prepare?.(inode);
-      this.#table.add(inode);
-      this.#setEntry(dir, entry, inode);
-      if (isDirectory(mode)) dir.nlink += 1;
-      this.#touched(dir, now);
-      this.#touch(inode);
-      return inode;
-    });
+    return chain(this.#entry(parent, name), (place) =>
+      chain(this.#inheritedBy(place.dir, mode), (list) => {
+        if (!this.#stands(place)) return this.#make(parent, name, mode, caller, prepare);
+        const { dir, entry } = place;
+        if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
+        const inode = this.#newInode(dir, mode, caller, list);
+        prepare?.(inode);
+        this.#setEntry(dir, entry, inode);
+        if (isDirectory(mode)) dir.nlink += 1;
+        this.#touched(dir, inode.ctime);
+        return inode;
+      }),
+    );
+  }
+
+  /** The default access list of a directory, for what is made in it. */
+  #inheritedBy(dir: Inode, mode: number): Result<AccessList | undefined> {
+    return isSymlink(mode) ? undefined : this.#xattrs.accessList(dir, DEFAULT_LIST);
+  }
+
+  #newInode(dir: Inode, mode: number, caller: Caller, defaultList: AccessList | undefined): Inode {
+    const inode = new Inode(this.#staged.nextIno++, mode, this.#clock.now());
+    inode.uid = caller.uid;
+    inode.gid = caller.gid;
+    if ((dir.mode & S_ISGID) !== 0) {
+      inode.gid = dir.gid;
+      if (isDirectory(mode)) inode.mode |= S_ISGID;
+    }
+    this.#table.add(inode);
+    if (defaultList !== undefined) {
+      const list = defaultList.inheritedBy(mode);
+      inode.mode = list.applyTo(inode.mode);
+      this.#xattrs.putAccessList(inode, list);
+      if (isDirectory(mode)) this.#xattrs.set(inode, DEFAULT_LIST, defaultList.encode(), 'set');
+    } else if (!isSymlink(mode)) inode.mode &= ~(caller.umask ?? 0);
+    this.#touch(inode);
+    return inode;
+  }
+
+  tmpfile(parent: Ino, mode: number, open: OpenMode, caller: Caller): Result<CreateResult> {
+    const wait = this.#committer.room(0);
+    if (wait !== undefined) return wait.then(() => this.tmpfile(parent, mode, open, caller));
+    return chain(this.#directory(parent), (dir) =>
+      chain(this.#inheritedBy(dir, S_IFREG), (list) => {
+        if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
+        const inode = this.#newInode(dir, S_IFREG | (mode & PERMISSIONS), caller, list);
+        inode.nlink = 0;
+        return { attr: inode, handle: this.#handles.open(inode, open) };
+      }),
+    );
   }
 
   /** What is answered survives a kill of the daemon: a name that is gone, say, by which SQLite commits a transaction. */
@@ -278,7 +365,7 @@ export class Volume implements Vfs {
 
   #link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
     return chain(this.#entry(parent, name), (place) =>
-      chain(this.#table.get(ino), (inode) => {
+      chain(this.#free(ino), (inode) => {
         if (!this.#stands(place)) return this.#link(ino, parent, name);
         const { dir, entry } = place;
         if (inode.directory !== undefined)
@@ -309,8 +396,8 @@ export class Volume implements Vfs {
       if (target.isDirectory) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       return chain(this.#table.get(target.ino), (inode) =>
         chain(this.#beforeLosingName(inode), () => {
-          if (!this.#stands(place) || entry.target !== target || this.#mustPin(inode))
-            return this.#unlink(parent, name);
+          if (!this.#stands(place) || entry.target !== target || inode.held !== undefined || mustPin(inode))
+            return chain(inode.held, () => this.#unlink(parent, name));
           this.#setEntry(dir, entry, undefined);
           this.#touched(dir);
           this.#loseName(inode);
@@ -319,35 +406,38 @@ export class Volume implements Vfs {
     });
   }
 
-  /** An open file whose rows will be deleted keeps its extents in memory. */
-  #mustPin(inode: Inode): boolean {
-    return (
-      inode.nlink === 1 &&
-      inode.opens > 0 &&
-      inode.content !== undefined &&
-      inode.version > 0 &&
-      inode.extents === undefined
-    );
-  }
-
   #beforeLosingName(inode: Inode): Result<void> {
-    return this.#mustPin(inode) ? this.#reader.pin(inode) : undefined;
+    return mustPin(inode) ? this.#reader.pin(inode) : undefined;
   }
 
   #loseName(inode: Inode): void {
     inode.nlink = inode.directory === undefined ? inode.nlink - 1 : 0;
     inode.ctime = this.#clock.now();
-    if (inode.nlink === 0) {
-      inode.gone = true;
-      this.#staged.contents.delete(inode);
-    }
+    if (inode.nlink === 0) this.#lost(inode);
     this.#touch(inode);
     this.#retire(inode);
   }
 
+  /** A publication has taken the file's last name. */
+  retire(inode: Inode): void {
+    this.#retire(inode);
+  }
+
+  /** Nothing can give it a name again. */
+  #lost(inode: Inode): void {
+    inode.gone = true;
+    this.#staged.contents.delete(inode);
+  }
+
   /** Forgets a file without names and handles. */
   #retire(inode: Inode): void {
-    if (!inode.gone || inode.opens > 0) return;
+    if (inode.opens > 0 || inode.nlink > 0) return;
+    if (!inode.gone) {
+      // It never had a name.
+      this.#lost(inode);
+      this.#touch(inode);
+    }
+    if (inode.holds > 0) return;
     this.#data.discard(inode);
     this.#table.forgetGone(inode);
   }
@@ -400,13 +490,17 @@ export class Volume implements Vfs {
                 !this.#stands(to) ||
                 from.entry.target !== source ||
                 to.entry.target !== replaced ||
+                inode.held !== undefined ||
+                other?.held !== undefined ||
                 other?.directory?.changes !== changes;
               const exchange = options.exchange === true;
-              if (stale || (!exchange && inode !== other && other !== undefined && this.#mustPin(other)))
-                return this.#rename(parent, name, newParent, newName, options);
+              if (stale || (!exchange && inode !== other && other !== undefined && mustPin(other)))
+                return chain(inode.held ?? other?.held, () =>
+                  this.#rename(parent, name, newParent, newName, options),
+                );
               if (inode === other) return undefined;
               if (exchange) this.#exchange(from, to, inode, other!);
-              else this.#move(from, to, inode, other);
+              else this.#move(from, to, inode, other, options.whiteout);
               return undefined;
             });
           }),
@@ -452,9 +546,11 @@ export class Volume implements Vfs {
     to: { dir: Inode; entry: Entry },
     inode: Inode,
     other: Inode | undefined,
+    whiteout: Caller | undefined,
   ): void {
     const now = this.#clock.now();
-    this.#setEntry(from.dir, from.entry, undefined);
+    const left = whiteout === undefined ? undefined : this.#newInode(from.dir, S_IFCHR, whiteout, undefined);
+    this.#setEntry(from.dir, from.entry, left);
     this.#setEntry(to.dir, to.entry, inode);
     if (inode.directory !== undefined) {
       from.dir.nlink -= 1;
@@ -501,19 +597,42 @@ export class Volume implements Vfs {
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
     const file = this.#handles.file(handle);
     if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
+    if (file.mode.noAccessTime !== true) this.#access(file.inode);
     file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
     file.readEnd = offset + length;
     return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
   }
 
-  write(handle: Handle, offset: number, bytes: Uint8Array, killPrivileges = false): Result<number> {
+  /** As `read`, with the bytes themselves, which no write changes. */
+  async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
+    const parts = await this.read(handle, from, to - from);
+    return parts.map((part) => {
+      // A small file's bytes may be a view of what the next write changes.
+      if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
+      const bytes = Buffer.allocUnsafe(part.length);
+      this.#data.copyCached(this.#handles.file(handle).inode, bytes, part.position);
+      return bytes;
+    });
+  }
+
+  write(
+    handle: Handle,
+    offset: number,
+    bytes: Uint8Array,
+    killPrivileges = false,
+    interruption?: Interruption,
+  ): Result<number> {
     const file = this.#handles.file(handle);
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
+    if (file.inode.held !== undefined) {
+      const copy = Buffer.from(bytes);
+      return file.inode.held.then(() => this.write(handle, offset, copy, killPrivileges));
+    }
     file.written = true;
     // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
     if (killPrivileges) this.#killPrivileges(file.inode);
     else this.#xattrs.dropCapability(file.inode);
-    return this.#data.write(file.inode, offset, bytes, file.mode.append === true);
+    return this.#data.write(file.inode, offset, bytes, file.mode.append === true, interruption);
   }
 
   flush(handle: Handle): Result<void> {
@@ -525,7 +644,10 @@ export class Volume implements Vfs {
     file.written = false;
     const flushing = this.#stage.flush();
     if (!this.strong || inode.gone) return flushing;
-    return this.#reporting(file, this.#committer.commitFile(inode));
+    return this.#reporting(
+      file,
+      this.#rule.promise(() => this.#committer.commitFile(inode)),
+    );
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
@@ -548,9 +670,17 @@ export class Volume implements Vfs {
   }
 
   #sync(inode: Inode): Result<void> {
+    // What the caller may have seen of a publication must not be gone after a crash.
+    const { publishing } = this.#staged;
+    return publishing === undefined ? this.#syncNow(inode) : publishing.then(() => this.#syncNow(inode));
+  }
+
+  #syncNow(inode: Inode): Result<void> {
     if (inode.gone) return undefined;
     if (this.strong || this.#stage.failure !== undefined) {
-      return inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+      const commit = () =>
+        inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
+      return this.strong ? this.#rule.promise(commit) : commit();
     }
     return this.#syncLocal(inode);
   }
@@ -561,8 +691,25 @@ export class Volume implements Vfs {
     } catch (error) {
       if (this.#stage.failure === undefined) throw error;
       // The cache device has just failed: what it can no longer promise, the pool can.
-      await this.#sync(inode);
+      await this.#syncNow(inode);
     }
+  }
+
+  /** relatime: reading moves the access time where the file has changed since, or was not read for a day. */
+  #access(inode: Inode): boolean {
+    const { atime, mtime, ctime } = inode;
+    if (inode.gone) return false;
+    const isStale = !isAfter(atime, mtime) || !isAfter(atime, ctime);
+    const now = this.#clock.now();
+    if (!isStale && now.sec - atime.sec < ACCESS_AGE_SEC) return false;
+    inode.atime = now;
+    this.#touch(inode);
+    return true;
+  }
+
+  accessed(handle: Handle): boolean {
+    const { inode, mode } = this.#handles.file(handle);
+    return mode.read && !mode.write && mode.noAccessTime !== true && this.#access(inode);
   }
 
   release(handle: Handle): Result<void> {
@@ -574,6 +721,7 @@ export class Volume implements Vfs {
     const file = this.#handles.file(handle);
     const { inode } = file;
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
+    if (inode.held !== undefined) return inode.held.then(() => this.fallocate(handle, mode, offset, length));
     const end = offset + length;
     const space = this.#space();
     if (!mode.punchHole && length > space.freeBlocks * space.blockBytes)
@@ -592,13 +740,27 @@ export class Volume implements Vfs {
     return chain(this.#directory(ino), (inode) => this.#handles.openDirectory(inode));
   }
 
+  hold(ino: Ino): void {
+    const inode = this.#table.peek(ino);
+    if (inode?.directory !== undefined) inode.holds += 1;
+  }
+
+  unhold(ino: Ino, count: number): void {
+    const inode = this.#table.peek(ino);
+    if (inode === undefined || inode.holds === 0) return;
+    inode.holds = Math.max(0, inode.holds - count);
+    if (inode.gone) this.#retire(inode);
+  }
+
   readdir(
     handle: Handle,
     cookie: number,
     plus: boolean,
     take: (entry: DirEntry, attr: Attr | undefined) => boolean,
   ): Result<void> {
-    return listDirectory(this.#handles.directory(handle), this.#table, cookie, plus, take);
+    const directory = this.#handles.directory(handle);
+    if (cookie === 0) this.#access(directory.inode);
+    return listDirectory(directory, this.#table, cookie, plus, take);
   }
 
   fsyncdir(handle: Handle): Result<void> {
@@ -619,16 +781,36 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => this.#xattrs.list(inode));
   }
 
-  setxattr(ino: Ino, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Result<void> {
+  setxattr(
+    ino: Ino,
+    name: string,
+    value: Uint8Array,
+    mode: 'set' | 'create' | 'replace',
+    killSetGroupId = false,
+  ): Result<void> {
     const wait = this.#committer.room(0);
-    if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode));
-    return chain(this.#table.get(ino), (inode) =>
-      chain(this.#xattrs.set(inode, name, value, mode), () => this.#attributesChanged(inode)),
+    if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode, killSetGroupId));
+    if (name === ACCESS_LIST) return this.#setAccessList(ino, AccessList.decode(value), killSetGroupId);
+    if (name === DEFAULT_LIST) AccessList.decode(value);
+    return chain(this.#free(ino), (inode) => {
+      if (name === DEFAULT_LIST && inode.directory === undefined)
+        throw new CairnError('ACCESS', 'only a directory has a default access list');
+      return chain(this.#xattrs.set(inode, name, value, mode), () => this.#attributesChanged(inode));
+    });
+  }
+
+  #setAccessList(ino: Ino, list: AccessList, killSetGroupId: boolean): Result<void> {
+    return chain(this.#free(ino), (inode) =>
+      chain(this.#xattrs.putAccessList(inode, list), () => {
+        inode.mode = list.applyTo(inode.mode);
+        if (killSetGroupId) inode.mode &= ~S_ISGID;
+        this.#attributesChanged(inode);
+      }),
     );
   }
 
   removexattr(ino: Ino, name: string): Result<void> {
-    return chain(this.#table.get(ino), (inode) =>
+    return chain(this.#free(ino), (inode) =>
       chain(this.#xattrs.remove(inode, name), () => this.#attributesChanged(inode)),
     );
   }
@@ -641,4 +823,8 @@ export class Volume implements Vfs {
   statfs(): Result<SpaceReport> {
     return this.#space();
   }
+}
+
+function isAfter(a: Time, b: Time): boolean {
+  return a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
 }

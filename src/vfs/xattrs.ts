@@ -1,7 +1,8 @@
 /** Extended attributes: the committed ones of an inode, overlaid with what has been staged. Names are binary strings. */
 import type { StageLog } from '../cache/stage-log.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
+import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Inode } from './inode.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
@@ -12,9 +13,11 @@ const NAME_BYTES_MAX = 255;
 const VALUE_BYTES_MAX = 65_536;
 /** All of one inode together: they travel in one COMMIT record. */
 const TOTAL_BYTES_MAX = 512 * 1024;
-/** `system.` would be POSIX ACLs, which the mount does not offer. */
 const CAPABILITY = 'security.capability';
 const NAMESPACES = ['user.', 'trusted.', 'security.'];
+/** Names that begin so belong to the object face; the mount does not show them. */
+export const OBJECT_NAMESPACE = 'cairn.s3.';
+const LISTS: readonly string[] = [ACCESS_LIST, DEFAULT_LIST];
 
 export class Xattrs {
   readonly #meta: MetaStore;
@@ -43,6 +46,7 @@ export class Xattrs {
   }
 
   get(inode: Inode, name: string): Result<Uint8Array> {
+    if (name.startsWith(OBJECT_NAMESPACE)) missing();
     const staged = inode.stagedXattrs?.get(name);
     if (staged !== undefined) return staged ?? missing();
     return chain(this.#committed(inode), (committed) => {
@@ -52,12 +56,27 @@ export class Xattrs {
   }
 
   list(inode: Inode): Result<string[]> {
-    return chain(this.#committed(inode), (committed) => [...overlaid(inode, committed).keys()]);
+    return chain(this.#committed(inode), (committed) =>
+      [...overlaid(inode, committed).keys()].filter((name) => !name.startsWith(OBJECT_NAMESPACE)),
+    );
+  }
+
+  /** All as they are now, also those of the object face. */
+  all(inode: Inode): Result<ReadonlyMap<string, Uint8Array>> {
+    return chain(this.#committed(inode), (committed) => overlaid(inode, committed));
+  }
+
+  /** Sets or (null) removes attributes, in one step; once `all` has been answered at once. */
+  put(inode: Inode, values: ReadonlyMap<string, Uint8Array | null>): void {
+    for (const [name, value] of values) {
+      assert(name.length <= NAME_BYTES_MAX && (value?.length ?? 0) <= VALUE_BYTES_MAX, 'an attribute fits its row');
+      this.#change(inode, name, value);
+    }
   }
 
   /** NOT_SUPPORTED, RANGE, TOO_BIG, NO_SPACE, EXISTS (`create`), NO_DATA (`replace`). */
   set(inode: Inode, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Result<void> {
-    const namespace = NAMESPACES.find((prefix) => name.startsWith(prefix));
+    const namespace = LISTS.includes(name) ? 'system.' : NAMESPACES.find((prefix) => name.startsWith(prefix));
     if (namespace === undefined)
       throw new CairnError(
         'NOT_SUPPORTED',
@@ -88,6 +107,23 @@ export class Xattrs {
     return chain(this.#committed(inode), (committed) => {
       if (!overlaid(inode, committed).has(name)) missing();
       this.#change(inode, name, null);
+    });
+  }
+
+  /** The access list of an inode, or the one that a directory gives to what is made in it; undefined if there is none. */
+  accessList(inode: Inode, name: typeof ACCESS_LIST | typeof DEFAULT_LIST): Result<AccessList | undefined> {
+    return chain(this.#committed(inode), (committed) => {
+      const staged = inode.stagedXattrs?.get(name);
+      const value = staged === undefined ? committed.get(name) : staged;
+      return value == null ? undefined : AccessList.decode(value);
+    });
+  }
+
+  /** Sets the list beside a mode that fits it; one that says no more than the mode is not kept. The inode's attributes must be at hand. */
+  putAccessList(inode: Inode, list: AccessList): Result<void> {
+    return chain(this.#committed(inode), (committed) => {
+      if (!list.isMinimal) this.#change(inode, ACCESS_LIST, list.encode());
+      else if (overlaid(inode, committed).has(ACCESS_LIST)) this.#change(inode, ACCESS_LIST, null);
     });
   }
 

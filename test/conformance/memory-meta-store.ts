@@ -184,6 +184,14 @@ export class MemoryMetaStore implements MetaStore {
       .map(([chunk, chunkBytes]) => ({ chunk, chunkBytes, references: 0 }));
   }
 
+  async listNameless(after: Ino, limit: number): Promise<Ino[]> {
+    return [...this.#open().inodes.values()]
+      .filter(({ ino, nlink }) => nlink === 0 && ino > after)
+      .map(({ ino }) => ino)
+      .sort((a, b) => a - b)
+      .slice(0, limit);
+  }
+
   async listChunkUsers(chunk: ChunkId, limit: number): Promise<Ino[]> {
     const users = [...this.#open().extents].filter(([, rows]) => rows.some((row) => row.chunk === chunk));
     return users

@@ -27,6 +27,7 @@ export function testMetaStore(t: Test, openStore: OpenStore): void {
   check('extents are replaced by range', splices);
   check('extents are listed by range', extentLists);
   check('chunks are counted', references);
+  check('inodes without a link are listed', nameless);
   check('deleting an inode deletes what hangs on it', inodeDelete);
   check('extended attributes', xattrs);
   check('numbers and names keep their values', extremes);
@@ -58,6 +59,7 @@ async function empty(t: Test, store: MetaStore): Promise<void> {
   t.equal(await store.getChunk(chunkOf(1)), undefined);
   t.strictSame(await store.listUnreferenced('', 10), []);
   t.strictSame(await store.listChunkUsers(chunkOf(1), 10), []);
+  t.strictSame(await store.listNameless(0, 10), []);
   t.strictSame(await all((await store.snapshot()).batches), []);
   t.strictSame(await store.statistics(), { inodes: 0, dentries: 0, extents: 0, chunks: 0, chunkBytes: 0 });
 }
@@ -294,6 +296,21 @@ async function references(t: Test, store: MetaStore): Promise<void> {
   const other = { ...extent(5, 10, 10, 2).extents[0]!, chunkBytes: 999 };
   const lie: RowChange = { kind: 'extents', ino: 5, from: 10, to: 20, extents: [other] };
   await t.rejects(apply(lie), { code: 'CONFLICT' }, 'a chunk has one length');
+}
+
+async function nameless(t: Test, store: MetaStore): Promise<void> {
+  const unlinked = [7, 5, 9, 6].map((ino) => inode(ino, { nlink: 0 }));
+  await store.apply(nextCommit(store, [inode(4), ...unlinked, inode(8)]));
+  t.strictSame(await store.listNameless(0, 10), [5, 6, 7, 9]);
+  t.strictSame(await store.listNameless(5, 2), [6, 7]);
+  await store.apply(
+    nextCommit(store, [
+      inode(6, { nlink: 1, version: 2 }, 1),
+      inode(4, { nlink: 0, version: 2 }, 1),
+      { kind: 'inode-delete', before: 1, ino: 9 },
+    ]),
+  );
+  t.strictSame(await store.listNameless(0, 10), [4, 5, 7]);
 }
 
 async function inodeDelete(t: Test, store: MetaStore): Promise<void> {

@@ -18,6 +18,7 @@ const VALID = formatConfig(
     mode: 'strong',
     metaDirectory: '/p/meta',
     cache: { directory: '/p/cache', sizeBytes: 1e9 },
+    whenDegraded: 'allow',
     commitDelayMs: 100,
     disks: [1, 2, 3].map((n) => ({ directory: `/p/disk${n}`, uuid: id(n), role: 'data' as const, number: n })),
   },

@@ -1,5 +1,5 @@
 /**
- * What ordinary programs expect of a file system: posix-checks.c, run on the system's own file system, to know that the check is right, and
+ * What ordinary programs expect of a file system: posix-*.c, run on the system's own file system, to know that the check is right, and
  * on mounts in both modes. Afterwards all that the checks have left must survive an unmount as it is.
  */
 import { mkdir } from 'node:fs/promises';
@@ -8,14 +8,16 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { cannotMount, MountHarness } from './mount-harness.js';
 
-const SOURCE = fileURLToPath(new URL('../../../test/integration/posix-checks.c', import.meta.url));
+const SOURCES = ['checks', 'ranges', 'names', 'access', 'sharing'].map((name) =>
+  fileURLToPath(new URL(`../../../test/integration/posix-${name}.c`, import.meta.url)),
+);
 
 t.test('posix', { skip: cannotMount() }, async (t) => {
   const harness = await MountHarness.create(t, { init: ['--bucket-size', '64MiB', '--scheme', 'ec:2+1'] });
   const program = join(harness.directory, 'posix-checks');
-  await harness.must(process.env['CC'] ?? 'cc', '-Wall', '-O1', '-o', program, SOURCE);
+  await harness.must(process.env['CC'] ?? 'cc', '-D_GNU_SOURCE', '-Wall', '-O1', '-o', program, ...SOURCES, '-lrt');
   const checks = (await harness.must(program, '--list')).trim().split('\n');
-  t.ok(checks.length >= 30, 'the checks', { checks });
+  t.ok(checks.length >= 60, 'the checks', { checks });
   await harness.init();
 
   const runAll = async (t: Test, place: string) => {

@@ -83,6 +83,7 @@ export async function makePool(layout: PoolLayout): Promise<MachineImage> {
     mode: layout.mode,
     metaDirectory: `${POOL_DIRECTORY}/meta`,
     cache: { directory: CACHE_DIRECTORY, sizeBytes: 16 * MIB },
+    whenDegraded: 'allow',
     commitDelayMs: layout.commitDelayMs,
     disks: disks.map(({ directory, role, number }, i) => ({ directory, uuid: uuidOf(i), role, number })),
   };

@@ -95,6 +95,12 @@ export class FakeDisk implements Disk {
     this.onStateChange?.(this);
   }
 
+  readonly logEnds = { data: { segment: 0, position: 0 }, journal: { segment: 0, position: 0 } };
+
+  lose(reason: string): void {
+    this.fail('offline', reason);
+  }
+
   /** Flips one byte of the shard's payload on the medium. */
   corrupt(entry: ShardEntry, at: number): void {
     const position = entry.position + entry.recordBytes - paddedPayload(entry) + at;

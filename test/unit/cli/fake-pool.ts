@@ -168,6 +168,8 @@ export class FakePool implements PoolControl, OpenPool {
       directory: this.directory,
       mountpoint: null,
       mode: 'default',
+      whenDegraded: 'allow',
+      degradedWrites: { commits: 0, chunks: 0, bytes: 0 },
       pid: 0,
       health: 'degraded',
       findings: ['disk 2 is missing'],
@@ -343,6 +345,7 @@ export async function writeConfig(pool: string, options: Pick<InitOptions, 'disk
     mode: 'default',
     metaDirectory: options.meta,
     cache: { directory: options.cache, sizeBytes: undefined },
+    whenDegraded: 'allow',
     commitDelayMs: 5000,
     disks: options.disks.map((directory, index) => ({
       directory,

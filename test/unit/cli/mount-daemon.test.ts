@@ -27,6 +27,7 @@ async function prepare(t: Test) {
     mode: 'default',
     metaDirectory: join(poolDirectory, 'meta'),
     cache: { directory: join(poolDirectory, 'cache'), sizeBytes: undefined },
+    whenDegraded: 'allow',
     commitDelayMs: 5000,
     disks: [{ directory: '/elsewhere/disk', uuid: POOL_ID, role: 'data', number: 1 }],
   };

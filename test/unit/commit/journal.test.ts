@@ -397,7 +397,7 @@ t.test('shards that a failing disk takes with it are written again where another
   const [lost] = run.chunks.health(stored.chunk).disks;
   machine.io.fail('datasync', pathOf(lost!), BROKEN);
   const degraded: number[] = [];
-  run.log.onDegraded = (chunks) => degraded.push(chunks);
+  run.log.onDegraded = ({ chunks }) => degraded.push(chunks);
   await run.log.request();
   t.equal(run.disk(lost!).state, 'suspect');
   t.equal(run.chunks.health(stored.chunk).health, 'healthy');
@@ -451,7 +451,7 @@ t.test('where no other disk is left, what is degraded is counted', async (t) => 
   run.writer.stage(bytes, await run.chunks.store({ kind: 'bytes', bytes }, () => undefined));
   machine.io.fail('datasync', pathOf(2), BROKEN);
   const degraded: number[] = [];
-  run.log.onDegraded = (chunks) => degraded.push(chunks);
+  run.log.onDegraded = ({ chunks }) => degraded.push(chunks);
   await run.log.request();
   t.strictSame(degraded, [1]);
   await run.stop();

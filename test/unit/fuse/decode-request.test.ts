@@ -55,7 +55,7 @@ t.test('header, body and name of a request', async (t) => {
   t.equal(request.opcode, Opcode.MKNOD);
   t.equal(request.unique, 0xdeadbeefbaadf00dn);
   t.equal(request.nodeid, 0x2334455667788);
-  t.same(request.caller(), { uid: 0xc001d00d, gid: 0xc002d00d, pid: 0xc0deba5e });
+  t.same(request.caller(), { uid: 0xc001d00d, gid: 0xc002d00d, pid: 0xc0deba5e, umask: 0 });
   request.body(In.MKNOD.BYTES);
   t.equal(request.u32(In.MKNOD.MODE), 0o100644);
   t.equal(request.u32(In.MKNOD.RDEV), 0x0501);

@@ -16,6 +16,8 @@ export interface FakeReply {
 export class FakeKernel implements FuseChannel {
   readonly replies: FakeReply[] = [];
   readonly logged: string[] = [];
+  /** Threads whose processes are being killed. */
+  readonly killed = new Set<number>();
   readonly session: FuseSession;
   isStopped = false;
   /** What the next sends return; 0 once it is used up. */
@@ -44,7 +46,8 @@ export class FakeKernel implements FuseChannel {
       },
     };
     const log = (message: string) => this.logged.push(message);
-    this.session = new FuseSession({ addon, fd, vfs, log });
+    const isBeingKilled = (pid: number) => this.killed.has(pid);
+    this.session = new FuseSession({ addon, fd, vfs, log, isBeingKilled });
   }
 
   get #notifications(): string {

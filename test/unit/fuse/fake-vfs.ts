@@ -44,6 +44,8 @@ const TYPE_MASK = 0o170000;
 export class FakeVfs implements Vfs {
   /** Method names in the order of their calls, for tests that count them. */
   readonly calls: string[] = [];
+  /** What `hold` and `unhold` leave. */
+  readonly holds = new Map<Ino, number>();
   readonly #scratch: string;
   readonly #clock = new SystemClock();
   readonly #nodes = new Map<Ino, Node>();
@@ -106,6 +108,14 @@ export class FakeVfs implements Vfs {
   create(parent: Ino, name: Name, mode: number, _open: OpenMode, caller: Caller): CreateResult {
     this.calls.push('create');
     const node = this.#add(parent, name, REGULAR | mode, caller);
+    return { attr: this.#snapshot(node), handle: this.#handle(node) };
+  }
+
+  tmpfile(parent: Ino, mode: number, _open: OpenMode, caller: Caller): CreateResult {
+    this.calls.push('tmpfile');
+    this.#directory(parent);
+    const node = this.#make(REGULAR | mode, caller);
+    node.attr.nlink = 0;
     return { attr: this.#snapshot(node), handle: this.#handle(node) };
   }
 
@@ -215,6 +225,22 @@ export class FakeVfs implements Vfs {
 
   fsync(_handle: Handle, _dataOnly: boolean): void {
     this.calls.push('fsync');
+  }
+
+  accessed(handle: Handle): boolean {
+    this.calls.push('accessed');
+    this.#opened(handle);
+    return false;
+  }
+
+  hold(ino: Ino): void {
+    this.holds.set(ino, (this.holds.get(ino) ?? 0) + 1);
+  }
+
+  unhold(ino: Ino, count: number): void {
+    const left = (this.holds.get(ino) ?? 0) - count;
+    if (left > 0) this.holds.set(ino, left);
+    else this.holds.delete(ino);
   }
 
   release(handle: Handle): void {
@@ -404,6 +430,9 @@ export class FakeVfs implements Vfs {
   }
 }
 
+/** They give no Result. */
+const AT_ONCE: ReadonlySet<string | symbol> = new Set(['accessed', 'hold', 'unhold']);
+
 /**
  * The same, answering later: every method runs in a following turn of the event loop, and write works on the copy that
  * its contract makes it take before it returns.
@@ -413,6 +442,7 @@ export function answeringLater(vfs: Vfs): Vfs {
     get(target, property) {
       const method: unknown = Reflect.get(target, property);
       if (typeof method !== 'function') return method;
+      if (AT_ONCE.has(property)) return method.bind(target) as unknown;
       return async (...given: unknown[]) => {
         const values = property === 'write' ? given.map((value) => copyOf(value)) : given;
         await new Promise((resolve) => setImmediate(resolve));

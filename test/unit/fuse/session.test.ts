@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { Opcode } from '../../../src/fuse/protocol.js';
+import type { Interruption } from '../../../src/vfs/interruption.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
 import { bodyOf, FakeKernel, initBody, requestMessage, withKernel } from './fake-channel.js';
 import { answeringLater, FakeVfs } from './fake-vfs.js';
@@ -27,7 +28,7 @@ function both(name: string, test: (t: Tap, kernel: FakeKernel, vfs: FakeVfs) => 
     });
   }
 }
-type Tap = Pick<Test, 'equal' | 'same' | 'ok' | 'notOk' | 'pass'>;
+type Tap = Pick<Test, 'equal' | 'same' | 'match' | 'ok' | 'notOk' | 'pass' | 'throws'>;
 
 const O_RDWR = 2;
 const O_APPEND = 0o2000;
@@ -141,19 +142,111 @@ both('malformed requests are answered and change nothing', async (t, kernel, vfs
 
 both('what we do not have', async (t, kernel) => {
   const ACCESS = 34;
-  const TMPFILE = 51;
-  for (const opcode of [ACCESS, 31, 32, 33, 37, 40, 47, 50, TMPFILE, 53, 999]) {
+  for (const opcode of [ACCESS, 31, 32, 33, 37, 40, 50, 53, 999]) {
     t.equal((await kernel.ask(opcode, ROOT, Buffer.alloc(64))).error, -38, `opcode ${opcode}: ENOSYS`);
   }
   t.equal((await kernel.ask(Opcode.IOCTL, ROOT, Buffer.alloc(32))).error, -25, 'ENOTTY');
 });
 
-both('FORGET, BATCH_FORGET and INTERRUPT get no reply', async (t, kernel) => {
-  for (const opcode of [Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT]) {
-    kernel.deliver(requestMessage({ opcode, unique: 1n }, Buffer.alloc(8)));
-  }
+both('FORGET, BATCH_FORGET and INTERRUPT get no reply, also when they are cut short', async (t, kernel) => {
+  for (const opcode of [Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT])
+    for (const bytes of [8, 4]) kernel.deliver(requestMessage({ opcode, unique: 1n }, Buffer.alloc(bytes, 0xff)));
   await kernel.ask(Opcode.STATFS, ROOT);
   t.same(kernel.replies, []);
+});
+
+both('the kernel holds the directories that it was told of, until it forgets them', async (t, kernel, vfs) => {
+  const { body } = await kernel.ask(Opcode.MKDIR, ROOT, bodyOf(0o755, 0, 'd'));
+  const ino = Number(body.readBigUInt64LE(0));
+  await kernel.ask(Opcode.LOOKUP, ROOT, bodyOf('d'));
+  kernel.errnos.push(2);
+  kernel.deliver(requestMessage({ opcode: Opcode.LOOKUP, unique: 99n }, bodyOf('d')));
+  await kernel.ask(Opcode.STATFS, ROOT);
+  await create(kernel, 'file');
+  t.same([...vfs.holds], [[ino, 2]], 'not of files, nor of replies that the kernel did not take');
+  const handle = (await kernel.ask(Opcode.OPENDIR, ROOT, bodyOf(0, 0))).body.readBigUInt64LE(0);
+  await kernel.ask(Opcode.READDIRPLUS, ROOT, readBody(handle, 0n, 4096));
+  t.same([...vfs.holds], [[ino, 3]]);
+  kernel.deliver(requestMessage({ opcode: Opcode.FORGET, nodeid: ino }, bodyOf(1n)));
+  t.same([...vfs.holds], [[ino, 2]]);
+  const pairs = bodyOf(2, 0, 77n, 1n, BigInt(ino), 2n);
+  kernel.deliver(requestMessage({ opcode: Opcode.BATCH_FORGET, nodeid: 0 }, pairs));
+  t.same([...vfs.holds], []);
+  kernel.deliver(requestMessage({ opcode: Opcode.BATCH_FORGET, nodeid: 0 }, bodyOf(1000, 0, BigInt(ino), 2n)));
+  t.match(kernel.logged, [/of \d+ bytes|with \d+ of/], 'a count without its pairs');
+});
+
+both('a file without a name', async (t, kernel, vfs) => {
+  const reply = await kernel.ask(Opcode.TMPFILE, ROOT, bodyOf(O_RDWR, 0o100640, 0o022, 0, '/'));
+  t.equal(reply.error, 0);
+  const ino = Number(reply.body.readBigUInt64LE(0));
+  t.equal(reply.body.readUInt32LE(40 + 64), 0, 'st_nlink');
+  const handle = reply.body.readBigUInt64LE(128);
+  t.equal((await kernel.ask(Opcode.WRITE, ino, writeBody(handle, 0n, Buffer.from('x')))).error, 0);
+  await kernel.ask(Opcode.RELEASE, ino, bodyOf(handle, 0, 0, 0n));
+  t.throws(() => vfs.getattr(ino), 'gone with its handle');
+});
+
+t.test('a program that is killed need not wait, others get their answer', async (t) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
+  const vfs = new FakeVfs(scratch);
+  t.teardown(() => {
+    vfs.close();
+    rmSync(scratch, { recursive: true });
+  });
+  let end: () => void = () => {};
+  const stuck = new Proxy(vfs as Vfs, {
+    get(target, property) {
+      const method: unknown = Reflect.get(target, property);
+      if (property === 'fsync') return () => new Promise<void>((resolve) => (end = resolve));
+      if (property === 'write')
+        return (handle: number, offset: number, bytes: Uint8Array, kill: boolean, interruption: Interruption) => {
+          const copy = Uint8Array.from(bytes);
+          const waits = new Promise<void>((resolve) => (end = resolve));
+          return interruption.after(waits, () => target.write(handle, offset, copy, kill));
+        };
+      return typeof method === 'function' ? (method.bind(target) as unknown) : method;
+    },
+  });
+  await withKernel(stuck, async (kernel) => {
+    await kernel.ask(Opcode.INIT, 0, initBody());
+    const { ino, handle } = await create(kernel, 'a');
+    let unique = 1000n;
+    const send = (opcode: number, body: Uint8Array, pid: number): bigint => {
+      unique += 2n;
+      kernel.deliver(requestMessage({ opcode, unique, nodeid: ino, pid }, body));
+      return unique;
+    };
+    const interrupt = (of: bigint) =>
+      kernel.deliver(requestMessage({ opcode: Opcode.INTERRUPT, unique: of + 1n }, bodyOf(of)));
+    const answers = async (): Promise<[bigint, number][]> => {
+      end();
+      await new Promise((resolve) => setImmediate(resolve));
+      return kernel.replies.splice(0).map(({ unique, error }) => [unique, error]);
+    };
+    kernel.killed.add(7);
+    for (const [opcode, body] of [
+      [Opcode.FSYNC, bodyOf(handle, 0, 0)],
+      [Opcode.WRITE, writeBody(handle, 0n, Buffer.from('bytes'))],
+    ] as const) {
+      const signalled = send(opcode, body, 6);
+      interrupt(signalled);
+      t.same(kernel.replies, [], 'a signal that a program handles ends no call on a file');
+      t.same(await answers(), [[signalled, 0]]);
+      vfs.setattr(ino, { sizeBytes: 0 }, { uid: 0, gid: 0, pid: 0 });
+      const killed = send(opcode, body, 7);
+      interrupt(killed);
+      t.same(
+        kernel.replies.splice(0).map(({ unique, error }) => [unique, error]),
+        [[killed, -4]],
+        'EINTR at once',
+      );
+      interrupt(killed);
+      interrupt(killed + 100n);
+      t.same(await answers(), [], 'and nothing more');
+      t.equal(vfs.getattr(ino).sizeBytes, 0, 'nothing was written');
+    }
+  });
 });
 
 both('SETATTR changes what its mask says', async (t, kernel, vfs) => {
@@ -207,7 +300,8 @@ both('rename and its flags', async (t, kernel, vfs) => {
   t.equal(vfs.lookup(ROOT, 'a')?.ino, 3);
   vfs.calls.length = 0;
   t.equal(await rename2(3), -22);
-  t.equal(await rename2(4), -22, 'WHITEOUT');
+  t.equal(await rename2(6), -22);
+  t.equal(await rename2(8), -22);
   t.same(vfs.calls, []);
   t.equal((await kernel.ask(Opcode.RENAME, ROOT, bodyOf(1n, 'a', 'c'))).error, 0);
   t.equal(vfs.lookup(ROOT, 'c')?.ino, 3);
@@ -256,7 +350,7 @@ both('two directories listed at once do not mix', async (t, kernel, vfs) => {
 
 both('extended attributes', async (t, kernel) => {
   const set = (flags: number, name: string) =>
-    kernel.ask(Opcode.SETXATTR, ROOT, bodyOf(3, flags, name, Buffer.from('abc')));
+    kernel.ask(Opcode.SETXATTR, ROOT, bodyOf(3, flags, 0, 0, name, Buffer.from('abc')));
   const get = (size: number, name: string) => kernel.ask(Opcode.GETXATTR, ROOT, bodyOf(size, 0, name));
   t.equal((await set(2, 'user.x')).error, -61, 'REPLACE of nothing');
   t.equal((await set(1, 'user.x')).error, 0);
@@ -271,8 +365,24 @@ both('extended attributes', async (t, kernel) => {
   t.equal((await list(14)).body.toString(), 'user.x\0user.y\0');
   t.equal((await list(13)).error, -34);
   t.equal((await kernel.ask(Opcode.REMOVEXATTR, ROOT, bodyOf('user.x'))).error, 0);
-  t.equal((await get(0, 'system.posix_acl_access')).error, -95, 'no lists that nobody enforces');
-  t.equal((await set(0, 'system.posix_acl_access')).error, -95);
+  t.equal((await get(0, 'system.posix_acl_access')).error, -61, 'access lists are attributes');
+});
+
+t.test('a kernel that does not enforce access lists is not given any', async (t) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
+  const vfs = new FakeVfs(scratch);
+  t.teardown(() => {
+    vfs.close();
+    rmSync(scratch, { recursive: true });
+  });
+  await withKernel(vfs, async (kernel) => {
+    const POSIX_ACL_AND_SETXATTR_EXT = (1 << 20) | (1 << 29);
+    await kernel.ask(Opcode.INIT, 0, bodyOf(7, 31, 131072, ~POSIX_ACL_AND_SETXATTR_EXT, 0, new Uint8Array(44)));
+    const set = (name: string) => kernel.ask(Opcode.SETXATTR, ROOT, bodyOf(3, 0, name, Buffer.from('abc')));
+    t.equal((await kernel.ask(Opcode.GETXATTR, ROOT, bodyOf(0, 0, 'system.posix_acl_access'))).error, -95);
+    t.equal((await set('system.posix_acl_access')).error, -95);
+    t.equal((await set('user.x')).error, 0, 'the short form of the request');
+  });
 });
 
 both('symlink, readlink, link, mknod, statfs, statx', async (t, kernel) => {

@@ -18,6 +18,7 @@ const BASE: PoolConfig = {
   mode: 'default',
   metaDirectory: '/srv/pool/meta',
   cache: { directory: '/mnt/ssd/cache', sizeBytes: undefined },
+  whenDegraded: 'allow',
   commitDelayMs: 5000,
   disks: [
     { directory: '/mnt/a', uuid: uuid(1), role: 'data', number: 1 },
@@ -46,6 +47,7 @@ t.test('any pool reads back, whatever its directories are called', async () => {
     mode: fc.constantFrom('default' as const, 'strong' as const),
     bucketBytes: fc.integer({ min: 4 * 1024 * 1024, max: 1024 ** 4 }),
     chunks: fc.integer({ min: 2, max: 64 }),
+    whenDegraded: fc.constantFrom('allow' as const, 'refuse' as const),
     commitDelayMs: fc.nat(86_400_000),
     sizeBytes: fc.option(fc.integer({ min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER }), { nil: undefined }),
   });

@@ -24,6 +24,7 @@ function configOf(pool = 'aa'.repeat(16)): PoolConfig {
     mode: 'default',
     metaDirectory: '/pool/meta',
     cache: { directory: '/cache', sizeBytes: 100_000 },
+    whenDegraded: 'allow',
     commitDelayMs: 1000,
     disks: [],
   };

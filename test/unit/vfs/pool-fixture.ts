@@ -23,6 +23,7 @@ export interface FixtureOptions {
   readonly chunkBytes?: number;
   readonly cacheBytes?: number;
   readonly commitDelayMs?: number;
+  readonly whenDegraded?: 'allow' | 'refuse';
   readonly mode?: 'default' | 'strong';
   /** What the device is said to have free, for all directories together. */
   readonly deviceBytes?: number;
@@ -95,6 +96,7 @@ export class PoolFixture {
     await saveConfig(io, this.#directory, {
       ...config,
       commitDelayMs: commitDelayMs ?? config.commitDelayMs,
+      whenDegraded: this.#options.whenDegraded ?? config.whenDegraded,
       cache: { ...config.cache, sizeBytes: cacheBytes },
     });
   }
