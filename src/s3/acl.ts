@@ -1,9 +1,10 @@
 /**
  * Access control lists as grants: who may do what. Clients mostly set them by canned names, which stand for lists; what is kept is the list.
  */
-import type { S3User, UserTable } from './users.js';
+
 import { S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
+import type { S3User, UserTable } from './users.js';
 import { document, element, escapeXml, malformed, type XmlElement } from './xml.js';
 
 /** `id:` and a user's id, or a group. */
@@ -33,11 +34,11 @@ export function cannedGrants(name: string, owner: string, bucketOwner: string): 
     case 'private':
       return [own];
     case 'public-read':
-      return [own, [EVERYBODY, 'READ']];
+      return [[EVERYBODY, 'READ'], own];
     case 'public-read-write':
-      return [own, [EVERYBODY, 'READ'], [EVERYBODY, 'WRITE']];
+      return [[EVERYBODY, 'READ'], [EVERYBODY, 'WRITE'], own];
     case 'authenticated-read':
-      return [own, [SIGNED_IN, 'READ']];
+      return [[SIGNED_IN, 'READ'], own];
     case 'bucket-owner-read':
       return owner === bucketOwner ? [own] : [own, [`id:${bucketOwner}`, 'READ']];
     case 'bucket-owner-full-control':
@@ -47,12 +48,19 @@ export function cannedGrants(name: string, owner: string, bucketOwner: string): 
     case 'aws-exec-read':
       return [own];
     default:
-      throw new S3Error('InvalidArgument', 'The canned ACL is not one.', { fields: { ArgumentName: 'x-amz-acl', ArgumentValue: name.slice(0, 100) } });
+      throw new S3Error('InvalidArgument', 'The canned ACL is not one.', {
+        fields: { ArgumentName: 'x-amz-acl', ArgumentValue: name.slice(0, 100) },
+      });
   }
 }
 
 /** What the request's headers say; undefined if nothing. */
-export function grantsFromHeaders(request: S3Request, owner: string, bucketOwner: string, users: UserTable): Grant[] | undefined {
+export function grantsFromHeaders(
+  request: S3Request,
+  owner: string,
+  bucketOwner: string,
+  users: UserTable,
+): Grant[] | undefined {
   const canned = request.header('x-amz-acl');
   const explicit: Grant[] = [];
   for (const permission of PERMISSIONS) {
@@ -84,7 +92,10 @@ function granteeFrom(text: string, users: UserTable): Grantee {
 function byEmail(email: string, users: UserTable): Grantee {
   const user = users.byEmail(email);
   if (user === undefined)
-    throw new S3Error('InvalidArgument', 'The e-mail address you provided does not match any account on record.', { fields: { Code: 'UnresolvableGrantByEmailAddress' } });
+    throw new S3Error(
+      'UnresolvableGrantByEmailAddress',
+      'The e-mail address you provided does not match any account on record.',
+    );
   return `id:${user.id}`;
 }
 
@@ -100,13 +111,17 @@ function group(uri: string): Grantee {
 }
 
 /** The grants of an AccessControlPolicy. MalformedACLError, InvalidArgument. */
-export function grantsFromXml(root: XmlElement, users: UserTable): { readonly owner: string; readonly grants: Grant[] } {
+export function grantsFromXml(
+  root: XmlElement,
+  users: UserTable,
+): { readonly owner: string; readonly grants: Grant[] } {
   const owner = root.need('Owner').textOf('ID')?.trim() ?? '';
   const grants: Grant[] = [];
   for (const grant of root.need('AccessControlList').all('Grant')) {
     const grantee = grant.need('Grantee');
     const permission = grant.need('Permission').text.trim();
-    if (!PERMISSIONS.some((known) => known === permission)) throw new S3Error('MalformedACLError', 'The permission is not one.');
+    if (!PERMISSIONS.some((known) => known === permission))
+      throw new S3Error('MalformedACLError', 'The permission is not one.');
     const id = grantee.textOf('ID')?.trim();
     const uri = grantee.textOf('URI')?.trim();
     const email = grantee.textOf('EmailAddress')?.trim();
@@ -119,7 +134,9 @@ export function grantsFromXml(root: XmlElement, users: UserTable): { readonly ow
 }
 
 export function aclXml(owner: { id: string; name: string }, grants: readonly Grant[], users: UserTable): string {
-  const list = grants.map(([grantee, permission]) => `<Grant>${granteeXml(grantee, users)}${element('Permission', permission)}</Grant>`);
+  const list = grants.map(
+    ([grantee, permission]) => `<Grant>${granteeXml(grantee, users)}${element('Permission', permission)}</Grant>`,
+  );
   return document(
     'AccessControlPolicy',
     `<Owner>${element('ID', owner.id)}${element('DisplayName', owner.name)}</Owner><AccessControlList>${list.join('')}</AccessControlList>`,
@@ -143,4 +160,9 @@ export function isGranted(grants: readonly Grant[], user: S3User | undefined, pe
       (given === permission || given === 'FULL_CONTROL') &&
       (grantee === EVERYBODY || (user !== undefined && (grantee === SIGNED_IN || grantee === `id:${user.id}`))),
   );
+}
+
+/** True if it gives anything to everybody, or to everybody who has a key. */
+export function isPublicList(grants: readonly Grant[]): boolean {
+  return grants.some(([grantee]) => grantee === EVERYBODY || grantee === SIGNED_IN);
 }

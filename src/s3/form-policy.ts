@@ -102,7 +102,13 @@ function mismatch(accessKey: string): S3Error {
 }
 
 /** Fields that the policy need not speak of. */
-const FREE: ReadonlySet<string> = new Set(['awsaccesskeyid', 'signature', 'x-amz-signature', 'policy', 'file']);
+export const FREE_FIELDS: ReadonlySet<string> = new Set([
+  'awsaccesskeyid',
+  'signature',
+  'x-amz-signature',
+  'policy',
+  'file',
+]);
 
 function checkPolicy(
   encoded: string,
@@ -129,7 +135,12 @@ function checkPolicy(
       throw refused(`Policy Condition failed: ["${kind}", "$${field.slice(0, 100)}", "${text.slice(0, 200)}"]`);
   }
   for (const name of values.keys()) {
-    if (spokenOf.has(name) || FREE.has(name) || name.startsWith('x-ignore-') || name.startsWith('x-amz-checksum-'))
+    if (
+      spokenOf.has(name) ||
+      FREE_FIELDS.has(name) ||
+      name.startsWith('x-ignore-') ||
+      name.startsWith('x-amz-checksum-')
+    )
       continue;
     throw refused(`Extra input fields: ${name.slice(0, 100)}`);
   }

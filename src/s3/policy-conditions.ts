@@ -71,9 +71,9 @@ const OPERATORS = {
 /** Keys whose values a request has, beside those with a name of their own behind the slash and the request's x-amz- headers. */
 const KEYS: ReadonlySet<string> = new Set(
   `aws:CurrentTime aws:EpochTime aws:PrincipalArn aws:PrincipalType aws:Referer aws:SecureTransport aws:SourceIp aws:UserAgent
-  aws:userid aws:username s3:authType s3:delimiter s3:if-match s3:if-none-match s3:LocationConstraint s3:max-keys
+  aws:userid aws:username s3:authType s3:delimiter s3:if-match s3:if-none-match s3:max-keys
   s3:object-lock-legal-hold s3:object-lock-mode s3:object-lock-remaining-retention-days s3:object-lock-retain-until-date s3:prefix
-  s3:RequestObjectTagKeys s3:signatureAge s3:signatureversion s3:TlsVersion s3:VersionId`
+  s3:RequestObjectTagKeys s3:signatureversion s3:TlsVersion s3:VersionId`
     .split(/\s+/)
     .map((key) => key.toLowerCase()),
 );

@@ -30,8 +30,8 @@ export interface PolicyDocument {
   readonly hasVariables: boolean;
 }
 
-/** Reads the policy of a bucket. MalformedPolicy. */
-export function readPolicy(bytes: Uint8Array, bucket: string): PolicyDocument {
+/** Reads the policy of a bucket; undefined: of whichever. MalformedPolicy. */
+export function readPolicy(bytes: Uint8Array, bucket: string | undefined): PolicyDocument {
   if (bytes.length > POLICY_BYTES_MAX) throw malformed('Policy exceeds the maximum allowed document size.');
   let json: unknown;
   try {
@@ -61,7 +61,7 @@ function noProto(this: unknown, key: string, value: unknown): unknown {
   return value;
 }
 
-function readStatement(statement: Record<string, unknown>, bucket: string): PolicyStatement {
+function readStatement(statement: Record<string, unknown>, bucket: string | undefined): PolicyStatement {
   onlyFields(statement, [
     'Sid',
     'Effect',
@@ -125,11 +125,12 @@ function readPrincipals(value: unknown): string[] {
   });
 }
 
-function checkResource(resource: string, bucket: string): void {
+function checkResource(resource: string, bucket: string | undefined): void {
   if (!resource.startsWith(RESOURCE_ARN)) {
     if (resource === '*') return;
     throw malformed('Policy has invalid resource');
   }
+  if (bucket === undefined) return;
   const path = resource.slice(RESOURCE_ARN.length);
   const slash = path.indexOf('/');
   const name = slash < 0 ? path : path.slice(0, slash);

@@ -11,6 +11,7 @@ import type { Clock, Timer } from '../io/clock.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
 import type { Answer, Call, S3Parts } from './call.js';
+import { answerPreflight, corsHeadersOf } from './cors-operations.js';
 import { digestsOf } from './digest-object.js';
 import { ObjectStore } from './object-store.js';
 import { ObjectWrites } from './object-writes.js';
@@ -24,6 +25,7 @@ import type { UserTable } from './users.js';
 import { Versions } from './versions.js';
 import { element } from './xml.js';
 
+const DAY_MS = 24 * 3600 * 1000;
 const HEADER_BYTES_MAX = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 20_000;
 /** A connection on which nothing moves for so long ends. */
@@ -42,6 +44,8 @@ export interface S3ServerOptions {
   /** Hosts that end in it name a bucket in front. */
   readonly domain?: string | undefined;
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer } | undefined;
+  /** Another length of a lifecycle's day, for tests. */
+  readonly lifecycleDayMs?: number | undefined;
   /** Requests under way at one time; more get SlowDown. */
   readonly requestsMax: number;
 }
@@ -97,12 +101,20 @@ export class S3Server {
       uploads: new Uploads(store, versions),
       users,
       clock,
+      signingKeys: this.#keys,
+      lifecycleDayMs: options.lifecycleDayMs ?? DAY_MS,
       region: options.region,
       ...digestsOf(tree),
     };
     const answer = (request: IncomingMessage, response: ServerResponse): void => void this.#answer(request, response);
-    const limits = { maxHeaderSize: HEADER_BYTES_MAX, keepAliveTimeout: IDLE_MS, requireHostHeader: false, noDelay: true };
-    this.#server = options.tls === undefined ? createServer(limits, answer) : createTlsServer({ ...limits, ...options.tls }, answer);
+    const limits = {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      keepAliveTimeout: IDLE_MS,
+      requireHostHeader: false,
+      noDelay: true,
+    };
+    this.#server =
+      options.tls === undefined ? createServer(limits, answer) : createTlsServer({ ...limits, ...options.tls }, answer);
     this.#server.headersTimeout = HEADERS_TIMEOUT_MS;
     // A large upload takes as long as it takes, as long as bytes come.
     this.#server.requestTimeout = 0;
@@ -126,7 +138,12 @@ export class S3Server {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
       this.#server.once('error', (cause) => {
-        reject(new CairnError('IO', `cannot listen on ${host}:${port}: ${cause.message}`, { hint: 'choose another address in [s3] of cairn.toml', cause }));
+        reject(
+          new CairnError('IO', `cannot listen on ${host}:${port}: ${cause.message}`, {
+            hint: 'choose another address in [s3] of cairn.toml',
+            cause,
+          }),
+        );
       });
       this.#server.listen(port, host, () => {
         this.#server.removeAllListeners('error');
@@ -181,17 +198,26 @@ export class S3Server {
     }
   }
 
-  async #serve(request: S3Request, response: ServerResponse, audit: { operation: string; user: string }): Promise<void> {
-    const { users, clock } = this.#given;
-    await users.refresh();
+  async #serve(
+    request: S3Request,
+    response: ServerResponse,
+    audit: { operation: string; user: string },
+  ): Promise<void> {
+    await this.#given.users.refresh();
+    for (const [name, value] of Object.entries(await corsHeadersOf(request, this.parts.store)))
+      response.setHeader(name, value);
+    if (request.method === 'OPTIONS') {
+      audit.operation = 'Preflight';
+      await this.#send(request, response, await answerPreflight(request, this.parts.store));
+      return;
+    }
     const identity = this.#identify(request);
     audit.user = identity.user?.name ?? 'anonymous';
     const route = routeOf(request);
     audit.operation = route.name;
-    const call: Call = { request, response, identity, parts: this.parts, corsHeaders: {} };
-    void clock;
+    const call: Call = { request, response, identity, parts: this.parts };
     const answer = await route.run(call);
-    if (answer !== undefined) await this.#send(call, answer);
+    if (answer !== undefined) await this.#send(request, response, answer);
   }
 
   #identify(request: S3Request): Identity {
@@ -199,20 +225,22 @@ export class S3Server {
     return authenticate(request, { users, keys: this.#keys, region: this.#options.region, nowMs: clock.nowMs() });
   }
 
-  async #send({ request, response, corsHeaders }: Call, { status, headers = {}, body }: Answer): Promise<void> {
+  async #send(request: S3Request, response: ServerResponse, { status, headers = {}, body }: Answer): Promise<void> {
     // A body that nobody has read would be taken for the next request.
     if (!request.http.complete) await drain(request.http);
     if (!request.http.complete) response.setHeader('connection', 'close');
     const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
-    const none = body === undefined && status !== 204 && headers['content-length'] === undefined ? { 'content-length': 0 } : {};
-    response.writeHead(status, { ...corsHeaders, ...length, ...none, ...clean(headers) });
+    const none =
+      body === undefined && status !== 204 && headers['content-length'] === undefined ? { 'content-length': 0 } : {};
+    response.writeHead(status, { ...length, ...none, ...clean(headers) });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
 
   /** Tells the client, and the log where it is our own failure. Returns the code. */
   #refuse(thrown: unknown, http: IncomingMessage, response: ServerResponse, request: S3Request | undefined): string {
     const { error, isOurs } = toS3Error(thrown);
-    if (isOurs && systemCode(thrown) !== 'ECONNRESET') this.#given.onFailure(`S3 ${request?.method ?? ''} failed`, thrown);
+    if (isOurs && systemCode(thrown) !== 'ECONNRESET')
+      this.#given.onFailure(`S3 ${request?.method ?? ''} failed`, thrown);
     if (response.headersSent || response.destroyed) {
       response.destroy();
       return error.code;
@@ -264,5 +292,7 @@ function refuseGarbage(error: Error, socket: Socket): void {
   const tooLarge = systemCode(error) === 'HPE_HEADER_OVERFLOW';
   const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
   const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${tooLarge ? 'RequestHeaderSectionTooLarge' : 'BadRequest'}</Code><Message>This is not an HTTP request that the server takes.</Message></Error>`;
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
 }

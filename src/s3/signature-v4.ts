@@ -59,7 +59,9 @@ export function scopeText({ date, region, service }: Scope): string {
 export function sha256(text: string | Uint8Array): string {
   // A header's bytes travel as latin1, and are signed as they were sent.
   return typeof text === 'string'
-    ? createHash('sha256').update(Buffer.from(text, isLatin(text) ? 'latin1' : 'utf8')).digest('hex')
+    ? createHash('sha256')
+        .update(Buffer.from(text, isLatin(text) ? 'latin1' : 'utf8'))
+        .digest('hex')
     : createHash('sha256').update(text).digest('hex');
 }
 

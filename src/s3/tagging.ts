@@ -27,8 +27,8 @@ export function readTag(tag: XmlElement): Tag {
 }
 
 /** The header x-amz-tagging: `key=value&key`, both parts percent-encoded. InvalidArgument, InvalidTag. */
-export function parseTagHeader(text: string): Tag[] {
-  const tags = text
+export function parseTagHeader(text: string | undefined): Tag[] {
+  const tags = (text ?? '')
     .split('&')
     .filter((part) => part !== '')
     .map((part): Tag => {

@@ -34,10 +34,14 @@ export function parseUsers(text: string): readonly S3User[] {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new CairnError('CONFIG', `${USERS_NAME} is not JSON`, { hint: 'correct the file, or remove it and add the users again', cause });
+    throw new CairnError('CONFIG', `${USERS_NAME} is not JSON`, {
+      hint: 'correct the file, or remove it and add the users again',
+      cause,
+    });
   }
   const parsed = v.safeParse(Users, json);
-  if (!parsed.success) throw new CairnError('CONFIG', `${USERS_NAME}: ${parsed.issues[0].message}`, { hint: 'correct the file' });
+  if (!parsed.success)
+    throw new CairnError('CONFIG', `${USERS_NAME}: ${parsed.issues[0].message}`, { hint: 'correct the file' });
   const keys = new Set<string>();
   for (const { accessKey } of parsed.output.users) {
     if (keys.has(accessKey)) throw new CairnError('CONFIG', `${USERS_NAME} has the access key ${accessKey} twice`);
