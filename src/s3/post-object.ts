@@ -1,10 +1,11 @@
 /** Uploads by POST of a form, as browsers send them: who has signed the form's policy is the sender, and the policy bounds what may come. */
 import { createHash } from 'node:crypto';
 import { requireAccess } from './access.js';
+import type { Bucket } from './bucket-config.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checksumHeader, newChecksum } from './checksums.js';
 import { checkWrite } from './conditions.js';
-import { boundaryOf, type FormFile, readForm } from './form-data.js';
+import { boundaryOf, type Form, type FormFile, readForm } from './form-data.js';
 import { checkForm, type FormPermission, formKey } from './form-policy.js';
 import { FormRequest } from './form-request.js';
 import { keyText } from './key-path.js';
@@ -29,8 +30,17 @@ export async function postObject(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const boundary = boundaryOf(request.header('content-type'));
   const bucket = await parts.store.bucket(request.bucket);
-  const body = request.http.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-  const { fields, file } = await readForm(body, boundary);
+  const body = request.http.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
+  try {
+    return await storeForm(call, bucket, await readForm(body, boundary));
+  } finally {
+    // Whoever answers reads what is left of the body, and could not while it is being iterated.
+    await body.return?.();
+  }
+}
+
+async function storeForm(call: Call, bucket: Bucket, { fields, file }: Form): Promise<Answer> {
+  const { request, parts } = call;
   const text = formKey(fields, file.name);
   const permission = checkForm(new Map(fields).set('key', text), {
     bucket: bucket.name,
