@@ -4,10 +4,10 @@
  */
 import { type AclPermission, type Grant, isGranted } from './acl.js';
 import { type Bucket, readSubject } from './bucket-config.js';
-import type { Call } from './call.js';
 import { evaluatePolicy, policyOf } from './bucket-policy.js';
-import { S3Error } from './s3-error.js';
+import type { Call } from './call.js';
 import type { ObjectAttributes } from './object-attributes.js';
+import { S3Error } from './s3-error.js';
 import type { S3User } from './users.js';
 
 /** What an operation wants to do, and which ACL permission would allow it where. */
@@ -68,7 +68,11 @@ export function mayAccess(call: Call, bucket: Bucket, wanted: Wanted, target: Ta
   if (server === 'none' || (server === 'read' && wanted.writes)) return false;
   if (server !== undefined || decision === 'allow') return true;
   const owner = bucketOwner(call, bucket);
-  if (user !== undefined && user.id === owner && (wanted.objectPermission === undefined || target.own?.owner === undefined || target.own.owner === owner))
+  if (
+    user !== undefined &&
+    user.id === owner &&
+    (wanted.objectPermission === undefined || target.own?.owner === undefined || target.own.owner === owner)
+  )
     return true;
   const ignoresAcls = bucket.info.ownership === 'BucketOwnerEnforced';
   if (user !== undefined && user.id === owner && ignoresAcls) return true;
@@ -80,7 +84,10 @@ export function mayAccess(call: Call, bucket: Bucket, wanted: Wanted, target: Ta
     if (user !== undefined && target.own?.owner === user.id && wanted.objectPermission !== 'READ') return true;
     return isGranted(visible(objectGrants(call, bucket, target.own)), user, wanted.objectPermission);
   }
-  return wanted.bucketPermission !== undefined && isGranted(visible(bucketGrants(call, bucket)), user, wanted.bucketPermission);
+  return (
+    wanted.bucketPermission !== undefined &&
+    isGranted(visible(bucketGrants(call, bucket)), user, wanted.bucketPermission)
+  );
 }
 
 /** Owners cannot lock themselves out of the policy itself. */
@@ -126,7 +133,10 @@ function conditionsOf(call: Call, target: Target): ReadonlyMap<string, readonly 
   put('s3:delimiter', request.query('delimiter'));
   put('s3:max-keys', request.query('max-keys'));
   put('s3:VersionId', request.query('versionId'));
-  put('s3:authType', identity.kind === 'query' ? 'REST-QUERY-STRING' : identity.kind === 'header' ? 'REST-HEADER' : undefined);
+  put(
+    's3:authType',
+    identity.kind === 'query' ? 'REST-QUERY-STRING' : identity.kind === 'header' ? 'REST-HEADER' : undefined,
+  );
   for (const name of request.headers.keys()) if (name.startsWith('x-amz-')) put(`s3:${name}`, request.header(name));
   for (const [name, value] of target.own?.tags ?? []) put(`s3:ExistingObjectTag/${name}`, value);
   return values;

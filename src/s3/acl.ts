@@ -1,16 +1,17 @@
 /**
  * Access control lists as grants: who may do what. Clients mostly set them by canned names, which stand for lists; what is kept is the list.
  */
-import type { S3User, UserTable } from './users.js';
+
 import { S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
+import type { S3User, UserTable } from './users.js';
 import { document, element, escapeXml, malformed, type XmlElement } from './xml.js';
 
 /** `id:` and a user's id, or a group. */
-export type Grantee = string;
+type Grantee = string;
 export const EVERYBODY = 'all';
 export const SIGNED_IN = 'auth';
-export const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
+const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
 export type AclPermission = (typeof PERMISSIONS)[number];
 export type Grant = readonly [grantee: Grantee, permission: string];
 
@@ -47,12 +48,19 @@ export function cannedGrants(name: string, owner: string, bucketOwner: string): 
     case 'aws-exec-read':
       return [own];
     default:
-      throw new S3Error('InvalidArgument', 'The canned ACL is not one.', { fields: { ArgumentName: 'x-amz-acl', ArgumentValue: name.slice(0, 100) } });
+      throw new S3Error('InvalidArgument', 'The canned ACL is not one.', {
+        fields: { ArgumentName: 'x-amz-acl', ArgumentValue: name.slice(0, 100) },
+      });
   }
 }
 
 /** What the request's headers say; undefined if nothing. */
-export function grantsFromHeaders(request: S3Request, owner: string, bucketOwner: string, users: UserTable): Grant[] | undefined {
+export function grantsFromHeaders(
+  request: S3Request,
+  owner: string,
+  bucketOwner: string,
+  users: UserTable,
+): Grant[] | undefined {
   const canned = request.header('x-amz-acl');
   const explicit: Grant[] = [];
   for (const permission of PERMISSIONS) {
@@ -84,7 +92,9 @@ function granteeFrom(text: string, users: UserTable): Grantee {
 function byEmail(email: string, users: UserTable): Grantee {
   const user = users.byEmail(email);
   if (user === undefined)
-    throw new S3Error('InvalidArgument', 'The e-mail address you provided does not match any account on record.', { fields: { Code: 'UnresolvableGrantByEmailAddress' } });
+    throw new S3Error('InvalidArgument', 'The e-mail address you provided does not match any account on record.', {
+      fields: { Code: 'UnresolvableGrantByEmailAddress' },
+    });
   return `id:${user.id}`;
 }
 
@@ -100,13 +110,17 @@ function group(uri: string): Grantee {
 }
 
 /** The grants of an AccessControlPolicy. MalformedACLError, InvalidArgument. */
-export function grantsFromXml(root: XmlElement, users: UserTable): { readonly owner: string; readonly grants: Grant[] } {
+export function grantsFromXml(
+  root: XmlElement,
+  users: UserTable,
+): { readonly owner: string; readonly grants: Grant[] } {
   const owner = root.need('Owner').textOf('ID')?.trim() ?? '';
   const grants: Grant[] = [];
   for (const grant of root.need('AccessControlList').all('Grant')) {
     const grantee = grant.need('Grantee');
     const permission = grant.need('Permission').text.trim();
-    if (!PERMISSIONS.some((known) => known === permission)) throw new S3Error('MalformedACLError', 'The permission is not one.');
+    if (!PERMISSIONS.some((known) => known === permission))
+      throw new S3Error('MalformedACLError', 'The permission is not one.');
     const id = grantee.textOf('ID')?.trim();
     const uri = grantee.textOf('URI')?.trim();
     const email = grantee.textOf('EmailAddress')?.trim();
@@ -119,7 +133,9 @@ export function grantsFromXml(root: XmlElement, users: UserTable): { readonly ow
 }
 
 export function aclXml(owner: { id: string; name: string }, grants: readonly Grant[], users: UserTable): string {
-  const list = grants.map(([grantee, permission]) => `<Grant>${granteeXml(grantee, users)}${element('Permission', permission)}</Grant>`);
+  const list = grants.map(
+    ([grantee, permission]) => `<Grant>${granteeXml(grantee, users)}${element('Permission', permission)}</Grant>`,
+  );
   return document(
     'AccessControlPolicy',
     `<Owner>${element('ID', owner.id)}${element('DisplayName', owner.name)}</Owner><AccessControlList>${list.join('')}</AccessControlList>`,

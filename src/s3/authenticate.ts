@@ -2,12 +2,13 @@
  * Who sends a request: a user whose signature (header or query) is right, or nobody (anonymous). Whatever claims to be signed and is not, is refused;
  * that there is no such key and that its signature is wrong take the same way, as far as the answer allows.
  */
-import type { S3Request } from './s3-request.js';
+
 import { S3Error } from './s3-error.js';
+import type { S3Request } from './s3-request.js';
 import {
   ALGORITHM,
-  canonicalRequest,
   ChunkSignatures,
+  canonicalRequest,
   isSameSignature,
   type Scope,
   type SigningKeys,
@@ -48,7 +49,10 @@ export function authenticate(request: S3Request, context: AuthenticationContext)
   const authorization = request.header('authorization');
   const isQuery = request.has('X-Amz-Signature') || request.has('X-Amz-Algorithm');
   if (authorization !== undefined && isQuery)
-    throw new S3Error('InvalidArgument', 'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified');
+    throw new S3Error(
+      'InvalidArgument',
+      'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified',
+    );
   if (authorization !== undefined) return byHeader(request, authorization, context);
   if (isQuery) return byQuery(request, context);
   if (request.has('Signature') && request.has('AWSAccessKeyId'))
@@ -68,7 +72,10 @@ interface Claim {
 function byHeader(request: S3Request, authorization: string, context: AuthenticationContext): Identity {
   if (!authorization.startsWith(`${ALGORITHM} `)) {
     if (authorization.startsWith('AWS '))
-      throw new S3Error('InvalidRequest', 'The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.');
+      throw new S3Error(
+        'InvalidRequest',
+        'The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.',
+      );
     throw new S3Error('InvalidArgument', 'Unsupported Authorization Type');
   }
   const fields = new Map<string, string>();
@@ -80,16 +87,28 @@ function byHeader(request: S3Request, authorization: string, context: Authentica
   const signature = fields.get('Signature');
   const signedHeaders = fields.get('SignedHeaders');
   if (credential === undefined || signature === undefined || signedHeaders === undefined || signedHeaders === '')
-    throw new S3Error('AuthorizationHeaderMalformed', 'The authorization header is malformed; it must have Credential, SignedHeaders and Signature.');
+    throw new S3Error(
+      'AuthorizationHeaderMalformed',
+      'The authorization header is malformed; it must have Credential, SignedHeaders and Signature.',
+    );
   const { accessKey, scope } = parseCredential(credential, 'AuthorizationHeaderMalformed');
   const timestamp = timestampOf(request);
   const claim = { accessKey, scope, signedHeaders: signedHeaders.split(';'), signature, timestamp };
   const sentMs = parseTimestamp(timestamp);
-  if (sentMs === undefined) throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
+  if (sentMs === undefined)
+    throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
   if (Math.abs(context.nowMs - sentMs) > SKEW_MS)
-    throw new S3Error('RequestTimeTooSkewed', 'The difference between the request time and the current time is too large.', {
-      fields: { RequestTime: timestamp, ServerTime: new Date(context.nowMs).toISOString(), MaxAllowedSkewMilliseconds: String(SKEW_MS) },
-    });
+    throw new S3Error(
+      'RequestTimeTooSkewed',
+      'The difference between the request time and the current time is too large.',
+      {
+        fields: {
+          RequestTime: timestamp,
+          ServerTime: new Date(context.nowMs).toISOString(),
+          MaxAllowedSkewMilliseconds: String(SKEW_MS),
+        },
+      },
+    );
   checkScope(claim, context, 'AuthorizationHeaderMalformed');
   const hash = request.header('x-amz-content-sha256');
   if (hash === undefined)
@@ -103,7 +122,10 @@ function byQuery(request: S3Request, context: AuthenticationContext): Identity {
   const need = (name: string): string => {
     const value = request.query(name);
     if (value === undefined || value === '')
-      throw new S3Error('AuthorizationQueryParametersError', 'Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.');
+      throw new S3Error(
+        'AuthorizationQueryParametersError',
+        'Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.',
+      );
     return value;
   };
   if (need('X-Amz-Algorithm') !== ALGORITHM)
@@ -117,7 +139,10 @@ function byQuery(request: S3Request, context: AuthenticationContext): Identity {
     throw new S3Error('AuthorizationQueryParametersError', 'X-Amz-Expires must be between 1 and 604800 seconds');
   const sentMs = parseTimestamp(timestamp);
   if (sentMs === undefined)
-    throw new S3Error('AuthorizationQueryParametersError', 'X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"');
+    throw new S3Error(
+      'AuthorizationQueryParametersError',
+      "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+    );
   if (sentMs - context.nowMs > SKEW_MS) throw new S3Error('AccessDenied', 'Request is not yet valid');
   if (context.nowMs > sentMs + seconds * 1000) throw new S3Error('AccessDenied', 'Request has expired');
   const claim = { accessKey, scope, signedHeaders: need('X-Amz-SignedHeaders').split(';'), signature, timestamp };
@@ -154,9 +179,13 @@ function verify(
       fields: { AWSAccessKeyId: accessKey },
     });
   if (!isRight)
-    throw new S3Error('SignatureDoesNotMatch', 'The request signature we calculated does not match the signature you provided. Check your key and signing method.', {
-      fields: { AWSAccessKeyId: accessKey },
-    });
+    throw new S3Error(
+      'SignatureDoesNotMatch',
+      'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
+      {
+        fields: { AWSAccessKeyId: accessKey },
+      },
+    );
   return { user, key };
 }
 
@@ -167,8 +196,17 @@ function parseCredential(
   const parts = credential.split('/');
   const [terminator, service, region, date] = [parts.pop(), parts.pop(), parts.pop(), parts.pop()];
   const accessKey = parts.join('/');
-  if (terminator !== 'aws4_request' || service === undefined || region === undefined || date === undefined || accessKey === '')
-    throw new S3Error(code, 'The Credential is malformed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".');
+  if (
+    terminator !== 'aws4_request' ||
+    service === undefined ||
+    region === undefined ||
+    date === undefined ||
+    accessKey === ''
+  )
+    throw new S3Error(
+      code,
+      'The Credential is malformed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
+    );
   return { accessKey, scope: { date, region, service } };
 }
 
@@ -191,12 +229,13 @@ function timestampOf(request: S3Request): string {
   if (own !== undefined) return own;
   const date = request.header('date');
   const ms = date === undefined ? Number.NaN : Date.parse(date);
-  if (!Number.isFinite(ms)) throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
+  if (!Number.isFinite(ms))
+    throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
   return new Date(ms).toISOString().replace(/[-:]|\.\d{3}/g, '');
 }
 
 /** YYYYMMDDTHHMMSSZ in milliseconds; undefined if it is not a time. */
-export function parseTimestamp(text: string): number | undefined {
+function parseTimestamp(text: string): number | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
   if (match === null) return undefined;
   const [, year, month, day, hour, minute, second] = match;
@@ -218,9 +257,13 @@ function payloadOf(request: S3Request, signatures: ChunkSignatures | undefined):
       return { kind: 'plain', sha256: undefined };
     default:
       if (!/^[0-9a-f]{64}$/.test(hash))
-        throw new S3Error('InvalidArgument', 'x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.', {
-          fields: { ArgumentName: 'x-amz-content-sha256', ArgumentValue: hash.slice(0, 100) },
-        });
+        throw new S3Error(
+          'InvalidArgument',
+          'x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.',
+          {
+            fields: { ArgumentName: 'x-amz-content-sha256', ArgumentValue: hash.slice(0, 100) },
+          },
+        );
       return { kind: 'plain', sha256: hash };
   }
 }

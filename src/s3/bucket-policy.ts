@@ -8,7 +8,7 @@ import { keyText } from './key-path.js';
 import { S3Error } from './s3-error.js';
 import type { S3User } from './users.js';
 
-export interface PolicyStatement {
+interface PolicyStatement {
   readonly effect: 'Allow' | 'Deny';
   /** User ids, or `*`. */
   readonly principals: readonly string[];
@@ -17,7 +17,11 @@ export interface PolicyStatement {
   readonly notActions: boolean;
   readonly resources: readonly string[];
   readonly notResources: boolean;
-  readonly conditions: readonly { readonly operator: string; readonly key: string; readonly values: readonly string[] }[];
+  readonly conditions: readonly {
+    readonly operator: string;
+    readonly key: string;
+    readonly values: readonly string[];
+  }[];
 }
 
 export interface Policy {
@@ -40,9 +44,9 @@ export function parsePolicy(text: string, bucketName: string): Policy {
   try {
     json = JSON.parse(text);
   } catch {
-    throw refuse('Policies must be valid JSON and the first byte must be \'{\'');
+    throw refuse("Policies must be valid JSON and the first byte must be '{'");
   }
-  if (!isRecord(json)) throw refuse('Policies must be valid JSON and the first byte must be \'{\'');
+  if (!isRecord(json)) throw refuse("Policies must be valid JSON and the first byte must be '{'");
   const statements = json['Statement'];
   const list = Array.isArray(statements) ? statements : [statements];
   if (statements === undefined || list.length === 0) throw refuse('Missing required field Statement');
@@ -57,7 +61,8 @@ function parseStatement(json: unknown, bucketName: string): PolicyStatement {
   const principals = parsePrincipals(json['NotPrincipal'] ?? json['Principal']);
   const notActions = json['NotAction'] !== undefined;
   const actions = texts(json['NotAction'] ?? json['Action'], 'Action');
-  for (const action of actions) if (action !== '*' && !/^s3:[A-Za-z*?]+$/.test(action)) throw refuse('Policy has invalid action');
+  for (const action of actions)
+    if (action !== '*' && !/^s3:[A-Za-z*?]+$/.test(action)) throw refuse('Policy has invalid action');
   const notResources = json['NotResource'] !== undefined;
   const resources = texts(json['NotResource'] ?? json['Resource'], 'Resource').map((resource) => {
     const ofBucket = resource.slice(RESOURCE.length);
@@ -65,7 +70,16 @@ function parseStatement(json: unknown, bucketName: string): PolicyStatement {
     if (resource !== '*' && (!resource.startsWith(RESOURCE) || !own)) throw refuse('Policy has invalid resource');
     return resource;
   });
-  return { effect, principals, notPrincipals, actions, notActions, resources, notResources, conditions: parseConditions(json['Condition']) };
+  return {
+    effect,
+    principals,
+    notPrincipals,
+    actions,
+    notActions,
+    resources,
+    notResources,
+    conditions: parseConditions(json['Condition']),
+  };
 }
 
 function parsePrincipals(json: unknown): string[] {
@@ -90,7 +104,9 @@ function parseConditions(json: unknown): PolicyStatement['conditions'] {
     if (!isRecord(keys)) throw refuse('Condition must be an object');
     return Object.entries(keys).map(([key, values]) => ({
       operator,
-      key: key.toLowerCase().startsWith('s3:existingobjecttag/') ? `s3:ExistingObjectTag/${key.slice(21)}`.toLowerCase() : key.toLowerCase(),
+      key: key.toLowerCase().startsWith('s3:existingobjecttag/')
+        ? `s3:ExistingObjectTag/${key.slice(21)}`.toLowerCase()
+        : key.toLowerCase(),
       values: (Array.isArray(values) ? values : [values]).map(String),
     }));
   });
@@ -98,7 +114,8 @@ function parseConditions(json: unknown): PolicyStatement['conditions'] {
 
 function texts(json: unknown, what: string): string[] {
   const list = Array.isArray(json) ? json : [json];
-  if (json === undefined || list.length === 0 || !list.every((one) => typeof one === 'string')) throw refuse(`Missing required field ${what}`);
+  if (json === undefined || list.length === 0 || !list.every((one) => typeof one === 'string'))
+    throw refuse(`Missing required field ${what}`);
   return list as string[];
 }
 
@@ -123,7 +140,11 @@ export function evaluatePolicy(policy: Policy, question: PolicyQuestion): 'allow
   let isAllowed = false;
   for (const statement of policy.statements) {
     if (!matchesPrincipal(statement, question.user)) continue;
-    if (statement.actions.some((action) => like(action.toLowerCase(), question.action.toLowerCase())) === statement.notActions) continue;
+    if (
+      statement.actions.some((action) => like(action.toLowerCase(), question.action.toLowerCase())) ===
+      statement.notActions
+    )
+      continue;
     if (statement.resources.some((pattern) => like(pattern, resource)) === statement.notResources) continue;
     if (!statement.conditions.every((condition) => isMet(condition, question.conditions))) continue;
     if (statement.effect === 'Deny') return 'deny';
@@ -133,7 +154,9 @@ export function evaluatePolicy(policy: Policy, question: PolicyQuestion): 'allow
 }
 
 function matchesPrincipal({ principals, notPrincipals }: PolicyStatement, user: S3User | undefined): boolean {
-  const isNamed = principals.some((principal) => principal === '*' || (user !== undefined && (principal === user.id || principal === user.name)));
+  const isNamed = principals.some(
+    (principal) => principal === '*' || (user !== undefined && (principal === user.id || principal === user.name)),
+  );
   return isNamed !== notPrincipals;
 }
 
@@ -161,7 +184,10 @@ export function like(pattern: string, text: string): boolean {
   return p === pattern.length;
 }
 
-function isMet(condition: PolicyStatement['conditions'][number], given: ReadonlyMap<string, readonly string[]>): boolean {
+function isMet(
+  condition: PolicyStatement['conditions'][number],
+  given: ReadonlyMap<string, readonly string[]>,
+): boolean {
   const ifExists = condition.operator.endsWith('IfExists');
   let operator = condition.operator.replace(/IfExists$/, '');
   const isAll = operator.startsWith('ForAllValues:');
@@ -220,6 +246,10 @@ export function isPublic({ statements }: Policy): boolean {
     ({ effect, principals, notPrincipals, conditions }) =>
       effect === 'Allow' &&
       (principals.includes('*') || notPrincipals) &&
-      !conditions.some(({ key }) => ['aws:sourceip', 'aws:userid', 'aws:username', 'aws:sourcevpc', 'aws:principalarn', 'aws:sourcearn'].includes(key)),
+      !conditions.some(({ key }) =>
+        ['aws:sourceip', 'aws:userid', 'aws:username', 'aws:sourcevpc', 'aws:principalarn', 'aws:sourcearn'].includes(
+          key,
+        ),
+      ),
   );
 }

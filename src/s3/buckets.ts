@@ -28,7 +28,9 @@ export async function listBuckets(call: Call): Promise<Answer> {
       break;
     }
     last = bucket.name;
-    listed.push(`<Bucket>${element('Name', bucket.name)}${element('CreationDate', new Date(bucket.createdMs).toISOString())}</Bucket>`);
+    listed.push(
+      `<Bucket>${element('Name', bucket.name)}${element('CreationDate', new Date(bucket.createdMs).toISOString())}</Bucket>`,
+    );
   }
   return xmlAnswer(
     document(
@@ -49,7 +51,10 @@ export async function createBucket(call: Call): Promise<Answer> {
   const { user } = identity;
   if (user === undefined) throw denied();
   const name = request.bucket;
-  if (!isBucketName(name)) throw new S3Error('InvalidBucketName', 'The specified bucket is not valid.', { fields: { BucketName: name.slice(0, 100) } });
+  if (!isBucketName(name))
+    throw new S3Error('InvalidBucketName', 'The specified bucket is not valid.', {
+      fields: { BucketName: name.slice(0, 100) },
+    });
   const location = await locationOf(call);
   const objectLock = request.header('x-amz-bucket-object-lock-enabled')?.toLowerCase() === 'true';
   const ownership = request.header('x-amz-object-ownership');
@@ -63,7 +68,8 @@ export async function createBucket(call: Call): Promise<Answer> {
   if (there !== undefined) throw taken(call, there);
   let owned = 0;
   for await (const bucket of parts.store.buckets()) if (bucketOwner(call, bucket) === user.id) owned += 1;
-  if (owned >= BUCKETS_MAX) throw new S3Error('TooManyBuckets', 'You have attempted to create more buckets than allowed');
+  if (owned >= BUCKETS_MAX)
+    throw new S3Error('TooManyBuckets', 'You have attempted to create more buckets than allowed');
   const isNew = await parts.store.createBucket(
     name,
     {
@@ -82,7 +88,10 @@ export async function createBucket(call: Call): Promise<Answer> {
 function taken(call: Call, bucket: Bucket): S3Error {
   const isOwn = bucketOwner(call, bucket) === call.identity.user?.id;
   return isOwn
-    ? new S3Error('BucketAlreadyOwnedByYou', 'Your previous request to create the named bucket succeeded and you already own it.')
+    ? new S3Error(
+        'BucketAlreadyOwnedByYou',
+        'Your previous request to create the named bucket succeeded and you already own it.',
+      )
     : new S3Error('BucketAlreadyExists', 'The requested bucket name is not available.');
 }
 
@@ -101,6 +110,7 @@ export async function deleteBucket(call: Call): Promise<Answer> {
   const { user } = call.identity;
   if (user === undefined || bucketOwner(call, bucket) !== user.id)
     requireAccess(call, bucket, { action: 's3:DeleteBucket', writes: true });
+  await call.parts.uploads.removeAll(bucket);
   await call.parts.store.removeBucket(bucket);
   return NO_CONTENT_ANSWER;
 }
@@ -114,7 +124,12 @@ export async function headBucket(call: Call): Promise<Answer> {
 export async function bucketLocation(call: Call): Promise<Answer> {
   const bucket = await call.parts.store.bucket(call.request.bucket);
   if (!mayAccess(call, bucket, { action: 's3:GetBucketLocation', writes: false })) throw denied();
-  return xmlAnswer(document('LocationConstraint', bucket.info.location ?? (call.parts.region === 'us-east-1' ? '' : call.parts.region)));
+  return xmlAnswer(
+    document(
+      'LocationConstraint',
+      bucket.info.location ?? (call.parts.region === 'us-east-1' ? '' : call.parts.region),
+    ),
+  );
 }
 
 export function ownerXml(call: Call, id: string | undefined): string {

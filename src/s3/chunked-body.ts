@@ -69,8 +69,7 @@ export class ChunkedBody {
 
   /** The body has ended. IncompleteBody if it should not have. */
   end(): void {
-    if (this.#state !== 'over')
-      throw new S3Error('IncompleteBody', 'The request body terminated unexpectedly');
+    if (this.#state !== 'over') throw new S3Error('IncompleteBody', 'The request body terminated unexpectedly');
   }
 
   #line(line: string): void {
@@ -117,7 +116,10 @@ export class ChunkedBody {
   #trailer(line: string): void {
     const colon = line.indexOf(':');
     if (!this.#hasTrailer || colon < 1 || this.#trailerLines.length > TRAILERS_BYTES_MAX)
-      throw new S3Error('MalformedTrailerError', 'The request contained trailing data that was not well-formed or did not conform to our published schema.');
+      throw new S3Error(
+        'MalformedTrailerError',
+        'The request contained trailing data that was not well-formed or did not conform to our published schema.',
+      );
     const name = line.slice(0, colon).trim().toLowerCase();
     const value = line.slice(colon + 1).trim();
     if (name === 'x-amz-trailer-signature') this.#trailerSignature = value;
@@ -130,7 +132,10 @@ export class ChunkedBody {
   #finish(): void {
     this.#state = 'over';
     if (this.#signatures === undefined || !this.#hasTrailer) return;
-    if (this.#trailerSignature === undefined || !this.#signatures.takeTrailer(this.#trailerSignature, this.#trailerLines))
+    if (
+      this.#trailerSignature === undefined ||
+      !this.#signatures.takeTrailer(this.#trailerSignature, this.#trailerLines)
+    )
       throw wrong();
   }
 }

@@ -6,7 +6,10 @@ import type { S3Request } from './s3-request.js';
 
 function matches(header: string, etag: string): boolean {
   return header.split(',').some((one) => {
-    const tag = one.trim().replace(/^W\//, '').replace(/^"(.*)"$/, '$1');
+    const tag = one
+      .trim()
+      .replace(/^W\//, '')
+      .replace(/^"(.*)"$/, '$1');
     return tag === '*' || tag === etag;
   });
 }
@@ -17,11 +20,17 @@ function seconds(header: string | undefined): number | undefined {
 }
 
 function failed(condition: string): S3Error {
-  return new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', { fields: { Condition: condition } });
+  return new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', {
+    fields: { Condition: condition },
+  });
 }
 
 /** For GET and HEAD. PreconditionFailed, NotModified. `prefix`: of the headers, for a copy's source. */
-export function checkRead(request: S3Request, { etag, mtime }: { readonly etag: string; readonly mtime: Time }, prefix = ''): void {
+export function checkRead(
+  request: S3Request,
+  { etag, mtime }: { readonly etag: string; readonly mtime: Time },
+  prefix = '',
+): void {
   const isCopy = prefix !== '';
   const header = (name: string) => request.header(prefix + name);
   const ifMatch = header('if-match');
@@ -46,5 +55,6 @@ export function checkWrite(request: S3Request, present: StoredObject | undefined
     if (present === undefined) throw new S3Error('NoSuchKey', 'The specified key does not exist.');
     if (!matches(ifMatch, present.etag)) throw failed('If-Match');
   }
-  if (ifNoneMatch !== undefined && present !== undefined && matches(ifNoneMatch, present.etag)) throw failed('If-None-Match');
+  if (ifNoneMatch !== undefined && present !== undefined && matches(ifNoneMatch, present.etag))
+    throw failed('If-None-Match');
 }

@@ -8,7 +8,11 @@ import type { StoredObject } from './object-store.js';
 const PIECE_BYTES = 1024 * 1024;
 
 export function digestsOf(tree: ObjectTree): Pick<S3Parts, 'checksumOf' | 'md5Of'> {
-  const feed = async (object: StoredObject, span: Span | undefined, take: (bytes: Uint8Array) => void): Promise<void> => {
+  const feed = async (
+    object: StoredObject,
+    span: Span | undefined,
+    take: (bytes: Uint8Array) => void,
+  ): Promise<void> => {
     const { from, to } = span ?? { from: 0, to: object.node.sizeBytes };
     if (object.node.isDirectory || from >= to) return;
     await tree.reading(object.node.ino, async (read) => {

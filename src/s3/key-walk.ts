@@ -4,8 +4,9 @@
  *
  * Escaped names (key-path.ts) lie together in their directory, but their keys belong elsewhere in the order: a directory's are read first and merged.
  */
-import { isFile } from '../vfs/mode.js';
+
 import type { ListedEntry } from '../vfs/directory.js';
+import { isFile } from '../vfs/mode.js';
 import type { ObjectTree, TreeNode } from '../vfs/object-tree.js';
 import type { Ino, Name } from '../vfs/vfs.js';
 import { AFTER_ESCAPES, componentOf, ESCAPE, isLongName } from './key-path.js';
@@ -66,8 +67,9 @@ export class KeyWalk {
     this.#tree = tree;
     this.#prefix = options.prefix;
     this.#page = Math.min(PAGE_MAX, options.page + 1);
-    const first = justBefore(options.prefix);
-    this.#start = { bucket, after: options.after > first ? options.after : first };
+    const after = justBefore(options.prefix);
+    // biome-ignore lint/complexity/useMathMinMax: these are strings
+    this.#start = { bucket, after: after < options.after ? options.after : after };
   }
 
   /** Undefined at the end. */
@@ -107,7 +109,10 @@ export class KeyWalk {
 
   /** No more keys that begin with `prefix`. */
   skip(prefix: string): void {
-    while ((this.#frames.at(-1)?.prefix ?? '').length >= prefix.length && this.#frames.at(-1)?.prefix.startsWith(prefix))
+    while (
+      (this.#frames.at(-1)?.prefix ?? '').length >= prefix.length &&
+      this.#frames.at(-1)?.prefix.startsWith(prefix)
+    )
       this.#frames.pop();
     const frame = this.#frames.at(-1);
     if (frame === undefined || !prefix.startsWith(frame.prefix)) return;
@@ -141,7 +146,8 @@ export class KeyWalk {
   }
 
   async #directory(frame: Frame, component: string): Promise<Ino | undefined> {
-    const plain = component !== '' && !component.startsWith(ESCAPE) ? await this.#plainChild(frame.ino, component) : undefined;
+    const plain =
+      component !== '' && !component.startsWith(ESCAPE) ? await this.#plainChild(frame.ino, component) : undefined;
     if (plain?.isDirectory) return plain.ino;
     const escaped = await this.#escaped(frame);
     return escaped.find(({ sortKey, isDirectory }) => isDirectory && sortKey === `${component}/`)?.ino;
@@ -196,7 +202,8 @@ export class KeyWalk {
       for (const { key, name, ino, isDirectory } of page) {
         if (key >= AFTER_ESCAPES) break;
         const component = componentOf(name, isDirectory, isLongName(name) ? await this.#longName(ino) : undefined);
-        if (component !== undefined) items.push({ sortKey: isDirectory ? `${component}/` : component, name, ino, isDirectory });
+        if (component !== undefined)
+          items.push({ sortKey: isDirectory ? `${component}/` : component, name, ino, isDirectory });
       }
       after = page.at(-1)?.key ?? AFTER_ESCAPES;
       if (page.length < PAGE_MAX || after >= AFTER_ESCAPES) break;

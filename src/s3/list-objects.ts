@@ -13,7 +13,7 @@ import { document, element, escapeXml } from './xml.js';
 
 export const KEYS_MAX = 1000;
 
-export interface Listing {
+interface Listing {
   readonly objects: readonly StoredObject[];
   readonly prefixes: readonly string[];
   /** Where to go on: the last key or common prefix; undefined at the end. */
@@ -21,7 +21,7 @@ export interface Listing {
 }
 
 /** Up to `limit` keys and common prefixes after `after`. */
-export async function listKeys(
+async function listKeys(
   call: Call,
   bucket: Bucket,
   options: { readonly prefix: string; readonly delimiter: string; readonly after: string; readonly limit: number },
@@ -43,7 +43,8 @@ export async function listKeys(
       walk.skip(group);
       continue;
     }
-    const object = group === undefined ? await store.object(found.key, found.parent, found.name, found.node) : undefined;
+    const object =
+      group === undefined ? await store.object(found.key, found.parent, found.name, found.node) : undefined;
     if (group === undefined && object === undefined) continue;
     if (objects.length + prefixes.length === limit) return { objects, prefixes, next: last };
     if (object !== undefined) {
@@ -65,10 +66,15 @@ export function groupOf(key: string, prefix: string, delimiter: string): string 
 }
 
 /** Reads what the client says of encoding; the function writes a key or prefix as text of the document. */
-export function keyEncoder(call: Call): { readonly encode: (key: string) => string; readonly type: string | undefined } {
+export function keyEncoder(call: Call): {
+  readonly encode: (key: string) => string;
+  readonly type: string | undefined;
+} {
   const type = call.request.query('encoding-type');
   if (type !== undefined && type !== 'url')
-    throw new S3Error('InvalidArgument', 'Invalid Encoding Method specified in Request', { fields: { ArgumentName: 'encoding-type', ArgumentValue: type.slice(0, 100) } });
+    throw new S3Error('InvalidArgument', 'Invalid Encoding Method specified in Request', {
+      fields: { ArgumentName: 'encoding-type', ArgumentValue: type.slice(0, 100) },
+    });
   return { type, encode: (key) => (type === 'url' ? uriEncode(keyText(key), true) : escapeXml(keyText(key))) };
 }
 
@@ -107,14 +113,19 @@ async function listV1(call: Call, bucket: Bucket): Promise<Answer> {
     element('IsTruncated', next !== undefined),
     element('EncodingType', type),
   ];
-  return xmlAnswer(document('ListBucketResult', head.join('') + contents(call, bucket, objects, prefixes, encode, true)));
+  return xmlAnswer(
+    document('ListBucketResult', head.join('') + contents(call, bucket, objects, prefixes, encode, true)),
+  );
 }
 
 async function listV2(call: Call, bucket: Bucket): Promise<Answer> {
   const { request } = call;
   const { encode, type, prefix, delimiter, limit } = common(call);
   const token = request.query('continuation-token');
-  if (token === '') throw new S3Error('InvalidArgument', 'The continuation token provided is incorrect', { fields: { ArgumentName: 'continuation-token' } });
+  if (token === '')
+    throw new S3Error('InvalidArgument', 'The continuation token provided is incorrect', {
+      fields: { ArgumentName: 'continuation-token' },
+    });
   const startAfter = request.query('start-after');
   const after = token === undefined ? keyOf(startAfter ?? '') : fromToken(token);
   const { objects, prefixes, next } = await listKeys(call, bucket, { prefix, delimiter, after, limit });
@@ -131,7 +142,9 @@ async function listV2(call: Call, bucket: Bucket): Promise<Answer> {
     element('EncodingType', type),
   ];
   const withOwner = request.query('fetch-owner') === 'true';
-  return xmlAnswer(document('ListBucketResult', head.join('') + contents(call, bucket, objects, prefixes, encode, withOwner)));
+  return xmlAnswer(
+    document('ListBucketResult', head.join('') + contents(call, bucket, objects, prefixes, encode, withOwner)),
+  );
 }
 
 function contents(
@@ -147,7 +160,10 @@ function contents(
     const { key, node, etag, own } = object;
     const owner = withOwner ? ownerXml(call, objectOwner(call, bucket, own)) : '';
     const checksum = object.isOwnContent ? own?.checksum : undefined;
-    const sum = checksum === undefined ? '' : `<ChecksumAlgorithm>${checksum.name}</ChecksumAlgorithm><ChecksumType>${checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT'}</ChecksumType>`;
+    const sum =
+      checksum === undefined
+        ? ''
+        : `<ChecksumAlgorithm>${checksum.name}</ChecksumAlgorithm><ChecksumType>${checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT'}</ChecksumType>`;
     xml += `<Contents><Key>${encode(key)}</Key><LastModified>${isoTime(node.mtime)}</LastModified><ETag>&quot;${etag}&quot;</ETag>${sum}<Size>${node.sizeBytes}</Size>${owner}<StorageClass>STANDARD</StorageClass></Contents>`;
   }
   for (const prefix of prefixes) xml += `<CommonPrefixes><Prefix>${encode(prefix)}</Prefix></CommonPrefixes>`;
@@ -161,6 +177,8 @@ function toToken(key: string): string {
 function fromToken(token: string): string {
   const key = Buffer.from(token, 'base64url').toString('latin1');
   if (toToken(key) !== token.replace(/=+$/, ''))
-    throw new S3Error('InvalidArgument', 'The continuation token provided is incorrect', { fields: { ArgumentName: 'continuation-token' } });
+    throw new S3Error('InvalidArgument', 'The continuation token provided is incorrect', {
+      fields: { ArgumentName: 'continuation-token' },
+    });
   return key;
 }

@@ -8,7 +8,15 @@ import { ownerOf } from './acl.js';
 import type { Bucket } from './bucket-config.js';
 import { ownerXml } from './buckets.js';
 import { type Answer, type Call, type Headers, NO_CONTENT_ANSWER, xmlAnswer } from './call.js';
-import { CHECKSUMS, type ChecksumName, checksumHeader, checksumNamed, combineCrc, isLinear, newChecksum } from './checksums.js';
+import {
+  CHECKSUMS,
+  type ChecksumName,
+  checksumHeader,
+  checksumNamed,
+  combineCrc,
+  isLinear,
+  newChecksum,
+} from './checksums.js';
 import { checkWrite } from './conditions.js';
 import { keyText } from './key-path.js';
 import { groupOf, isoTime, keyEncoder } from './list-objects.js';
@@ -19,8 +27,18 @@ import { tagsFromHeader } from './object-tags.js';
 import { parseRange } from './read-object.js';
 import { OBJECT_BYTES_MAX, receiveDocument, receiveObject } from './receive-body.js';
 import { S3Error } from './s3-error.js';
-import { type Part, type Upload, UPLOAD, type UploadStart } from './uploads.js';
-import { checkStorageClass, copySource, etagOfParts, keptHeaders, metadataOf, newGrants, newOwner, refuseEncryption, requestTags } from './write-object.js';
+import { type Part, UPLOAD, type Upload, type UploadStart } from './uploads.js';
+import {
+  checkStorageClass,
+  copySource,
+  etagOfParts,
+  keptHeaders,
+  metadataOf,
+  newGrants,
+  newOwner,
+  refuseEncryption,
+  requestTags,
+} from './write-object.js';
 import { document, element, malformed, readXml, type XmlElement } from './xml.js';
 
 const PART_BYTES_MIN = 5 * 1024 * 1024;
@@ -35,7 +53,12 @@ export async function createUpload(call: Call): Promise<Answer> {
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;
   const tags = tagsFromHeader(request.header('x-amz-tagging'));
-  requireAccess(call, bucket, { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true }, { key, conditions: requestTags(tags) });
+  requireAccess(
+    call,
+    bucket,
+    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
+    { key, conditions: requestTags(tags) },
+  );
   refuseEncryption(call);
   checkStorageClass(call);
   const grants = newGrants(call, bucket);
@@ -71,9 +94,15 @@ export async function createUpload(call: Call): Promise<Answer> {
   const headers: Headers =
     checksum === undefined
       ? {}
-      : { 'x-amz-checksum-algorithm': checksum.name, 'x-amz-checksum-type': checksum.isComposite ? 'COMPOSITE' : 'FULL_OBJECT' };
+      : {
+          'x-amz-checksum-algorithm': checksum.name,
+          'x-amz-checksum-type': checksum.isComposite ? 'COMPOSITE' : 'FULL_OBJECT',
+        };
   return xmlAnswer(
-    document('InitiateMultipartUploadResult', `${element('Bucket', bucket.name)}${element('Key', keyText(key))}${element('UploadId', id)}`),
+    document(
+      'InitiateMultipartUploadResult',
+      `${element('Bucket', bucket.name)}${element('Key', keyText(key))}${element('UploadId', id)}`,
+    ),
     headers,
   );
 }
@@ -82,14 +111,21 @@ function checksumPlan({ request }: Call): UploadStart['checksum'] {
   const named = request.header('x-amz-checksum-algorithm');
   const type = request.header('x-amz-checksum-type');
   if (named === undefined) {
-    if (type !== undefined) throw new S3Error('InvalidRequest', 'The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.');
+    if (type !== undefined)
+      throw new S3Error(
+        'InvalidRequest',
+        'The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.',
+      );
     return undefined;
   }
   const name = checksumNamed(named);
   if (name === undefined) throw new S3Error('InvalidRequest', 'Checksum algorithm provided is unsupported.');
   const isComposite = type === undefined ? name !== 'CRC64NVME' : type === 'COMPOSITE';
   if ((isComposite && name === 'CRC64NVME') || (!isComposite && !isLinear(name)))
-    throw new S3Error('InvalidRequest', `The ${isComposite ? 'COMPOSITE' : 'FULL_OBJECT'} checksum type cannot be used with the ${name.toLowerCase()} checksum algorithm.`);
+    throw new S3Error(
+      'InvalidRequest',
+      `The ${isComposite ? 'COMPOSITE' : 'FULL_OBJECT'} checksum type cannot be used with the ${name.toLowerCase()} checksum algorithm.`,
+    );
   return { name, isComposite };
 }
 
@@ -101,21 +137,31 @@ async function findUpload(call: Call, bucket: Bucket): Promise<Upload> {
 }
 
 function noSuchUpload({ request }: Call): S3Error {
-  return new S3Error('NoSuchUpload', 'The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.', {
-    fields: { UploadId: (request.query('uploadId') ?? '').slice(0, 100) },
-  });
+  return new S3Error(
+    'NoSuchUpload',
+    'The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',
+    {
+      fields: { UploadId: (request.query('uploadId') ?? '').slice(0, 100) },
+    },
+  );
 }
 
 function partNumber(call: Call): number {
   const number = call.request.number('partNumber', 1, PARTS_MAX);
-  if (number === undefined) throw new S3Error('InvalidArgument', `Part number must be an integer between 1 and ${PARTS_MAX}, inclusive`);
+  if (number === undefined)
+    throw new S3Error('InvalidArgument', `Part number must be an integer between 1 and ${PARTS_MAX}, inclusive`);
   return number;
 }
 
 export async function uploadPart(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
   const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(call, bucket, { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true }, { key: request.key });
+  requireAccess(
+    call,
+    bucket,
+    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
+    { key: request.key },
+  );
   refuseEncryption(call);
   const number = partNumber(call);
   const upload = await findUpload(call, bucket);
@@ -123,7 +169,10 @@ export async function uploadPart(call: Call): Promise<Answer> {
   const etag = md5.toString('hex');
   if (checksum !== undefined && upload.checksum !== undefined && checksum.name !== upload.checksum.name) {
     parts.store.tree.discard(content);
-    throw new S3Error('InvalidRequest', `Checksum Type mismatch occurred, expected checksum Type: ${upload.checksum.name.toLowerCase()}, actual checksum Type: ${checksum.name.toLowerCase()}`);
+    throw new S3Error(
+      'InvalidRequest',
+      `Checksum Type mismatch occurred, expected checksum Type: ${upload.checksum.name.toLowerCase()}, actual checksum Type: ${checksum.name.toLowerCase()}`,
+    );
   }
   await putPart(call, upload, number, { etag, ...(checksum !== undefined && { checksum }) }, { content });
   const headers: Headers = { etag: `"${etag}"` };
@@ -160,14 +209,23 @@ async function putPart(
 export async function uploadPartCopy(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(call, bucket, { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true }, { key: request.key });
+  requireAccess(
+    call,
+    bucket,
+    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
+    { key: request.key },
+  );
   const number = partNumber(call);
   const upload = await findUpload(call, bucket);
   const { object, version } = await copySource(call);
   const { sizeBytes, ino, ctime } = object.node;
   const header = request.header('x-amz-copy-source-range');
   const span = header === undefined ? { from: 0, to: sizeBytes } : copyRange(header, sizeBytes);
-  if (span.to - span.from > OBJECT_BYTES_MAX) throw new S3Error('InvalidRequest', 'The specified copy source is larger than the maximum allowable size for a copy source.');
+  if (span.to - span.from > OBJECT_BYTES_MAX)
+    throw new S3Error(
+      'InvalidRequest',
+      'The specified copy source is larger than the maximum allowable size for a copy source.',
+    );
   const extents = cutExtents(await parts.store.tree.extents(ino), span.from, span.to);
   // The ETag of a part is the MD5 of its bytes: of a whole object that was one part it is known.
   const isWhole = span.from === 0 && span.to === sizeBytes && /^[0-9a-f]{32}$/.test(object.etag);
@@ -179,7 +237,10 @@ export async function uploadPartCopy(call: Call): Promise<Answer> {
   await putPart(call, upload, number, { etag, ...(checksum !== undefined && { checksum }) }, { content, sources });
   const sum = checksum === undefined ? '' : element(`Checksum${checksum.name}`, checksum.value);
   return xmlAnswer(
-    document('CopyPartResult', `${element('LastModified', new Date(parts.clock.nowMs()).toISOString())}<ETag>&quot;${etag}&quot;</ETag>${sum}`),
+    document(
+      'CopyPartResult',
+      `${element('LastModified', new Date(parts.clock.nowMs()).toISOString())}<ETag>&quot;${etag}&quot;</ETag>${sum}`,
+    ),
     { 'x-amz-copy-source-version-id': version },
   );
 }
@@ -187,20 +248,29 @@ export async function uploadPartCopy(call: Call): Promise<Answer> {
 function copyRange(header: string, size: number): { from: number; to: number } {
   const match = /^bytes=(\d+)-(\d+)$/.exec(header);
   if (match === null || Number(match[1]) > Number(match[2]))
-    throw new S3Error('InvalidArgument', 'The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy', { fields: { ArgumentName: 'x-amz-copy-source-range', ArgumentValue: header.slice(0, 100) } });
+    throw new S3Error(
+      'InvalidArgument',
+      'The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy',
+      { fields: { ArgumentName: 'x-amz-copy-source-range', ArgumentValue: header.slice(0, 100) } },
+    );
   if (Number(match[2]) >= size)
     throw new S3Error('InvalidRange', 'Range specified is not valid for source object', { status: 416 });
   return parseRange(header, size) ?? { from: 0, to: size };
 }
 
 /** The part of an ascending list of extents that lies in [from, to), as a file of its own. */
-export function cutExtents(extents: readonly ExtentRow[], from: number, to: number): ExtentRow[] {
+function cutExtents(extents: readonly ExtentRow[], from: number, to: number): ExtentRow[] {
   const cut: ExtentRow[] = [];
   for (const extent of extents) {
     const start = Math.max(from, extent.offset);
     const end = Math.min(to, extent.offset + extent.length);
     if (start >= end) continue;
-    cut.push({ ...extent, offset: start - from, length: end - start, chunkOffset: extent.chunkOffset + start - extent.offset });
+    cut.push({
+      ...extent,
+      offset: start - from,
+      length: end - start,
+      chunkOffset: extent.chunkOffset + start - extent.offset,
+    });
   }
   return cut;
 }
@@ -218,8 +288,10 @@ export async function completeUpload(call: Call): Promise<Answer> {
   const chosen = await chooseParts(call, upload, listed);
   const sizeBytes = chosen.reduce((sum, { object }) => sum + object.node.sizeBytes, 0);
   const said = request.header('x-amz-mp-object-size');
-  if (said !== undefined && Number(said) !== sizeBytes) throw new S3Error('InvalidRequest', 'The provided \'x-amz-mp-object-size\' header does not match what was computed.');
-  if (sizeBytes > WHOLE_BYTES_MAX) throw new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
+  if (said !== undefined && Number(said) !== sizeBytes)
+    throw new S3Error('InvalidRequest', "The provided 'x-amz-mp-object-size' header does not match what was computed.");
+  if (sizeBytes > WHOLE_BYTES_MAX)
+    throw new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
   const etag = etagOfParts(chosen.map(({ object }) => object.etag));
   const checksum = wholeChecksum(call, upload, chosen);
   const extents: ExtentRow[] = [];
@@ -227,7 +299,8 @@ export async function completeUpload(call: Call): Promise<Answer> {
   let offset = 0;
   for (const { object } of chosen) {
     const { ino, version, ctime, sizeBytes: length } = object.node;
-    for (const extent of await parts.store.tree.extents(ino)) extents.push({ ...extent, offset: extent.offset + offset });
+    for (const extent of await parts.store.tree.extents(ino))
+      extents.push({ ...extent, offset: extent.offset + offset });
     sources.push({ ino, version, ctime });
     offset += length;
   }
@@ -252,7 +325,13 @@ export async function completeUpload(call: Call): Promise<Answer> {
   return completed(call, bucket, etag, version, checksum);
 }
 
-function completed(call: Call, bucket: Bucket, etag: string, version: string | undefined, checksum: ObjectAttributes['checksum']): Answer {
+function completed(
+  call: Call,
+  bucket: Bucket,
+  etag: string,
+  version: string | undefined,
+  checksum: ObjectAttributes['checksum'],
+): Answer {
   const { request } = call;
   const location = `http://${request.header('host') ?? ''}/${bucket.name}/${encodeURI(keyText(request.key!))}`;
   const sum =
@@ -260,7 +339,10 @@ function completed(call: Call, bucket: Bucket, etag: string, version: string | u
       ? ''
       : `${element(`Checksum${checksum.name}`, checksum.value)}${element('ChecksumType', checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT')}`;
   return xmlAnswer(
-    document('CompleteMultipartUploadResult', `${element('Location', location)}${element('Bucket', bucket.name)}${element('Key', keyText(request.key!))}<ETag>&quot;${etag}&quot;</ETag>${sum}`),
+    document(
+      'CompleteMultipartUploadResult',
+      `${element('Location', location)}${element('Bucket', bucket.name)}${element('Key', keyText(request.key!))}<ETag>&quot;${etag}&quot;</ETag>${sum}`,
+    ),
     { 'x-amz-version-id': version },
   );
 }
@@ -280,13 +362,21 @@ async function chooseParts(call: Call, upload: Upload, listed: readonly XmlEleme
   for (const element of listed) {
     const number = Number(element.need('PartNumber').text.trim());
     if (!Number.isInteger(number) || number < 1) throw malformed('A part has no number.');
-    if (number <= last) throw new S3Error('InvalidPartOrder', 'The list of parts was not in ascending order. Parts must be ordered by part number.');
+    if (number <= last)
+      throw new S3Error(
+        'InvalidPartOrder',
+        'The list of parts was not in ascending order. Parts must be ordered by part number.',
+      );
     last = number;
     const etag = element.need('ETag').text.trim().replaceAll('"', '');
     const object = number > PARTS_MAX ? undefined : await call.parts.uploads.part(upload, number);
-    const invalid = new S3Error('InvalidPart', 'One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part\'s entity tag.', {
-      fields: { UploadId: upload.id, PartNumber: String(number), ETag: etag.slice(0, 100) },
-    });
+    const invalid = new S3Error(
+      'InvalidPart',
+      "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+      {
+        fields: { UploadId: upload.id, PartNumber: String(number), ETag: etag.slice(0, 100) },
+      },
+    );
     if (object === undefined || object.etag !== etag) throw invalid;
     for (const name of CHECKSUMS) {
       const said = element.textOf(`Checksum${name}`)?.trim();
@@ -295,7 +385,11 @@ async function chooseParts(call: Call, upload: Upload, listed: readonly XmlEleme
     const before = chosen.at(-1);
     if (before !== undefined && before.object.node.sizeBytes < PART_BYTES_MIN)
       throw new S3Error('EntityTooSmall', 'Your proposed upload is smaller than the minimum allowed size', {
-        fields: { PartNumber: String(before.number), ProposedSize: String(before.object.node.sizeBytes), MinSizeAllowed: String(PART_BYTES_MIN) },
+        fields: {
+          PartNumber: String(before.number),
+          ProposedSize: String(before.object.node.sizeBytes),
+          MinSizeAllowed: String(PART_BYTES_MIN),
+        },
       });
     chosen.push({ number, object });
   }
@@ -330,7 +424,12 @@ function compositeOf(name: ChecksumName, parts: readonly Buffer[]): string {
 export async function abortUpload(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(call, bucket, { action: 's3:AbortMultipartUpload', bucketPermission: 'WRITE', writes: true }, { key: request.key });
+  requireAccess(
+    call,
+    bucket,
+    { action: 's3:AbortMultipartUpload', bucketPermission: 'WRITE', writes: true },
+    { key: request.key },
+  );
   const upload = await findUpload(call, bucket);
   await parts.uploads.abort(upload);
   return NO_CONTENT_ANSWER;
@@ -339,7 +438,12 @@ export async function abortUpload(call: Call): Promise<Answer> {
 export async function listParts(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(call, bucket, { action: 's3:ListMultipartUploadParts', bucketPermission: 'READ', writes: false }, { key: request.key });
+  requireAccess(
+    call,
+    bucket,
+    { action: 's3:ListMultipartUploadParts', bucketPermission: 'READ', writes: false },
+    { key: request.key },
+  );
   const upload = await findUpload(call, bucket);
   const after = request.number('part-number-marker', 0, 2 ** 31) ?? 0;
   const limit = Math.min(1000, request.number('max-parts', 0, 2 ** 31 - 1) ?? 1000);
@@ -392,7 +496,9 @@ export async function listUploads(call: Call): Promise<Answer> {
   let lastId = '';
   let isTruncated = false;
   for (const upload of all) {
-    const isPassed = upload.key < keyMarker || (upload.key === keyMarker && (idMarker === '' || keyMarker === '' || upload.id >= idMarker));
+    const isPassed =
+      upload.key < keyMarker ||
+      (upload.key === keyMarker && (idMarker === '' || keyMarker === '' || upload.id >= idMarker));
     if (keyMarker !== '' && isPassed) continue;
     const group = delimiter === '' ? undefined : groupOf(upload.key, prefix, delimiter);
     if (group !== undefined && (prefixes.has(group) || group === keyMarker)) continue;

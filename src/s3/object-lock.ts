@@ -20,11 +20,12 @@ export function defaultRetention(bucket: Bucket): DefaultRetention | undefined {
 }
 
 export function requireLock(bucket: Bucket): void {
-  if (bucket.info.objectLock !== true) throw new S3Error('InvalidRequest', 'Bucket is missing Object Lock Configuration');
+  if (bucket.info.objectLock !== true)
+    throw new S3Error('InvalidRequest', 'Bucket is missing Object Lock Configuration');
 }
 
 /** An ISO time in the future, canonical. InvalidArgument, MalformedXML through `refuse`. */
-export function retainUntil(text: string, nowMs: number): string {
+function retainUntil(text: string, nowMs: number): string {
   const ms = Date.parse(text);
   if (!Number.isFinite(ms)) throw new S3Error('InvalidArgument', 'The retain until date must be a date.');
   if (ms <= nowMs) throw new S3Error('InvalidArgument', 'The retain until date must be in the future!');
@@ -39,11 +40,16 @@ export function lockForNewObject(call: Call, bucket: Bucket): Pick<ObjectAttribu
   const hold = request.header('x-amz-object-lock-legal-hold');
   if (mode !== undefined || until !== undefined || hold !== undefined) requireLock(bucket);
   if ((mode === undefined) !== (until === undefined))
-    throw new S3Error('InvalidArgument', 'x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied');
-  if (hold !== undefined && hold !== 'ON' && hold !== 'OFF') throw new S3Error('InvalidArgument', 'Legal Hold must be either of \'ON\' or \'OFF\'');
+    throw new S3Error(
+      'InvalidArgument',
+      'x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied',
+    );
+  if (hold !== undefined && hold !== 'ON' && hold !== 'OFF')
+    throw new S3Error('InvalidArgument', "Legal Hold must be either of 'ON' or 'OFF'");
   const legal = hold === undefined ? {} : { hasLegalHold: hold === 'ON' };
   if (mode !== undefined && until !== undefined) {
-    if (mode !== 'GOVERNANCE' && mode !== 'COMPLIANCE') throw new S3Error('InvalidArgument', 'Unknown wormMode directive.');
+    if (mode !== 'GOVERNANCE' && mode !== 'COMPLIANCE')
+      throw new S3Error('InvalidArgument', 'Unknown wormMode directive.');
     return { retention: { mode, until: retainUntil(until, parts.clock.nowMs()) }, ...legal };
   }
   const standing = defaultRetention(bucket);

@@ -13,7 +13,7 @@ import { escapedName, isLongName, nameOf, splitKey } from './key-path.js';
 import { decodeAttributes, IMPLICIT, LONG_NAME, OBJECT, type ObjectAttributes } from './object-attributes.js';
 import { S3Error } from './s3-error.js';
 
-export const DIRECTORY_MODE = 0o755;
+const DIRECTORY_MODE = 0o755;
 export const FILE_MODE = 0o644;
 
 /** An object as it is found. */
@@ -78,7 +78,12 @@ export class ObjectStore {
     const attributes = new Map([writeSubject('info', info), ...more]);
     const uid = process.getuid?.() ?? 0;
     const gid = process.getgid?.() ?? 0;
-    const { isNew } = await this.tree.makeDirectory(this.tree.root, name, { uid, gid, mode: DIRECTORY_MODE }, attributes);
+    const { isNew } = await this.tree.makeDirectory(
+      this.tree.root,
+      name,
+      { uid, gid, mode: DIRECTORY_MODE },
+      attributes,
+    );
     await this.tree.commitNames();
     return isNew;
   }
@@ -117,13 +122,20 @@ export class ObjectStore {
   }
 
   /** As `directory`, made where it is not there. An object whose name is in the way moves to its escaped name. */
-  async ensureDirectory(bucket: { readonly ino: Ino; readonly uid: number; readonly gid: number }, components: readonly string[]): Promise<Ino> {
+  async ensureDirectory(
+    bucket: { readonly ino: Ino; readonly uid: number; readonly gid: number },
+    components: readonly string[],
+  ): Promise<Ino> {
     let at = bucket.ino;
     for (const component of components) at = await this.#ensureChild(at, component, bucket);
     return at;
   }
 
-  async #ensureChild(parent: Ino, component: string, owner: { readonly uid: number; readonly gid: number }): Promise<Ino> {
+  async #ensureChild(
+    parent: Ino,
+    component: string,
+    owner: { readonly uid: number; readonly gid: number },
+  ): Promise<Ino> {
     const name = nameOf(component, true);
     for (;;) {
       const node = await this.tree.child(parent, name);
@@ -147,7 +159,8 @@ export class ObjectStore {
     if (!isFile(node.mode)) throw new S3Error('InvalidRequest', 'A file that is no object is in the way of the key.');
     const name = nameOf(component, true);
     const aside = escapedName(component, false);
-    if (isLongName(aside)) throw new S3Error('KeyTooLongError', 'An object is in the way, whose name is too long to give way.');
+    if (isLongName(aside))
+      throw new S3Error('KeyTooLongError', 'An object is in the way, whose name is too long to give way.');
     await this.tree.publish(async () => {
       const there = await this.tree.child(parent, name);
       if (there?.ino !== node.ino) return [];
@@ -194,11 +207,16 @@ export class ObjectStore {
   }
 
   /** The file that holds the body of a key that ends in `/`; undefined if it has none. */
-  async body(bucket: { readonly ino: Ino }, key: string): Promise<{ parent: Ino; name: Name; expected: Ino } | undefined> {
+  async body(
+    bucket: { readonly ino: Ino },
+    key: string,
+  ): Promise<{ parent: Ino; name: Name; expected: Ino } | undefined> {
     const parent = await this.directory(bucket.ino, splitKey(key).directories);
     const name = nameOf('', false);
     const node = parent === undefined ? undefined : await this.tree.child(parent, name);
-    return parent === undefined || node === undefined || node.isDirectory ? undefined : { parent, name, expected: node.ino };
+    return parent === undefined || node === undefined || node.isDirectory
+      ? undefined
+      : { parent, name, expected: node.ino };
   }
 
   /** The object of a file, or of a directory that stands for a key. Undefined if it is none (any more). */
@@ -210,7 +228,16 @@ export class ObjectStore {
     const own = decodeAttributes(attributes.get(OBJECT));
     if (node.isDirectory) {
       if (own === undefined) return undefined;
-      return { key, parent, name: '', node: { ...node, sizeBytes: 0 }, attributes, own, etag: own.etag, isOwnContent: true };
+      return {
+        key,
+        parent,
+        name: '',
+        node: { ...node, sizeBytes: 0 },
+        attributes,
+        own,
+        etag: own.etag,
+        isOwnContent: true,
+      };
     }
     const isOwnContent = own !== undefined && own.stage === node.contentStage && own.size === node.sizeBytes;
     const etag = isOwnContent ? own.etag : await this.#etagOfChunks(node);

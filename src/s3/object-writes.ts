@@ -7,10 +7,10 @@ import { NO_CONTENT, type StoredContent } from '../vfs/content-writer.js';
 import type { TreeNode } from '../vfs/object-tree.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
 import type { Bucket } from './bucket-config.js';
-import { encodeAttributes, OBJECT, type ObjectAttributes, USER_METADATA, IMPLICIT } from './object-attributes.js';
+import { encodeAttributes, IMPLICIT, OBJECT, type ObjectAttributes, USER_METADATA } from './object-attributes.js';
 import { FILE_MODE, type ObjectStore, type Place, type StoredObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
-import { NULL_VERSION, versionOf, type Versions } from './versions.js';
+import { NULL_VERSION, type Versions, versionOf } from './versions.js';
 
 /** What the writer says of a new object; the rest follows from where it comes to be. */
 export type OwnAttributes = Omit<ObjectAttributes, 'v' | 'stage' | 'size' | 'version' | 'order' | 'isMarker'>;
@@ -38,7 +38,12 @@ export class ObjectWrites {
   }
 
   /** Makes the object; the id of its version where the bucket has versions. `check` may refuse. The content is not the caller's any more. */
-  async put(bucket: Bucket, key: string, object: NewObject, check: Check): Promise<{ readonly version: string | undefined }> {
+  async put(
+    bucket: Bucket,
+    key: string,
+    object: NewObject,
+    check: Check,
+  ): Promise<{ readonly version: string | undefined }> {
     const { versioning } = bucket.info;
     const made = this.#versions.newVersion(this.#clock.nowMs());
     const version = versioning === 'Enabled' ? made.id : undefined;
@@ -49,7 +54,12 @@ export class ObjectWrites {
       await this.#putDirectory(bucket, key, object, check);
       return { version: told };
     }
-    const own = { ...object.own, v: 1 as const, size: object.content.sizeBytes, ...(version === undefined ? { order: made.order } : { version }) };
+    const own = {
+      ...object.own,
+      v: 1 as const,
+      size: object.content.sizeBytes,
+      ...(version === undefined ? { order: made.order } : { version }),
+    };
     try {
       await this.#store.tree.publish(async () => {
         const place = await this.#store.place(bucket, key);
@@ -66,7 +76,10 @@ export class ObjectWrites {
             new Map([
               ...place.nameAttributes,
               [OBJECT, encodeAttributes({ ...own, stage })],
-              ...object.metadata.map(([name, value]): [string, Uint8Array] => [USER_METADATA + name, Buffer.from(value, 'latin1')]),
+              ...object.metadata.map(([name, value]): [string, Uint8Array] => [
+                USER_METADATA + name,
+                Buffer.from(value, 'latin1'),
+              ]),
             ]),
         };
         const also = (await object.also?.()) ?? [];
@@ -84,7 +97,8 @@ export class ObjectWrites {
     await check(await this.#store.find(bucket, key));
     const ino = await this.#store.ensureDirectory(bucket, key.slice(0, -1).split('/'));
     const values = new Map<string, Uint8Array | null>([[IMPLICIT, null]]);
-    for (const name of (await this.#store.tree.attributes(ino)).keys()) if (name.startsWith(USER_METADATA)) values.set(name, null);
+    for (const name of (await this.#store.tree.attributes(ino)).keys())
+      if (name.startsWith(USER_METADATA)) values.set(name, null);
     values.set(OBJECT, encodeAttributes({ ...object.own, v: 1, size: 0, stage: 0 }));
     for (const [name, value] of object.metadata) values.set(USER_METADATA + name, Buffer.from(value, 'latin1'));
     await this.#store.tree.setAttributes(ino, values);
@@ -106,7 +120,13 @@ export class ObjectWrites {
       throw new S3Error('InvalidRequest', 'A file that is no object (a link, say) has the key in the file system.');
   }
 
-  async #replace(bucket: Bucket, key: string, place: Place, present: StoredObject | undefined, file: NewFile): Promise<NameChange[]> {
+  async #replace(
+    bucket: Bucket,
+    key: string,
+    place: Place,
+    present: StoredObject | undefined,
+    file: NewFile,
+  ): Promise<NameChange[]> {
     const isInPlace = present !== undefined && present.name === place.name && present.parent === place.parent;
     const changes = [this.#store.change(place, isInPlace ? present : undefined, file)];
     if (present === undefined) {
@@ -121,7 +141,13 @@ export class ObjectWrites {
   /** The name of the present object goes. */
   async #leave(present: StoredObject): Promise<NameChange[]> {
     if (present.name === '') {
-      await this.#store.tree.setAttributes(present.node.ino, new Map([[OBJECT, null], [IMPLICIT, new Uint8Array(0)]]));
+      await this.#store.tree.setAttributes(
+        present.node.ino,
+        new Map([
+          [OBJECT, null],
+          [IMPLICIT, new Uint8Array(0)],
+        ]),
+      );
       return [];
     }
     const { parent, name, node } = present;
@@ -149,7 +175,11 @@ export class ObjectWrites {
   }
 
   /** Without a version: the object is gone, or hidden behind a delete marker. */
-  async remove(bucket: Bucket, key: string, check: Check): Promise<{ readonly version: string | undefined; readonly isMarker: boolean }> {
+  async remove(
+    bucket: Bucket,
+    key: string,
+    check: Check,
+  ): Promise<{ readonly version: string | undefined; readonly isMarker: boolean }> {
     const { versioning } = bucket.info;
     if (versioning === undefined) {
       await this.#store.tree.publish(async () => {
@@ -166,7 +196,16 @@ export class ObjectWrites {
       const present = await this.#store.find(bucket, key);
       await check(present);
       const place = await this.#versions.markerPlace(bucket, key, made.order, id);
-      const own: ObjectAttributes = { v: 1, stage: 0, size: 0, etag: '', isMarker: true, order: made.order, ...(versioning === 'Enabled' && { version: id }), ...(bucket.info.owner !== undefined && { owner: bucket.info.owner }) };
+      const own: ObjectAttributes = {
+        v: 1,
+        stage: 0,
+        size: 0,
+        etag: '',
+        isMarker: true,
+        order: made.order,
+        ...(versioning === 'Enabled' && { version: id }),
+        ...(bucket.info.owner !== undefined && { owner: bucket.info.owner }),
+      };
       const marker: NewFile = {
         mode: FILE_MODE,
         uid: bucket.uid,
@@ -243,7 +282,8 @@ export class ObjectWrites {
     const { node, own } = object;
     const base: ObjectAttributes = own ?? { v: 1, stage: stageOf(node), size: node.sizeBytes, etag };
     const merged = { ...base, ...change };
-    for (const name of Object.keys(merged) as (keyof ObjectAttributes)[]) if (merged[name] === undefined) delete merged[name];
+    for (const name of Object.keys(merged) as (keyof ObjectAttributes)[])
+      if (merged[name] === undefined) delete merged[name];
     await this.#store.tree.setAttributes(node.ino, new Map([[OBJECT, encodeAttributes(merged)]]));
   }
 }

@@ -30,17 +30,25 @@ interface Span {
 export async function findObject(
   call: Call,
   bucket: Bucket,
-  wanted: { readonly action: string; readonly writes: boolean; readonly permission: 'READ' | 'READ_ACP' | 'WRITE_ACP' | 'WRITE' },
+  wanted: {
+    readonly action: string;
+    readonly writes: boolean;
+    readonly permission: 'READ' | 'READ_ACP' | 'WRITE_ACP' | 'WRITE';
+  },
 ): Promise<StoredObject> {
   const { request, parts } = call;
   const key = request.key!;
   const id = request.query('versionId');
   if (id === '') throw new S3Error('InvalidArgument', 'Version id cannot be the empty string');
   const object = id === undefined ? await parts.store.find(bucket, key) : await parts.versions.find(bucket, key, id);
-  const action = id === undefined ? wanted.action : wanted.action.replace(/Object/, 'ObjectVersion').replace('VersionVersion', 'Version');
+  const action =
+    id === undefined
+      ? wanted.action
+      : wanted.action.replace(/Object/, 'ObjectVersion').replace('VersionVersion', 'Version');
   const target = { key, own: object?.own, isObjectThere: object !== undefined };
   if (object === undefined) return missing(call, bucket, id, action);
-  if (!mayAccess(call, bucket, { action, objectPermission: wanted.permission, writes: wanted.writes }, target)) throw denied();
+  if (!mayAccess(call, bucket, { action, objectPermission: wanted.permission, writes: wanted.writes }, target))
+    throw denied();
   if (object.own?.isMarker === true)
     throw new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', {
       headers: { 'x-amz-delete-marker': 'true', 'x-amz-version-id': versionOf(object), allow: 'DELETE' },
@@ -52,9 +60,13 @@ export async function findObject(
 async function missing(call: Call, bucket: Bucket, id: string | undefined, action: string): Promise<never> {
   const key = call.request.key!;
   const mayList = mayAccess(call, bucket, { action: 's3:ListBucket', bucketPermission: 'READ', writes: false });
-  if (!mayList && !mayAccess(call, bucket, { action, bucketPermission: 'READ', writes: false }, { key })) throw denied();
+  if (!mayList && !mayAccess(call, bucket, { action, bucketPermission: 'READ', writes: false }, { key }))
+    throw denied();
   if (!mayList) throw denied();
-  if (id !== undefined) throw new S3Error('NoSuchVersion', 'The specified version does not exist.', { fields: { VersionId: id.slice(0, 100) } });
+  if (id !== undefined)
+    throw new S3Error('NoSuchVersion', 'The specified version does not exist.', {
+      fields: { VersionId: id.slice(0, 100) },
+    });
   const marker = bucket.info.versioning === undefined ? undefined : await call.parts.versions.newest(bucket, key);
   const headers: Record<string, string> =
     marker?.own?.isMarker === true ? { 'x-amz-delete-marker': 'true', 'x-amz-version-id': versionOf(marker) } : {};
@@ -97,7 +109,7 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
     ...(isWhole ? {} : { 'content-range': `bytes ${span.from}-${span.to - 1}/${node.sizeBytes}` }),
   };
   if (!withBody || length === 0) return { status, headers };
-  response.writeHead(status, { ...call.corsHeaders, ...clean(headers) });
+  response.writeHead(status, clean(headers));
   await stream(call, object, span);
   return undefined;
 }
@@ -107,7 +119,9 @@ export function identityHeaders(bucket: Bucket, object: StoredObject): Headers {
   return {
     etag: `"${object.etag}"`,
     'last-modified': new Date(object.node.mtime.sec * 1000).toUTCString(),
-    ...(bucket.info.versioning !== undefined || versionOf(object) !== NULL_VERSION ? { 'x-amz-version-id': versionOf(object) } : {}),
+    ...(bucket.info.versioning !== undefined || versionOf(object) !== NULL_VERSION
+      ? { 'x-amz-version-id': versionOf(object) }
+      : {}),
   };
 }
 
@@ -123,7 +137,7 @@ function contentHeaders({ own, attributes }: StoredObject): Headers {
   return headers;
 }
 
-export function checksumHeaders({ own, isOwnContent }: StoredObject): Headers {
+function checksumHeaders({ own, isOwnContent }: StoredObject): Headers {
   const checksum = isOwnContent ? own?.checksum : undefined;
   if (checksum === undefined) return {};
   return {
@@ -137,9 +151,14 @@ function overridesOf({ request, identity }: Call): Headers {
   for (const [parameter, header] of Object.entries(OVERRIDES)) {
     const value = request.query(parameter);
     if (value === undefined) continue;
-    if (identity.user === undefined) throw new S3Error('InvalidRequest', 'Request specific response headers cannot be used for anonymous GET requests.');
+    if (identity.user === undefined)
+      throw new S3Error(
+        'InvalidRequest',
+        'Request specific response headers cannot be used for anonymous GET requests.',
+      );
     // biome-ignore lint/suspicious/noControlCharactersInRegex: what no header may carry
-    if (/[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]/.test(value)) throw new S3Error('InvalidArgument', `${parameter} has characters that no header may have.`);
+    if (/[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]/.test(value))
+      throw new S3Error('InvalidArgument', `${parameter} has characters that no header may have.`);
     headers[header] = value;
   }
   return headers;
@@ -152,7 +171,8 @@ function spanOf(call: Call, object: StoredObject): { span: Span; status: number;
   const range = request.header('range');
   const part = request.number('partNumber', 1, 10_000);
   if (part !== undefined) {
-    if (range !== undefined) throw new S3Error('InvalidRequest', 'Cannot specify both Range header and partNumber query parameter');
+    if (range !== undefined)
+      throw new S3Error('InvalidRequest', 'Cannot specify both Range header and partNumber query parameter');
     return partSpan(object, part);
   }
   const span = range === undefined ? undefined : parseRange(range, size);
@@ -200,7 +220,8 @@ async function stream(call: Call, object: StoredObject, span: Span): Promise<voi
     await tree.reading(node.ino, async (read) => {
       for (let at = span.from; at < span.to; at += PIECE_BYTES) {
         const pieces = await read(at, Math.min(span.to, at + PIECE_BYTES));
-        if (tree.contentOf(node.ino) !== node.contentStage) throw new Error('the file was written to while it was being sent');
+        if (tree.contentOf(node.ino) !== node.contentStage)
+          throw new Error('the file was written to while it was being sent');
         for (const piece of pieces) {
           if (response.destroyed) return;
           if (!response.write(piece)) await drained(call);
@@ -229,11 +250,11 @@ function drained({ response }: Call): Promise<void> {
 
 export function clean(headers: Headers): Record<string, string | number | string[]> {
   const out: Record<string, string | number | string[]> = {};
-  for (const [name, value] of Object.entries(headers)) if (value !== undefined) out[name] = value as string | number | string[];
+  for (const [name, value] of Object.entries(headers))
+    if (value !== undefined) out[name] = value as string | number | string[];
   return out;
 }
 
 function stringsOf(headers: Headers): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
 }
-

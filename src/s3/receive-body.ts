@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto';
 import type { StoredContent } from '../vfs/content-writer.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PayloadMode } from './authenticate.js';
-import { ChunkedBody } from './chunked-body.js';
 import {
   CHECKSUMS,
   type ChecksumName,
@@ -15,6 +14,7 @@ import {
   checksumNamed,
   newChecksum,
 } from './checksums.js';
+import { ChunkedBody } from './chunked-body.js';
 import { S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
 
@@ -35,7 +35,8 @@ export async function receiveDocument(request: S3Request, payload: PayloadMode, 
   const checks = new BodyChecks(request, payload);
   await checks.run((part) => {
     bytes += part.length;
-    if (bytes > limit) throw new S3Error('MaxMessageLengthExceeded', `Your request was too big: at most ${limit} bytes.`);
+    if (bytes > limit)
+      throw new S3Error('MaxMessageLengthExceeded', `Your request was too big: at most ${limit} bytes.`);
     parts.push(part);
     return undefined;
   }, limit);
@@ -121,7 +122,10 @@ class BodyChecks {
         for (const bytes of this.#chunked === undefined ? [piece] : this.#chunked.take(piece)) {
           this.#received += bytes.length;
           if (this.plainLength !== undefined && this.#received > this.plainLength)
-            throw new S3Error('IncompleteBody', 'You provided more bytes than specified by the Content-Length HTTP header');
+            throw new S3Error(
+              'IncompleteBody',
+              'You provided more bytes than specified by the Content-Length HTTP header',
+            );
           this.#sha256?.update(bytes);
           this.#md5?.update(bytes);
           this.#running?.update(bytes);
@@ -131,7 +135,8 @@ class BodyChecks {
       }
     } catch (error) {
       if (http.errored !== null || http.destroyed)
-        if (!(error instanceof S3Error)) throw new S3Error('IncompleteBody', 'The connection ended before the body did.', { cause: error });
+        if (!(error instanceof S3Error))
+          throw new S3Error('IncompleteBody', 'The connection ended before the body did.', { cause: error });
       throw error;
     }
     this.#chunked?.end();
@@ -140,9 +145,15 @@ class BodyChecks {
   /** Compares. `md5`: of the bytes, where the caller has it anyway. BadDigest, IncompleteBody, XAmzContentSHA256Mismatch. */
   finish(md5?: Buffer): void {
     if (this.plainLength !== undefined && this.#received !== this.plainLength)
-      throw new S3Error('IncompleteBody', 'You did not provide the number of bytes specified by the Content-Length HTTP header');
+      throw new S3Error(
+        'IncompleteBody',
+        'You did not provide the number of bytes specified by the Content-Length HTTP header',
+      );
     if (this.#sha256 !== undefined && this.#sha256.digest('hex') !== this.#expectedSha256)
-      throw new S3Error('XAmzContentSHA256Mismatch', "The provided 'x-amz-content-sha256' header does not match what was computed.");
+      throw new S3Error(
+        'XAmzContentSHA256Mismatch',
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+      );
     if (this.#expectedMd5 !== undefined) {
       const digest = md5 ?? this.#md5!.digest();
       if (!digest.equals(this.#expectedMd5))
@@ -185,15 +196,22 @@ function isChecksum(name: ChecksumName, text: string): boolean {
 function saidChecksum(request: S3Request): { name: ChecksumName; value: string | undefined } | undefined {
   const given = CHECKSUMS.filter((name) => request.headers.has(checksumHeader(name)));
   if (given.length > 1)
-    throw new S3Error('InvalidRequest', 'Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.');
+    throw new S3Error(
+      'InvalidRequest',
+      'Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.',
+    );
   const named = request.header('x-amz-sdk-checksum-algorithm') ?? request.header('x-amz-checksum-algorithm');
   const algorithm = named === undefined ? undefined : checksumNamed(named);
   if (named !== undefined && algorithm === undefined)
-    throw new S3Error('InvalidRequest', 'Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]');
+    throw new S3Error(
+      'InvalidRequest',
+      'Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]',
+    );
   const [one] = given;
   if (one !== undefined) {
     const value = request.header(checksumHeader(one))!;
-    if (!isChecksum(one, value)) throw new S3Error('InvalidRequest', `Value for ${checksumHeader(one)} header is invalid.`);
+    if (!isChecksum(one, value))
+      throw new S3Error('InvalidRequest', `Value for ${checksumHeader(one)} header is invalid.`);
     if (algorithm !== undefined && algorithm !== one)
       throw new S3Error('InvalidRequest', 'Value for x-amz-sdk-checksum-algorithm header is invalid.');
     return { name: one, value };

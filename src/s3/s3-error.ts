@@ -112,7 +112,10 @@ export function toS3Error(error: unknown): { readonly error: S3Error; readonly i
   if (error instanceof S3Error) return { error, isOurs: error.status >= 500 && error.code === 'InternalError' };
   if (!(error instanceof CairnError))
     return { error: new S3Error('InternalError', 'The server failed to answer.', { cause: error }), isOurs: true };
-  const told = (code: S3Code, message: string) => ({ error: new S3Error(code, message, { cause: error }), isOurs: false });
+  const told = (code: S3Code, message: string) => ({
+    error: new S3Error(code, message, { cause: error }),
+    isOurs: false,
+  });
   switch (error.code) {
     case 'NAME_TOO_LONG':
       return told('KeyTooLongError', 'The key is too long.');

@@ -8,7 +8,7 @@ import { S3Error } from './s3-error.js';
 
 const PATH_BYTES_MAX = 8 * 1024;
 const PARAMETERS_MAX = 128;
-export const KEY_BYTES_MAX = 1024;
+const KEY_BYTES_MAX = 1024;
 
 export class S3Request {
   readonly http: IncomingMessage;
@@ -94,7 +94,8 @@ function headersOf(raw: readonly string[]): Map<string, string[]> {
   }
   // What decides where the body ends, or whose request it is, must be said once.
   for (const name of ['content-length', 'transfer-encoding', 'host', 'authorization', 'x-amz-content-sha256'])
-    if ((headers.get(name)?.length ?? 0) > 1) throw new S3Error('InvalidRequest', `There is more than one ${name} header.`);
+    if ((headers.get(name)?.length ?? 0) > 1)
+      throw new S3Error('InvalidRequest', `There is more than one ${name} header.`);
   if (headers.has('content-length') && headers.has('transfer-encoding'))
     throw new S3Error('InvalidRequest', 'Content-Length and Transfer-Encoding exclude each other.');
   return headers;

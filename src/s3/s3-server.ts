@@ -10,7 +10,9 @@ import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
+import { readSubject } from './bucket-config.js';
 import type { Answer, Call, S3Parts } from './call.js';
+import { type CorsRule, corsHeaders } from './cors.js';
 import { digestsOf } from './digest-object.js';
 import { ObjectStore } from './object-store.js';
 import { ObjectWrites } from './object-writes.js';
@@ -101,8 +103,14 @@ export class S3Server {
       ...digestsOf(tree),
     };
     const answer = (request: IncomingMessage, response: ServerResponse): void => void this.#answer(request, response);
-    const limits = { maxHeaderSize: HEADER_BYTES_MAX, keepAliveTimeout: IDLE_MS, requireHostHeader: false, noDelay: true };
-    this.#server = options.tls === undefined ? createServer(limits, answer) : createTlsServer({ ...limits, ...options.tls }, answer);
+    const limits = {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      keepAliveTimeout: IDLE_MS,
+      requireHostHeader: false,
+      noDelay: true,
+    };
+    this.#server =
+      options.tls === undefined ? createServer(limits, answer) : createTlsServer({ ...limits, ...options.tls }, answer);
     this.#server.headersTimeout = HEADERS_TIMEOUT_MS;
     // A large upload takes as long as it takes, as long as bytes come.
     this.#server.requestTimeout = 0;
@@ -126,7 +134,12 @@ export class S3Server {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
       this.#server.once('error', (cause) => {
-        reject(new CairnError('IO', `cannot listen on ${host}:${port}: ${cause.message}`, { hint: 'choose another address in [s3] of cairn.toml', cause }));
+        reject(
+          new CairnError('IO', `cannot listen on ${host}:${port}: ${cause.message}`, {
+            hint: 'choose another address in [s3] of cairn.toml',
+            cause,
+          }),
+        );
       });
       this.#server.listen(port, host, () => {
         this.#server.removeAllListeners('error');
@@ -181,17 +194,38 @@ export class S3Server {
     }
   }
 
-  async #serve(request: S3Request, response: ServerResponse, audit: { operation: string; user: string }): Promise<void> {
-    const { users, clock } = this.#given;
+  async #serve(
+    request: S3Request,
+    response: ServerResponse,
+    audit: { operation: string; user: string },
+  ): Promise<void> {
+    const { users } = this.#given;
     await users.refresh();
+    if (request.method === 'OPTIONS') {
+      audit.operation = 'Preflight';
+      const headers = await this.#cors(request);
+      if (headers['access-control-allow-origin'] === undefined)
+        throw new S3Error('AccessDenied', 'CORSResponse: This CORS request is not allowed.');
+      response.writeHead(200, { ...headers, 'content-length': 0 });
+      response.end();
+      return;
+    }
     const identity = this.#identify(request);
     audit.user = identity.user?.name ?? 'anonymous';
     const route = routeOf(request);
     audit.operation = route.name;
-    const call: Call = { request, response, identity, parts: this.parts, corsHeaders: {} };
-    void clock;
+    const call: Call = { request, response, identity, parts: this.parts, corsHeaders: await this.#cors(request) };
+    for (const [name, value] of Object.entries(call.corsHeaders)) response.setHeader(name, value);
     const answer = await route.run(call);
     if (answer !== undefined) await this.#send(call, answer);
+  }
+
+  /** What a browser of another origin is told; empty where no rule of the bucket allows it. */
+  async #cors(request: S3Request): Promise<Record<string, string>> {
+    if (request.bucket === '' || request.header('origin') === undefined) return {};
+    const bucket = await this.parts.store.bucket(request.bucket).catch(() => undefined);
+    const rules = bucket && (readSubject(bucket.attributes, 'cors') as readonly CorsRule[] | undefined);
+    return (rules && corsHeaders(rules, request)) ?? {};
   }
 
   #identify(request: S3Request): Identity {
@@ -199,20 +233,22 @@ export class S3Server {
     return authenticate(request, { users, keys: this.#keys, region: this.#options.region, nowMs: clock.nowMs() });
   }
 
-  async #send({ request, response, corsHeaders }: Call, { status, headers = {}, body }: Answer): Promise<void> {
+  async #send({ request, response }: Call, { status, headers = {}, body }: Answer): Promise<void> {
     // A body that nobody has read would be taken for the next request.
     if (!request.http.complete) await drain(request.http);
     if (!request.http.complete) response.setHeader('connection', 'close');
     const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
-    const none = body === undefined && status !== 204 && headers['content-length'] === undefined ? { 'content-length': 0 } : {};
-    response.writeHead(status, { ...corsHeaders, ...length, ...none, ...clean(headers) });
+    const none =
+      body === undefined && status !== 204 && headers['content-length'] === undefined ? { 'content-length': 0 } : {};
+    response.writeHead(status, { ...length, ...none, ...clean(headers) });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
 
   /** Tells the client, and the log where it is our own failure. Returns the code. */
   #refuse(thrown: unknown, http: IncomingMessage, response: ServerResponse, request: S3Request | undefined): string {
     const { error, isOurs } = toS3Error(thrown);
-    if (isOurs && systemCode(thrown) !== 'ECONNRESET') this.#given.onFailure(`S3 ${request?.method ?? ''} failed`, thrown);
+    if (isOurs && systemCode(thrown) !== 'ECONNRESET')
+      this.#given.onFailure(`S3 ${request?.method ?? ''} failed`, thrown);
     if (response.headersSent || response.destroyed) {
       response.destroy();
       return error.code;
@@ -264,5 +300,7 @@ function refuseGarbage(error: Error, socket: Socket): void {
   const tooLarge = systemCode(error) === 'HPE_HEADER_OVERFLOW';
   const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
   const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${tooLarge ? 'RequestHeaderSectionTooLarge' : 'BadRequest'}</Code><Message>This is not an HTTP request that the server takes.</Message></Error>`;
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
 }

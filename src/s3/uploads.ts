@@ -138,7 +138,9 @@ export class Uploads {
     await this.#tree.publish(async () => {
       const there = await this.#tree.child(upload.directory, upload.id);
       isGone = there === undefined;
-      return there === undefined ? [] : [{ parent: upload.directory, name: upload.id, expected: there.ino, to: undefined }];
+      return there === undefined
+        ? []
+        : [{ parent: upload.directory, name: upload.id, expected: there.ino, to: undefined }];
     });
     await this.removeParts(upload);
     return !isGone;

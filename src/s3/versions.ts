@@ -8,9 +8,9 @@
  * The heads of a bucket are a tree like the bucket itself, so they are walked in the order of keys as well. `null` is an id like any other.
  */
 import { randomBytes } from 'node:crypto';
+import { NO_CONTENT } from '../vfs/content-writer.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
 import type { NameChange } from '../vfs/publisher.js';
-import { NO_CONTENT } from '../vfs/content-writer.js';
 import type { Ino } from '../vfs/vfs.js';
 import type { Bucket } from './bucket-config.js';
 import { FILE_MODE, type ObjectStore, type StoredObject } from './object-store.js';
@@ -54,7 +54,13 @@ export class Versions {
   }
 
   #orderOf({ own, node }: StoredObject): string {
-    return own?.version?.slice(0, ORDER_DIGITS) ?? own?.order ?? orderAt(node.mtime.sec * 1000 + node.mtime.nsec / 1e6).toString(16).padStart(ORDER_DIGITS, '0');
+    return (
+      own?.version?.slice(0, ORDER_DIGITS) ??
+      own?.order ??
+      orderAt(node.mtime.sec * 1000 + node.mtime.nsec / 1e6)
+        .toString(16)
+        .padStart(ORDER_DIGITS, '0')
+    );
   }
 
   /** A directory below the hidden one; undefined if it is not there and not to be made. */
@@ -65,7 +71,14 @@ export class Versions {
       const there = await tree.child(at, name);
       if (there !== undefined) at = there.ino;
       else if (!make) return undefined;
-      else at = (await tree.makeDirectory(at, name, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mode: HIDDEN_MODE })).ino;
+      else
+        at = (
+          await tree.makeDirectory(at, name, {
+            uid: process.getuid?.() ?? 0,
+            gid: process.getgid?.() ?? 0,
+            mode: HIDDEN_MODE,
+          })
+        ).ino;
     }
     return at;
   }
