@@ -49,6 +49,7 @@ const may = {
     '^native/',
   ],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
+  '^src/s3/': ['^src/s3/', '^src/vfs/', '^src/meta/rows\\.ts$', '^src/io/', '^src/errors/', '^native/'],
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
@@ -65,6 +66,7 @@ const only = {
   '@napi-rs/blake-hash': '^src/chunks/',
   commander: '^src/cli/',
   'smol-toml': '^src/pool/',
+  'fast-xml-parser': '^src/s3/',
 };
 module.exports = {
   forbidden: [

@@ -8,10 +8,10 @@ import type { S3User, UserTable } from './users.js';
 import { document, element, escapeXml, malformed, type XmlElement } from './xml.js';
 
 /** `id:` and a user's id, or a group. */
-export type Grantee = string;
+type Grantee = string;
 export const EVERYBODY = 'all';
 export const SIGNED_IN = 'auth';
-export const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
+const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
 export type AclPermission = (typeof PERMISSIONS)[number];
 export type Grant = readonly [grantee: Grantee, permission: string];
 

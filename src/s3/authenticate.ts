@@ -235,7 +235,7 @@ function timestampOf(request: S3Request): string {
 }
 
 /** YYYYMMDDTHHMMSSZ in milliseconds; undefined if it is not a time. */
-export function parseTimestamp(text: string): number | undefined {
+function parseTimestamp(text: string): number | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
   if (match === null) return undefined;
   const [, year, month, day, hour, minute, second] = match;

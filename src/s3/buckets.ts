@@ -110,6 +110,7 @@ export async function deleteBucket(call: Call): Promise<Answer> {
   const { user } = call.identity;
   if (user === undefined || bucketOwner(call, bucket) !== user.id)
     requireAccess(call, bucket, { action: 's3:DeleteBucket', writes: true });
+  await call.parts.uploads.removeAll(bucket);
   await call.parts.store.removeBucket(bucket);
   return NO_CONTENT_ANSWER;
 }

@@ -67,8 +67,9 @@ export class KeyWalk {
     this.#tree = tree;
     this.#prefix = options.prefix;
     this.#page = Math.min(PAGE_MAX, options.page + 1);
-    const first = justBefore(options.prefix);
-    this.#start = { bucket, after: options.after > first ? options.after : first };
+    const after = justBefore(options.prefix);
+    // biome-ignore lint/complexity/useMathMinMax: these are strings
+    this.#start = { bucket, after: after < options.after ? options.after : after };
   }
 
   /** Undefined at the end. */

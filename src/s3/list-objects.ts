@@ -13,7 +13,7 @@ import { document, element, escapeXml } from './xml.js';
 
 export const KEYS_MAX = 1000;
 
-export interface Listing {
+interface Listing {
   readonly objects: readonly StoredObject[];
   readonly prefixes: readonly string[];
   /** Where to go on: the last key or common prefix; undefined at the end. */
@@ -21,7 +21,7 @@ export interface Listing {
 }
 
 /** Up to `limit` keys and common prefixes after `after`. */
-export async function listKeys(
+async function listKeys(
   call: Call,
   bucket: Bucket,
   options: { readonly prefix: string; readonly delimiter: string; readonly after: string; readonly limit: number },

@@ -259,7 +259,7 @@ function copyRange(header: string, size: number): { from: number; to: number } {
 }
 
 /** The part of an ascending list of extents that lies in [from, to), as a file of its own. */
-export function cutExtents(extents: readonly ExtentRow[], from: number, to: number): ExtentRow[] {
+function cutExtents(extents: readonly ExtentRow[], from: number, to: number): ExtentRow[] {
   const cut: ExtentRow[] = [];
   for (const extent of extents) {
     const start = Math.max(from, extent.offset);

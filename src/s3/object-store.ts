@@ -13,7 +13,7 @@ import { escapedName, isLongName, nameOf, splitKey } from './key-path.js';
 import { decodeAttributes, IMPLICIT, LONG_NAME, OBJECT, type ObjectAttributes } from './object-attributes.js';
 import { S3Error } from './s3-error.js';
 
-export const DIRECTORY_MODE = 0o755;
+const DIRECTORY_MODE = 0o755;
 export const FILE_MODE = 0o644;
 
 /** An object as it is found. */

@@ -9,7 +9,7 @@ import { boundaryOf, type Form, type FormFile, readForm } from './form-data.js';
 import { checkForm, type FormPermission, formKey } from './form-policy.js';
 import { FormRequest } from './form-request.js';
 import { keyText } from './key-path.js';
-import { expirationHeaders } from './lifecycle-operations.js';
+import { expirationHeaders } from './object-end.js';
 import { lockForNewObject } from './object-lock.js';
 import type { OwnAttributes } from './object-writes.js';
 import { saidChecksum } from './receive-body.js';

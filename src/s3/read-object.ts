@@ -5,8 +5,8 @@ import type { Answer, Call, Headers } from './call.js';
 import { checksumHeader } from './checksums.js';
 import { checkRead } from './conditions.js';
 import { keyText } from './key-path.js';
-import { expirationHeaders } from './lifecycle-operations.js';
 import { partSizes, userMetadata } from './object-attributes.js';
+import { expirationHeaders } from './object-end.js';
 import type { StoredObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
 import { NULL_VERSION, versionOf } from './versions.js';
@@ -164,7 +164,7 @@ function contentHeaders({ own, attributes }: StoredObject): Headers {
   return headers;
 }
 
-export function checksumHeaders({ own, isOwnContent }: StoredObject): Headers {
+function checksumHeaders({ own, isOwnContent }: StoredObject): Headers {
   const checksum = isOwnContent ? own?.checksum : undefined;
   if (checksum === undefined) return {};
   return {

@@ -1,18 +1,16 @@
 /** Which operation a request asks for: by method, by what it names, and by the parameter that S3 calls a subresource. */
 
+import * as settings from './bucket-settings.js';
 import * as buckets from './buckets.js';
 import type { Operation } from './call.js';
-import * as cors from './cors-operations.js';
-import * as lifecycle from './lifecycle-operations.js';
 import * as list from './list-objects.js';
-import * as lock from './lock-operations.js';
+import * as versions from './list-versions.js';
 import * as multipart from './multipart.js';
-import * as policy from './policy-operations.js';
+import * as object from './object-settings.js';
 import { postObject } from './post-object.js';
 import * as read from './read-object.js';
 import { notImplemented, S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
-import * as tagging from './tagging-operations.js';
 import * as write from './write-object.js';
 
 export interface Route {
@@ -38,27 +36,57 @@ const BUCKET = routes({
   'GET uploads': ['ListMultipartUploads', multipart.listUploads],
   POST: ['PostObject', postObject],
   'POST delete': ['DeleteObjects', write.deleteObjects],
-  'GET cors': ['GetBucketCors', cors.getCors],
-  'PUT cors': ['PutBucketCors', cors.putCors],
-  'DELETE cors': ['DeleteBucketCors', cors.deleteCors],
-  'GET lifecycle': ['GetBucketLifecycleConfiguration', lifecycle.getLifecycle],
-  'PUT lifecycle': ['PutBucketLifecycleConfiguration', lifecycle.putLifecycle],
-  'DELETE lifecycle': ['DeleteBucketLifecycle', lifecycle.deleteLifecycle],
-  'GET object-lock': ['GetObjectLockConfiguration', lock.getLockConfiguration],
-  'PUT object-lock': ['PutObjectLockConfiguration', lock.putLockConfiguration],
-  'GET ownershipControls': ['GetBucketOwnershipControls', policy.getOwnership],
-  'PUT ownershipControls': ['PutBucketOwnershipControls', policy.putOwnership],
-  'DELETE ownershipControls': ['DeleteBucketOwnershipControls', policy.deleteOwnership],
-  'GET policy': ['GetBucketPolicy', policy.getPolicy],
-  'PUT policy': ['PutBucketPolicy', policy.putPolicy],
-  'DELETE policy': ['DeleteBucketPolicy', policy.deletePolicy],
-  'GET policyStatus': ['GetBucketPolicyStatus', policy.getPolicyStatus],
-  'GET publicAccessBlock': ['GetPublicAccessBlock', policy.getPublicAccess],
-  'PUT publicAccessBlock': ['PutPublicAccessBlock', policy.putPublicAccess],
-  'DELETE publicAccessBlock': ['DeletePublicAccessBlock', policy.deletePublicAccess],
-  'GET tagging': ['GetBucketTagging', tagging.getBucketTagging],
-  'PUT tagging': ['PutBucketTagging', tagging.putBucketTagging],
-  'DELETE tagging': ['DeleteBucketTagging', tagging.deleteBucketTagging],
+  'GET versions': ['ListObjectVersions', versions.listVersions],
+  'GET versioning': ['GetBucketVersioning', settings.getVersioning],
+  'PUT versioning': ['PutBucketVersioning', settings.putVersioning],
+  'GET tagging': ['GetBucketTagging', settings.getTags],
+  'PUT tagging': ['PutBucketTagging', settings.putTags],
+  'DELETE tagging': ['DeleteBucketTagging', settings.deleteTags],
+  'GET acl': ['GetBucketAcl', settings.getAcl],
+  'PUT acl': ['PutBucketAcl', settings.putAcl],
+  'GET policy': ['GetBucketPolicy', settings.getPolicy],
+  'PUT policy': ['PutBucketPolicy', settings.putPolicy],
+  'DELETE policy': ['DeleteBucketPolicy', settings.deletePolicy],
+  'GET policyStatus': ['GetBucketPolicyStatus', settings.getPolicyStatus],
+  'GET publicAccessBlock': ['GetPublicAccessBlock', settings.getPublicAccess],
+  'PUT publicAccessBlock': ['PutPublicAccessBlock', settings.putPublicAccess],
+  'DELETE publicAccessBlock': ['DeletePublicAccessBlock', settings.deletePublicAccess],
+  'GET ownershipControls': ['GetBucketOwnershipControls', settings.getOwnership],
+  'PUT ownershipControls': ['PutBucketOwnershipControls', settings.putOwnership],
+  'DELETE ownershipControls': ['DeleteBucketOwnershipControls', settings.deleteOwnership],
+  'GET object-lock': ['GetObjectLockConfiguration', settings.getObjectLock],
+  'PUT object-lock': ['PutObjectLockConfiguration', settings.putObjectLock],
+  'GET cors': ['GetBucketCors', settings.getCors],
+  'PUT cors': ['PutBucketCors', settings.putCors],
+  'DELETE cors': ['DeleteBucketCors', settings.deleteCors],
+  'GET lifecycle': ['GetBucketLifecycleConfiguration', settings.getLifecycle],
+  'PUT lifecycle': ['PutBucketLifecycleConfiguration', settings.putLifecycle],
+  'DELETE lifecycle': ['DeleteBucketLifecycle', settings.deleteLifecycle],
+  'GET requestPayment': ['GetBucketRequestPayment', settings.getRequestPayment],
+  'GET website': [
+    'GetBucketWebsite',
+    settings.absent(
+      'GetBucketWebsite',
+      new S3Error('NoSuchWebsiteConfiguration', 'The specified bucket does not have a website configuration'),
+    ),
+  ],
+  'GET replication': [
+    'GetBucketReplication',
+    settings.absent(
+      'GetReplicationConfiguration',
+      new S3Error('ReplicationConfigurationNotFoundError', 'The replication configuration was not found'),
+    ),
+  ],
+  'GET encryption': [
+    'GetBucketEncryption',
+    settings.absent(
+      'GetEncryptionConfiguration',
+      new S3Error(
+        'ServerSideEncryptionConfigurationNotFoundError',
+        'The server side encryption configuration was not found',
+      ),
+    ),
+  ],
 });
 
 const OBJECT = routes({
@@ -73,13 +101,16 @@ const OBJECT = routes({
   'POST uploadId': ['CompleteMultipartUpload', multipart.completeUpload],
   'DELETE uploadId': ['AbortMultipartUpload', multipart.abortUpload],
   'GET uploadId': ['ListParts', multipart.listParts],
-  'GET legal-hold': ['GetObjectLegalHold', lock.getLegalHold],
-  'PUT legal-hold': ['PutObjectLegalHold', lock.putLegalHold],
-  'GET retention': ['GetObjectRetention', lock.getRetention],
-  'PUT retention': ['PutObjectRetention', lock.putRetention],
-  'GET tagging': ['GetObjectTagging', tagging.getObjectTagging],
-  'PUT tagging': ['PutObjectTagging', tagging.putObjectTagging],
-  'DELETE tagging': ['DeleteObjectTagging', tagging.deleteObjectTagging],
+  'GET tagging': ['GetObjectTagging', object.getTags],
+  'PUT tagging': ['PutObjectTagging', object.putTags],
+  'DELETE tagging': ['DeleteObjectTagging', object.deleteTags],
+  'GET acl': ['GetObjectAcl', object.getAcl],
+  'PUT acl': ['PutObjectAcl', object.putAcl],
+  'GET retention': ['GetObjectRetention', object.getRetention],
+  'PUT retention': ['PutObjectRetention', object.putRetention],
+  'GET legal-hold': ['GetObjectLegalHold', object.getLegalHold],
+  'PUT legal-hold': ['PutObjectLegalHold', object.putLegalHold],
+  'GET attributes': ['GetObjectAttributes', object.getAttributes],
 });
 
 /** Parameters that name what is meant instead of the bucket or object itself; also those that are not offered. */

@@ -8,7 +8,7 @@ import { S3Error } from './s3-error.js';
 
 const PATH_BYTES_MAX = 8 * 1024;
 const PARAMETERS_MAX = 128;
-export const KEY_BYTES_MAX = 1024;
+const KEY_BYTES_MAX = 1024;
 
 export class S3Request {
   readonly http: IncomingMessage;

@@ -11,7 +11,7 @@ import type { Clock, Timer } from '../io/clock.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
 import type { Answer, Call, S3Parts } from './call.js';
-import { answerPreflight, corsHeadersOf } from './cors-operations.js';
+import { answerPreflight, corsHeadersOf } from './cors-answers.js';
 import { digestsOf } from './digest-object.js';
 import { ObjectStore } from './object-store.js';
 import { ObjectWrites } from './object-writes.js';

@@ -5,7 +5,7 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 
 export const ALGORITHM = 'AWS4-HMAC-SHA256';
-export const EMPTY_SHA256 = createHash('sha256').digest('hex');
+const EMPTY_SHA256 = createHash('sha256').digest('hex');
 
 export interface Scope {
   /** YYYYMMDD */
@@ -52,11 +52,11 @@ export function stringToSign(timestamp: string, scope: Scope, canonical: string)
   return `${ALGORITHM}\n${timestamp}\n${scopeText(scope)}\n${sha256(canonical)}`;
 }
 
-export function scopeText({ date, region, service }: Scope): string {
+function scopeText({ date, region, service }: Scope): string {
   return `${date}/${region}/${service}/aws4_request`;
 }
 
-export function sha256(text: string | Uint8Array): string {
+function sha256(text: string | Uint8Array): string {
   // A header's bytes travel as latin1, and are signed as they were sent.
   return typeof text === 'string'
     ? createHash('sha256')
@@ -70,7 +70,7 @@ function isLatin(text: string): boolean {
   return /^[\u0000-\u00ff]*$/.test(text);
 }
 
-export function hmac(key: string | Uint8Array, text: string): Buffer {
+function hmac(key: string | Uint8Array, text: string): Buffer {
   return createHmac('sha256', key).update(text, 'utf8').digest();
 }
 
@@ -92,7 +92,7 @@ export class SigningKeys {
   }
 }
 
-export function signingKey(secret: string, { date, region, service }: Scope): Buffer {
+function signingKey(secret: string, { date, region, service }: Scope): Buffer {
   return hmac(hmac(hmac(hmac(`AWS4${secret}`, date), region), service), 'aws4_request');
 }
 

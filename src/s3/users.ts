@@ -9,7 +9,7 @@ import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo } from '../io/file-io.js';
 
-export const USERS_NAME = 's3-users.json';
+const USERS_NAME = 's3-users.json';
 /** A change of the file counts after so long. */
 const LOOK_EVERY_MS = 500;
 
@@ -17,7 +17,7 @@ const Access = v.picklist(['none', 'read', 'write'], 'must be "none", "read" or 
 const User = v.strictObject({
   /** Canonical id: who owns buckets and objects. */
   id: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,128}$/, 'must be 1 to 128 printable characters')),
-  name: v.pipe(v.string(), v.regex(/^[^\x00-\x1f]{1,128}$/, 'must be 1 to 128 characters')),
+  name: v.pipe(v.string(), v.regex(/^[^\p{Cc}]{1,128}$/u, 'must be 1 to 128 characters')),
   accessKey: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{3,128}$/, 'must be 3 to 128 letters and digits')),
   secretKey: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{8,256}$/, 'must be 8 to 256 printable characters')),
   email: v.optional(v.string()),
@@ -29,7 +29,7 @@ const Users = v.strictObject({ format: v.literal(1), users: v.array(User) });
 export type S3User = v.InferOutput<typeof User>;
 
 /** CORRUPT if the text is not a list of users. */
-export function parseUsers(text: string): readonly S3User[] {
+function parseUsers(text: string): readonly S3User[] {
   let json: unknown;
   try {
     json = JSON.parse(text);

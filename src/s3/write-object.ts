@@ -7,9 +7,9 @@ import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checksumHeader, checksumNamed } from './checksums.js';
 import { checkRead, checkWrite } from './conditions.js';
 import { keyOf } from './key-path.js';
-import { expirationHeaders } from './lifecycle-operations.js';
 import { isoTime } from './list-objects.js';
 import { userMetadata } from './object-attributes.js';
+import { expirationHeaders } from './object-end.js';
 import { lockForNewObject, mayRemove } from './object-lock.js';
 import type { StoredObject } from './object-store.js';
 import type { NewObject, OwnAttributes } from './object-writes.js';
@@ -246,7 +246,7 @@ export async function copyObject(call: Call): Promise<Answer> {
   const checksum = await copiedChecksum(call, object);
   const tags = replacesTags ? newTags : object.own?.tags;
   const own: OwnAttributes = {
-    etag: object.etag.includes('-') && object.isOwnContent ? object.etag : object.etag,
+    etag: object.etag,
     headers: directive === 'REPLACE' ? keptHeaders(call) : (object.own?.headers ?? {}),
     owner: newOwner(call, bucket),
     ...(grants !== undefined && { acl: grants as [string, string][] }),
@@ -314,7 +314,7 @@ async function deleteOne(
   version: string | undefined,
   more: (present: StoredObject | undefined) => void = () => {},
 ): Promise<{ readonly isMarker: boolean; readonly told: string | undefined }> {
-  const { request, parts } = call;
+  const { parts } = call;
   const action = version === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion';
   requireAccess(call, bucket, { action, bucketPermission: 'WRITE', writes: true }, { key });
   if (version === '') throw new S3Error('InvalidArgument', 'Version id cannot be the empty string');
@@ -324,7 +324,6 @@ async function deleteOne(
     if (present !== undefined && (version !== undefined || bucket.info.versioning === undefined))
       mayRemove(call, bucket, present);
   };
-  void request;
   if (version === undefined) {
     const { isMarker, version: told } = await parts.writes.remove(bucket, key, check);
     return { isMarker, told };

@@ -5,20 +5,18 @@
 import { XMLParser } from 'fast-xml-parser';
 import { S3Error } from './s3-error.js';
 
-export const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
+const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
 const DEPTH_MAX = 20;
 
+const SPECIAL = /[&<>"\p{Cc}\ufffe\uffff]/u;
+const SPECIALS = new RegExp(SPECIAL, 'gu');
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 
 /** Text for an element or attribute. Control characters, which XML 1.0 cannot carry, are written as references as S3 does. */
 export function escapeXml(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that need it
-  if (!/[&<>"\u0000-\u001f\ufffe\uffff]/.test(text)) return text;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that need it
-  return text.replace(/[&<>"\u0000-\u001f\ufffe\uffff]/g, (character) => {
-    const escape = ESCAPES[character];
-    return escape ?? `&#x${character.charCodeAt(0).toString(16).toUpperCase()};`;
-  });
+  return SPECIAL.test(text)
+    ? text.replace(SPECIALS, (one) => ESCAPES[one] ?? `&#x${one.charCodeAt(0).toString(16).toUpperCase()};`)
+    : text;
 }
 
 /** `<name>text</name>`, or nothing where there is no text to give. */

@@ -210,12 +210,16 @@ export class ObjectTree {
   async extents(ino: Ino): Promise<readonly ExtentRow[]> {
     const inode = await this.#table.get(ino);
     const extents = await this.#reader.extents(inode, 0, inode.sizeBytes);
-    if (extents.length > EXTENTS_MAX) throw new CairnError('TOO_BIG', 'the file has too many pieces to be copied at once');
+    if (extents.length > EXTENTS_MAX)
+      throw new CairnError('TOO_BIG', 'the file has too many pieces to be copied at once');
     return extents;
   }
 
   /** Bytes of a settled file as it was found: they stay readable while `use` runs, whatever becomes of the name. STALE. */
-  async reading<T>(ino: Ino, use: (read: (from: number, to: number) => Promise<Uint8Array[]>) => Promise<T>): Promise<T> {
+  async reading<T>(
+    ino: Ino,
+    use: (read: (from: number, to: number) => Promise<Uint8Array[]>) => Promise<T>,
+  ): Promise<T> {
     const handle = await this.#volume.open(ino, { read: true, write: false });
     try {
       return await use((from, to) => this.#volume.readBytes(handle, from, to));

@@ -128,7 +128,8 @@ export class Publication {
 
   #stands(context: PublicationContext): boolean {
     return this.#changes.every(({ dir, entry, before, old, oldCtime, to, made }) => {
-      if (dir.gone || !dir.directory!.stands(entry) || entry.target !== before || entry.held !== undefined) return false;
+      if (dir.gone || !dir.directory!.stands(entry) || entry.target !== before || entry.held !== undefined)
+        return false;
       if (old !== undefined && (old.held !== undefined || context.mustPin(old))) return false;
       if (oldCtime !== undefined && (old === undefined || !isSame(old.ctime, oldCtime))) return false;
       if (made === undefined) return to === undefined || (!to.gone && to.held === undefined);

@@ -199,10 +199,7 @@ export class Publisher {
     return { content, attributes, sources: found };
   }
 
-  #take(
-    contentStage: number,
-    small: { bytes: Uint8Array; prepared: PreparedChunk }[],
-  ): PublishedRound | undefined {
+  #take(contentStage: number, small: { bytes: Uint8Array; prepared: PreparedChunk }[]): PublishedRound | undefined {
     if (this.#queue.length === 0) return undefined;
     const context: PublicationContext = {
       chunks: this.#chunks,

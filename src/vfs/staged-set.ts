@@ -169,7 +169,6 @@ export class StagedSet implements RoundSource {
   }
 
   changeEntry(parent: Inode, entry: Entry, target: EntryTarget | undefined): void {
-    const directory = parent.directory!;
     const before = entry.target;
     if (before !== undefined && (target === undefined || target.isDirectory !== before.isDirectory))
       this.#stage.note({ kind: 'dentry-gone', parent: parent.ino, name: entry.name, isDirectory: before.isDirectory });
@@ -322,10 +321,7 @@ export class StagedSet implements RoundSource {
       stagedThrough,
       nextIno: this.nextIno,
       small,
-      stored: [
-        ...taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)),
-        ...(published?.stored ?? []),
-      ],
+      stored: [...taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)), ...(published?.stored ?? [])],
       onDurable: () => {
         this.publishing = undefined;
         this.#durable(stagedThrough);

@@ -254,13 +254,10 @@ export class Volume implements Vfs {
     caller: Caller,
     attributes: ReadonlyMap<string, Uint8Array>,
   ): Result<Attr> {
-    return chain(
-      this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller),
-      (inode) => {
-        this.putAttributes(inode, attributes);
-        return inode;
-      },
-    );
+    return chain(this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller), (inode) => {
+      this.putAttributes(inode, attributes);
+      return inode;
+    });
   }
 
   /** Attributes of the object face. */
@@ -495,9 +492,7 @@ export class Volume implements Vfs {
                 other?.directory?.changes !== changes;
               const exchange = options.exchange === true;
               if (stale || (!exchange && inode !== other && other !== undefined && mustPin(other)))
-                return chain(inode.held ?? other?.held, () =>
-                  this.#rename(parent, name, newParent, newName, options),
-                );
+                return chain(inode.held ?? other?.held, () => this.#rename(parent, name, newParent, newName, options));
               if (inode === other) return undefined;
               if (exchange) this.#exchange(from, to, inode, other!);
               else this.#move(from, to, inode, other, options.whiteout);

@@ -16,7 +16,7 @@ const TOTAL_BYTES_MAX = 512 * 1024;
 const CAPABILITY = 'security.capability';
 const NAMESPACES = ['user.', 'trusted.', 'security.'];
 /** Names that begin so belong to the object face; the mount does not show them. */
-export const OBJECT_NAMESPACE = 'cairn.s3.';
+const OBJECT_NAMESPACE = 'cairn.s3.';
 const LISTS: readonly string[] = [ACCESS_LIST, DEFAULT_LIST];
 
 export class Xattrs {

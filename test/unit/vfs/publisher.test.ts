@@ -93,7 +93,9 @@ t.test('a publication whose ground has moved is prepared again', async (t) => {
   t.equal(calls, 2);
   t.same(await read(fixture, 'a'), Buffer.from('new'));
 
-  const writes = await Promise.all(Array.from({ length: 20 }, (_, i) => put(fixture, 'b', Buffer.from(`version ${i}`))));
+  const writes = await Promise.all(
+    Array.from({ length: 20 }, (_, i) => put(fixture, 'b', Buffer.from(`version ${i}`))),
+  );
   t.equal(writes.length, 20);
   t.match((await read(fixture, 'b')).toString(), /^version \d+$/);
   t.equal((await fixture.pool.control.check({ content: false, repair: false }, () => {})).clean, true);
@@ -126,7 +128,14 @@ t.test('extents of files that stand can be published again', async (t) => {
   const { version, ctime } = (await objects.settled(ino!))!;
   const extents = await objects.extents(ino!);
   const content = { sizeBytes: bytes.length, extents, tail: new Uint8Array(0) };
-  const to = { mode: 0o644, uid: 0, gid: 0, content, sources: [{ ino: ino!, version, ctime }], attributes: () => new Map() };
+  const to = {
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    content,
+    sources: [{ ino: ino!, version, ctime }],
+    attributes: () => new Map(),
+  };
   await objects.publish(async () => [{ parent: ROOT, name: 'copy', expected: undefined, to }]);
   await fixture.vfs.unlink(ROOT, 'source');
   await fixture.pool.commit();
