@@ -29,8 +29,6 @@ export interface S3Parts {
   readonly md5Of: (object: StoredObject, span?: Span) => Promise<string>;
   /** The server's signing keys, which forms are checked with as well. */
   readonly signingKeys: SigningKeys;
-  /** What lifecycle rules count as a day. */
-  readonly lifecycleDayMs: number;
   readonly clock: Clock;
   readonly region: string;
 }

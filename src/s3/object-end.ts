@@ -19,6 +19,6 @@ export function expirationHeaders(
 ): Headers {
   const rules = lifecycleOf(bucket);
   if (rules === undefined) return {};
-  const end = new LifecycleCalendar(rules, call.parts.lifecycleDayMs).expiryOf(keyText(key), object);
+  const end = new LifecycleCalendar(rules).expiryOf(keyText(key), object);
   return end === undefined ? {} : { 'x-amz-expiration': expirationHeader(end) };
 }

@@ -24,7 +24,7 @@ import {
   refuseEncryption,
   requestTags,
 } from './write-object.js';
-import { document, element } from './xml.js';
+import { element } from './xml.js';
 
 export async function postObject(call: Call): Promise<Answer> {
   const { request, parts } = call;
@@ -101,7 +101,9 @@ function answerFor(
     case '201': {
       const location = element('Location', String(headers['location']));
       const text = `${location}${element('Bucket', bucket)}${element('Key', key)}${element('ETag', `"${etag}"`)}`;
-      return { ...xmlAnswer(document('PostResponse', text), headers), status: 201 };
+      // The one document of S3 without a namespace.
+      const body = `<?xml version="1.0" encoding="UTF-8"?>\n<PostResponse>${text}</PostResponse>`;
+      return { ...xmlAnswer(body, headers), status: 201 };
     }
     default:
       return { status: 204, headers };

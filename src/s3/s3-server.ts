@@ -25,7 +25,6 @@ import type { UserTable } from './users.js';
 import { Versions } from './versions.js';
 import { element } from './xml.js';
 
-const DAY_MS = 24 * 3600 * 1000;
 const HEADER_BYTES_MAX = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 20_000;
 /** A connection on which nothing moves for so long ends. */
@@ -44,8 +43,6 @@ export interface S3ServerOptions {
   /** Hosts that end in it name a bucket in front. */
   readonly domain?: string | undefined;
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer } | undefined;
-  /** Another length of a lifecycle's day, for tests. */
-  readonly lifecycleDayMs?: number | undefined;
   /** Requests under way at one time; more get SlowDown. */
   readonly requestsMax: number;
 }
@@ -102,7 +99,6 @@ export class S3Server {
       users,
       clock,
       signingKeys: this.#keys,
-      lifecycleDayMs: options.lifecycleDayMs ?? DAY_MS,
       region: options.region,
       ...digestsOf(tree),
     };
@@ -204,13 +200,13 @@ export class S3Server {
     audit: { operation: string; user: string },
   ): Promise<void> {
     await this.#given.users.refresh();
-    for (const [name, value] of Object.entries(await corsHeadersOf(request, this.parts.store)))
-      response.setHeader(name, value);
     if (request.method === 'OPTIONS') {
       audit.operation = 'Preflight';
       await this.#send(request, response, await answerPreflight(request, this.parts.store));
       return;
     }
+    for (const [name, value] of Object.entries(await corsHeadersOf(request, this.parts.store)))
+      response.setHeader(name, value);
     const identity = this.#identify(request);
     audit.user = identity.user?.name ?? 'anonymous';
     const route = routeOf(request);

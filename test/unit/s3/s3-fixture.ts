@@ -38,7 +38,7 @@ export class S3Fixture {
   readonly server: S3Server;
   readonly failures: unknown[] = [];
 
-  static async create(t: Test, options: { readonly lifecycleDayMs?: number } = {}): Promise<S3Fixture> {
+  static async create(t: Test): Promise<S3Fixture> {
     const pool = await PoolFixture.create(t);
     const clock = new SystemClock();
     const failures: unknown[] = [];
@@ -55,7 +55,7 @@ export class S3Fixture {
         audit: () => undefined,
         onFailure: (_what, error) => failures.push(error),
       },
-      { host: '127.0.0.1', port: 0, region: REGION, requestsMax: 100, ...options },
+      { host: '127.0.0.1', port: 0, region: REGION, requestsMax: 100 },
     );
     t.teardown(() => server.close());
     return new S3Fixture(pool, server, failures);
