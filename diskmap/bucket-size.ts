@@ -8,8 +8,11 @@ const MOST_BYTES = 64 * 1024 ** 3;
 const LEAST_BYTES = 1024 ** 2;
 /** Sizes are multiples of it: the step of chunks and shards' blocks. */
 const STEP_BYTES = 64 * 1024;
-/** The smallest disk gets so many: buckets are what is moved when a pool grows. */
-const BUCKETS_AT_LEAST = 16;
+/**
+ * The smallest disk gets so many: buckets are what is moved when a pool grows, and three quarters of 64 is what each of four equal disks holds when the fourth
+ * has joined three full ones. A bucket more or less is 2 % of that.
+ */
+const BUCKETS_AT_LEAST = 64;
 /** A bucket's number has 16 bits. */
 const BUCKETS_AT_MOST = 65_536;
 /** Smaller buckets are not tried once so little of the room is lost to rounding, */

@@ -35,16 +35,25 @@ export function createMap({ pool, bucketBytes, domain, scheme, disks }: MapInput
  * their buckets moved. Throws DiskMapError as `createMap` does, and INVALID if a disk's number is in the map already.
  */
 export function addDisks(map: DiskMap, disks: readonly MapDisk[]): DiskMap {
+  checkChangeable(map);
+  return withDisks(map, disks);
+}
+
+/** Throws DiskMapError INVALID if no version can follow this map. */
+export function checkChangeable(map: DiskMap): void {
   checkMap(map);
   if (map.version === MAX_VERSION) throw new DiskMapError('INVALID', 'disk map: no version is left to give');
-  return withDisks(map, disks);
 }
 
 function withDisks(map: DiskMap, added: readonly MapDisk[]): DiskMap {
   checkDisks([...map.disks, ...added]);
-  const layout = new Layout(map, added);
+  return completed(map, new Layout(map, added));
+}
+
+/** Forms of the layout's free buckets what holds most beside its groups, and closes it. TOO_FEW_DISKS as `createMap`. */
+export function completed(map: DiskMap, layout: Layout): DiskMap {
   const offered = layout.domains.map((domain) => domain.total);
-  const present = map.groups.map(({ scheme }) => scheme);
+  const present = layout.groups.map(({ scheme }) => scheme);
   const shape = groupShape(map.scheme, offered, present);
   requireDomains(map, layout, shape.least);
   if (map.scheme === 'auto') addSecondCopies(layout);

@@ -1,6 +1,6 @@
 /**
  * Forming groups: how many of which width hold most beside those that are there (`count-groups.ts`), which buckets must move so that they find
- * room (`make-room.ts`), and which buckets they get. `README.md` draws it.
+ * room (`make-room.ts`), which more so that the disks are equally full (`even-moves.ts`, `weigh-moves.ts`), and which buckets they get. `README.md` draws it.
  *
  * **Which buckets.** Always one from each of the domains with most free buckets. Gale showed that this greedy choice completes whenever completion is
  * possible, in whatever order the groups come. Among equals a mixed number decides, so that a disk's partners are all the other
@@ -8,9 +8,11 @@
  */
 import { type Batch, batchesOf, mostUsable, oneLess } from './count-groups.js';
 import { DomainHeap } from './domain-heap.js';
+import { evenMoves } from './even-moves.js';
 import type { GroupShape } from './group-shape.js';
 import type { Layout } from './layout.js';
 import { movesTowards } from './make-room.js';
+import { weighMoves } from './weigh-moves.js';
 
 /** Adds the groups that hold most. Buckets of present groups move into free ones only where the groups could not form without. */
 export function formGroups(layout: Layout, shape: GroupShape): void {
@@ -23,7 +25,7 @@ export function formGroups(layout: Layout, shape: GroupShape): void {
     batches = batchesOf(count, shape);
     moves = movesTowards(layout, batches);
   }
-  layout.move(moves);
+  layout.move(weighMoves(layout, evenMoves(layout, moves, batches)));
   const heap = new DomainHeap(layout.domains.map(({ free }) => free));
   for (const batch of batches) takeGroups(layout, heap, batch);
 }

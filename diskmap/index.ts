@@ -1,6 +1,7 @@
 /** The diskmap: from a hash and a map to ranked groups, and from disks to a map. Pure functions that import nothing; README.md explains them. */
-export { decodeBucketId, encodeBucketId } from './bucket-id.js';
+export { decodeBucketId, diskOfBucket, encodeBucketId } from './bucket-id.js';
 export { fitBucketBytes } from './bucket-size.js';
+export { changeDisks, type DiskChange } from './change-disks.js';
 export type { MapFrame } from './check-map.js';
 export { decodeMap, encodeMap } from './codec.js';
 export { type Comparison, compareSystems } from './comparison.js';

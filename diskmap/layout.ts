@@ -4,7 +4,7 @@
  *
  * Invariants: a bucket is free or in exactly one group; a group has at most one bucket in a domain.
  */
-import { decodeBucketId, encodeBucketId } from './bucket-id.js';
+import { decodeBucketId, diskOfBucket, encodeBucketId } from './bucket-id.js';
 import { domainKey } from './failure-domain.js';
 import type { Move } from './moving-members.js';
 import { schemeWeight } from './scheme.js';
@@ -36,21 +36,32 @@ export interface OpenDomain {
   free: number;
 }
 
+const NONE: ReadonlySet<number> = new Set();
+
 export class Layout {
   readonly domains: OpenDomain[] = [];
   readonly groups: OpenGroup[] = [];
   /** The version the changed map will have. */
   readonly version: number;
+  /** What a bucket of the map holds, in bytes; undefined if that is not known. */
+  readonly held: ((bucket: BucketId) => number) | undefined;
   readonly #map: DiskMap;
   readonly #disks: readonly MapDisk[];
   readonly #placeOf = new Map<number, { domain: number; open: OpenDisk }>();
   #born = 0;
 
-  /** Opens `map` with `added` disks beside its own; `map` itself is not changed. */
-  constructor(map: DiskMap, added: readonly MapDisk[]) {
+  /** Opens `map` with `added` disks beside its own, and without the buckets of those `leaving`; `map` itself is not changed. */
+  constructor(
+    map: DiskMap,
+    added: readonly MapDisk[],
+    leaving: ReadonlySet<number> = NONE,
+    held: ((bucket: BucketId) => number) | undefined = undefined,
+  ) {
     this.#map = map;
+    this.held = held;
     this.version = map.version + 1;
-    this.#disks = [...map.disks, ...added].sort((a, b) => a.disk - b.disk);
+    const staying = map.disks.map((disk) => (leaving.has(disk.disk) ? { ...disk, buckets: 0 } : disk));
+    this.#disks = [...staying, ...added].sort((a, b) => a.disk - b.disk);
     const used = new Map<number, Set<number>>(this.#disks.map((disk) => [disk.disk, new Set()]));
     const fields = map.groups.map((group) => group.buckets.map(decodeBucketId));
     for (const members of fields) for (const { disk, bucket } of members) used.get(disk)!.add(bucket);
@@ -101,13 +112,28 @@ export class Layout {
 
   /** Gives members of groups buckets of other domains; their old ones become free. The shards' indexes in the groups stay. */
   move(moves: readonly Move[]): void {
-    for (const { group, member } of moves) {
-      const { domain, bucket } = this.groups[group]!.members[member]!;
-      const fields = decodeBucketId(bucket);
-      this.#placeOf.get(fields.disk)!.open.free.push(fields.bucket);
-      this.domains[domain]!.free += 1;
-    }
+    for (const { group, member } of moves) this.#free(this.groups[group]!.members[member]!);
     for (const { group, member, to } of moves) this.groups[group]!.members[member] = this.take(to);
+  }
+
+  /** Takes groups apart: their buckets become free, and what lies in them has to go to other groups. */
+  dissolve(groups: ReadonlySet<OpenGroup>): void {
+    for (const group of groups) for (const member of group.members) this.#free(member);
+    const kept = this.groups.filter((group) => !groups.has(group));
+    this.groups.splice(0, this.groups.length, ...kept);
+  }
+
+  /** Whether the member's disk has no buckets any more. */
+  isLeaving({ bucket }: Member): boolean {
+    return this.#placeOf.get(diskOfBucket(bucket))!.open.disk.buckets === 0;
+  }
+
+  #free({ domain, bucket }: Member): void {
+    const fields = decodeBucketId(bucket);
+    const { open } = this.#placeOf.get(fields.disk)!;
+    if (open.disk.buckets === 0) return;
+    open.free.push(fields.bucket);
+    this.domains[domain]!.free += 1;
   }
 
   /** Adds a group. Its id is the version it was born in and its number in that version: never used again, as versions only grow. */

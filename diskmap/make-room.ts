@@ -32,6 +32,11 @@ export function movesTowards(layout: Layout, demands: readonly Demand[]): Move[]
   }
 }
 
+/** Whether groups of these widths, the widest first, can be formed with so many free buckets in each domain. */
+export function isRoomFor(free: readonly number[], demands: readonly Demand[]): boolean {
+  return critical(free, demands).most === 0;
+}
+
 /** The least and the greatest t at which the shortage is greatest; zeros if there is none. */
 function critical(free: readonly number[], demands: readonly Demand[]): { least: number; most: number } {
   let groups = 0;

@@ -27,9 +27,11 @@ export class MovingMembers {
   /** By pair of domains, how many groups of the first do not suit. */
   readonly #looked: Map<number, number> = new Map();
 
-  constructor(layout: Layout) {
+  /** `made`: moves that are counted as made already. */
+  constructor(layout: Layout, made: readonly Move[] = []) {
     this.#before = layout.groups.map((group) => group.members.map((member) => member.domain));
     this.#domainsOf = this.#before.map((domains) => [...domains]);
+    for (const { group, member, to } of made) this.#domainsOf[group]![member] = to;
     this.#groupsIn = layout.domains.map(() => []);
     this.#domainsOf.forEach((domains, group) => {
       for (const domain of domains) this.#groupsIn[domain]!.push(group);

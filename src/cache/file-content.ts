@@ -101,6 +101,11 @@ export class FileContent {
     return this.ranges.firstAtOrAfter(0, STAGED) !== undefined;
   }
 
+  /** Where the next staged byte at or after `position` is, sealed or not; undefined if there is none. */
+  nextStaged(position: number): number | undefined {
+    return this.ranges.firstAtOrAfter(position, STAGED)?.from;
+  }
+
   /** Anything that a commit under way has not taken. */
   get unsealed(): boolean {
     return this.ranges.firstAtOrAfter(0, UNSEALED) !== undefined;
@@ -268,6 +273,11 @@ export class FileContent {
   sealFailed(): void {
     this.ranges.replaceAll(SEALED, DIRTY);
     this.ranges.replaceAll(SEALED_HOLE, HOLE);
+  }
+
+  /** A commit has put something else in the place of [from, to): what was cached of it, and has not been changed since, goes. */
+  dropCleanWithin(from: number, to: number): void {
+    for (const range of this.#cleanWithin(from, to)) this.ranges.clear(range.from, range.to);
   }
 
   cleanRanges(): { from: number; to: number }[] {

@@ -2,8 +2,9 @@
  * Content address → group → shards. Names chunks by BLAKE3-256, places them by the diskmap, writes and reads shards on the disks.
  */
 
+import type { DiskMap } from '../../diskmap/types.js';
 import type { Disk } from '../disks/disk.js';
-import type { RecordInput } from '../disks/record.js';
+import type { RecordInput, ShardInfo } from '../disks/record.js';
 
 export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** Below this a chunk is kept as replicas: erasure coding costs more than it saves. */
@@ -40,6 +41,33 @@ export interface PreparedChunk extends StoredChunk {
   readonly records: readonly { readonly disk: Disk; readonly record: RecordInput }[];
 }
 
+export interface ChunkToSettle {
+  readonly chunk: string;
+  readonly chunkBytes: number;
+}
+
+export interface SettleReport {
+  /** Bytes of shards written where they belong. */
+  readonly writtenBytes: number;
+  readonly removedShards: number;
+  /** Chunks that are not wholly where they belong: a disk is away or has no room, or too few shards can be read. */
+  readonly unfinished: number;
+  /** Of these, the ones of which too few shards can be read. */
+  readonly unreadable: readonly string[];
+}
+
+export interface MendOptions {
+  readonly verify?: boolean;
+}
+
+export interface Mended {
+  /** How many, and the bytes of them. */
+  readonly shardsWritten: number;
+  readonly bytesWritten: number;
+  /** Of the shards that were there, those that were not what they should be. */
+  readonly shardsWrong: number;
+}
+
 export interface ChunkStore {
   /**
    * Reads the source, hashes, and unless the chunk is held healthy already: encodes, places and writes its shards to the data streams of the
@@ -55,11 +83,22 @@ export interface ChunkStore {
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
   /**
-   * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. True if something was written (not synced).
-   * Holds nothing. UNREADABLE, NO_SPACE, DISK_FAILED.
+   * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. With `verify`, every shard that is there is
+   * read first, and written anew where it is not what it should be. Nothing is synced. Holds the chunk meanwhile. UNREADABLE; NO_SPACE and DISK_FAILED
+   * where nothing can be written, though it should.
    */
-  mend(chunk: string, chunkBytes: number): Promise<boolean>;
+  mend(chunk: string, chunkBytes: number, options?: MendOptions): Promise<Mended>;
   health(chunk: string): ChunkHealth;
+  /** From now on new chunks go where this map says, and `settle` brings others there. What lies elsewhere is read as ever. */
+  useMap(map: DiskMap): void;
+  /** Whether a shard lies in a bucket that the map has, under the scheme of its group. */
+  isHome(shard: ShardInfo): boolean;
+  /** Whether all shards of the chunk lie where the map wants them, and nowhere else. */
+  isSettled(chunk: string, chunkBytes: number): boolean;
+  /** Bytes of the disk's shards in buckets that the map does not have. */
+  strayBytes(disk: Disk): number;
+  /** Brings chunks to where the map wants their shards, and removes them from where it does not, in this order. It is durable when it resolves. See `chunk-settler.ts`. */
+  settle(chunks: readonly ChunkToSettle[]): Promise<SettleReport>;
   /**
    * Every chunk that `store`, `storeSmall` or `prepareSmall` has answered with is held, once per answer, until it is released: when the commit
    * that names it has been applied, or will not be. Collection leaves held chunks alone.

@@ -3,17 +3,22 @@
  * have been written; two stores of the same content at once write it once, and neither answers before it is written; a disk that fails is
  * told so (abandon) and never stops the others.
  */
-import type { DiskMap, Ranking } from '../../diskmap/index.js';
+import { createRanking, type DiskMap } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
 import type { ShardInfo } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { readRange } from './chunk-reader.js';
+import { ChunkSettler } from './chunk-settler.js';
 import {
   type ChunkHealth,
   type ChunkSource,
   type ChunkStore,
+  type ChunkToSettle,
   MAX_CHUNK_BYTES,
+  type Mended,
+  type MendOptions,
   type PreparedChunk,
+  type SettleReport,
   SMALL_CHUNK_BYTES,
   type StoredChunk,
 } from './chunk-store.js';
@@ -24,13 +29,15 @@ import { PoolSlots } from './pool-slots.js';
 import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
+import { rewriteShard, wrongShards } from './wrong-shards.js';
 
 interface PoolChunkStoreOptions {
   readonly map: DiskMap;
-  readonly ranking: Ranking;
   readonly disks: Disks;
   /** Closed with the store. */
   readonly pipeline: Pipeline;
+  /** The chunk is stored, or was found stored, with fewer shards than there should be; perhaps it is completed at once. */
+  readonly onShort?: (chunk: string) => void;
   /** A read had to do without a shard of this chunk, for a later repair. `disk`: whose shard could not be read; undefined if no disk that is there has it. */
   readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
 }
@@ -40,9 +47,11 @@ const NONE: ReadonlySet<Disk> = new Set();
 export class PoolChunkStore implements ChunkStore {
   readonly #disks: Disks;
   readonly #pipeline: Pipeline;
-  readonly #placement: Placement;
-  readonly #slots: PoolSlots;
+  readonly #settler: ChunkSettler;
+  #placement: Placement;
+  #slots: PoolSlots;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
+  readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
   readonly #writing = new Map<string, Promise<void>>();
   /** Chunks that have been answered and not released, and how often. */
@@ -56,9 +65,16 @@ export class PoolChunkStore implements ChunkStore {
   constructor(options: PoolChunkStoreOptions) {
     this.#disks = options.disks;
     this.#pipeline = options.pipeline;
-    this.#placement = new Placement(options.map, options.ranking, options.disks);
+    this.#placement = new Placement(options.map, createRanking(options.map), options.disks);
     this.#slots = new PoolSlots(this.#placement);
+    this.#settler = new ChunkSettler({
+      disks: this.#disks,
+      placement: () => this.#placement,
+      read: (chunk, chunkBytes) => this.read(chunk, chunkBytes, 0, chunkBytes),
+      write: (chunk, bytes, plan) => this.#writeAgain(chunk, bytes, plan),
+    });
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
+    this.#onShort = options.onShort ?? (() => {});
   }
 
   async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
@@ -117,7 +133,17 @@ export class PoolChunkStore implements ChunkStore {
     return stored;
   }
 
-  async read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array> {
+  read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array> {
+    return this.#read(chunk, chunkBytes, from, to, this.#onDegradedRead);
+  }
+
+  async #read(
+    chunk: string,
+    chunkBytes: number,
+    from: number,
+    to: number,
+    onDegraded: (chunk: string, disk: number | undefined) => void,
+  ): Promise<Uint8Array> {
     assert(0 <= from && from <= to && to <= chunkBytes && chunkBytes <= MAX_CHUNK_BYTES, 'the range lies in the chunk');
     if (from === to) return Buffer.alloc(0);
     let trouble: CairnError | undefined;
@@ -126,7 +152,7 @@ export class PoolChunkStore implements ChunkStore {
       for (const set of this.#locate(chunk, chunkBytes)) {
         if (!set.readable) continue;
         try {
-          return await readRange(set, chunk, from, to, (_shard, disk) => this.#onDegradedRead(chunk, disk));
+          return await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk));
         } catch (error) {
           if (!hasCode(error, 'UNREADABLE')) throw error;
           trouble = error;
@@ -136,16 +162,40 @@ export class PoolChunkStore implements ChunkStore {
     throw this.#unreadable(chunk, chunkBytes, trouble);
   }
 
-  async mend(chunk: string, chunkBytes: number): Promise<boolean> {
-    const plan = this.#plan(chunk, chunkBytes, NONE);
-    if (plan === undefined || plan.places.length === 0) return false;
-    const bytes = await this.read(chunk, chunkBytes, 0, chunkBytes);
-    const [stored] =
-      chunkBytes <= SMALL_CHUNK_BYTES
-        ? await this.storeSmall([bytes])
-        : [await this.store({ kind: 'bytes', bytes }, () => undefined)];
-    this.release([chunk]);
-    return stored?.deduplicated === false;
+  async mend(chunk: string, chunkBytes: number, { verify = false }: MendOptions = {}): Promise<Mended> {
+    while (this.#collecting.has(chunk)) await this.#collected;
+    this.#hold(chunk);
+    try {
+      const done = { shardsWritten: 0, bytesWritten: 0, shardsWrong: 0 };
+      let bytes: Uint8Array | undefined;
+      // Whoever mends knows of the damage: it is not told once more.
+      const read = async (): Promise<Uint8Array> => {
+        bytes ??= await this.#read(chunk, chunkBytes, 0, chunkBytes, () => undefined);
+        return bytes;
+      };
+      if (verify) {
+        for (const wrong of await wrongShards(this.#locate(chunk, chunkBytes), await read())) {
+          done.shardsWrong += 1;
+          if (!(await rewriteShard(wrong))) continue;
+          done.shardsWritten += 1;
+          done.bytesWritten += wrong.right.length;
+        }
+      }
+      const plan = this.#plan(chunk, chunkBytes, NONE);
+      if (plan === undefined || plan.places.length === 0) return done;
+      const [stored] =
+        chunkBytes <= SMALL_CHUNK_BYTES
+          ? await this.storeSmall([await read()])
+          : [await this.store({ kind: 'bytes', bytes: await read() }, () => undefined)];
+      this.release([chunk]);
+      if (stored?.deduplicated === false) {
+        done.shardsWritten += plan.places.length;
+        done.bytesWritten += plan.places.length * plan.shardBytes;
+      }
+      return done;
+    } finally {
+      this.release([chunk]);
+    }
   }
 
   health(chunk: string): ChunkHealth {
@@ -159,6 +209,59 @@ export class PoolChunkStore implements ChunkStore {
       shardsNeeded: set.codec.needed,
       disks: [...numbers].sort((a, b) => a - b),
     };
+  }
+
+  useMap(map: DiskMap): void {
+    this.#placement = new Placement(map, createRanking(map), this.#disks);
+    this.#slots = new PoolSlots(this.#placement);
+  }
+
+  isHome(shard: ShardInfo): boolean {
+    return this.#placement.isHome(shard);
+  }
+
+  isSettled(chunk: string, chunkBytes: number): boolean {
+    return this.#settler.isSettled(chunk, chunkBytes);
+  }
+
+  strayBytes(disk: Disk): number {
+    let bytes = 0;
+    for (const { bucket, liveBytes } of disk.buckets()) if (!this.#placement.knows(bucket)) bytes += liveBytes;
+    return bytes;
+  }
+
+  async settle(chunks: readonly ChunkToSettle[]): Promise<SettleReport> {
+    this.#refuseIfClosed();
+    const isBusy = ({ chunk }: ChunkToSettle): boolean => this.#collecting.has(chunk) || this.#writing.has(chunk);
+    for (let busy = chunks.find(isBusy); busy !== undefined; busy = chunks.find(isBusy)) {
+      // Whoever writes it has its own answer.
+      await (this.#writing.get(busy.chunk) ?? this.#collected).catch(() => {});
+    }
+    this.#refuseIfClosed();
+    for (const { chunk } of chunks) this.#hold(chunk);
+    const settling = this.#settler.settle(chunks);
+    const done = settling.then(() => {});
+    done.catch(() => {});
+    for (const { chunk } of chunks) this.#writing.set(chunk, done);
+    try {
+      return await settling;
+    } finally {
+      for (const { chunk } of chunks) this.#writing.delete(chunk);
+      this.release(chunks.map(({ chunk }) => chunk));
+    }
+  }
+
+  /** Shards of a plan, from the whole chunk; bytes written. */
+  async #writeAgain(chunk: string, bytes: Uint8Array, plan: Plan): Promise<number> {
+    const job = await this.#pipeline.take({ kind: 'bytes', bytes }, () => {});
+    try {
+      assert(job.chunk === chunk, 'what was read has the hash that it was asked by');
+      const written: { disk: Disk; info: ShardInfo }[] = [];
+      await this.#writePlan(job, plan, new Set(), written);
+      return written.length * plan.shardBytes;
+    } finally {
+      job.end();
+    }
   }
 
   #hold(chunk: string): void {
@@ -250,7 +353,17 @@ export class PoolChunkStore implements ChunkStore {
   #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
     const existing = this.#locate(chunk, chunkBytes, avoid)[0];
     if (existing?.healthy) return undefined;
-    if (!existing?.readable) return this.#placement.place(chunk, chunkBytes, { avoid, existing });
+    if (existing !== undefined || avoid.size > 0) this.#onShort(chunk);
+    if (!existing?.readable) {
+      const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
+      if (!plan.full) this.#onShort(chunk);
+      return plan;
+    }
+    const home = this.#placement.homeOf(existing);
+    if (home !== undefined) {
+      const plan = this.#placement.completing(home, avoid);
+      if (plan.full && plan.places.length > 0) return plan;
+    }
     try {
       const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
       // What is degraded is written again only where that makes it healthy or adds to what stands.
@@ -325,6 +438,7 @@ export class PoolChunkStore implements ChunkStore {
       cause = error;
       failed.add(disk);
     });
+    if (failed.size > 0) this.#onShort(chunk);
     return cause;
   }
 

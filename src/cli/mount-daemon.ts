@@ -119,12 +119,14 @@ export class MountDaemon {
     const { control } = this.#pool;
     return {
       jobs: control.jobs,
+      disks: control.disks,
       status: async () => ({
         ...(await control.status()),
         mountpoint: this.#unmounted ? null : this.#options.mountpoint,
         pid: process.pid,
       }),
       state: (path) => control.state(path),
+      forecast: (request, signal) => control.forecast(request, signal),
       commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
       check: (request, onProgress, signal) => control.check(request, onProgress, signal),
     };

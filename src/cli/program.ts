@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
+import { forecastCommand } from './forecast-command.js';
 import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
 import { jobCommand } from './job-command.js';
@@ -59,6 +60,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     statusCommand,
     commitCommand,
     stateCommand,
+    forecastCommand,
     fsckCommand,
     jobCommand,
     rescueCommand,

@@ -5,7 +5,7 @@ import { hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { loadConfig, type PoolConfig } from '../pool/config.js';
 import { formatScheme } from '../pool/scheme-choice.js';
-import type { PoolStatus } from '../vfs/reports.js';
+import type { LossForecast, PoolStatus } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
 import { jobText } from './job-command.js';
 import { resolvePool } from './pool-path.js';
@@ -110,10 +110,21 @@ ${status.findings.map((finding) => `  ! ${finding}\n`).join('')}  ${where}, ${st
   staged      ${staged}
   cache       ${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}
   degraded    ${degradedText(status)}
+  if lost     ${lossText(status.forecast)}
   commits     sequence ${status.commitSequence}, epoch ${status.epoch}, map version ${status.mapVersion}
 ${status.jobs.map((job) => `  job         ${jobText(job)}\n`).join('')}
 ${textTable([['disk', 'role', 'state', 'used', 'free', 'size', 'directory'], ...disks], new Set([0, 3, 4, 5]))}
 ${textTable([['scheme', 'groups', 'degraded'], ...groups], new Set([1, 2]))}`;
+}
+
+/** What hangs on single devices, in one line; `cairn forecast` says more. */
+function lossText({ counted: share, disks, unreadable }: LossForecast): string {
+  const parts = disks
+    .filter(({ bytes, state }) => bytes > 0 && state !== 'missing')
+    .map(({ role, number, bytes }) => `${role === 'cache' ? 'the cache' : `disk ${number}`} ${formatBytes(bytes)}`);
+  if (unreadable.chunks > 0) parts.push(`${formatBytes(unreadable.bytes)} cannot be read already`);
+  const counting = share < 1 ? ` (${Math.floor(share * 100)} % counted so far)` : '';
+  return `${parts.length === 0 ? 'nothing is lost with any one device' : parts.join(', ')}${counting}`;
 }
 
 function degradedText({ degradedWrites, whenDegraded }: PoolStatus): string {

@@ -1,7 +1,9 @@
 /** Figures as people read and write them: the one place that turns bytes, times and counts into text, and sizes back. */
+import { formatBytes } from '../errors/byte-figures.js';
 import { CairnError } from '../errors/cairn-error.js';
 
-const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
+export { formatBytes };
+
 const POWERS = 'KMGTP';
 
 /**
@@ -19,18 +21,6 @@ export function parseSize(text: string): number {
   if (!Number.isInteger(bytes)) throw wrong('it is not a whole number of bytes');
   if (!Number.isSafeInteger(bytes)) throw wrong('it is too large');
   return bytes;
-}
-
-/** `0 B`, `512 B`, `1.5 KiB`, `64 GiB`: three figures at most before the unit. */
-export function formatBytes(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  // 1023.6 KiB would print as 1024 KiB.
-  while (value >= 1023.5 && unit < BINARY.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${threeFigures(value)} ${BINARY[unit]}`;
 }
 
 export function formatRate(bytesPerSecond: number): string {
@@ -55,11 +45,6 @@ export function formatCount(count: number): string {
 /** `1 file`, `3 files`. */
 export function counted(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
-}
-
-function threeFigures(value: number): string {
-  if (Number.isInteger(value) || value >= 100) return String(Math.round(value));
-  return String(Number(value.toFixed(value >= 10 ? 1 : 2)));
 }
 
 function pair(large: number, largeUnit: string, small: number, smallUnit: string): string {

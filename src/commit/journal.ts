@@ -66,7 +66,7 @@ export interface JournalDisks {
 
 /** `bytes`: plain ones. */
 export interface DegradedChunks {
-  readonly chunks: number;
+  readonly chunks: readonly string[];
   readonly bytes: number;
 }
 
@@ -84,6 +84,8 @@ interface EncodedCommit {
 export class Journal {
   /** Called after every applied commit, with the bytes that its record took. */
   onCommit: ((sequence: number, recordBytes: number) => void) | undefined;
+  /** The metadata store has these changes. */
+  onChanges: ((changes: readonly RowChange[]) => void) | undefined;
   /** These of a commit's chunks have fewer shards than they should, because a disk failed or is away. */
   onDegraded: ((written: DegradedChunks) => void) | undefined;
   /** The metadata store refused a commit that is durable: it is offered again until it is taken, and nothing new is committed before. */
@@ -280,6 +282,7 @@ export class Journal {
     this.#isRefused = false;
     this.#refused = undefined;
     content.onApplied(commit.sequence);
+    this.onChanges?.(commit.changes);
     this.onCommit?.(commit.sequence, recordBytes);
   }
 
@@ -413,7 +416,7 @@ export class Journal {
       for (const { chunk, chunkBytes } of change.extents) {
         if (!stored.delete(chunk)) continue;
         try {
-          if (await this.#chunks.mend(chunk, chunkBytes)) written = true;
+          if ((await this.#chunks.mend(chunk, chunkBytes)).shardsWritten > 0) written = true;
         } catch (error) {
           // It is readable: that is enough for the commit. What it lacks is counted.
           if (!(error instanceof CairnError)) throw error;
@@ -464,7 +467,7 @@ export class Journal {
     for (const change of content.changes)
       if (change.kind === 'extents')
         for (const { chunk, chunkBytes } of change.extents) if (left.delete(chunk)) bytes += chunkBytes;
-    this.onDegraded?.({ chunks: degraded.size, bytes });
+    this.onDegraded?.({ chunks: [...degraded], bytes });
   }
 
   /** Shards on a disk that failed do not count: they may not have reached it. */

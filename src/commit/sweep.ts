@@ -2,6 +2,8 @@
  * Finds what collection cannot know of: shards of chunks without a row. A crash leaves such behind where the pipeline had stored chunks for
  * a commit that never came, where a commit was dropped, and on a disk that was away while its chunks were collected elsewhere.
  *
+ * On the way it finds the chunks that lack a shard, as after commits while a disk was away, and tells them to whoever repairs.
+ *
  * After opening, each disk's shards are walked once, in the order in which they lie, a slice at a time with pauses between; what has
  * no row is handed to the collector, which asks again between two rounds before it removes anything. Nothing is swept while a disk is
  * away: what looks unknown now could be named by what that disk knows, if more went wrong than may.
@@ -12,8 +14,8 @@ import type { RecordLocation } from '../disks/record.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 
-/** Shards looked at in one step: about a millisecond. */
-const SLICE = 256;
+/** Shards looked at in one step: a few milliseconds. */
+const SLICE = 128;
 const PAUSE_MS = 20;
 /** Until it is looked again whether every disk is there, or whether the collector has taken what it was given. */
 const WAIT_MS = 10_000;
@@ -27,6 +29,7 @@ export class Sweep {
   readonly #meta: MetaStore;
   readonly #chunks: ChunkStore;
   readonly #collector: SweepCollector;
+  readonly #onDegraded: (chunks: readonly string[]) => void;
   readonly #clock: Clock;
   readonly #allOnline: () => boolean;
   readonly #log: (message: string) => void;
@@ -41,6 +44,7 @@ export class Sweep {
     meta: MetaStore;
     chunks: ChunkStore;
     collector: SweepCollector;
+    onDegraded?: (chunks: readonly string[]) => void;
     clock: Clock;
     disks: readonly Disk[];
     allOnline: () => boolean;
@@ -49,6 +53,7 @@ export class Sweep {
     this.#meta = parts.meta;
     this.#chunks = parts.chunks;
     this.#collector = parts.collector;
+    this.#onDegraded = parts.onDegraded ?? (() => {});
     this.#clock = parts.clock;
     this.#left = [...parts.disks];
     this.#allOnline = parts.allOnline;
@@ -105,10 +110,17 @@ export class Sweep {
     try {
       const entries = disk.walk(this.#after, SLICE);
       const unknown: string[] = [];
+      const degraded: string[] = [];
+      // Of as many as may be lost and one more at least one is there.
+      const first = new Set(entries.flatMap(({ chunk, shard, scheme }) => (shard <= scheme.m ? [chunk] : [])));
       for (const chunk of new Set(entries.map((entry) => entry.chunk))) {
         if (this.#chunks.isHeld(chunk)) continue;
-        if ((await this.#meta.getChunk(chunk)) === undefined) unknown.push(chunk);
+        const row = await this.#meta.getChunk(chunk);
+        if (row === undefined) unknown.push(chunk);
+        else if (row.references > 0 && first.has(chunk) && this.#chunks.health(chunk).health === 'degraded')
+          degraded.push(chunk);
       }
+      if (degraded.length > 0) this.#onDegraded(degraded);
       // The same slice again later: what has been removed by then is passed over.
       if (unknown.length > 0 && !this.#collector.suspect(unknown)) return false;
       const last = entries.at(-1);

@@ -175,7 +175,8 @@ export class DiskUpkeep {
       } catch (error) {
         if (!hasCode(error, 'CORRUPT')) throw error;
         this.#disk.report(`shard ${shard.shard} of chunk ${shard.chunk} is lost here: ${error.message}`);
-        await this.#disk.remove(shard);
+        // Unless it has been written anew meanwhile.
+        if (index.shards.get(shard)?.logSequence === shard.logSequence) await this.#disk.remove(shard);
       }
       if (bytes < COPY_BATCH_BYTES) continue;
       copied.push(...(await this.#append(batch)));

@@ -87,6 +87,8 @@ export interface Disk {
   lose(reason: string): void;
   /** For whoever opens the disk again after it has failed. */
   readonly logEnds: LogEnds;
+  /** Called when a shard of the chunk is in the index (`put`), and when one is in it no longer (`gone`). */
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   /** One line per thing found and mended while opening: a torn tail cut, an index rebuilt, a bad record skipped. */
   readonly openReport: readonly string[];
 
@@ -128,6 +130,8 @@ export interface Disk {
 
   /** Bytes of live shards in the bucket. */
   bucketBytes(bucket: BucketId): number;
+  /** Every bucket in which live shards are, with their bytes. */
+  buckets(): { readonly bucket: BucketId; readonly liveBytes: number }[];
   space(): DiskSpace;
   /** Copies live records out of segments whose live share is below `liveShare` (0–1) and frees them; segments without live records are always freed. Returns bytes freed. */
   reclaim(liveShare: number): Promise<number>;

@@ -55,6 +55,7 @@ export class LogDisk implements Disk {
   readonly identity: DiskIdentity;
   readonly openReport: string[];
   onStateChange: ((disk: Disk) => void) | undefined;
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   readonly #parts: DiskParts;
   readonly #upkeep: DiskUpkeep;
   readonly #rooms = new WeakMap<Reservation, ReservedRoom>();
@@ -149,6 +150,7 @@ export class LogDisk implements Disk {
         logSequence,
       });
       if (replaced !== undefined) this.#replaced.push(replaced);
+      this.onShard?.(reservation.info.chunk, 'put');
     } catch (error) {
       if (!isIndexFailure(error)) {
         room.settle(error);
@@ -266,6 +268,10 @@ export class LogDisk implements Disk {
     return this.#asking(() => this.#parts.index.shards.bucketBytes(bucket), 0);
   }
 
+  buckets(): { bucket: BucketId; liveBytes: number }[] {
+    return this.#asking(() => this.#parts.index.shards.buckets(), []);
+  }
+
   space(): DiskSpace {
     const { index, journalState, data } = this.#parts;
     const { capacityBytes, dataSegmentBytes } = this.identity;
@@ -357,7 +363,13 @@ export class LogDisk implements Disk {
         undefined,
       );
       if (replaced !== undefined && !this.#upkeep.isCopying(replaced.dead)) this.#replaced.push(replaced);
+      this.#tellOf(records[i] as RecordInput);
     }
+  }
+
+  #tellOf(record: RecordInput): void {
+    if (record.kind === 'shard') this.onShard?.(record.info.chunk, 'put');
+    else if (record.kind === 'tombstone') this.onShard?.(record.key.chunk, 'gone');
   }
 
   onFailure(cause: unknown): void {

@@ -160,6 +160,10 @@ export class ShardIndex {
     return this.#bucketLive.get(bucket) ?? 0;
   }
 
+  buckets(): { bucket: BucketId; liveBytes: number }[] {
+    return [...this.#bucketLive].flatMap(([bucket, liveBytes]) => (liveBytes > 0 ? [{ bucket, liveBytes }] : []));
+  }
+
   segmentBytes(segment: number): number {
     return this.#segmentLive.get(segment) ?? 0;
   }

@@ -6,6 +6,7 @@
  * record dead; missing ones are added by the chunk store, as for any chunk that is stored again.
  */
 import { type Holder, locate } from '../chunks/shard-set.js';
+import { wrongShards } from '../chunks/wrong-shards.js';
 import type { Disk } from '../disks/disk.js';
 import type { ShardEntry } from '../disks/record.js';
 import { hasCode } from '../errors/cairn-error.js';
@@ -76,7 +77,15 @@ class ChunkCheck {
       if (bytes === undefined) return;
       this.#run.counts.contentBytes += chunkBytes;
       const damaged = suspect.map(({ disk, entry }) => ({ disk, entry }));
-      if (this.#run.options.content) damaged.push(...(await this.#wrongShards(chunk, bytes, damaged)));
+      if (this.#run.options.content) {
+        const isKnown = ({ disk, entry }: Holder): boolean =>
+          suspect.some(
+            ({ disk: where, entry: { bucket, shard } }) =>
+              where === disk && bucket === entry.bucket && shard === entry.shard,
+          );
+        const wrong = await wrongShards(locate(this.#run.pool.disks.byNumber, chunk), bytes);
+        damaged.push(...wrong.map(({ holder }) => holder).filter((holder) => !isKnown(holder)));
+      }
       if (damaged.length > 0) this.#damaged.set(chunk, damaged);
     }
     if (health === 'degraded' && (await this.#isNeeded(chunk, () => chunks.health(chunk).health !== 'healthy')))
@@ -99,32 +108,6 @@ class ChunkCheck {
     );
     if (lost) this.#lost.push(chunk);
     return undefined;
-  }
-
-  /** Shards whose checksums hold and whose bytes are not what the chunk makes. */
-  async #wrongShards(chunk: ChunkId, bytes: Uint8Array, known: readonly { entry: ShardEntry }[]): Promise<Holder[]> {
-    const wrong: Holder[] = [];
-    for (const set of locate(this.#run.pool.disks.byNumber, chunk)) {
-      if (set.chunkBytes !== bytes.length) continue;
-      const right = set.codec.encode(bytes);
-      for (const [shard, holders] of set.holders.entries()) {
-        for (const holder of holders) {
-          if (known.some(({ entry }) => entry.bucket === holder.entry.bucket && entry.shard === shard)) continue;
-          if (!(await this.#holds(holder, right[shard]!))) wrong.push(holder);
-        }
-      }
-    }
-    return wrong;
-  }
-
-  async #holds({ disk, entry }: Holder, right: Uint8Array): Promise<boolean> {
-    try {
-      return Buffer.compare(await disk.readShard(entry, 0, entry.shardBytes), right) === 0;
-    } catch (error) {
-      if (!hasCode(error, 'CORRUPT', 'IO')) throw error;
-      // It may have been removed meanwhile.
-      return !disk.find(entry.bucket, entry.chunk).some(({ shard }) => shard === entry.shard);
-    }
   }
 
   /** While others use the pool: in a quiet moment, a file still names it and it still `looks` so. */
@@ -175,50 +158,37 @@ class ChunkCheck {
     }
   }
 
-  /** The same shard once more, in one append that replaces the damaged record. */
+  /** What is wrong of each is found once more, and written anew. */
   async #rewriteDamaged(): Promise<void> {
     this.#run.begin('writing damaged shards anew', this.#damaged.size, 'items');
-    for (const [chunk, damaged] of this.#damaged) {
+    for (const chunk of this.#damaged.keys()) {
+      await this.#mend(chunk, true);
       const { chunkBytes } = this.#census.chunks.get(chunk)!;
-      await this.#run.quietly(async () => {
-        if (((await this.#run.pool.meta.getChunk(chunk))?.references ?? 0) === 0) return;
-        const bytes = await this.#run.pool.chunks.read(chunk, chunkBytes, 0, chunkBytes);
-        for (const one of damaged) await this.#rewrite(one, bytes);
-      });
       await this.#run.advance(1, chunkBytes);
     }
     await this.#sync();
-  }
-
-  async #rewrite({ disk, entry }: { disk: Disk; entry: ShardEntry }, bytes: Uint8Array): Promise<void> {
-    const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = entry;
-    const set = locate(this.#run.pool.disks.byNumber, chunk).find(
-      (one) => one.holders[shard]?.some((holder) => holder.disk === disk && holder.entry.bucket === bucket) === true,
-    );
-    const payload = set?.codec.encode(bytes)[shard];
-    if (payload === undefined || payload.length !== shardBytes) return;
-    const info = { bucket, chunk, shard, scheme, chunkBytes, shardBytes };
-    try {
-      await disk.append('data', [{ kind: 'shard', info, payload: [payload] }], { sync: false });
-    } catch (error) {
-      // The second check tells that it is still damaged.
-      if (!hasCode(error, 'NO_SPACE', 'DISK_FAILED')) throw error;
-    }
   }
 
   async #complete(): Promise<void> {
     this.#run.begin('making chunks whole', this.#degraded.length, 'items');
-    const { chunks } = this.#run.pool;
     for (const chunk of this.#degraded) {
+      await this.#mend(chunk, false);
       const { chunkBytes } = this.#census.chunks.get(chunk)!;
-      try {
-        await chunks.mend(chunk, chunkBytes);
-      } catch (error) {
-        if (!hasCode(error, 'NO_SPACE', 'DISK_FAILED', 'UNREADABLE')) throw error;
-      }
       await this.#run.advance(1, chunkBytes);
     }
     await this.#sync();
+  }
+
+  /** The second check tells what could not be mended. */
+  async #mend(chunk: ChunkId, verify: boolean): Promise<void> {
+    const { chunks, meta } = this.#run.pool;
+    const row = await meta.getChunk(chunk);
+    if (row === undefined || row.references === 0) return;
+    try {
+      await chunks.mend(chunk, row.chunkBytes, { verify });
+    } catch (error) {
+      if (!hasCode(error, 'NO_SPACE', 'DISK_FAILED', 'UNREADABLE')) throw error;
+    }
   }
 
   async #sync(): Promise<void> {

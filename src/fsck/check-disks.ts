@@ -47,9 +47,11 @@ async function checkIdentity(run: PoolRun, disk: Disk): Promise<void> {
     if (place !== undefined && identity.number !== place.number)
       wrong.push(`its number is ${identity.number}, and ${place.number} in cairn.toml`);
     const mapped = map.disks.find((one) => one.disk === identity.number);
-    if (identity.role === 'data' && mapped === undefined) wrong.push('the diskmap does not know it');
-    if (identity.role === 'data' && mapped !== undefined && mapped.buckets * map.bucketBytes !== identity.capacityBytes)
-      wrong.push(`it has ${identity.capacityBytes} bytes, and ${mapped.buckets} buckets in the diskmap`);
+    if (identity.role === 'data' && mapped === undefined) wrong.push('the diskmap does not know it: it is not in use');
+    // A disk that is being emptied has no buckets any more.
+    const buckets = mapped?.buckets ?? 0;
+    if (identity.role === 'data' && buckets > 0 && buckets * map.bucketBytes !== identity.capacityBytes)
+      wrong.push(`it has ${identity.capacityBytes} bytes, and ${buckets} buckets in the diskmap`);
   } catch (error) {
     if (!(error instanceof CairnError)) throw error;
     wrong.push(textOf(error));

@@ -22,6 +22,8 @@ import {
   WriteFlag,
 } from './protocol.js';
 
+/** What one COPY_FILE_RANGE copies at most: its reply has 32 bits for it. */
+const COPY_BYTES_MAX = 1024 * 1024 * 1024;
 /** writev takes 1,024 parts; far fewer already cost more than joining them. */
 const PARTS_MAX = 128;
 
@@ -284,6 +286,20 @@ export function fallocate(exchange: Exchange, request: Request): void {
     zeroRange: (flags & ZERO_RANGE) !== 0,
   };
   exchange.answer(request.unique, exchange.vfs.fallocate(request.u64(In.FALLOCATE.FH), mode, offset, length), replyOk);
+}
+
+/** The kernel has written back the source's pages, and drops those of the target. */
+export function copyFileRange(exchange: Exchange, request: Request): void {
+  const { FH_IN, OFF_IN, FH_OUT, OFF_OUT, LENGTH, FLAGS, BYTES } = In.COPY_FILE_RANGE;
+  request.body(BYTES);
+  if (request.u64(FLAGS) !== 0) throw new CairnError('INVALID', 'flags of copy_file_range');
+  const from = request.u64(OFF_IN);
+  const to = request.u64(OFF_OUT);
+  const length = Math.min(request.u64(LENGTH), COPY_BYTES_MAX);
+  if (!Number.isSafeInteger(from + length) || !Number.isSafeInteger(to + length))
+    throw new CairnError('TOO_BIG', 'copy_file_range beyond 2^53');
+  const copied = exchange.vfs.copyRange(request.u64(FH_IN), from, request.u64(FH_OUT), to, length);
+  exchange.answer(request.unique, copied, replySize);
 }
 
 /** SEEK_SET, SEEK_CUR and SEEK_END are the kernel's own. */

@@ -5,7 +5,8 @@
  *
  * Nothing that a request holds, however broken, throws out of the loop. An opcode that is not in the table gets ENOSYS,
  * which the kernel takes as "never ask again" and handles by itself: ACCESS (default_permissions checks), GETLK and
- * SETLK (its own locks), POLL (always ready), BMAP, SYNCFS, COPY_FILE_RANGE (it copies through the page cache).
+ * SETLK (its own locks), POLL (always ready), BMAP, SYNCFS, COPY_FILE_RANGE_64 (it asks for
+ * COPY_FILE_RANGE).
  */
 import { closeSync } from 'node:fs';
 import type { Addon, FuseChannel } from '../../native/addon.js';
@@ -65,6 +66,7 @@ OPERATIONS[Opcode.FALLOCATE] = file.fallocate;
 OPERATIONS[Opcode.READDIRPLUS] = directory.readdirplus;
 OPERATIONS[Opcode.RENAME2] = entry.rename2;
 OPERATIONS[Opcode.LSEEK] = file.lseek;
+OPERATIONS[Opcode.COPY_FILE_RANGE] = file.copyFileRange;
 OPERATIONS[Opcode.TMPFILE] = file.tmpfile;
 OPERATIONS[Opcode.STATX] = entry.statx;
 

@@ -13,9 +13,11 @@ import type {
   CommitProgress,
   CommitReport,
   FileState,
+  ForecastRequest,
   JobPace,
   JobReport,
   Json,
+  LossForecast,
   PoolStatus,
 } from '../vfs/reports.js';
 import { openSocketPath } from './socket-path.js';
@@ -43,6 +45,11 @@ export class ControlClient {
 
   async state(path: string): Promise<FileState> {
     return (await this.#json(await this.#request('GET', `/v1/state?path=${encodeURIComponent(path)}`))) as FileState;
+  }
+
+  async forecast({ disk, files }: ForecastRequest): Promise<LossForecast> {
+    const query = new URLSearchParams({ files: String(files), ...(disk !== undefined && { disk }) });
+    return (await this.#json(await this.#request('GET', `/v1/forecast?${query}`))) as LossForecast;
   }
 
   /** Resolves after the pool promise. */

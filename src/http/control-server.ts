@@ -19,6 +19,8 @@ const MAX_BODY_BYTES = 1024 * 1024;
 const MAX_HEADER_BYTES = 32 * 1024;
 const MAX_PATH_BYTES = 4096;
 const MAX_PATHS = 10_000;
+/** Named in one forecast. */
+const MAX_FILES = 100_000;
 const MAX_CONNECTIONS = 128;
 /** A progress line to each client at most this often. */
 const PROGRESS_EVERY_MS = 100;
@@ -132,6 +134,8 @@ export class ControlServer {
         return sendJson(response, 200, await this.#handlers.control.status());
       case 'GET /v1/state':
         return sendJson(response, 200, await this.#handlers.control.state(checkPath(url.searchParams.get('path'))));
+      case 'GET /v1/forecast':
+        return await this.#forecast(url.searchParams, response);
       case 'POST /v1/commit':
         return await this.#commit(await readJson(request), response);
       case 'POST /v1/check':
@@ -170,6 +174,20 @@ export class ControlServer {
       default:
         return jobs.cancel(name);
     }
+  }
+
+  async #forecast(query: URLSearchParams, response: ServerResponse): Promise<void> {
+    const disk = query.get('disk') ?? undefined;
+    const files = Number(query.get('files') ?? '0');
+    if (!Number.isInteger(files) || files < 0 || files > MAX_FILES)
+      throw new CairnError('INVALID', `files is a whole number from 0 to ${MAX_FILES}`);
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const answer = await this.#handlers.control.forecast({ disk, files }, gone.signal).catch((error: unknown) => {
+      if (gone.signal.aborted) return undefined;
+      throw error;
+    });
+    if (answer !== undefined) sendJson(response, 200, answer);
   }
 
   async #commit(body: unknown, response: ServerResponse): Promise<void> {

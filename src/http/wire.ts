@@ -4,6 +4,7 @@
  *
  *   GET  /v1/status            PoolStatus
  *   GET  /v1/state?path=/a     FileState
+ *   GET  /v1/forecast?disk=2&files=100  LossForecast; without disk of all, without files none are named; counting may take a while; it ends when the client goes away
  *   POST /v1/commit            {"paths":["/a"],"wait":true} → events, the last a CommitReport; without wait 202 {"started":true}
  *   POST /v1/check             {"content":false,"repair":false} → events, the last a CheckReport; it ends when the client goes away
  *   GET  /v1/jobs              {"jobs":[JobReport]}

@@ -47,6 +47,8 @@ export interface MetaStore {
   allocatedBytes(ino: Ino): Promise<number>;
   listXattrs(ino: Ino): Promise<XattrRow[]>;
   getChunk(chunk: ChunkId): Promise<ChunkRow | undefined>;
+  /** Chunk rows, ascending by id. */
+  listChunks(after: ChunkId | '', limit: number): Promise<ChunkRow[]>;
   /** Chunk rows without references, ascending by id. */
   listUnreferenced(after: ChunkId | '', limit: number): Promise<ChunkRow[]>;
   /** Inodes with no link, ascending, those after `after` (0: from the start): open without a name when the commit was made. Costs what it returns. */

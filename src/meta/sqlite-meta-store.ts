@@ -108,6 +108,10 @@ class SqliteMetaStore implements MetaStore {
     return this.#do(() => this.#reads.chunk(chunk));
   }
 
+  async listChunks(after: ChunkId | '', limit: number): Promise<ChunkRow[]> {
+    return this.#do(() => this.#reads.chunks(after, limit));
+  }
+
   async listUnreferenced(after: ChunkId | '', limit: number): Promise<ChunkRow[]> {
     return this.#do(() => this.#reads.unreferenced(after, limit));
   }

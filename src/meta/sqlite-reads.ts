@@ -34,6 +34,7 @@ export class SqliteReads {
   readonly #extents: Database.Statement<[Ino, number, number, number], ExtentColumns>;
   readonly #xattrs: Database.Statement<[Ino], XattrColumns>;
   readonly #chunk: Database.Statement<[ChunkId], ChunkColumns>;
+  readonly #chunks: Database.Statement<[ChunkId, number], ChunkColumns>;
   readonly #unreferenced: Database.Statement<[ChunkId, number], ChunkColumns>;
   readonly #users: Database.Statement<[ChunkId, number], Ino>;
   readonly #nameless: Database.Statement<[Ino, number], Ino>;
@@ -69,6 +70,11 @@ export class SqliteReads {
       .raw();
     this.#chunk = database
       .prepare<[ChunkId], ChunkColumns>(`SELECT ${CHUNK_COLUMNS} FROM chunk WHERE chunk = unhex(?)`)
+      .raw();
+    this.#chunks = database
+      .prepare<[ChunkId, number], ChunkColumns>(
+        `SELECT ${CHUNK_COLUMNS} FROM chunk WHERE chunk > unhex(?) ORDER BY chunk ${LIMIT}`,
+      )
       .raw();
     this.#nameless = database
       .prepare<[Ino, number], Ino>(
@@ -120,6 +126,10 @@ export class SqliteReads {
   chunk(chunk: ChunkId): ChunkRow | undefined {
     const columns = this.#chunk.get(chunk);
     return columns && toChunk(columns);
+  }
+
+  chunks(after: ChunkId | '', limit: number): ChunkRow[] {
+    return this.#chunks.all(after, limit).map(toChunk);
   }
 
   nameless(after: Ino, limit: number): Ino[] {

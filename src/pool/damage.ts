@@ -34,12 +34,20 @@ export class Damage {
     );
   }
 
+  /** Its shards have been written anew. */
+  mended(chunk: string): void {
+    for (const [number, chunks] of this.#chunks) {
+      chunks.delete(chunk);
+      if (chunks.size === 0) this.#chunks.delete(number);
+    }
+  }
+
   /** A sentence per disk. */
   findings(): string[] {
     return [...this.#chunks].map(([number, chunks]) => {
       const directory = this.#disks.byNumber.get(number)?.directory ?? '';
       const count = `${chunks.size}${chunks.size >= COUNTED_MAX ? ' or more' : ''}`;
-      return `the data disk at ${directory} has damaged shards (${count} met so far), which are not used: check the disk`;
+      return `the data disk at ${directory} has damaged shards (${count} met so far), which are not used and are being repaired: check the disk`;
     });
   }
 }

@@ -14,7 +14,7 @@ import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { DiskIdentity } from '../disks/disk.js';
 import { checkNewDisk, createDisk, defaultSegmentBytes } from '../disks/disk-identity.js';
 import { MAP_FILE } from '../disks/log-disk.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
 import {
@@ -41,6 +41,8 @@ export interface InitOptions {
   /** Undefined: chosen by the size of the disks. */
   readonly bucketBytes: number | undefined;
   readonly chunkBytes: number | undefined;
+  /** What a disk may take at most, by its directory, where that is not all that its device has free. */
+  readonly sizes?: ReadonlyMap<string, number>;
 }
 
 export interface InitReport {
@@ -65,6 +67,7 @@ export async function initPool(
   const all = [...options.disks, ...options.journals, options.cache];
   const capacities = await capacitiesOf(io, all);
   const pool = random.bytes(16).toString('hex');
+  for (const [disk, bytes] of options.sizes ?? []) capacities.set(disk, Math.min(bytes, capacities.get(disk) ?? 0));
   const dataBytes = options.disks.map((disk) => capacities.get(disk)!);
   const bucketBytes = options.bucketBytes ?? fitBucketBytes(dataBytes);
   const mapDisks = mapDisksOf(dataBytes, bucketBytes, 1);
@@ -169,7 +172,7 @@ export function cacheIdentity(config: PoolConfig, random: Random, capacityBytes:
 export async function capacitiesOf(io: FileIo, directories: readonly string[]): Promise<Map<string, number>> {
   const devices = new Map<number, string[]>();
   for (const directory of directories) {
-    const { dev } = statSync(directory);
+    const dev = deviceOf(directory);
     devices.set(dev, [...(devices.get(dev) ?? []), directory]);
   }
   const capacities = new Map<string, number>();
@@ -179,6 +182,18 @@ export async function capacitiesOf(io: FileIo, directories: readonly string[]): 
       capacities.set(directory, Math.floor((freeBytes * CAPACITY_SHARE) / together.length));
   }
   return capacities;
+}
+
+function deviceOf(directory: string): number {
+  try {
+    return statSync(directory).dev;
+  } catch (cause) {
+    if (systemCode(cause) !== 'ENOENT') throw cause;
+    throw new CairnError('NOT_FOUND', `${directory} is not there`, {
+      hint: 'mount the disk, and make an empty directory on it',
+      cause,
+    });
+  }
 }
 
 /** A bucket whose rest is too small for another shard wastes it: so a small bucket gets small chunks. */

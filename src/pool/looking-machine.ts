@@ -20,6 +20,7 @@ import type { MetaStore } from '../meta/meta-store.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
 import { DAMAGED } from '../meta/sqlite-schema.js';
 import type { DiskConfig } from './config.js';
+import { capacitiesOf } from './init-pool.js';
 import { type Machine, metaPath } from './machine.js';
 
 /** The mark of damage belongs to what a mount would see. */
@@ -75,6 +76,10 @@ export class LookingMachine implements Machine {
   /** An empty store beside. */
   openSpare(): Promise<MetaStore> {
     return openSqliteMetaStore(this.#fresh());
+  }
+
+  capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return capacitiesOf(this.asFound, directories);
   }
 
   indexPath(diskDirectory: string): string {

@@ -13,6 +13,7 @@ import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
 import { destroySqliteMetaStore, markDamaged } from '../meta/sqlite-schema.js';
+import { capacitiesOf } from './init-pool.js';
 import type { PoolLog } from './pool-log.js';
 
 export interface Machine {
@@ -26,6 +27,8 @@ export interface Machine {
   condemnMeta?(directory: string, pool: string): void;
   /** Where a disk's index file is; undefined: in the disk's directory. */
   indexPath(diskDirectory: string): string | undefined;
+  /** Bytes that a new disk in each directory may take. NOT_FOUND. */
+  capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>>;
 }
 
 export function metaPath(directory: string, pool: string): string {
@@ -61,5 +64,9 @@ export class SystemMachine implements Machine {
 
   indexPath(): undefined {
     return undefined;
+  }
+
+  capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return capacitiesOf(this.io, directories);
   }
 }

@@ -33,18 +33,24 @@ export class PoolDisks implements JournalDisks {
   /** Data disks by their number in the map. */
   readonly byNumber = new Map<number, Disk | undefined>();
   readonly #places: Place[] = [];
-  readonly #parts: { readonly machine: Machine; readonly config: PoolConfig; readonly log: PoolLog };
+  readonly #parts: { readonly machine: Machine; readonly log: PoolLog };
   readonly #returned: ((disk: Disk) => void)[] = [];
+  /** A shard came or went on some disk. */
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
+  /** Some disk can be read no more, or can again. */
+  onReach: (() => void) | undefined;
   /** How many data disks may be lost. */
   tolerance = 0;
   /** Asked before a disk that returned is taken in again; brings it up to what it must have at once. Rejects if it cannot be taken. */
   admit: ((disk: Disk) => Promise<void>) | undefined;
   /** Where the cache was found: where it is listed, unless its device and a disk's were swapped. */
   cacheDirectory: string;
+  #config: PoolConfig;
   #closed = false;
 
   private constructor(machine: Machine, config: PoolConfig, log: PoolLog) {
-    this.#parts = { machine, config, log };
+    this.#parts = { machine, log };
+    this.#config = config;
     this.cacheDirectory = config.cache.directory;
   }
 
@@ -89,7 +95,7 @@ export class PoolDisks implements JournalDisks {
   async #openDisk({ config, directory }: Place, unsure?: LogEnds): Promise<Disk> {
     const { machine, log } = this.#parts;
     const { io, clock } = machine;
-    const expected = { pool: this.#parts.config.pool, uuid: config.uuid, role: config.role };
+    const expected = { pool: this.#config.pool, uuid: config.uuid, role: config.role };
     const indexPath = machine.indexPath(directory);
     const disk = await openDisk(io, directory, expected, {
       clock,
@@ -102,9 +108,50 @@ export class PoolDisks implements JournalDisks {
         { disk: directory, listed: config.directory },
         `the disk that cairn.toml lists at ${config.directory} was found at ${directory} and is used there; correct cairn.toml or the mounts`,
       );
-    disk.onStateChange = (changed) =>
+    disk.onStateChange = (changed) => {
       log.error({ disk: directory, state: changed.state }, changed.stateReason ?? 'the disk is online');
+      if (changed.state === 'offline') this.onReach?.();
+    };
+    disk.onShard = (chunk, change) => this.onShard?.(chunk, change);
     return disk;
+  }
+
+  /** cairn.toml as it is: the disks that come and go are listed in it first. */
+  get config(): PoolConfig {
+    return this.#config;
+  }
+
+  /** Data disks as they are listed, whether they are there or not. */
+  get listed(): readonly DiskConfig[] {
+    return this.#places.flatMap(({ config }) => (config.role === 'data' ? [config] : []));
+  }
+
+  /** Takes in a disk that `config` lists, and this has not. Throws what opening it throws; nothing is changed then. */
+  async join(config: PoolConfig, disk: DiskConfig): Promise<Disk> {
+    const place: Place = {
+      config: disk,
+      directory: disk.directory,
+      disk: undefined,
+      failure: undefined,
+      leaving: undefined,
+    };
+    const opened = await this.#openDisk(place);
+    place.disk = opened;
+    this.#config = config;
+    this.#add(place);
+    this.onReach?.();
+    return opened;
+  }
+
+  /** Lets go of a disk that `config` lists no more, and nothing needs. Its directory is left as it is. */
+  async part(config: PoolConfig, uuid: string): Promise<void> {
+    this.#config = config;
+    const at = this.#places.findIndex((place) => place.config.uuid === uuid);
+    const [place] = at < 0 ? [] : this.#places.splice(at, 1);
+    if (place === undefined) return;
+    if (place.config.role === 'data') this.byNumber.delete(place.config.number);
+    this.onReach?.();
+    await this.#leave(place);
   }
 
   /** Called with every disk that was away and has been taken in again, from then on. */
@@ -152,9 +199,9 @@ export class PoolDisks implements JournalDisks {
     const place = this.#places.find(({ config }) => config.uuid === uuid);
     if (place === undefined || this.#closed) return false;
     if (place.disk?.state === 'online') return true;
-    const { config, log, machine } = this.#parts;
+    const { log, machine } = this.#parts;
     try {
-      const survey = await DiskSurvey.take(() => machine.io, config);
+      const survey = await DiskSurvey.take(() => machine.io, this.#config);
       const directory = survey.directoryOf(place.config);
       // Where writing still fails it goes on serving reads as it is; nor does it leave when its reads cannot be done without.
       if (place.disk?.state === 'suspect') {
@@ -178,6 +225,7 @@ export class PoolDisks implements JournalDisks {
       place.leaving = undefined;
       if (place.config.role === 'data') this.byNumber.set(place.config.number, disk);
       log.warn({ disk: directory }, `the ${place.config.role} disk at ${directory} is back and in use again`);
+      this.onReach?.();
       for (const listener of this.#returned) listener(disk);
       return true;
     } catch (error) {
@@ -204,7 +252,10 @@ export class PoolDisks implements JournalDisks {
     if (disk === undefined) return;
     if (place.leaving === undefined) {
       disk.onStateChange = undefined;
+      disk.onShard = undefined;
       place.failure = new CairnError('DISK_FAILED', disk.stateReason ?? 'it was let go of');
+      disk.lose(place.failure.message);
+      this.onReach?.();
       place.leaving = disk.close().catch((error: unknown) => {
         this.#parts.log.warn({ disk: place.directory, error }, 'a disk that failed was not closed cleanly');
       });

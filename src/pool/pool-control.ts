@@ -6,12 +6,14 @@ import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
 import type { Sweep } from '../commit/sweep.js';
 import { CairnError } from '../errors/cairn-error.js';
+import type { LossForecaster } from '../forecast/loss-forecast.js';
 import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo } from '../io/file-io.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
+import type { RepairJob } from '../repair/repair-job.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
@@ -24,7 +26,10 @@ import type {
   CheckRequest,
   CommitProgress,
   CommitReport,
+  DiskControl,
   FileState,
+  ForecastRequest,
+  LossForecast,
   PoolControl,
   PoolStatus,
 } from '../vfs/reports.js';
@@ -32,9 +37,11 @@ import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
 import type { Vfs } from '../vfs/vfs.js';
 import type { PoolConfig } from './config.js';
+import type { DiskChanges } from './disk-changes.js';
 import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
 import type { PoolDisks } from './open-disks.js';
+import type { PoolMap } from './pool-map.js';
 import type { PoolSpace } from './pool-space.js';
 import { formatScheme } from './scheme-choice.js';
 
@@ -44,6 +51,7 @@ export interface PoolParts {
   readonly config: PoolConfig;
   readonly mode: 'default' | 'strong';
   readonly map: DiskMap;
+  readonly poolMap: PoolMap;
   readonly disks: PoolDisks;
   readonly meta: MetaStore;
   readonly chunks: ChunkStore;
@@ -54,7 +62,10 @@ export interface PoolParts {
   readonly collector: Collector;
   readonly sweep: Sweep;
   readonly watch: DiskWatch;
+  readonly forecaster: LossForecaster;
   readonly jobs: JobRunner;
+  readonly changes: DiskChanges;
+  readonly repair: RepairJob;
   readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;
@@ -75,12 +86,14 @@ const CHECK_SLEEP_MAX_MS = 50;
 
 export class OpenPoolControl implements PoolControl {
   readonly jobs: JobRunner;
+  readonly disks: DiskControl;
   readonly #parts: PoolParts;
   #checking = false;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
     this.jobs = parts.jobs;
+    this.disks = parts.changes;
   }
 
   async status(): Promise<PoolStatus> {
@@ -89,6 +102,8 @@ export class OpenPoolControl implements PoolControl {
     const online = new Set(
       reports.filter(({ state, role }) => state === 'online' && role === 'data').map(({ number }) => number),
     );
+    const spares = new Set(this.#parts.poolMap.spares);
+    const counted = reports.filter(({ role, number }) => role === 'data' && !spares.has(number));
     const planned = plan(map);
     const groups = new Map<string, { scheme: string; count: number; degraded: number; lost: number }>();
     for (const group of map.groups) {
@@ -125,7 +140,11 @@ export class OpenPoolControl implements PoolControl {
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
-      protection: protectionOf(planned.survives, map.disks.length, map.disks.length - online.size),
+      protection: protectionOf(
+        planned.survives,
+        counted.length,
+        counted.filter(({ state }) => state !== 'online').length,
+      ),
       disks: reports,
       groups: [...groups.values()].map(({ scheme, count, degraded }) => ({ scheme, count, degraded })),
       usableBytes: figures.usableBytes,
@@ -137,6 +156,7 @@ export class OpenPoolControl implements PoolControl {
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
       degradedWrites: { ...this.#parts.degradedWrites },
+      forecast: await this.#parts.forecaster.summary(),
       commitSequence: journal.sequence,
       epoch: journal.epoch,
       mapVersion: map.version,
@@ -178,6 +198,10 @@ export class OpenPoolControl implements PoolControl {
       state: committing ? 'committing' : dirty ? 'staged' : 'committed',
       health,
     };
+  }
+
+  forecast(request: ForecastRequest, signal?: AbortSignal): Promise<LossForecast> {
+    return this.#parts.forecaster.forecast(request, signal);
   }
 
   async commit(

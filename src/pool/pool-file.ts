@@ -1,6 +1,5 @@
 /** An open file of the library: positions are bytes, contents are bytes. */
-import { readSync } from 'node:fs';
-import { CairnError } from '../errors/cairn-error.js';
+import { readPart } from '../vfs/read-part.js';
 import type { CommitProgress } from '../vfs/reports.js';
 import type { Attr, Handle, Ino, ReadPart, Vfs } from '../vfs/vfs.js';
 
@@ -86,17 +85,5 @@ export class PoolFile {
 }
 
 function join(parts: readonly ReadPart[]): Buffer {
-  return Buffer.concat(parts.map(bytesOf));
-}
-
-function bytesOf(part: ReadPart): Uint8Array {
-  if (part instanceof Uint8Array) return part;
-  const bytes = Buffer.allocUnsafe(part.length);
-  let done = 0;
-  while (done < bytes.length) {
-    const read = readSync(part.fd, bytes, done, bytes.length - done, part.position + done);
-    if (read === 0) throw new CairnError('IO', 'a cache file is shorter than what was written to it');
-    done += read;
-  }
-  return bytes;
+  return Buffer.concat(parts.map(readPart));
 }

@@ -20,11 +20,14 @@ export interface SpaceFigures {
 }
 
 export class PoolSpace {
-  readonly #usableBytes: number;
+  readonly #chunkBytes: number;
+  #usableBytes = 0;
   /** Plain bytes per byte on disks: 2/3 for 2+1. */
-  readonly #efficiency: number;
+  #efficiency = 0;
   /** The largest shard. */
-  readonly #shardBytes: number;
+  #shardBytes = 0;
+  /** Numbers of the disks that the map has buckets on. */
+  #serving: ReadonlySet<number> = new Set();
   readonly #disks: () => readonly Disk[];
   readonly #files: () => number;
   readonly #stagedBytes: () => number;
@@ -48,17 +51,24 @@ export class PoolSpace {
     sequence: () => number;
     nowMs: () => number;
   }) {
-    const planned = plan(parts.map);
-    this.#shardBytes = Math.max(
-      ...parts.map.groups.map(({ scheme }) => parts.chunkBytes / (scheme.kind === 'erasure' ? scheme.k : 1)),
-    );
-    this.#usableBytes = planned.usableBytes;
-    this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
+    this.#chunkBytes = parts.chunkBytes;
+    this.useMap(parts.map);
     this.#disks = parts.disks;
     this.#files = parts.files;
     this.#stagedBytes = parts.stagedBytes;
     this.#sequence = parts.sequence;
     this.#nowMs = parts.nowMs;
+  }
+
+  useMap(map: DiskMap): void {
+    const planned = plan(map);
+    this.#shardBytes = Math.max(
+      ...map.groups.map(({ scheme }) => this.#chunkBytes / (scheme.kind === 'erasure' ? scheme.k : 1)),
+    );
+    this.#usableBytes = planned.usableBytes;
+    this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
+    this.#serving = new Set(map.disks.flatMap(({ disk, buckets }) => (buckets > 0 ? [disk] : [])));
+    this.#figures = undefined;
   }
 
   report(): SpaceFigures {
@@ -85,6 +95,8 @@ export class PoolSpace {
     for (const disk of this.#disks()) {
       const space = disk.space();
       live += space.liveBytes;
+      // One that is being emptied, or has no part in the map yet, holds what it holds, and takes nothing.
+      if (!this.#serving.has(disk.identity.number)) continue;
       // The rest of a segment may be just too small for a shard: what is taken must find its place all the same.
       const packed = 1 - (this.#shardBytes + RECORD_BYTES) / disk.identity.dataSegmentBytes;
       free += space.freeBytes * Math.max(0, packed);

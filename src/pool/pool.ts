@@ -3,7 +3,7 @@
  * ARCHITECTURE.md, and takes it down again. What faces need is `vfs` and `control`; the file methods are the library.
  */
 import { join, resolve } from 'node:path';
-import { createRanking, type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
+import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
@@ -15,12 +15,17 @@ import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
 import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { LossCensus } from '../forecast/loss-census.js';
+import { LossForecaster } from '../forecast/loss-forecast.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
+import { RepairJob } from '../repair/repair-job.js';
+import { RepairQueue } from '../repair/repair-queue.js';
+import { syncAll } from '../repair/sync-all.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -29,6 +34,7 @@ import { S_IFDIR } from '../vfs/mode.js';
 import { ObjectTree } from '../vfs/object-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
 import { Publisher } from '../vfs/publisher.js';
+import { RangeCopier } from '../vfs/range-copier.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
 import { StagedSet } from '../vfs/staged-set.js';
@@ -39,6 +45,7 @@ import { Volume } from '../vfs/volume.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
+import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
 import { type Machine, SystemMachine } from './machine.js';
@@ -46,6 +53,7 @@ import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
 import { PoolFile } from './pool-file.js';
 import { type PoolLog, silentLog } from './pool-log.js';
+import { PoolMap } from './pool-map.js';
 import { PoolSpace } from './pool-space.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
@@ -128,6 +136,7 @@ export class Pool {
       scheme: options.scheme ?? 'auto',
       bucketBytes: options.bucketBytes,
       chunkBytes: options.chunkBytes,
+      sizes: new Map([...(options.sizes ?? [])].map(([disk, bytes]) => [resolve(disk), bytes])),
     });
   }
 
@@ -171,9 +180,11 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, forecaster } = this.parts;
     await watch.close();
+    await forecaster.close();
     await jobs.close();
+    await repair.close();
     await sweep.close();
     await collector.close();
     await committer.close();
@@ -348,17 +359,23 @@ class PoolOpening {
     const log = this.#log;
     const { io, clock, random } = this.#machine;
     const disks = this.#keep(await PoolDisks.open(this.#machine, config, log));
-    const map = await readMap(disks, log);
-    disks.tolerance = toleranceOf(map);
+    const map = await PoolMap.open(disks, log);
     const damage = new Damage(disks, log);
+    // What finds damage is needed before what mends it can be built.
+    const noticed: { repair?: RepairJob } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
+    // What it is told of exists before what it asks.
+    const census: { current?: LossCensus } = {};
     const chunks = this.#keep(
       new PoolChunkStore({
-        map,
-        ranking: createRanking(map),
+        map: map.current,
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
-        onDegradedRead: (chunk, disk) => damage.note(chunk, disk),
+        onDegradedRead: (chunk, disk) => {
+          damage.note(chunk, disk);
+          noticed.repair?.noteRead(chunk, disk);
+        },
+        onShort: (chunk) => census.current?.storedShort(chunk),
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
@@ -367,8 +384,9 @@ class PoolOpening {
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     const degraded = { commits: 0, chunks: 0, bytes: 0 };
     journal.onDegraded = ({ chunks, bytes }) => {
+      noticed.repair?.noteDegraded(chunks);
       degraded.commits += 1;
-      degraded.chunks += chunks;
+      degraded.chunks += chunks.length;
       degraded.bytes += bytes;
     };
     let refusal: unknown;
@@ -418,7 +436,7 @@ class PoolOpening {
       },
     });
     const space = new PoolSpace({
-      map,
+      map: map.current,
       chunkBytes: config.chunkBytes,
       disks: () => disks.data(),
       files: () => table.size,
@@ -451,6 +469,7 @@ class PoolOpening {
       stage,
       committer,
       reader,
+      copier: new RangeCopier({ staged, journal, committer, reader, data }),
       xattrs,
       clock,
       space: () => space.blocks(),
@@ -491,16 +510,52 @@ class PoolOpening {
       meta,
       chunks,
       collector,
+      onDegraded: (found) => noticed.repair?.noteDegraded(found),
       clock,
       disks: disks.opened,
       allOnline: () => disks.allOnline,
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
-    disks.admit = (disk) => admit(disk, map, journal, recovery.epoch);
+    disks.admit = (disk) => admit(disk, map.current, journal, recovery.epoch);
     disks.whenReturned((disk) => sweep.add(disk));
+    const losses = this.#countLosses({ meta, disks, journal });
+    census.current = losses;
     const jobs = this.#keep(new JobRunner({ io, poolDirectory: this.#directory, clock, userWork, log }));
+    map.whenChanged((next) => {
+      chunks.useMap(next);
+      space.useMap(next);
+    });
+    const changes = new DiskChanges({
+      io,
+      random,
+      directory: this.#directory,
+      disks,
+      map,
+      chunks,
+      jobs,
+      log,
+      usedBytes: () => space.report().usedBytes + account.dirtyBytes,
+      capacities: (directories) => this.#machine.capacities(directories),
+      takeSnapshot: () => takeSnapshot(),
+      onSettled: () => noticed.repair?.retry(),
+    });
+    jobs.add(changes.job);
+    const queue = new RepairQueue({
+      io,
+      poolDirectory: this.#directory,
+      clock,
+      settle: () => syncAll(disks.data()),
+      warn: (error, message) => log.warn({ error }, message),
+    });
+    const repair = this.#keep(
+      new RepairJob({ queue, jobs, chunks, meta, disks, clock, onWhole: (chunk) => damage.mended(chunk) }),
+    );
+    jobs.add(repair);
+    noticed.repair = repair;
+    disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
+    const takeSnapshot = (): Promise<void> => snapshotBeyond({ table, staged, journal, snapshotter });
     const snapshots = new SnapshotSchedule(
       snapshotter,
       journal,
@@ -516,13 +571,17 @@ class PoolOpening {
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
-    if (!this.#isResting) await jobs.open();
     const parts: PoolParts = {
       directory: this.#directory,
       io,
-      config,
+      get config() {
+        return disks.config;
+      },
       mode: this.#mode,
-      map,
+      get map() {
+        return map.current;
+      },
+      poolMap: map,
       disks,
       meta,
       chunks,
@@ -534,6 +593,8 @@ class PoolOpening {
       sweep,
       watch,
       jobs,
+      changes,
+      repair,
       userWork,
       table,
       reader,
@@ -542,17 +603,52 @@ class PoolOpening {
       objects,
       clock,
       degradedWrites: degraded,
-      takeSnapshot: () => snapshotBeyond({ table, staged, journal, snapshotter }),
+      forecaster: new LossForecaster({
+        census: losses,
+        meta,
+        disks,
+        cacheDirectory: disks.cacheDirectory,
+        account,
+        staged,
+        vfs,
+      }),
+      takeSnapshot,
       findings: () => [
         ...recovery.damage,
         ...replay.notes,
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
         ...(journal.isRefused ? [refusedFinding(refusal)] : []),
-        ...(degraded.chunks === 0 ? [] : [degradedFinding(degraded.chunks)]),
+        ...(queue.degraded === 0 ? [] : [degradedFinding(queue.degraded, queue.isIncomplete)]),
       ],
     };
+    if (!this.#isResting) {
+      await repair.open(parts);
+      await jobs.open();
+      await changes.goOn();
+      disks.whenReturned(
+        () => void changes.goOn().catch((error: unknown) => log.warn({ error }, 'moving did not go on')),
+      );
+    }
     return [parts, staging, snapshots];
+  }
+
+  #countLosses(parts: { meta: MetaStore; disks: PoolDisks; journal: Journal }): LossCensus {
+    const { meta, disks, journal } = parts;
+    const census = this.#keep(
+      new LossCensus({
+        meta,
+        disks: disks.byNumber,
+        allOnline: () => disks.missing().length === 0,
+        clock: this.#machine.clock,
+        log: (message) => this.#log.warn({}, message),
+      }),
+    );
+    disks.onShard = (chunk, change) => census.shardChanged(chunk, change);
+    disks.onReach = () => census.restart();
+    journal.onChanges = (changes) => census.committed(changes);
+    if (!this.#isResting) census.start();
+    return census;
   }
 
   /** A store that turns out to be damaged only while it is used is made anew, once. */
@@ -614,53 +710,13 @@ function refusedFinding(refusal: unknown): string {
   return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
 }
 
-function degradedFinding(chunks: number): string {
-  const some = chunks === 1 ? 'a chunk was' : `${chunks} chunks were`;
-  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole`;
+function degradedFinding(chunks: number, isIncomplete: boolean): string {
+  const some = chunks === 1 ? 'a chunk was' : `${chunks}${isIncomplete ? ' or more' : ''} chunks were`;
+  return `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`;
 }
 
 function textIn(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** The newest map that any disk holds. A data disk that lacks it, as after a crash between two of them or an absence, is given it. */
-async function readMap(disks: PoolDisks, log: PoolLog): Promise<DiskMap> {
-  let newest: DiskMap | undefined;
-  let failure: unknown;
-  const versions = new Map<Disk, number>();
-  for (const disk of disks.opened) {
-    try {
-      const bytes = await disk.readMap();
-      const map = bytes === undefined ? undefined : decodeMap(bytes);
-      if (map === undefined) continue;
-      versions.set(disk, map.version);
-      if (newest === undefined || map.version > newest.version) newest = map;
-    } catch (error) {
-      failure = error;
-    }
-  }
-  if (newest === undefined) {
-    const reasons = disks
-      .reports()
-      .filter(({ reason }) => reason !== '')
-      .map(({ reason }) => reason);
-    throw new CairnError('DISK_MISSING', `no disk of the pool could be opened: ${reasons.join('; ')}`, {
-      hint: 'connect the disks, or correct cairn.toml',
-      cause: failure,
-    });
-  }
-  for (const disk of disks.data()) {
-    if (versions.get(disk) === newest.version) continue;
-    await disk
-      .writeMap(encodeMap(newest))
-      .catch((error: unknown) =>
-        log.warn(
-          { disk: disk.directory, error },
-          'the diskmap could not be copied to a disk that lacks the newest one',
-        ),
-      );
-  }
-  return newest;
 }
 
 /**
@@ -681,13 +737,6 @@ async function admit(disk: Disk, map: DiskMap, journal: Journal, firstEpoch: num
   const version = bytes === undefined ? 0 : decodeMap(bytes).version;
   if (version > map.version) throw foreign('got a newer diskmap');
   if (version < map.version) await disk.writeMap(encodeMap(map));
-}
-
-function toleranceOf(map: DiskMap): number {
-  let tolerance = Number.POSITIVE_INFINITY;
-  for (const { scheme } of map.groups)
-    tolerance = Math.min(tolerance, scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1);
-  return Number.isFinite(tolerance) ? tolerance : 0;
 }
 
 /** A snapshot of a later commit than any that there is: as long as it is not complete, what there is stays. */

@@ -45,11 +45,52 @@ export interface PoolStatus {
   readonly cacheCapacityBytes: number;
   /** Written since the pool was opened while a disk failed or was away, with fewer shards than there should be; whether or not it has been healed. */
   readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
+  /** What is lost with each disk if it dies now; without files. */
+  readonly forecast: LossForecast;
   readonly commitSequence: number;
   readonly epoch: number;
   readonly mapVersion: number;
   /** Work in the background: what was ever started. */
   readonly jobs: readonly JobReport[];
+}
+
+export interface LostFile {
+  /** Path inside the pool. */
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** What would be lost with one disk, all others as they are. */
+export interface DiskLoss {
+  readonly role: 'data' | 'journal' | 'cache';
+  readonly number: number;
+  readonly uuid: string;
+  readonly directory: string;
+  readonly state: DiskReport['state'];
+  /** Chunks that files name and that could not be read any more; 0 for the cache. */
+  readonly chunks: number;
+  /** Plain bytes of these chunks; for the cache those that are staged. */
+  readonly bytes: number;
+  /** As many as were asked for, by path, with the bytes of each that would be lost; for the cache also those of which only names or attributes are staged. */
+  readonly files: readonly LostFile[];
+  /** How many more there are, where files were asked for; for the cache always how many are not in `files`. */
+  readonly moreFiles: number;
+}
+
+export interface LossForecast {
+  readonly format: 1;
+  /** Share of the pool's chunks that the figures are about; below 1 for a while after opening, and after a disk has gone or returned. */
+  readonly counted: number;
+  /** What cannot be read as it is. */
+  readonly unreadable: { readonly chunks: number; readonly bytes: number };
+  readonly disks: readonly DiskLoss[];
+}
+
+export interface ForecastRequest {
+  /** A number of the diskmap, an id, a directory or `cache`; undefined: all. */
+  readonly disk?: string | undefined;
+  /** How many files to name per disk. */
+  readonly files: number;
 }
 
 export interface FileState {
@@ -137,11 +178,62 @@ export interface CheckReport {
   readonly elapsedMs: number;
 }
 
+/**
+ * A change of the pool's data disks. A disk is named by its number, its directory or the beginning of its id. `sizeBytes`: what a new disk may take, if not all
+ * that its device has free.
+ */
+export type DiskChangeRequest =
+  | { readonly action: 'add'; readonly directories: readonly string[]; readonly sizeBytes?: number | undefined }
+  | {
+      readonly action: 'replace';
+      readonly disk: string;
+      readonly directory: string;
+      readonly sizeBytes?: number | undefined;
+    }
+  | { readonly action: 'remove'; readonly disk: string };
+
+/** What a change would do, before anything is done. */
+export interface DiskChangePlan {
+  readonly format: 1;
+  readonly action: DiskChangeRequest['action'];
+  readonly joins: readonly { readonly number: number; readonly directory: string; readonly capacityBytes: number }[];
+  readonly leaves: readonly { readonly number: number; readonly directory: string; readonly isThere: boolean }[];
+  /** Plain bytes: room before and after, and what is used of it. */
+  readonly usableBytesBefore: number;
+  readonly usableBytes: number;
+  readonly usedBytes: number;
+  readonly protectionBefore: string;
+  readonly protection: string;
+  /** Written to disks, and read for it. */
+  readonly moveBytes: number;
+  readonly readBytes: number;
+  /** With nothing else to do, at 100 MB/s for the disk that is written most. */
+  readonly leastMs: number;
+  /** Groups of buckets: kept as they are but for the buckets that move; taken apart; made. */
+  readonly groups: { readonly kept: number; readonly takenApart: number; readonly made: number };
+  /** It takes something away (room, or a disk): to be asked before it is done. */
+  readonly needsConsent: boolean;
+  /** Why it cannot be done, and what would make it possible. Empty if it can. */
+  readonly refusals: readonly { readonly reason: string; readonly remedy: string }[];
+  /** Sentences: what is safe meanwhile, and what becomes of it. */
+  readonly notes: readonly string[];
+}
+
+export interface DiskControl {
+  /** INVALID, NOT_FOUND, EXISTS, NOT_EMPTY if the request makes no sense; what stands in its way otherwise is in the plan. */
+  plan(request: DiskChangeRequest): Promise<DiskChangePlan>;
+  /** Does it: what moves, moves in the background (job `rebalance`). CONFIG with the first refusal of the plan; BUSY while another change is being made. */
+  change(request: DiskChangeRequest, pace?: JobPace): Promise<DiskChangePlan>;
+}
+
 /** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
 export interface PoolControl {
   readonly jobs: JobControl;
+  readonly disks: DiskControl;
   status(): Promise<PoolStatus>;
   state(path: string): Promise<FileState>;
+  /** What is lost if a disk dies now. Counts what has not been counted yet, and looks for files where they are asked for. NOT_FOUND. */
+  forecast(request: ForecastRequest, signal?: AbortSignal): Promise<LossForecast>;
   /** Commits what is staged below the paths (all of the pool for `/`); resolves after the pool promise. */
   commit(
     paths: readonly string[],

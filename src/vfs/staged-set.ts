@@ -27,6 +27,21 @@ interface TakenContent {
   readonly inode: Inode;
   readonly seal: Seal;
   readonly extents: readonly ExtentRow[];
+  /** The extents take the place of everything in this range, and their chunks are another file's. */
+  readonly shared?: { readonly from: number; readonly to: number };
+}
+
+/** Committed extents of one file that another is to have as well. */
+export interface SharedExtents {
+  readonly source: Inode;
+  /** The row with which they were read. */
+  readonly version: number;
+  readonly from: number;
+  readonly target: Inode;
+  readonly to: number;
+  readonly length: number;
+  /** At the target's positions. */
+  readonly extents: readonly ExtentRow[];
 }
 
 interface TakenInode {
@@ -60,6 +75,8 @@ export class StagedSet implements RoundSource {
   readonly #ready = new Map<Inode, { seal: Seal; extents: readonly ExtentRow[] }>();
   /** To be sealed and prepared while the round is assembled. */
   readonly #wanted = new Set<Inode>();
+  /** To be taken by the next round, if they still hold then. */
+  readonly #shares = new Map<SharedExtents, (seal: Seal | undefined) => void>();
   /** Chunks whose shards are gone: their rows go with the next commit. */
   readonly collected = new Set<string>();
   /** What a round should wait for before it takes everything. */
@@ -269,9 +286,33 @@ export class StagedSet implements RoundSource {
     this.onContent?.(seal.content);
   }
 
+  #shareFailed(inode: Inode, seal: Seal, error: unknown): void {
+    seal.failed(error);
+    this.sealing.delete(inode);
+    if (seal.content.staged && !inode.gone) this.contents.add(inode);
+  }
+
   /** The file's staged bytes are few: seal them when the round is assembled. */
   want(inode: Inode): void {
     this.#wanted.add(inode);
+  }
+
+  /**
+   * Has the next round, which `request` asks for, give the target the extents. Resolves when that is durable, with the seal that ends when the metadata
+   * store has it; undefined if it could not be: one of the files has been changed since the extents were read, or a commit has it. Rejects if
+   * the round failed.
+   */
+  async share(shared: SharedExtents, request: () => Promise<unknown>): Promise<Seal | undefined> {
+    let answer: { readonly seal: Seal | undefined } | undefined;
+    this.#shares.set(shared, (seal) => {
+      answer = { seal };
+    });
+    try {
+      while (answer === undefined) await request();
+      return answer.seal;
+    } finally {
+      this.#shares.delete(shared);
+    }
   }
 
   pending(): Promise<void> | undefined {
@@ -290,6 +331,7 @@ export class StagedSet implements RoundSource {
       if (inode.gone) this.contents.delete(inode);
     }
     const taken = this.#takeContents(small);
+    this.#takeShares(taken);
     const collected = [...this.collected];
     const changes: RowChange[] = collected.map((chunk) => ({ kind: 'chunk-delete', chunk }));
     const inodes = this.#takeInodes(taken, changes);
@@ -308,7 +350,8 @@ export class StagedSet implements RoundSource {
       return undefined;
     }
     const release = (): void => {
-      for (const { extents } of taken) this.#chunks.release(extents.map(({ chunk }) => chunk));
+      for (const { extents, shared } of taken)
+        if (shared === undefined) this.#chunks.release(extents.map(({ chunk }) => chunk));
       published?.release();
     };
     let end!: () => void;
@@ -321,7 +364,10 @@ export class StagedSet implements RoundSource {
       stagedThrough,
       nextIno: this.nextIno,
       small,
-      stored: [...taken.flatMap(({ extents }) => extents.map(({ chunk }) => chunk)), ...(published?.stored ?? [])],
+      stored: [
+        ...taken.flatMap(({ extents, shared }) => (shared === undefined ? extents.map(({ chunk }) => chunk) : [])),
+        ...(published?.stored ?? []),
+      ],
       onDurable: () => {
         this.publishing = undefined;
         this.#durable(stagedThrough);
@@ -352,7 +398,11 @@ export class StagedSet implements RoundSource {
           if (inode.content?.staged === true && !inode.gone) this.contents.add(inode);
         }
         published?.forget();
-        for (const { inode, seal } of taken) this.sealFailed(inode, seal, error);
+        for (const { inode, seal, shared } of taken) {
+          // Whoever asked for it is told; nothing of the file was staged.
+          if (shared !== undefined) this.#shareFailed(inode, seal, error);
+          else this.sealFailed(inode, seal, error);
+        }
         for (const { directory, entry } of entries) directory.untaken(entry);
         for (const inode of parents) if (inode.directory!.dirtyCount > 0) this.directories.add(inode);
         this.#namespaceBytes += namespaceBytes;
@@ -391,6 +441,27 @@ export class StagedSet implements RoundSource {
     }
     this.#wanted.clear();
     return taken;
+  }
+
+  /** Those that still hold: nothing of the source's range is staged, its row is the one that was read, and no commit has either file's content. */
+  #takeShares(taken: TakenContent[]): void {
+    for (const [{ source, version, from, target, to, length, extents }, tell] of this.#shares) {
+      const content = target.content!;
+      const staged = source.content!.nextStaged(from);
+      const isUntouched = source.version === version && (staged === undefined || staged >= from + length);
+      const isFree = content.seal === undefined && (source === target || source.content!.seal === undefined);
+      const holds = isUntouched && isFree && !content.staged && !source.gone && !target.gone;
+      if (!holds) {
+        tell(undefined);
+        continue;
+      }
+      const sizeBytes = Math.max(target.sizeBytes, to + length);
+      const seal = new Seal(content, END, this.chunkBytes, sizeBytes, this.#stage.sequence);
+      this.#sealed(target, seal);
+      tell(seal);
+      taken.push({ inode: target, seal, extents, shared: { from: to, to: to + length } });
+    }
+    this.#shares.clear();
   }
 
   /** Undefined if no disk can take its chunks: the inode's `failure` says why, and the others go on without it. */
@@ -511,7 +582,7 @@ export class StagedSet implements RoundSource {
         else inode.committedXattrs?.set(name, value);
       }
     }
-    for (const { inode, seal, extents } of contents) this.#contentApplied(inode, seal, extents);
+    for (const content of contents) this.#contentApplied(content);
     for (const { directory, entry, row } of entries) directory.applied(entry, row);
     for (const parent of parents) {
       parent.directory!.fresh = false;
@@ -522,10 +593,17 @@ export class StagedSet implements RoundSource {
     this.onRound?.();
   }
 
-  #contentApplied(inode: Inode, seal: Seal, extents: readonly ExtentRow[]): void {
+  #contentApplied({ inode, seal, extents, shared }: TakenContent): void {
     seal.applied();
     this.sealing.delete(inode);
+    const before = inode.committedSize;
     inode.allocate(seal, extents);
+    if (shared !== undefined) {
+      seal.content.dropCleanWithin(shared.from, shared.to);
+      inode.allocatedBytes = undefined;
+      // Unless it has been given another size meanwhile.
+      if (inode.sizeBytes >= before) inode.sizeBytes = Math.max(inode.sizeBytes, seal.sizeBytes);
+    }
     inode.committedSize = seal.sizeBytes;
     if (inode.gone) {
       // Its rows are about to be deleted: what is still read through open handles must be known without them.
@@ -583,9 +661,14 @@ function addExtents(
     inode,
     seal,
     extents,
-  }: { readonly inode: Inode; readonly seal: Pick<Seal, 'holes'>; readonly extents: readonly ExtentRow[] },
+    shared,
+  }: Pick<TakenContent, 'inode' | 'extents' | 'shared'> & { readonly seal: Pick<Seal, 'holes'> },
   changes: RowChange[],
 ): void {
+  if (shared !== undefined) {
+    changes.push({ kind: 'extents', ino: inode.ino, from: shared.from, to: shared.to, extents });
+    return;
+  }
   let run: ExtentRow[] = [];
   const flush = (): void => {
     const first = run[0];

@@ -145,6 +145,11 @@ export interface Vfs {
   /** The last descriptor is gone. */
   release(handle: Handle): Result<void>;
   fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): Result<void>;
+  /**
+   * Copies within the pool: committed bytes by naming the same chunks, without reading them. Returns how many bytes were copied, perhaps fewer than asked for; 0
+   * only at the source's end. INVALID for a range onto itself.
+   */
+  copyRange(from: Handle, offset: number, to: Handle, toOffset: number, length: number): Result<number>;
   /** Next data or hole at or after `offset`; NO_EXTENT (ENXIO) beyond the end. */
   seek(handle: Handle, offset: number, whence: 'data' | 'hole'): Result<number>;
 

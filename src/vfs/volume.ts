@@ -35,6 +35,7 @@ import {
 } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
 import { mustPin } from './publisher.js';
+import type { RangeCopier } from './range-copier.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
 import type { StrongRule } from './strong-rule.js';
@@ -71,6 +72,7 @@ export class Volume implements Vfs {
   readonly #stage: StageLog;
   readonly #committer: Committer;
   readonly #reader: PoolReader;
+  readonly #copier: RangeCopier;
   readonly #xattrs: Xattrs;
   readonly #clock: Clock;
   readonly #space: () => SpaceReport;
@@ -86,6 +88,7 @@ export class Volume implements Vfs {
     stage: StageLog;
     committer: Committer;
     reader: PoolReader;
+    copier: RangeCopier;
     xattrs: Xattrs;
     clock: Clock;
     space: () => SpaceReport;
@@ -99,6 +102,7 @@ export class Volume implements Vfs {
     this.#stage = parts.stage;
     this.#committer = parts.committer;
     this.#reader = parts.reader;
+    this.#copier = parts.copier;
     this.#xattrs = parts.xattrs;
     this.#clock = parts.clock;
     this.#space = parts.space;
@@ -725,6 +729,23 @@ export class Volume implements Vfs {
     if (mode.punchHole || mode.zeroRange) this.#data.punch(inode, offset, end);
     if (!mode.keepSize && !mode.punchHole && end > inode.sizeBytes) this.#data.resize(inode, end);
     return undefined;
+  }
+
+  async copyRange(from: Handle, offset: number, to: Handle, toOffset: number, length: number): Promise<number> {
+    const source = this.#handles.file(from);
+    const target = this.#handles.file(to);
+    if (!source.mode.read || !target.mode.write)
+      throw new CairnError('BAD_HANDLE', 'the files are not open for reading and writing');
+    target.written = true;
+    this.#xattrs.dropCapability(target.inode);
+    const copied = await this.#copier.copy(source.inode, offset, target.inode, toOffset, length);
+    if (copied > 0) {
+      const now = this.#clock.now();
+      target.inode.mtime = now;
+      target.inode.ctime = now;
+      this.#touch(target.inode);
+    }
+    return copied;
   }
 
   seek(handle: Handle, offset: number, whence: 'data' | 'hole'): Result<number> {

@@ -175,6 +175,15 @@ export class MemoryMetaStore implements MetaStore {
     return chunkBytes === undefined ? undefined : { chunk, chunkBytes, references: state.references(chunk) };
   }
 
+  async listChunks(after: ChunkId | '', limit: number): Promise<ChunkRow[]> {
+    const state = this.#open();
+    return [...state.chunks]
+      .filter(([chunk]) => chunk > after)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .slice(0, limit)
+      .map(([chunk, chunkBytes]) => ({ chunk, chunkBytes, references: state.references(chunk) }));
+  }
+
   async listUnreferenced(after: ChunkId | '', limit: number): Promise<ChunkRow[]> {
     const state = this.#open();
     return [...state.chunks]

@@ -288,8 +288,15 @@ async function references(t: Test, store: MetaStore): Promise<void> {
   t.strictSame(await ids('', 2), [chunkOf(1), chunkOf(2)]);
   t.strictSame(await ids(chunkOf(2), 2), [chunkOf(7)]);
   t.match(await store.statistics(), { chunks: 3, chunkBytes: 2030, extents: 0 });
+  const all = await store.listChunks('', 10);
+  t.strictSame(
+    all.map(({ chunk, references }) => [chunk, references]),
+    [1, 2, 7].map((number) => [chunkOf(number), 0]),
+  );
+  t.strictSame(await store.listChunks(chunkOf(1), 1), [{ chunk: chunkOf(2), chunkBytes: 1000, references: 0 }]);
   await apply(extent(5, 0, 10, 2));
   t.strictSame(await ids('', 10), [chunkOf(1), chunkOf(7)], 'named again');
+  t.equal((await store.listChunks(chunkOf(1), 1))[0]?.references, 1);
   await apply(remove(1), remove(7));
   t.equal(await store.getChunk(chunkOf(1)), undefined);
   t.match(await store.statistics(), { chunks: 1, chunkBytes: 1000 });

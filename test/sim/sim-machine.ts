@@ -131,6 +131,12 @@ export class SimMachine implements Machine {
     this.#meta = this.#meta.slice(-1);
   }
 
+  async capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const capacities = new Map<string, number>();
+    for (const directory of directories) capacities.set(directory, (await this.io.space()).freeBytes);
+    return capacities;
+  }
+
   indexPath(): string {
     return ':memory:';
   }

@@ -39,6 +39,7 @@ export class FakeDisk implements Disk {
   state: DiskState = 'online';
   stateReason: string | undefined;
   onStateChange: ((disk: Disk) => void) | undefined;
+  onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   /** Counted since the disk was made. */
   bytesRead = 0;
   reads = 0;
@@ -230,6 +231,11 @@ export class FakeDisk implements Disk {
     return bytes;
   }
 
+  buckets(): { bucket: string; liveBytes: number }[] {
+    const buckets = new Set([...this.#shards.values()].map(({ bucket }) => bucket));
+    return [...buckets].map((bucket) => ({ bucket, liveBytes: this.bucketBytes(bucket) }));
+  }
+
   space(): DiskSpace {
     const { capacityBytes } = this.identity;
     return { capacityBytes, liveBytes: this.#end, segmentBytes: this.#end, freeBytes: capacityBytes - this.#end };
@@ -252,7 +258,7 @@ export class FakeDisk implements Disk {
   }
 
   // What the chunk layer has no business with.
-  sync = unused;
+  async sync(): Promise<void> {}
   walk = unused;
   commits = unused;
   readCommit = unused;

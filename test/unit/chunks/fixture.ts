@@ -1,6 +1,6 @@
 /** A store over fake disks in a temporary directory. */
 import type { Test } from 'tap';
-import { createMap, createRanking, type DiskMap, type SchemeChoice } from '../../../diskmap/index.js';
+import { createMap, type DiskMap, type SchemeChoice } from '../../../diskmap/index.js';
 import { InlinePipeline } from '../../../src/chunks/inline-pipeline.js';
 import type { Pipeline } from '../../../src/chunks/pipeline.js';
 import { PoolChunkStore } from '../../../src/chunks/pool-chunk-store.js';
@@ -53,7 +53,6 @@ export function makeFixture(t: Test, options: FixtureOptions): Fixture {
   const pipeline: Pipeline = inline ? new InlinePipeline() : new WorkerPipeline({ workers: 1 });
   const store = new PoolChunkStore({
     map,
-    ranking: createRanking(map),
     disks: byNumber,
     pipeline,
     onDegradedRead: (chunk, disk) => degraded.push([chunk, disk]),

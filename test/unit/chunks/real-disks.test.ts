@@ -1,7 +1,7 @@
 /** The store over the disks that it is made for: what is stored, synced and closed is there again when they are opened, also without one of them. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { createMap, createRanking } from '../../../diskmap/index.js';
+import { createMap } from '../../../diskmap/index.js';
 import { InlinePipeline } from '../../../src/chunks/inline-pipeline.js';
 import { PoolChunkStore } from '../../../src/chunks/pool-chunk-store.js';
 import { WorkerPipeline } from '../../../src/chunks/worker-pipeline.js';
@@ -47,7 +47,6 @@ async function withStore<T>(
   const disks = new Map<number, Disk>();
   const store = new PoolChunkStore({
     map,
-    ranking: createRanking(map),
     disks,
     pipeline: pipeline === 'inline' ? new InlinePipeline() : new WorkerPipeline({ workers: 1 }),
   });

@@ -294,11 +294,11 @@ t.test('plan: sizes, directories and a pool; nothing is written', async (t) => {
   const { directory, run } = await prepare(t);
   const four = await run('plan', '--disk', '4TB', '4TB', '4TB', '4TB');
   t.equal(four.code, 0);
-  t.match(four.out, /room {8}10\.9 TiB in 62 groups ec:3\+1\n/);
+  t.match(four.out, /room {8}10\.9 TiB in 78 groups ec:3\+1\n/);
   t.match(four.out, /others {6}RAIDZ1 10\.9 TiB, btrfs raid1 7\.28 TiB, SHR 10\.9 TiB\n/);
   t.match(
     (await run('plan', '--disk', '4TB', '4TB', '8TB')).out,
-    /note {8}62 of the 124 buckets of disk 3 cannot be used/,
+    /note {8}78 of the 156 buckets of disk 3 cannot be used/,
   );
   const json = JSON.parse((await run('plan', '--disk', '1TB', '1TB', '--scheme', 'copies:2', '--json')).out);
   t.match(json, { format: 1, survives: 1, groups: [{ scheme: 'copies:2' }], others: { shrBytes: 1e12 } });
@@ -352,6 +352,17 @@ t.test('plan of a pool, and of one with a disk more', async (t) => {
     more.out,
     /room {8}432 MiB in 12 groups ec:2\+1, 1 group ec:3\+1\n {2}before {6}320 MiB\n {2}moves {7}7 buckets, at most 112 MiB\n/,
   );
+});
+
+t.test('forecast: a table, and the files by name', async (t) => {
+  const { run, pool } = await withDaemon(t);
+  const table = await run('forecast', pool);
+  t.match(table.out, / 2 {2}data {2}online {2}5 MiB {7}3 {2}\/d2\n/);
+  const files = await run('forecast', pool, '--disk', '2', '--files');
+  t.match(files.out, /with disk 2:\n {2}1000 B {2}\/lost\\n0\n.*\n {2}and 7 more files\n$/s);
+  t.match(JSON.parse((await run('forecast', pool, '--json', '--files')).out), { disks: [{ moreFiles: 7 }] });
+  const unknown = await run('forecast', pool, '--disk', '9');
+  t.match(unknown, { code: 1, err: /^cairn: the pool has no disk 9; name it by number\n$/ });
 });
 
 t.test('job: what is at work, and a word to it', async (t) => {

@@ -15,10 +15,14 @@ import type {
   CheckRequest,
   CommitProgress,
   CommitReport,
+  DiskChangePlan,
+  DiskControl,
   FileState,
+  ForecastRequest,
   JobControl,
   JobPace,
   JobReport,
+  LossForecast,
   PoolControl,
   PoolStatus,
 } from '../../../src/vfs/reports.js';
@@ -104,6 +108,36 @@ export class FakePool implements PoolControl, OpenPool {
     return this;
   }
 
+  /** What a change of the disks would do. */
+  changePlan: DiskChangePlan = {
+    format: 1,
+    action: 'remove',
+    joins: [],
+    leaves: [{ number: 2, directory: '/mnt/b', isThere: true }],
+    usableBytesBefore: 6e12,
+    usableBytes: 3e12,
+    usedBytes: 1e12,
+    protectionBefore: 'Everything committed survives the loss of any one disk of 4.',
+    protection: 'Everything committed survives the loss of any one disk of 3.',
+    moveBytes: 5e11,
+    readBytes: 5e11,
+    leastMs: 3_600_000,
+    groups: { kept: 10, takenApart: 3, made: 2 },
+    needsConsent: true,
+    refusals: [],
+    notes: ['Nothing new is written to it.'],
+  };
+  readonly disks: DiskControl = {
+    plan: async (request) => {
+      this.calls.push(`plan ${JSON.stringify(request)}`);
+      return { ...this.changePlan, action: request.action };
+    },
+    change: async (request, pace) => {
+      this.calls.push(`change ${JSON.stringify(request)}${pace === undefined ? '' : ` ${JSON.stringify(pace)}`}`);
+      return { ...this.changePlan, action: request.action };
+    },
+  };
+
   /** One job, `scrub`, which does what it is told. */
   readonly jobs: JobControl = {
     list: () => [this.#job],
@@ -170,6 +204,7 @@ export class FakePool implements PoolControl, OpenPool {
       mode: 'default',
       whenDegraded: 'allow',
       degradedWrites: { commits: 0, chunks: 0, bytes: 0 },
+      forecast: forecastOf(0),
       pid: 0,
       health: 'degraded',
       findings: ['disk 2 is missing'],
@@ -201,6 +236,12 @@ export class FakePool implements PoolControl, OpenPool {
       mapVersion: 1,
       jobs: [],
     };
+  }
+
+  async forecast({ disk, files }: ForecastRequest): Promise<LossForecast> {
+    this.calls.push(`forecast ${disk} ${files}`);
+    if (disk === '9') throw new CairnError('NOT_FOUND', 'the pool has no disk 9', { hint: 'name it by number' });
+    return forecastOf(files);
   }
 
   async state(path: string): Promise<FileState> {
@@ -361,4 +402,26 @@ export async function writeConfig(pool: string, options: Pick<InitOptions, 'disk
 
 export function readText(...path: string[]): Promise<string> {
   return readFile(join(...path), 'utf8');
+}
+
+function forecastOf(files: number): LossForecast {
+  const lost = Array.from({ length: Math.min(2, files) }, (_, i) => ({ path: `/lost\n${i}`, bytes: 1000 + i }));
+  return {
+    format: 1,
+    counted: 1,
+    unreadable: { chunks: 0, bytes: 0 },
+    disks: [
+      {
+        role: 'data',
+        number: 2,
+        uuid: POOL_ID,
+        directory: '/d2',
+        state: 'online',
+        chunks: 3,
+        bytes: 5 * 2 ** 20,
+        files: lost,
+        moreFiles: files === 0 ? 0 : 7,
+      },
+    ],
+  };
 }

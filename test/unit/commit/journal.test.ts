@@ -396,8 +396,8 @@ t.test('shards that a failing disk takes with it are written again where another
   const ino = run.writer.stage(bytes, stored);
   const [lost] = run.chunks.health(stored.chunk).disks;
   machine.io.fail('datasync', pathOf(lost!), BROKEN);
-  const degraded: number[] = [];
-  run.log.onDegraded = ({ chunks }) => degraded.push(chunks);
+  const degraded: string[] = [];
+  run.log.onDegraded = ({ chunks }) => degraded.push(...chunks);
   await run.log.request();
   t.equal(run.disk(lost!).state, 'suspect');
   t.equal(run.chunks.health(stored.chunk).health, 'healthy');
@@ -443,17 +443,18 @@ t.test(
   },
 );
 
-t.test('where no other disk is left, what is degraded is counted', async (t) => {
+t.test('where no other disk is left, what is degraded is told', async (t) => {
   const machine = await new Machine().create();
   const run = await machine.start();
   await run.commit();
   const bytes = content(150_000, 3);
-  run.writer.stage(bytes, await run.chunks.store({ kind: 'bytes', bytes }, () => undefined));
+  const stored = await run.chunks.store({ kind: 'bytes', bytes }, () => undefined);
+  run.writer.stage(bytes, stored);
   machine.io.fail('datasync', pathOf(2), BROKEN);
-  const degraded: number[] = [];
-  run.log.onDegraded = ({ chunks }) => degraded.push(chunks);
+  const degraded: string[] = [];
+  run.log.onDegraded = ({ chunks }) => degraded.push(...chunks);
   await run.log.request();
-  t.strictSame(degraded, [1]);
+  t.strictSame(degraded, [stored.chunk]);
   await run.stop();
 });
 

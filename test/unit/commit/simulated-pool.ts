@@ -1,6 +1,6 @@
 /** Disks, chunk store, metadata and journal of a small pool on a simulated machine that can lose power; and a source of commits. */
 import { strictEqual } from 'node:assert/strict';
-import { createMap, createRanking, type SchemeChoice } from '../../../diskmap/index.js';
+import { createMap, type SchemeChoice } from '../../../diskmap/index.js';
 import { InlinePipeline } from '../../../src/chunks/inline-pipeline.js';
 import { PoolChunkStore } from '../../../src/chunks/pool-chunk-store.js';
 import { Journal, type JournalDisks, type RoundContent, type RoundSource } from '../../../src/commit/journal.js';
@@ -127,7 +127,7 @@ export class Run implements JournalDisks {
     const byNumber = new Map<number, Disk | undefined>();
     for (const disk of disks) if (disk.identity.role === 'data') byNumber.set(disk.identity.number, disk);
     const pipeline = new InlinePipeline();
-    this.chunks = new PoolChunkStore({ map, ranking: createRanking(map), disks: byNumber, pipeline });
+    this.chunks = new PoolChunkStore({ map, disks: byNumber, pipeline });
     this.writer = new Writer(this.chunks);
   }
 

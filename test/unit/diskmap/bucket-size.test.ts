@@ -8,15 +8,15 @@ const TB = 1e12;
 t.test('buckets divide the disks nearly evenly, and are as large as that allows', async (t) => {
   t.equal(fitBucketBytes([6 * 1024 * GIB, 6 * 1024 * GIB]), 64 * GIB, 'exactly 96');
   const four = fitBucketBytes([4 * TB, 4 * TB, 4 * TB]);
-  t.equal(Math.floor((4 * TB) / four), 62, 'the largest divisor below 64 GiB');
+  t.equal(Math.floor((4 * TB) / four), 78, 'more than 64, and next to nothing left over');
   t.ok((4 * TB) % four < 100 * 1024 ** 2);
   const mixed = [1 * TB, 2 * TB, 3 * TB, 4 * TB];
   for (const size of mixed) t.ok(size % fitBucketBytes(mixed) < 0.001 * size, `${size}`);
 });
 
 t.test('a small disk gets small buckets, down to 1 MiB', async (t) => {
-  t.equal(fitBucketBytes([16 * GIB, 16 * GIB]), GIB);
-  t.equal(fitBucketBytes([1024 ** 3, 32 * 1024 ** 2]), 2 * 1024 ** 2);
+  t.equal(fitBucketBytes([16 * GIB, 16 * GIB]), GIB / 4);
+  t.equal(fitBucketBytes([1024 ** 3, 128 * 1024 ** 2]), 2 * 1024 ** 2);
   t.equal(fitBucketBytes([1024 ** 2 * 3]), 1024 ** 2);
   t.ok((50 * TB) / fitBucketBytes([50 * TB, 1024 ** 3]) <= 65_536, 'a bucket number has 16 bits');
 });

@@ -92,7 +92,9 @@ function brokenStep(older: DiskMap, newer: DiskMap): string | undefined {
   const moves = moved.length - second.length;
   // The lower bound is nearly always reached; where it is not, the slower method says whether it can be.
   const least = moves > fewest ? leastMoves(before, newer, widths) : fewest;
-  if (moves !== least) return `${moves} moves where ${least} do`;
+  // A few more even the disks out, where something has to move anyway.
+  const more = least === 0 ? 0 : newer.disks.length;
+  if (least === undefined || moves < least || moves > least + more) return `${moves} moves where ${least} do`;
   for (const { from, to } of moved)
     if (from !== undefined && from.slice(0, 12) === to.slice(0, 12)) return 'a move within a disk';
   return undefined;
@@ -124,7 +126,7 @@ t.test('a pool of a fixed scheme grows to what a pool made at once would be', as
   const three = mapOf([10, 10, 10], erasure(2, 1));
   const four = addDisks(three, disksOf([10], 4));
   t.equal(four.groups.length, 13);
-  t.equal(mapDifference(three, four).moved.length, 6);
+  t.equal(mapDifference(three, four).moved.length, 7, 'six for room, and one to be as even as can be');
   t.equal(plan(four).usableBytes, plan(inputOf([10, 10, 10, 10], erasure(2, 1))).usableBytes);
 });
 

@@ -227,6 +227,14 @@ export class FakeVfs implements Vfs {
     this.calls.push('fsync');
   }
 
+  copyRange(from: Handle, offset: number, to: Handle, toOffset: number, length: number): number {
+    this.calls.push('copyRange');
+    const source = this.#opened(from);
+    const bytes = Buffer.alloc(Math.max(0, Math.min(length, source.attr.sizeBytes - offset)));
+    readSync(source.fd, bytes, 0, bytes.length, offset);
+    return this.write(to, toOffset, bytes);
+  }
+
   accessed(handle: Handle): boolean {
     this.calls.push('accessed');
     this.#opened(handle);

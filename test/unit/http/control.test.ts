@@ -67,6 +67,16 @@ t.test('every request has its answer', async (t) => {
   t.ok(pool.calls.includes('commit /z'));
 });
 
+t.test('the forecast, of one disk and with files', async (t) => {
+  const directory = await temporary(t);
+  const { client, pool } = await serve(t, directory);
+  t.match(await client.forecast({ files: 0 }), { counted: 1, disks: [{ number: 2, files: [] }] });
+  const named = await client.forecast({ disk: '/d 2&files=9', files: 1 });
+  t.match(named, { disks: [{ files: [{ bytes: 1000 }], moreFiles: 7 }] });
+  t.same(pool.calls, ['forecast undefined 0', 'forecast /d 2&files=9 1']);
+  await t.rejects(client.forecast({ disk: '9', files: 0 }), { code: 'NOT_FOUND', hint: 'name it by number' });
+});
+
 t.test('jobs: listed, started with options and pace, paused, resumed, cancelled', async (t) => {
   const directory = await temporary(t);
   const { client, pool } = await serve(t, directory);
@@ -148,6 +158,8 @@ t.test('bad input is refused and says what is wrong', async (t) => {
     ['POST', '/v1/check', '[]', 400, /body of a check/],
     ['POST', '/v1/check', '{"repair":"yes"}', 400, /body of a check/],
     ['POST', '/v1/check', '{"force":true}', 400, /body of a check/],
+    ['GET', '/v1/forecast?files=-1', undefined, 400, /files is a whole number/],
+    ['GET', '/v1/forecast?files=many', undefined, 400, /files is a whole number/],
     ['POST', '/v1/jobs/scrub/dance', '{}', 404, /there is no POST/],
     ['GET', '/v1/jobs/scrub/start', undefined, 404, /there is no GET/],
     ['POST', '/v1/jobs/scrub/start', '[]', 400, /body for a job/],

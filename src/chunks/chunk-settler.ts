@@ -1,0 +1,255 @@
+/**
+ * Brings chunks home: to where the present map wants their shards (`Placement`), from wherever an older map, or the loss of a disk, has left them.
+ *
+ * Nothing is remembered from one call to the next: what is to be done follows from the map and from what the disks hold. So a crash at any point, another change of
+ * the map in the middle of one, a disk that comes or goes meanwhile: the next call just finds what is still to be done.
+ *
+ * Order, for every chunk: all that its home lacks is written; it is synced; only then what lies elsewhere is removed, and only what is at home a second time. So at every
+ * moment a complete old or a complete new set of shards is on different disks, and the chunk can lose as many disks as ever. Where a home cannot be completed (a
+ * disk of it is away), a shard's old place goes only if its new one shares its disk with no other shard that has no other place.
+ *
+ * A shard is moved by copying it, verified as it is read, where it can be read; else it is made from the others. A chunk whose group is no more, or has another
+ * scheme, is read (and checked against its name) and stored whole in another group.
+ */
+import type { Disk } from '../disks/disk.js';
+import type { RecordInput, ShardEntry, ShardInfo } from '../disks/record.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { ChunkToSettle, SettleReport } from './chunk-store.js';
+import { SMALL_CHUNK_BYTES } from './chunk-store.js';
+import type { Home, Placement, Plan } from './placement.js';
+import { type Disks, type Holder, locate, type ShardSet } from './shard-set.js';
+
+/** Chunks read or made at the same time. */
+const AT_ONCE = 4;
+/** Payload that is gathered for one append. */
+const APPEND_BYTES = 4 * 1024 * 1024;
+
+export interface SettlerStore {
+  readonly disks: Disks;
+  placement(): Placement;
+  read(chunk: string, chunkBytes: number): Promise<Uint8Array>;
+  /** Writes the shards of a plan from the whole chunk. Returns the bytes written; fewer shards than planned may have been. */
+  write(chunk: string, bytes: Uint8Array, plan: Plan): Promise<number>;
+}
+
+interface Tally {
+  writtenBytes: number;
+  removedShards: number;
+  unfinished: number;
+  unreadable: string[];
+}
+
+export class ChunkSettler {
+  readonly #store: SettlerStore;
+
+  constructor(store: SettlerStore) {
+    this.#store = store;
+  }
+
+  /** The chunks are held, and written by nobody else, until it resolves. */
+  async settle(chunks: readonly ChunkToSettle[]): Promise<SettleReport> {
+    const tally: Tally = { writtenBytes: 0, removedShards: 0, unfinished: 0, unreadable: [] };
+    const appends = new Appends(tally);
+    const queue = [...chunks];
+    const work = async (): Promise<void> => {
+      for (let next = queue.pop(); next !== undefined; next = queue.pop()) await this.#bring(next, appends, tally);
+    };
+    const results = await Promise.allSettled(Array.from({ length: AT_ONCE }, work));
+    await appends.flush();
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    // What stands before the sync is durable after it, on the disks that are online then.
+    const homes = chunks.map(({ chunk, chunkBytes }) => this.#home(this.#locate(chunk, chunkBytes)));
+    const synced = await this.#sync(homes);
+    const removals: Promise<void>[] = [];
+    chunks.forEach(({ chunk, chunkBytes }, i) => {
+      const home = homes[i];
+      if (home?.isComplete !== true) tally.unfinished++;
+      if (home === undefined) return;
+      for (const { disk, entry } of obsolete(home, this.#locate(chunk, chunkBytes), synced))
+        removals.push(remove(disk, entry, tally));
+    });
+    await Promise.all(removals);
+    return tally;
+  }
+
+  isSettled(chunk: string, chunkBytes: number): boolean {
+    const sets = this.#locate(chunk, chunkBytes);
+    const home = this.#home(sets);
+    if (home?.isComplete !== true || sets.length > 1) return false;
+    return home.set.holders.every((holders) => holders.filter(({ disk }) => disk.state === 'online').length === 1);
+  }
+
+  /** Writes what the chunk's home lacks. */
+  async #bring({ chunk, chunkBytes }: ChunkToSettle, appends: Appends, tally: Tally): Promise<void> {
+    const sets = this.#locate(chunk, chunkBytes);
+    const home = this.#home(sets);
+    if (home?.isComplete === true) return;
+    const placement = this.#store.placement();
+    const plan = home === undefined ? this.#wholePlan(chunk, chunkBytes, sets) : placement.completing(home);
+    if (plan === undefined || plan.places.length === 0) return;
+    if (home !== undefined && (await copyShards(home.set, chunk, plan, appends))) return;
+    let bytes: Uint8Array;
+    try {
+      bytes = await this.#store.read(chunk, chunkBytes);
+    } catch (error) {
+      if (!hasCode(error, 'UNREADABLE')) throw error;
+      tally.unreadable.push(chunk);
+      return;
+    }
+    if (chunkBytes > SMALL_CHUNK_BYTES) {
+      tally.writtenBytes += await this.#store.write(chunk, bytes, plan);
+      return;
+    }
+    for (const { shard, bucket, disk } of plan.places) {
+      const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
+      await appends.add(disk, info, bytes);
+    }
+  }
+
+  #wholePlan(chunk: string, chunkBytes: number, sets: readonly ShardSet[]): Plan | undefined {
+    if (!sets.some(({ readable }) => readable)) return undefined;
+    const buckets = sets.flatMap(({ holders }) => holders.flat().map(({ entry }) => entry.bucket));
+    return this.#store.placement().whole(chunk, chunkBytes, buckets);
+  }
+
+  /** Of the sets of shards that the disks hold, the one that is most at home. */
+  #home(sets: readonly ShardSet[]): Home | undefined {
+    const placement = this.#store.placement();
+    let best: Home | undefined;
+    for (const set of sets) {
+      const home = placement.homeOf(set);
+      // A few shards that a crash has left of a whole chunk do not make it readable: they serve only where the others are made from.
+      if (home === undefined || (!set.readable && sets.some(({ readable }) => readable))) continue;
+      if (best === undefined || rank(home) > rank(best)) best = home;
+    }
+    return best;
+  }
+
+  #locate(chunk: string, chunkBytes: number): ShardSet[] {
+    return locate(this.#store.disks, chunk).filter((set) => set.chunkBytes === chunkBytes);
+  }
+
+  /** The disks of which all that was written is durable. */
+  async #sync(homes: readonly (Home | undefined)[]): Promise<ReadonlySet<Disk>> {
+    const disks = new Set(homes.flatMap((home) => [...(home?.standing.values() ?? [])].map(({ disk }) => disk)));
+    const synced = new Set<Disk>();
+    await Promise.all(
+      [...disks].map(async (disk) => {
+        try {
+          await disk.sync();
+          if (disk.state === 'online') synced.add(disk);
+        } catch (error) {
+          // The disk says so itself: nothing of it counts as standing.
+          if (!(error instanceof CairnError)) throw error;
+        }
+      }),
+    );
+    return synced;
+  }
+}
+
+/** Records on their way to the disks, gathered into appends of a few MiB. A disk that fails a write says so itself, and its chunks are found unfinished. */
+class Appends {
+  readonly #tally: Tally;
+  readonly #waiting = new Map<Disk, { records: RecordInput[]; bytes: number }>();
+
+  constructor(tally: Tally) {
+    this.#tally = tally;
+  }
+
+  async add(disk: Disk, info: ShardInfo, payload: Uint8Array): Promise<void> {
+    const waiting = this.#waiting.get(disk) ?? { records: [], bytes: 0 };
+    this.#waiting.set(disk, waiting);
+    waiting.records.push({ kind: 'shard', info, payload: [payload] });
+    waiting.bytes += payload.length;
+    if (waiting.bytes >= APPEND_BYTES) await this.#flush(disk);
+  }
+
+  async flush(): Promise<void> {
+    await Promise.all([...this.#waiting.keys()].map((disk) => this.#flush(disk)));
+  }
+
+  async #flush(disk: Disk): Promise<void> {
+    const waiting = this.#waiting.get(disk);
+    if (waiting === undefined) return;
+    this.#waiting.delete(disk);
+    try {
+      await disk.append('data', waiting.records, { sync: false });
+      this.#tally.writtenBytes += waiting.bytes;
+    } catch (error) {
+      if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) throw error;
+    }
+  }
+}
+
+/** Copies the plan's shards from where they lie in other buckets; false if one lies nowhere, or cannot be read. */
+async function copyShards(set: ShardSet, chunk: string, plan: Plan, appends: Appends): Promise<boolean> {
+  const copies: { disk: Disk; info: ShardInfo; payload: Uint8Array }[] = [];
+  for (const { shard, bucket, disk } of plan.places) {
+    // Copies are all alike.
+    const holders = set.scheme.erasure ? (set.holders[shard] ?? []) : set.holders.flat();
+    const payload = await readAny(holders);
+    if (payload === undefined) return false;
+    const { scheme, shardBytes } = plan;
+    copies.push({ disk, info: { bucket, chunk, shard, scheme, chunkBytes: set.chunkBytes, shardBytes }, payload });
+  }
+  for (const { disk, info, payload } of copies) await appends.add(disk, info, payload);
+  return true;
+}
+
+async function readAny(holders: readonly Holder[]): Promise<Uint8Array | undefined> {
+  for (const { disk, entry } of holders) {
+    try {
+      return await disk.readShard(entry, 0, entry.shardBytes);
+    } catch (error) {
+      if (!(error instanceof CairnError)) throw error;
+    }
+  }
+  return undefined;
+}
+
+/** What may go now: everything else of a chunk whose home is complete; of one whose home is not, shards that stand there as safely as they did. */
+function obsolete(home: Home, sets: readonly ShardSet[], synced: ReadonlySet<Disk>): Holder[] {
+  const { set, standing, isComplete } = home;
+  const isDurable = (holder: Holder): boolean =>
+    synced.has(holder.disk) &&
+    holder.disk.state === 'online' &&
+    holder.disk.find(holder.entry.bucket, holder.entry.chunk).some(({ shard }) => shard === holder.entry.shard);
+  if (![...standing.values()].every(isDurable)) return [];
+  const standsAt = new Set([...standing.values()].map(({ disk, entry }) => placeName(disk, entry)));
+  const lonely = new Set<Disk>();
+  set.holders.forEach((holders, shard) => {
+    if (!standing.has(shard)) for (const { disk } of holders) lonely.add(disk);
+  });
+  return sets.flatMap((other) =>
+    other.holders.flatMap((holders, shard) => {
+      if (!isComplete) {
+        const stands = isSameScheme(other, set) ? standing.get(shard) : undefined;
+        if (stands === undefined || lonely.has(stands.disk)) return [];
+      }
+      return holders.filter(({ disk, entry }) => !standsAt.has(placeName(disk, entry)));
+    }),
+  );
+}
+
+/** The record is forgotten where the disk takes that; one that only reads keeps it, as it keeps everything. */
+async function remove(disk: Disk, entry: ShardEntry, tally: Tally): Promise<void> {
+  try {
+    await disk.remove(entry);
+    tally.removedShards++;
+  } catch (error) {
+    if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) throw error;
+  }
+}
+
+function rank({ isComplete, standing, set }: Home): number {
+  return (isComplete ? 2 : 0) + standing.size / (set.codec.shards + 1);
+}
+
+function isSameScheme({ scheme: a }: ShardSet, { scheme: b }: ShardSet): boolean {
+  return a.erasure === b.erasure && a.k === b.k && a.m === b.m;
+}
+
+function placeName(disk: Disk, { bucket, shard }: ShardEntry): string {
+  return `${disk.identity.number}/${bucket}/${shard}`;
+}
