@@ -9,8 +9,8 @@ import { document, element, escapeXml, malformed, type XmlElement } from './xml.
 
 /** `id:` and a user's id, or a group. */
 type Grantee = string;
-export const EVERYBODY = 'all';
-export const SIGNED_IN = 'auth';
+const EVERYBODY = 'all';
+const SIGNED_IN = 'auth';
 const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
 export type AclPermission = (typeof PERMISSIONS)[number];
 export type Grant = readonly [grantee: Grantee, permission: string];

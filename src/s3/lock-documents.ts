@@ -7,7 +7,7 @@ import { element, malformed, readXml } from './xml.js';
 
 const DAY_MS = 24 * 3600 * 1000;
 const MODES = ['GOVERNANCE', 'COMPLIANCE'] as const;
-export type LockMode = (typeof MODES)[number];
+type LockMode = (typeof MODES)[number];
 
 export interface Retention {
   readonly mode: LockMode;

@@ -1,6 +1,6 @@
 /** What an answer about an object says of when a lifecycle rule ends it. */
 import { type Bucket, readSubject } from './bucket-config.js';
-import type { Call, Headers } from './call.js';
+import type { Headers } from './call.js';
 import { keyText } from './key-path.js';
 import type { LifecycleRule } from './lifecycle-configuration.js';
 import { expirationHeader, LifecycleCalendar } from './lifecycle-due.js';
@@ -12,7 +12,6 @@ export function lifecycleOf(bucket: Bucket): readonly LifecycleRule[] | undefine
 
 /** x-amz-expiration, where a rule ends the present version of the key. */
 export function expirationHeaders(
-  call: Call,
   bucket: Bucket,
   key: string,
   object: { readonly modifiedMs: number; readonly sizeBytes: number; readonly tags: readonly Tag[] },

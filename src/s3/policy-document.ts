@@ -7,10 +7,10 @@ import { type Condition, isConditionKey, isConditionValue, parseOperator } from 
 import { S3Error } from './s3-error.js';
 import { matchesWildcard } from './wildcard.js';
 
-export const POLICY_BYTES_MAX = 20 * 1024;
+const POLICY_BYTES_MAX = 20 * 1024;
 export const RESOURCE_ARN = 'arn:aws:s3:::';
 
-export interface PolicyList {
+interface PolicyList {
   /** All but these. */
   readonly isNegated: boolean;
   readonly patterns: readonly string[];

@@ -81,7 +81,7 @@ async function storeForm(call: Call, bucket: Bucket, { fields, file }: Form): Pr
     location,
     'x-amz-version-id': version,
     ...(checksum !== undefined && { [checksumHeader(checksum.name)]: checksum.value }),
-    ...expirationHeaders(sender, bucket, key, now),
+    ...expirationHeaders(bucket, key, now),
   };
   return answerFor(fields, bucket.name, keyText(key), etag, headers);
 }

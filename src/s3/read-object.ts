@@ -123,7 +123,7 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
     ...contentHeaders(object),
     ...(request.has('versionId')
       ? {}
-      : expirationHeaders(call, bucket, object.key, {
+      : expirationHeaders(bucket, object.key, {
           modifiedMs: node.mtime.sec * 1000,
           sizeBytes: node.sizeBytes,
           tags: object.own?.tags ?? [],

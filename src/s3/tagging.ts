@@ -16,7 +16,7 @@ export function readTagging(bytes: Uint8Array, countMax: number): Tag[] {
 }
 
 /** The Tag elements of a parent, unchecked. MalformedXML. */
-export function readTagSet(parent: XmlElement): Tag[] {
+function readTagSet(parent: XmlElement): Tag[] {
   for (const { name } of parent.children) if (name !== 'Tag') throw malformed(`${parent.name} cannot have ${name}.`);
   return parent.children.map(readTag);
 }

@@ -155,7 +155,7 @@ export async function putObject(call: Call): Promise<Answer> {
   const headers: Headers = {
     etag: `"${etag}"`,
     'x-amz-version-id': version,
-    ...expirationHeaders(call, bucket, key, now),
+    ...expirationHeaders(bucket, key, now),
   };
   if (checksum !== undefined) {
     headers[checksumHeader(checksum.name)] = checksum.value;
@@ -276,7 +276,7 @@ export function checksumXml(checksum: OwnAttributes['checksum']): string {
 }
 
 /** The extents of a file that stands, for another to be made of them. */
-export async function contentOf(
+async function contentOf(
   call: Call,
   object: StoredObject,
 ): Promise<{ content: NewObject['content']; sources: NonNullable<NewObject['sources']> }> {

@@ -7,7 +7,7 @@ import type { S3User } from '../../../src/s3/users.js';
 import { UserTable } from '../../../src/s3/users.js';
 import { PoolFixture } from '../vfs/pool-fixture.js';
 
-export const REGION = 'us-east-1';
+const REGION = 'us-east-1';
 const user = (name: string, id: string): S3User => ({
   id,
   name,
