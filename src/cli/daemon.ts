@@ -28,9 +28,9 @@ const pools: PoolOpener = {
 };
 
 const mounter: Mounter = {
-  mount: async (vfs, { mountpoint, source, log }) => {
+  mount: async (vfs, { mountpoint, source, allowOther, log }) => {
     const addon = loadAddon();
-    const fd = await mountFuse(addon, mountpoint, { source });
+    const fd = await mountFuse(addon, mountpoint, { source, allowOther });
     const session = new FuseSession({
       addon,
       fd,

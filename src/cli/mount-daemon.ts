@@ -27,6 +27,8 @@ export interface MountOptions {
   readonly mountpoint: string;
   readonly config: PoolConfig;
   readonly strong: boolean;
+  /** Also for other users than the one who mounts; always so for root. */
+  readonly allowOther?: boolean;
   readonly log: PoolLog;
   /** What the start is busy with, in lower case. */
   readonly onStep: (what: string) => void;
@@ -67,7 +69,9 @@ export class MountDaemon {
     let server: ControlServer | undefined;
     try {
       options.onStep('mounting');
-      session = await context.mounter.mount(pool.vfs, { mountpoint, source: mountSource(poolDirectory), log });
+      const { allowOther = false } = options;
+      const source = mountSource(poolDirectory);
+      session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
       const daemon = new MountDaemon(pool, session, options);
       server = await ControlServer.start(
         poolDirectory,

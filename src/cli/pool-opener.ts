@@ -69,7 +69,10 @@ export interface MountSession {
 }
 
 export interface Mounter {
-  mount(vfs: Vfs, options: { mountpoint: string; source: string; log: PoolLog }): Promise<MountSession>;
+  mount(
+    vfs: Vfs,
+    options: { mountpoint: string; source: string; allowOther: boolean; log: PoolLog },
+  ): Promise<MountSession>;
   /** Takes away a mount that no daemon of this process serves. BUSY as above. */
   detach(mountpoint: string, lazy: boolean): Promise<void>;
 }

@@ -40,7 +40,7 @@ Example:
       const found = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
       const config = { ...found, s3: found.s3 ?? (await defaultS3()) };
       const user = await userHere(poolDirectory);
-      const target = { poolDirectory, mountpoint, config, strong: false };
+      const target = { poolDirectory, mountpoint, config, strong: false, allowOther: false };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });
