@@ -32,9 +32,10 @@ export class LifecycleCalendar {
     this.#dayMs = dayMs;
   }
 
-  /** True if no rule is about keys below this prefix, so that they need not be read. */
-  isIdle(prefix: string): boolean {
-    return !this.#rules.some(({ filter }) => filter.prefix.startsWith(prefix) || prefix.startsWith(filter.prefix));
+  /** What the keys that rules are about begin with; none is a beginning of another. */
+  get prefixes(): string[] {
+    const all = [...new Set(this.#rules.map(({ filter }) => filter.prefix))];
+    return all.filter((one) => !all.some((other) => other !== one && one.startsWith(other)));
   }
 
   /** What is due of one key. `versions`: all, newest first. */

@@ -13,6 +13,7 @@ import { authenticate, type Identity } from './authenticate.js';
 import type { Answer, Call, S3Parts } from './call.js';
 import { answerPreflight, corsHeadersOf } from './cors-answers.js';
 import { digestsOf } from './digest-object.js';
+import { Lifecycle } from './lifecycle.js';
 import { ObjectStore } from './object-store.js';
 import { ObjectWrites } from './object-writes.js';
 import { clean } from './read-object.js';
@@ -43,6 +44,8 @@ export interface S3ServerOptions {
   /** Hosts that end in it name a bucket in front. */
   readonly domain?: string | undefined;
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer } | undefined;
+  /** Another length of a lifecycle's day, for tests. */
+  readonly lifecycleDayMs?: number | undefined;
   /** Requests under way at one time; more get SlowDown. */
   readonly requestsMax: number;
 }
@@ -71,6 +74,7 @@ export interface S3ServerParts {
 
 export class S3Server {
   readonly parts: S3Parts;
+  readonly lifecycle: Lifecycle;
   readonly #server: Server;
   readonly #options: S3ServerOptions;
   readonly #given: S3ServerParts;
@@ -82,6 +86,7 @@ export class S3Server {
   static async start(given: S3ServerParts, options: S3ServerOptions): Promise<S3Server> {
     const server = new S3Server(given, options);
     await server.#listen();
+    server.lifecycle.start();
     return server;
   }
 
@@ -102,6 +107,7 @@ export class S3Server {
       region: options.region,
       ...digestsOf(tree),
     };
+    this.lifecycle = new Lifecycle({ ...this.parts, onFailure: given.onFailure }, options.lifecycleDayMs);
     const answer = (request: IncomingMessage, response: ServerResponse): void => void this.#answer(request, response);
     const limits = {
       maxHeaderSize: HEADER_BYTES_MAX,
@@ -151,7 +157,12 @@ export class S3Server {
 
   /** No new connections; resolves when the last answer is with its client, or after a short while. */
   close(): Promise<void> {
-    this.#closed ??= new Promise((resolve) => {
+    this.#closed ??= Promise.all([this.#end(), this.lifecycle.close()]).then(() => undefined);
+    return this.#closed;
+  }
+
+  #end(): Promise<void> {
+    return new Promise((resolve) => {
       let impatient: Timer | undefined;
       this.#server.close(() => {
         impatient?.cancel();
@@ -160,7 +171,6 @@ export class S3Server {
       this.#server.closeIdleConnections();
       impatient = this.#given.clock.after(LINGER_MS, () => this.#server.closeAllConnections());
     });
-    return this.#closed;
   }
 
   async #answer(http: IncomingMessage, response: ServerResponse): Promise<void> {
