@@ -164,6 +164,11 @@ export class Committer {
     });
   }
 
+  /** Changes of attributes still fit into the next commit: what is not worth waiting for is left out where they do not. */
+  get hasRoomForNames(): boolean {
+    return this.#staged.namespaceBytes < this.#options.roundBytes;
+  }
+
   #commitFirst(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#closed) throw new CairnError('CLOSED', 'the pool is being closed');
