@@ -14,6 +14,7 @@ import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
 import { statusCommand } from './status-command.js';
 import { unmountCommand } from './unmount-command.js';
+import { userCommand } from './user-command.js';
 
 const EXAMPLE = `
 Example:
@@ -63,6 +64,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     fsckCommand,
     jobCommand,
     rescueCommand,
+    userCommand,
     startCommand,
   ]) {
     add(program, context, done);

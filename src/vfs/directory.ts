@@ -29,6 +29,8 @@ export interface Entry {
   dirty: boolean;
   /** A commit under way has it: the store may say something else than `base` any moment. */
   taken: boolean;
+  /** A publication of the name is under way: changes wait for it. */
+  held?: Promise<void> | undefined;
 }
 
 export interface ListedEntry extends EntryTarget {
