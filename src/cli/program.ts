@@ -9,6 +9,7 @@ import { jobCommand } from './job-command.js';
 import { mountCommand } from './mount-command.js';
 import { planCommand } from './plan-command.js';
 import { rescueCommand } from './rescue-command.js';
+import { scrubCommand } from './scrub-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
@@ -63,6 +64,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     forecastCommand,
     fsckCommand,
     jobCommand,
+    scrubCommand,
     rescueCommand,
     userCommand,
     startCommand,

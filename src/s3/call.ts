@@ -23,11 +23,12 @@ export interface S3Parts {
   readonly writes: ObjectWrites;
   readonly uploads: Uploads;
   readonly users: UserTable;
-  readonly keys: SigningKeys;
   /** Of an object's bytes, which are read for it; in base64. */
   readonly checksumOf: (object: StoredObject, name: ChecksumName, span?: Span) => Promise<string>;
   /** In hex. */
   readonly md5Of: (object: StoredObject, span?: Span) => Promise<string>;
+  /** The server's signing keys, which forms are checked with as well. */
+  readonly signingKeys: SigningKeys;
   readonly clock: Clock;
   readonly region: string;
 }
@@ -37,8 +38,6 @@ export interface Call {
   readonly response: ServerResponse;
   readonly identity: Identity;
   readonly parts: S3Parts;
-  /** Answered in every response where the request is a browser's. */
-  readonly corsHeaders: Record<string, string>;
 }
 
 export type Headers = Record<string, string | number | readonly string[] | undefined>;
