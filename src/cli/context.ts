@@ -16,6 +16,10 @@ export interface CliContext {
   readonly pools: PoolOpener;
   readonly mounter: Mounter;
   mountTable(): MountTable;
+  /** Reading files, as the pool's own code does it. */
+  readonly files: { readFile(path: string): Promise<Buffer> };
+  /** Puts a question to the person at the terminal; undefined if there is none. */
+  ask(question: string): Promise<string | undefined>;
 }
 
 /** What a command ends with: 0 well, 1 an error, 2 wrong usage, 130 interrupted. */
