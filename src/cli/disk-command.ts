@@ -1,5 +1,6 @@
 /** `cairn disk`: the disks of a pool, listed, found, added, replaced and removed. A pool that is mounted is asked through its daemon; another is opened for it. */
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
@@ -182,9 +183,8 @@ async function waitForMoves(context: CliContext, changer: Changer): Promise<Exit
     }
     if (job.state !== 'running' && job.state !== 'waiting')
       throw new CairnError('BUSY', text, { hint: 'what is left moves after `cairn job resume`' });
-    await new Promise<void>((wake) => {
-      context.clock.after(POLL_MS, wake);
-    });
+    // A clock's timer would not keep the process.
+    await sleep(POLL_MS);
   }
 }
 
