@@ -22,6 +22,9 @@ class Life {
   readonly troubles: string[] = [];
   reads = 0;
   writes = 0;
+  /** What happens to the pool meanwhile, and how it is then: for whoever reads of a trouble. */
+  phase = 'filling';
+  describe: () => Promise<string> = async () => '';
   readonly #root: string;
   #isOver = false;
   #work: Promise<unknown> = Promise.resolve();
@@ -78,7 +81,8 @@ class Life {
         await step();
       } catch (error) {
         // A file that was removed between the choice and the open is none.
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.troubles.push(String(error));
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+          this.troubles.push(`${this.phase}: ${String(error)} ${await this.describe()}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -120,7 +124,7 @@ async function until<T>(what: string, look: () => Promise<T | undefined>): Promi
 
 t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
   const harness = await MountHarness.create(t, {
-    init: ['--size', '40MiB', '28MiB', '56MiB', '--chunk-size', '256KiB'],
+    init: ['--size', '160MiB', '112MiB', '224MiB', '--chunk-size', '256KiB'],
   });
   const { pool, mountpoint, disks } = harness;
   await harness.init();
@@ -131,8 +135,17 @@ t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
   const job = async (): Promise<JobReport> => (await client.jobs()).find(({ name }) => name === 'rebalance')!;
   const life = new Life(mountpoint);
   const { freeBytes } = await harness.status();
-  while ([...life.files.values()].reduce((sum, bytes) => sum + bytes, 0) < 0.5 * freeBytes) await life.write(MIB / 2);
+  while ([...life.files.values()].reduce((sum, bytes) => sum + bytes, 0) < 0.3 * freeBytes) await life.write(MIB / 2);
   await harness.commit();
+  life.describe = async () => {
+    const { health, usedBytes, freeBytes: free, disks: reports } = await client.status();
+    return JSON.stringify([
+      health,
+      usedBytes,
+      free,
+      reports.map((each) => [each.number, each.liveBytes, each.freeBytes]),
+    ]);
+  };
   life.begin();
   t.teardown(() => life.end());
   const add = (name: string): string => {
@@ -141,9 +154,10 @@ t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
     return directory;
   };
 
+  life.phase = 'adding a disk';
   const fourth = add('disk4');
   t.match(
-    await harness.ok('disk', 'add', pool, fourth, '--size', '56MiB'),
+    await harness.ok('disk', 'add', pool, fourth, '--size', '224MiB'),
     /add: disk 4 \(.*\) joins\n {2}room .*\n {2}protection .*any one disk of 4/,
   );
   await until('waiting for the move to be under way', async () => {
@@ -151,6 +165,7 @@ t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
     return doneBytes > 0 || state === 'done' ? true : undefined;
   });
   t.comment(`${(await job()).state}: disk 1 dies`);
+  life.phase = 'a disk has died';
   await harness.pullOut(disks[0]!);
   // What the daemon has open of it is gone too.
   for (const name of await readdir(join(`${disks[0]}.away`, 'log')))
@@ -163,8 +178,9 @@ t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
     code: 1,
     stdout: /disk 1 at .* bring disk 1 back, or replace it first/,
   });
+  life.phase = 'replacing it';
   const fifth = add('disk5');
-  const replaced = await harness.ok('disk', 'replace', pool, '1', fifth, '--size', '56MiB', '--full-speed', '--wait');
+  const replaced = await harness.ok('disk', 'replace', pool, '1', fifth, '--size', '224MiB', '--full-speed', '--wait');
   t.match(replaced, /made from the other disks[^]*rebalance: done/);
   t.match(await harness.ok('disk', 'list', pool), /^disk[^]*\n {3}4 {2}data {2}online/);
   t.same(
@@ -172,11 +188,13 @@ t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
     [],
   );
 
+  life.phase = 'mending what has rotted';
   const flips = await rot(disks[2]!, 0.01, 128 * 1024);
   t.ok(flips > 0, `${flips} bytes of disk 3 are wrong`);
   const repaired = await harness.run('fsck', '--data', '--repair', pool);
   t.equal(repaired.code, 0, `${repaired.stdout}${repaired.stderr}`);
 
+  life.phase = 'removing a disk';
   const removed = await harness.ok('disk', 'remove', pool, '2', '--yes', '--full-speed', '--wait');
   t.match(removed, /remove: disk 2 .* leaves[^]*rebalance: done/);
 
