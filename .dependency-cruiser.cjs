@@ -52,6 +52,7 @@ const may = {
   '^src/repair/': ['^src/repair/', '^src/(fsck|vfs|commit|meta|chunks|disks|jobs|io|errors)/', '^native/'],
   '^src/rebalance/': ['^src/rebalance/', '^src/(chunks|disks|jobs|errors)/'],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
+  '^src/s3/': ['^src/s3/', '^src/vfs/', '^src/meta/rows\\.ts$', '^src/io/', '^src/errors/', '^native/'],
   '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
@@ -68,6 +69,7 @@ const only = {
   '@napi-rs/blake-hash': '^src/chunks/',
   commander: '^src/cli/',
   'smol-toml': '^src/pool/',
+  'fast-xml-parser': '^src/s3/',
 };
 module.exports = {
   forbidden: [

@@ -12,6 +12,7 @@ import type { LoadSize } from './loads/load.js';
 import { describeMachine, freeBytes } from './machine.js';
 import { MEASUREMENTS, type Measurement } from './measurements.js';
 import { MountSubject } from './mount-subject.js';
+import { isInstalled, PEERS, PeerSubject } from './peer-subject.js';
 import { Results } from './results.js';
 import { PlainSubject, type Subject } from './subject.js';
 
@@ -27,6 +28,7 @@ Measures a cairn mount and the plain file system beside it, and prints medians a
   --repeats N       how often each is measured; the median is shown (3; with --quick 1)
   --memory-gb N     how much is copied while the daemon's memory is watched (10; with --quick 1)
   --dir DIR         where to work: pool, disks, cache and plain files (the current directory)
+  --peers           also other FUSE file systems that are installed (mergerfs; root only)
   --plain           only the plain file system, no mount
   --profile DIR     write a CPU profile of every daemon to DIR (see --cpu-prof of node)
   --json            print JSON with every sample instead of the table
@@ -60,6 +62,7 @@ interface Options {
   readonly repeats: number;
   readonly directory: string;
   readonly plainOnly: boolean;
+  readonly peers: boolean;
   readonly profileDirectory: string | undefined;
   readonly json: boolean;
 }
@@ -73,6 +76,7 @@ function readOptions(): Options | undefined {
       'memory-gb': { type: 'string' },
       dir: { type: 'string', default: '.' },
       plain: { type: 'boolean', default: false },
+      peers: { type: 'boolean', default: false },
       profile: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -82,6 +86,7 @@ function readOptions(): Options | undefined {
   const only = values.only ?? NAMES;
   const unknown = only.find((name) => !NAMES.includes(name));
   if (unknown !== undefined) throw new Error(`--only ${unknown} is none of: ${NAMES.join(', ')}`);
+  if (values.peers && process.getuid?.() !== 0) throw new Error('--peers mounts other file systems, which needs root');
   const size = values.quick ? QUICK : FULL;
   const memoryGb = values['memory-gb'];
   return {
@@ -92,6 +97,7 @@ function readOptions(): Options | undefined {
     repeats: values.repeats === undefined ? (values.quick ? 1 : 3) : whole('--repeats', values.repeats),
     directory: realpathSync(values.dir),
     plainOnly: values.plain,
+    peers: values.peers,
     profileDirectory: values.profile === undefined ? undefined : resolve(values.profile),
     json: values.json,
   };
@@ -117,6 +123,7 @@ async function measure(measurement: Measurement, options: Options, base: string,
   const startMount = () =>
     MountSubject.start(join(place, 'cairn'), { strong, noTimer: alone?.noTimer ?? false, profileDirectory }, cleanup);
   const plain = alone === undefined ? new PlainSubject(join(place, 'plain')) : undefined;
+  const peers = alone === undefined && !strong && options.peers ? await startPeers(place, cleanup, results) : [];
   let mount: MountSubject | undefined;
   for (let repeat = 1; repeat <= repeats; repeat++) {
     progress(`${measurement.name}${strong ? ' (strong)' : ''}, ${repeat} of ${repeats}`);
@@ -124,6 +131,7 @@ async function measure(measurement: Measurement, options: Options, base: string,
     const subjects: Subject[] = [];
     if (plain !== undefined) subjects.push(plain);
     if (mount !== undefined) subjects.push(mount);
+    subjects.push(...peers);
     for (const subject of subjects) {
       await subject.clear();
       await measurement.run(subject, size, results);
@@ -134,6 +142,16 @@ async function measure(measurement: Measurement, options: Options, base: string,
     mount = undefined;
   }
   await mount?.stop();
+  for (const peer of peers) await peer.stop();
+}
+
+async function startPeers(place: string, cleanup: Cleanup, results: Results): Promise<PeerSubject[]> {
+  const started: PeerSubject[] = [];
+  for (const peer of PEERS) {
+    if (isInstalled(peer)) started.push(await PeerSubject.start(peer, join(place, peer.name), cleanup));
+    else results.note(`${peer.name} left out: it is not installed (apt install ${peer.package}).`);
+  }
+  return started;
 }
 
 async function tmpfsBase(cleanup: Cleanup): Promise<string> {

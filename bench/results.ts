@@ -1,4 +1,4 @@
-/** The samples of both sides, row by row, and how they are shown. */
+/** The samples of all sides, row by row, and how they are shown. */
 import type { Machine } from './machine.js';
 import type { Subject } from './subject.js';
 
@@ -7,9 +7,11 @@ export type Unit = 'bytes/s' | '/s' | 'bytes' | 'flushes/op';
 interface Row {
   readonly label: string;
   readonly unit: Unit;
-  readonly plain: number[];
-  readonly cairn: number[];
+  readonly samples: Map<string, number[]>;
 }
+
+const PLAIN = 'plain';
+const CAIRN = 'cairn';
 
 export class Results {
   readonly #rows = new Map<string, Row>();
@@ -19,10 +21,16 @@ export class Results {
     if (value === undefined || !Number.isFinite(value)) throw new Error(`no figure for ${label}`);
     let row = this.#rows.get(label);
     if (row === undefined) {
-      row = { label, unit, plain: [], cairn: [] };
+      row = { label, unit, samples: new Map() };
       this.#rows.set(label, row);
     }
-    row[side].push(value);
+    row.samples.set(side, [...(row.samples.get(side) ?? []), value]);
+  }
+
+  /** Sides beside plain and cairn, in the order in which they were measured first. */
+  get #peers(): string[] {
+    const sides = new Set([...this.#rows.values()].flatMap(({ samples }) => [...samples.keys()]));
+    return [...sides].filter((side) => side !== PLAIN && side !== CAIRN);
   }
 
   /** A sentence that is shown below the table, once. */
@@ -31,10 +39,16 @@ export class Results {
   }
 
   toTable(machine: Machine): string {
-    const lines = [['', machine.fileSystem, 'cairn', `cairn : ${machine.fileSystem}`]];
-    for (const row of this.#rows.values()) {
-      const [plain, cairn] = [median(row.plain), median(row.cairn)];
-      lines.push([row.label, shown(plain, row.unit), shown(cairn, row.unit), shownRatio(plain, cairn)]);
+    const peers = this.#peers;
+    const heads = peers.flatMap((peer) => [peer, `cairn : ${peer}`]);
+    const lines = [['', machine.fileSystem, 'cairn', `cairn : ${machine.fileSystem}`, ...heads]];
+    for (const { label, unit, samples } of this.#rows.values()) {
+      const [plain, cairn] = [median(samples.get(PLAIN)), median(samples.get(CAIRN))];
+      const beside = peers.flatMap((peer) => {
+        const value = median(samples.get(peer));
+        return [shown(value, unit), shownRatio(value, cairn)];
+      });
+      lines.push([label, shown(plain, unit), shown(cairn, unit), shownRatio(plain, cairn), ...beside]);
     }
     const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
     const table = lines.map((line) =>
@@ -47,10 +61,16 @@ export class Results {
   }
 
   toJson(machine: Machine): string {
-    const rows = [...this.#rows.values()].map(({ label, unit, plain, cairn }) => {
+    const rows = [...this.#rows.values()].map(({ label, unit, samples }) => {
+      const [plain = [], cairn = []] = [samples.get(PLAIN), samples.get(CAIRN)];
       const [plainMedian, cairnMedian] = [median(plain), median(cairn)];
       const ratio = plainMedian && cairnMedian !== undefined ? cairnMedian / plainMedian : undefined;
-      return { label, unit, plainMedian, cairnMedian, ratio, plainSamples: plain, cairnSamples: cairn };
+      const peers = this.#peers.map((peer) => ({
+        peer,
+        median: median(samples.get(peer)),
+        samples: samples.get(peer),
+      }));
+      return { label, unit, plainMedian, cairnMedian, ratio, plainSamples: plain, cairnSamples: cairn, peers };
     });
     return JSON.stringify({ machine, rows, notes: this.#notes }, undefined, 2);
   }
@@ -61,7 +81,7 @@ function describe({ processor, cores, memoryBytes, kernel, node, fileSystem }: M
   return `${processor}, ${cores} cores, ${memory} memory; Linux ${kernel}; node ${node}; beside it ${fileSystem}`;
 }
 
-function median(samples: readonly number[]): number | undefined {
+function median(samples: readonly number[] = []): number | undefined {
   const sorted = samples.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 || sorted.length === 0 ? sorted[middle] : (sorted[middle - 1]! + sorted[middle]!) / 2;

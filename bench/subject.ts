@@ -1,11 +1,12 @@
-/** One of the two sides of a comparison: a directory that the loads run in, and what has to happen around them. */
+/** One side of a comparison: a directory that the loads run in, and what has to happen around them. */
 
 import { writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { run } from './child.js';
 
 export interface Subject {
-  readonly side: 'plain' | 'cairn';
+  /** `plain`, `cairn`, or a peer's name. */
+  readonly side: string;
   readonly directory: string;
   /** Waits until nothing of earlier loads is left to be done: dirty pages written, staged bytes committed. */
   settle(): Promise<void>;

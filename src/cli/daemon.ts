@@ -12,7 +12,7 @@ import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -30,9 +30,9 @@ const pools: PoolOpener = {
 };
 
 const mounter: Mounter = {
-  mount: async (vfs, { mountpoint, source, log }) => {
+  mount: async (vfs, { mountpoint, source, allowOther, log }) => {
     const addon = loadAddon();
-    const fd = await mountFuse(addon, mountpoint, { source });
+    const fd = await mountFuse(addon, mountpoint, { source, allowOther });
     const session = new FuseSession({
       addon,
       fd,
@@ -46,9 +46,21 @@ const mounter: Mounter = {
       await session.stop();
       throw new CairnError('IO', `the kernel ended the mount at ${mountpoint}: ${String(cause)}`, { cause });
     }
-    return { ended: session.ended, unmount: (lazy) => unmountFuse(mountpoint, lazy) };
+    return {
+      ended: session.ended,
+      unmount: (lazy) => unmountFuse(mountpoint, lazy),
+      watcher: {
+        entryChanged: (parent, name) => void session.invalidateEntry(parent, name),
+        nodeChanged: (ino, content) => void session.invalidateInode(ino, content ? 0 : -1, 0),
+      },
+    };
   },
   detach: (mountpoint, lazy) => unmountFuse(mountpoint, lazy),
+};
+
+const openS3: S3Opener = async (tree, options) => {
+  const { openS3Face } = await import('./s3-face.js');
+  return openS3Face(tree, options);
 };
 
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
@@ -70,6 +82,7 @@ export function systemContext(): CliContext {
     signals: process,
     pools,
     mounter,
+    openS3,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {

@@ -15,6 +15,7 @@ import { showError } from './show-error.js';
 
 interface Flags {
   readonly strong?: true;
+  readonly allowOther?: true;
   readonly foreground?: true;
 }
 
@@ -23,6 +24,7 @@ export interface MountTarget {
   readonly mountpoint: string;
   readonly config: PoolConfig;
   readonly strong: boolean;
+  readonly allowOther: boolean;
 }
 
 export function mountCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
@@ -32,6 +34,7 @@ export function mountCommand(program: Command, context: CliContext, done: (code:
     .argument('<pool>', 'directory of the pool')
     .argument('<mountpoint>', 'an empty directory')
     .option('--strong', 'fsync and close answer only when the data is safe on the disks')
+    .option('--allow-other', 'let other users in as well, within the permissions (always so where root mounts)')
     .option('--foreground', 'stay in the foreground; Ctrl-C commits and unmounts')
     .addHelpText(
       'after',
@@ -50,19 +53,21 @@ The daemon logs to daemon.log in the pool directory. CAIRN_LOG=debug makes it sa
         mountpoint: await resolveMountpoint(context, mountpoint),
         config: await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory),
         strong: flags.strong === true,
+        allowOther: flags.allowOther === true,
       };
       done(flags.foreground ? await foreground(context, target) : await background(context, target));
     });
 }
 
 async function background(context: CliContext, target: MountTarget): Promise<ExitCode> {
-  const { poolDirectory, mountpoint, strong } = target;
+  const { poolDirectory, mountpoint, strong, allowOther } = target;
   // Said here as well, so that a mistake costs no process.
   if (await prepareMountpoint(context, mountpoint, [poolDirectory])) {
     context.stdout.write(`detached the dead mount at ${mountpoint}\n`);
   }
   const progress = new Progress(context.stderr, context.clock, 'starting the daemon');
-  const args = ['mount', '--foreground', ...(strong ? ['--strong'] : []), '--', poolDirectory, mountpoint];
+  const flags = [...(strong ? ['--strong'] : []), ...(allowOther ? ['--allow-other'] : [])];
+  const args = ['mount', '--foreground', ...flags, '--', poolDirectory, mountpoint];
   const daemon = startDaemon(poolDirectory, args, (what) => progress.step(what));
   let interrupted = false;
   const interrupt = () => {
@@ -117,7 +122,9 @@ async function serve(context: CliContext, pool: string, mountpoint: string, flag
     const log = openDaemonLog(pool, context.env['CAIRN_LOG']);
     endAtBug(context, log, (error) => tellParent(failureMessage(error)));
     const onStep = (what: string) => tellParent({ kind: 'step', what });
-    const options = { poolDirectory: pool, mountpoint, config, strong: flags.strong === true, log, onStep };
+    const strong = flags.strong === true;
+    const allowOther = flags.allowOther === true;
+    const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, log, onStep };
     const output = { isTTY: false, columns: 80, write: (text: string) => log.info({}, text.trim()) };
     const logged = { ...context, stdout: output, stderr: output };
     return await runInForeground(logged, MountDaemon.start(logged, options), () => tellParent({ kind: 'ready' }));

@@ -14,12 +14,12 @@ import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js'
 import type { CliContext } from './context.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import type { MountSession, OpenPool, PoolLog } from './pool-opener.js';
+import type { MountSession, OpenPool, PoolLog, S3Face } from './pool-opener.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
 
 type OnProgress = (progress: CommitProgress) => void;
-type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable'>;
+type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3'>;
 
 export interface MountOptions {
   /** Absolute, without symbolic links; so is the mount point. */
@@ -27,6 +27,8 @@ export interface MountOptions {
   readonly mountpoint: string;
   readonly config: PoolConfig;
   readonly strong: boolean;
+  /** Also for other users than the one who mounts; always so for root. */
+  readonly allowOther?: boolean;
   readonly log: PoolLog;
   /** What the start is busy with, in lower case. */
   readonly onStep: (what: string) => void;
@@ -45,6 +47,7 @@ export class MountDaemon {
   readonly #options: MountOptions;
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
+  #s3: S3Face | undefined;
   #stopping: Promise<Error | undefined> | undefined;
   #lazy = false;
   #unmounted = false;
@@ -63,11 +66,14 @@ export class MountDaemon {
       throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
     });
     let session: MountSession | undefined;
+    let server: ControlServer | undefined;
     try {
       options.onStep('mounting');
-      session = await context.mounter.mount(pool.vfs, { mountpoint, source: mountSource(poolDirectory), log });
+      const { allowOther = false } = options;
+      const source = mountSource(poolDirectory);
+      session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
       const daemon = new MountDaemon(pool, session, options);
-      daemon.#server = await ControlServer.start(
+      server = await ControlServer.start(
         poolDirectory,
         {
           control: daemon.#control(),
@@ -76,10 +82,17 @@ export class MountDaemon {
         },
         context.clock,
       );
+      daemon.#server = server;
+      if (config.s3 !== undefined && pool.objects !== undefined) {
+        options.onStep('serving S3');
+        if (session.watcher !== undefined) pool.objects.watcher = session.watcher;
+        daemon.#s3 = await context.openS3(pool.objects, { poolDirectory, config: config.s3, log });
+      }
       daemon.#watch();
       log.info({ poolDirectory, mountpoint, mode }, 'mounted');
       return daemon;
     } catch (error) {
+      server?.stopListening();
       await session?.unmount(true).catch(() => {});
       await pool.close().catch(() => {});
       throw error;
@@ -121,6 +134,11 @@ export class MountDaemon {
       commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
       check: (request, onProgress, signal) => control.check(request, onProgress, signal),
     };
+  }
+
+  /** Where the pool is served as S3; undefined if it is not. */
+  get s3Endpoint(): string | undefined {
+    return this.#s3?.endpoint;
   }
 
   status(): Promise<PoolStatus> {
@@ -185,6 +203,8 @@ export class MountDaemon {
       }
       log.error({ err: error }, 'unmounting failed');
     }
+    // Answers under way still use the pool.
+    await this.#s3?.close().catch((error: unknown) => log.error({ err: error }, 'ending the S3 server failed'));
     // The socket goes before the locks do: who takes the locks next finds no other daemon answering.
     this.#server?.stopListening();
     try {

@@ -2,6 +2,8 @@
  * What the commands need of the pool and of FUSE. The real ones are handed in by daemon.ts; tests hand in fakes.
  */
 import type { SchemeChoice } from '../../diskmap/types.js';
+import type { S3Config } from '../pool/config.js';
+import type { ObjectTree, TreeWatcher } from '../vfs/object-tree.js';
 import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
 import type { Vfs } from '../vfs/vfs.js';
 
@@ -39,6 +41,8 @@ export interface PoolLog {
 }
 
 export interface OpenPool {
+  /** The tree for faces of objects; not given by a stand-in that has none. */
+  readonly objects?: ObjectTree;
   readonly control: PoolControl;
   readonly vfs: Vfs;
   /** Commits everything, then lets go of the disks, also if it rejects because something could not be committed. */
@@ -58,6 +62,8 @@ export interface PoolOpener {
 }
 
 export interface MountSession {
+  /** To be told of what other faces change; not given by a stand-in that remembers nothing. */
+  readonly watcher?: TreeWatcher;
   /** Resolves when the mount is gone, by whoever's wish, and every answer under way has come to its end. Never rejects. */
   readonly ended: Promise<void>;
   /** BUSY if files are open or somebody's working directory is inside, unless `lazy`. */
@@ -65,7 +71,23 @@ export interface MountSession {
 }
 
 export interface Mounter {
-  mount(vfs: Vfs, options: { mountpoint: string; source: string; log: PoolLog }): Promise<MountSession>;
+  mount(
+    vfs: Vfs,
+    options: { mountpoint: string; source: string; allowOther: boolean; log: PoolLog },
+  ): Promise<MountSession>;
   /** Takes away a mount that no daemon of this process serves. BUSY as above. */
   detach(mountpoint: string, lazy: boolean): Promise<void>;
 }
+
+export interface S3Face {
+  /** `http://127.0.0.1:9000` */
+  readonly endpoint: string;
+  /** No new requests; resolves when those under way are answered, or after a short while. */
+  close(): Promise<void>;
+}
+
+/** Serves the tree as S3. IO if the address cannot be had. */
+export type S3Opener = (
+  tree: ObjectTree,
+  options: { poolDirectory: string; config: S3Config; log: PoolLog },
+) => Promise<S3Face>;

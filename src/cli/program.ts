@@ -15,6 +15,7 @@ import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
 import { statusCommand } from './status-command.js';
 import { unmountCommand } from './unmount-command.js';
+import { userCommand } from './user-command.js';
 
 const EXAMPLE = `
 Example:
@@ -65,6 +66,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     jobCommand,
     diskCommand,
     rescueCommand,
+    userCommand,
     startCommand,
   ]) {
     add(program, context, done);

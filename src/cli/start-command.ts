@@ -1,8 +1,11 @@
 /** `cairn start`, what `npm start` runs: a pool below the working directory, made if there is none, mounted in the foreground. */
 import { access, mkdir, readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
-import { CONFIG_NAME, loadConfig } from '../pool/config.js';
+import { NodeFileIo } from '../io/node-file-io.js';
+import { CONFIG_NAME, loadConfig, type S3Config } from '../pool/config.js';
+import { loadUsers, newUser, type S3User, saveUsers } from '../s3/users.js';
 import type { CliContext, ExitCode } from './context.js';
 import { initPool } from './init-command.js';
 import { runForeground } from './mount-command.js';
@@ -13,6 +16,8 @@ import { formatBytes } from './units.js';
 
 const POOL_NAME = '.cairn';
 const MOUNT_NAME = 'mnt';
+const S3_HOST = '127.0.0.1';
+const S3_PORT = 9000;
 const DISK_NAMES = ['disk1', 'disk2', 'disk3'] as const;
 
 export function startCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
@@ -32,10 +37,12 @@ Example:
       if (context.mountTable().at(mount) === undefined) await mkdir(mount, { recursive: true });
       const poolDirectory = await resolvePool(context, POOL_NAME);
       const mountpoint = await resolveMountpoint(context, MOUNT_NAME);
-      const config = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
-      const target = { poolDirectory, mountpoint, config, strong: false };
+      const found = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
+      const config = { ...found, s3: found.s3 ?? (await defaultS3()) };
+      const user = await userHere(poolDirectory);
+      const target = { poolDirectory, mountpoint, config, strong: false, allowOther: false };
       const code = await runForeground(context, target, async (daemon) => {
-        context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made));
+        context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });
       done(code);
     });
@@ -63,12 +70,49 @@ async function poolHere(context: CliContext): Promise<boolean> {
   return true;
 }
 
+/** 127.0.0.1:9000, or any free port where something else has that one. */
+async function defaultS3(): Promise<S3Config> {
+  const base = { host: S3_HOST, region: 'us-east-1', domain: undefined, tls: undefined };
+  const isFree = await new Promise<boolean>((resolve) => {
+    const probe = createServer();
+    probe.once('error', () => resolve(false));
+    probe.listen(S3_PORT, S3_HOST, () => probe.close(() => resolve(true)));
+  });
+  return { ...base, port: isFree ? S3_PORT : 0 };
+}
+
+/** The first user of the pool, made if there is none. */
+async function userHere(pool: string): Promise<S3User> {
+  const io = new NodeFileIo();
+  const users = await loadUsers(io, pool);
+  const [first] = users;
+  if (first !== undefined) return first;
+  const made = newUser('start');
+  await saveUsers(io, pool, [made]);
+  return made;
+}
+
+/** What to paste into a terminal to use the S3 face. */
+function s3Lines(endpoint: string | undefined, { accessKey, secretKey }: S3User): string {
+  if (endpoint === undefined) return '';
+  const remote = `:s3,provider=Other,access_key_id=${accessKey},secret_access_key=${secretKey},endpoint='${endpoint}':`;
+  return `
+  S3          ${endpoint}   (a bucket is a directory at the top of the mount)
+  access key: ${accessKey}
+  secret key: ${secretKey}
+
+  AWS_ACCESS_KEY_ID=${accessKey} AWS_SECRET_ACCESS_KEY=${secretKey} AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url ${endpoint} s3 mb s3://photos
+  rclone ls "${remote}photos"
+`;
+}
+
 async function welcome(
   daemon: MountDaemon,
   cwd: string,
   pool: string,
   mountpoint: string,
   made: boolean,
+  user: S3User,
 ): Promise<string> {
   const status = await daemon.status();
   const here = (path: string) => `./${relative(cwd, path)}`;
@@ -81,7 +125,7 @@ Cairn is running${made ? ' on a new pool' : ''}; Ctrl-C commits and unmounts.
   protection  ${status.protection}
               The three disks are directories on one device here: this shows how it works, and protects
               against losing one of the directories, not against losing the device.
-${status.findings.map((finding) => `  note        ${finding}\n`).join('')}
+${status.findings.map((finding) => `  note        ${finding}\n`).join('')}${s3Lines(daemon.s3Endpoint, user)}
 Three things to try, in another terminal:
 
   cp -a /usr/include ${here(mountpoint)}/ && npx cairn commit --wait ${here(mountpoint)}

@@ -8,6 +8,7 @@
  * the shards, in the next commit: a crash in between leaves a row that is collected again, never a row without its shards.
  */
 import type { ChunkStore } from '../chunks/chunk-store.js';
+import type { Disk } from '../disks/disk.js';
 import { hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
@@ -19,8 +20,12 @@ const BATCH = 256;
 const CANDIDATES = 16_384;
 /** Chunks that a sweep may hand over before they are looked at. */
 const SUSPECTS = 16_384;
-/** Segments with less than this share of live bytes are emptied: each byte freed costs at most 1 byte copied. */
+/** Segments with less than this share of live bytes are emptied: each byte freed costs at most 1 byte copied, so of each byte written at most 2 reach the disk. */
 const LIVE_SHARE = 0.5;
+/** Where the pool is full and no segment is as empty as that: at most 4, then 19 bytes copied for each byte freed. */
+const LIVE_SHARES_FULL = [0.8, 0.95];
+/** Of one disk, freed at once where the pool is full: segments. */
+const FULL_SEGMENTS = 2;
 
 export interface CollectorOptions {
   readonly everyMs: number;
@@ -42,8 +47,13 @@ export class Collector {
   readonly #seenMs = new Map<string, number>();
   /** Chunks that seem to have no row. */
   readonly #suspects = new Set<string>();
+  /** Rests after work that took so long, behind users; at once if the signal says so. */
+  readonly #rest: (workedMs: number, signal: AbortSignal) => Promise<void>;
+  readonly #ending = new AbortController();
   #timer: Timer | undefined;
-  #running: Promise<void> | undefined;
+  #running: Promise<number> | undefined;
+  #urgent: Promise<number> | undefined;
+  #emptying: Promise<void> | undefined;
   #closed = false;
 
   constructor(parts: {
@@ -56,7 +66,9 @@ export class Collector {
     pinned: () => ReadonlySet<string>;
     onRemoved: (chunk: string) => void;
     log: (message: string) => void;
+    rest: (workedMs: number, signal: AbortSignal) => Promise<void>;
   }) {
+    this.#rest = parts.rest;
     this.#meta = parts.meta;
     this.#chunks = parts.chunks;
     this.#journal = parts.journal;
@@ -83,19 +95,41 @@ export class Collector {
     return true;
   }
 
-  /** One pass over what is due; an urgent one (the pool is full) grants no grace. Failures are logged: the next pass tries again. */
-  run(isUrgent = false): Promise<void> {
-    this.#running ??= this.#pass(isUrgent)
-      .catch((error: unknown) => this.#log(`giving space back failed and is tried again: ${String(error)}`))
-      .finally(() => {
+  /**
+   * One pass over what is due. An urgent one grants no grace and empties segments at once; where the pool is full, also segments that are more
+   * alive than pays otherwise, as many as make room for the moment. Returns the bytes freed so far. Failures are logged: the next pass tries again.
+   */
+  run(isUrgent = false, isFull = false): Promise<number> {
+    if (!isUrgent) {
+      this.#running ??= this.#guarded(this.#pass(false)).finally(() => {
         this.#running = undefined;
       });
-    return this.#running;
+      // Whoever is urgent waits for the pass, and not for segments that are emptied at leisure.
+      return this.#running.then(async (freed) => {
+        await this.#emptying;
+        return freed;
+      });
+    }
+    this.#urgent ??= (this.#running ?? Promise.resolve(0))
+      .then(() =>
+        this.#guarded(this.#pass(true).then((freed) => this.#reclaimNow(isFull).then((more) => freed + more))),
+      )
+      .finally(() => {
+        this.#urgent = undefined;
+      });
+    return this.#urgent;
   }
 
-  async #pass(isUrgent: boolean): Promise<void> {
+  #guarded(pass: Promise<number>): Promise<number> {
+    return pass.catch((error: unknown) => {
+      this.#log(`giving space back failed and is tried again: ${String(error)}`);
+      return 0;
+    });
+  }
+
+  async #pass(isUrgent: boolean): Promise<number> {
     // What is unreferenced here may be named by commits that only the missing disks know.
-    if (this.#disks.missing().length > this.#disks.tolerance) return;
+    if (this.#disks.missing().length > this.#disks.tolerance) return 0;
     // What has been committed is in the store once the round is over.
     await this.#journal.between(async () => {});
     const due = await this.#due(isUrgent ? 0 : this.#options.graceMs);
@@ -107,16 +141,53 @@ export class Collector {
         removed += await this.#remove(candidates.slice(at, at + BATCH), due);
       });
     }
-    if (removed === 0) return;
+    if (removed === 0) return 0;
     await this.#journal.request();
-    for (const disk of [...this.#disks.data(), ...this.#disks.journal()]) {
-      if (this.#closed) return;
-      try {
-        await disk.reclaim(LIVE_SHARE);
-      } catch (error) {
-        // A disk that fails says so itself; without room for copies there is nothing to gain here.
-        if (!hasCode(error, 'DISK_FAILED', 'NO_SPACE')) throw error;
+    if (!isUrgent)
+      this.#emptying ??= this.#empty().finally(() => {
+        this.#emptying = undefined;
+      });
+    return 0;
+  }
+
+  /** In the background, a segment at a time, with rests while users are there. */
+  async #empty(): Promise<void> {
+    for (const disk of this.#all()) {
+      let freed = 1;
+      while (freed > 0 && !this.#closed) {
+        const startedMs = this.#clock.monotonicMs();
+        freed = await this.#guarded(this.#reclaim(disk, LIVE_SHARE, 1));
+        await this.#rest(this.#clock.monotonicMs() - startedMs, this.#ending.signal);
       }
+    }
+  }
+
+  /** All that is mostly dead; and where that is nothing and the pool is full, what is less so. */
+  async #reclaimNow(isFull: boolean): Promise<number> {
+    let freed = 0;
+    for (const disk of this.#all()) {
+      let here = await this.#reclaim(disk, LIVE_SHARE);
+      const enoughBytes = FULL_SEGMENTS * disk.identity.dataSegmentBytes;
+      if (isFull)
+        for (const share of LIVE_SHARES_FULL)
+          if (here < enoughBytes) here += await this.#reclaim(disk, share, enoughBytes - here);
+      freed += here;
+    }
+    return freed;
+  }
+
+  #all(): Disk[] {
+    return [...this.#disks.data(), ...this.#disks.journal()];
+  }
+
+  async #reclaim(disk: Disk, liveShare: number, enoughBytes?: number): Promise<number> {
+    if (this.#closed) return 0;
+    try {
+      return await disk.reclaim(liveShare, enoughBytes);
+    } catch (error) {
+      // A disk that fails says so itself; without room for copies there is nothing to gain here.
+      if (hasCode(error, 'DISK_FAILED', 'NO_SPACE')) return 0;
+      throw error;
     }
   }
 
@@ -165,6 +236,9 @@ export class Collector {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#ending.abort();
     await this.#running;
+    await this.#urgent;
+    await this.#emptying;
   }
 }

@@ -17,10 +17,16 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Random } from '../io/random.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { decodeCommit } from '../meta/row-codec.js';
-import type { Commit, RowChange } from '../meta/rows.js';
+import type { Commit, Ino, RowChange } from '../meta/rows.js';
 import { CommitRecords, type Link } from './commit-records.js';
 import { nextEpoch } from './epoch.js';
 import { completeSnapshots, type FoundSnapshot, restoreSnapshot } from './restore-snapshot.js';
+
+export interface DamagedCommit {
+  readonly sequence: number;
+  readonly chunks: number;
+  readonly files: readonly Ino[];
+}
 
 export interface RecoveryReport {
   readonly sequence: number;
@@ -37,8 +43,8 @@ export interface RecoveryReport {
   readonly snapshotDue: boolean;
   /** One sentence per thing a user should know. */
   readonly notes: readonly string[];
-  /** One sentence per commit with chunks that cannot be read. */
-  readonly damage: readonly string[];
+  /** Commits with chunks that cannot be read. */
+  readonly damage: readonly DamagedCommit[];
 }
 
 interface ReadCommit {
@@ -74,7 +80,7 @@ class Recovery {
   readonly #snapshots: readonly FoundSnapshot[];
   readonly #records: CommitRecords;
   readonly #notes: string[] = [];
-  readonly #damage: string[] = [];
+  readonly #damage: DamagedCommit[] = [];
   /** Disks whose copy of a commit turned out to be damaged. */
   readonly #damagedOn = new Map<Link, Set<Disk>>();
 
@@ -236,9 +242,7 @@ class Recovery {
     const files = new Set<number>();
     for (const change of commit.changes)
       if (change.kind === 'extents' && change.extents.some(({ chunk }) => gone.has(chunk))) files.add(change.ino);
-    this.#damage.push(
-      `commit ${commit.sequence} counts, but data of it cannot be read from the disks that are here: ${lost.length} chunks, of the files with the inode numbers ${[...files].join(', ')}`,
-    );
+    this.#damage.push({ sequence: commit.sequence, chunks: lost.length, files: [...files] });
   }
 
   /** Commits beyond the watermark that the store has already: the crash may have come before all disks had them. */

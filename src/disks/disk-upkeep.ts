@@ -13,8 +13,9 @@ import type { JournalState } from './journal-state.js';
 import type { RecordInput, ShardKey } from './record.js';
 import type { IndexedShard } from './shard-index.js';
 
-/** Payload bytes that are copied in one append. */
+/** Payload bytes that are copied in one append; less where segments are small, since what does not fit the rest of one leaves it empty. */
 const COPY_BATCH_BYTES = 4 * 1024 * 1024;
+const COPY_BATCH_SHARE = 1 / 32;
 
 export interface UpkeepDisk {
   readonly data: AppendLog;
@@ -63,8 +64,8 @@ export class DiskUpkeep {
     return this.#inTurn(() => this.#releaseCommits(throughSequence));
   }
 
-  reclaim(liveShare: number): Promise<number> {
-    return this.#inTurn(() => this.#reclaim(liveShare));
+  reclaim(liveShare: number, enoughBytes: number): Promise<number> {
+    return this.#inTurn(() => this.#reclaim(liveShare, enoughBytes));
   }
 
   async idle(): Promise<void> {
@@ -89,7 +90,7 @@ export class DiskUpkeep {
     }
   }
 
-  async #reclaim(liveShare: number): Promise<number> {
+  async #reclaim(liveShare: number, enoughBytes: number): Promise<number> {
     const { data, journal, journalState } = this.#disk;
     let freed = 0;
     const sealedJournal = await this.#settledSegments(journal);
@@ -103,10 +104,12 @@ export class DiskUpkeep {
     if (last !== undefined && this.#liveBytes(last.segment) < liveShare * last.usedBytes)
       await this.#rollIfHalfFull(data);
     const candidates = (await this.#settledSegments(data))
-      .map(({ segment, usedBytes }) => ({ segment, live: this.#liveBytes(segment), usedBytes }))
-      .filter(({ live, usedBytes }) => live === 0 || live < liveShare * usedBytes)
+      .map(({ segment }) => ({ segment, live: this.#liveBytes(segment) }))
+      // Of the file, not of what was written into it: the end that a segment was left with is dead too.
+      .filter(({ live }) => live === 0 || live < liveShare * data.options.segmentBytes)
       .sort((a, b) => a.live - b.live);
     for (const { segment, live } of candidates) {
+      if (freed >= enoughBytes) break;
       if (this.#disk.index.named.inSegment(segment).some(({ kind }) => kind === 'snapshot')) continue;
       try {
         await this.#free(data, segment);
@@ -178,7 +181,7 @@ export class DiskUpkeep {
         // Unless it has been written anew meanwhile.
         if (index.shards.get(shard)?.logSequence === shard.logSequence) await this.#disk.remove(shard);
       }
-      if (bytes < COPY_BATCH_BYTES) continue;
+      if (bytes < Math.min(COPY_BATCH_BYTES, COPY_BATCH_SHARE * log.options.segmentBytes)) continue;
       copied.push(...(await this.#append(batch)));
       batch = [];
       bytes = 0;

@@ -133,8 +133,11 @@ export interface Disk {
   /** Every bucket in which live shards are, with their bytes. */
   buckets(): { readonly bucket: BucketId; readonly liveBytes: number }[];
   space(): DiskSpace;
-  /** Copies live records out of segments whose live share is below `liveShare` (0–1) and frees them; segments without live records are always freed. Returns bytes freed. */
-  reclaim(liveShare: number): Promise<number>;
+  /**
+   * Copies live records out of segments whose live share is below `liveShare` (0–1) and frees them, those with the least first; segments without live
+   * records are always freed. Each byte freed costs at most liveShare / (1 - liveShare) bytes copied. Stops when `enoughBytes` are freed. Returns bytes freed.
+   */
+  reclaim(liveShare: number, enoughBytes?: number): Promise<number>;
   /** The diskmap's copy on this disk: opaque bytes, replaced atomically. */
   readMap(): Promise<Buffer | undefined>;
   writeMap(bytes: Uint8Array): Promise<void>;

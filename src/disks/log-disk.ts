@@ -287,8 +287,8 @@ export class LogDisk implements Disk {
     };
   }
 
-  reclaim(liveShare: number): Promise<number> {
-    return this.#keepingUp(this.#upkeep.reclaim(liveShare));
+  reclaim(liveShare: number, enoughBytes = Number.POSITIVE_INFINITY): Promise<number> {
+    return this.#keepingUp(this.#upkeep.reclaim(liveShare, enoughBytes));
   }
 
   async readMap(): Promise<Buffer | undefined> {

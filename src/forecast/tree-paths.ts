@@ -17,7 +17,7 @@ export async function pathsOf(
   for (let at = left.pop(); at !== undefined && paths.size < inos.size; at = left.pop()) {
     signal?.throwIfAborted();
     const { ino: parent, path } = at;
-    const handle = await Promise.resolve(vfs.opendir(parent)).catch(() => undefined);
+    const handle = await (async () => vfs.opendir(parent))().catch(() => undefined);
     if (handle === undefined) continue;
     try {
       await vfs.readdir(handle, 0, false, ({ name, ino, mode }) => {

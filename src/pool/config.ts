@@ -34,6 +34,17 @@ export interface DiskConfig {
   readonly number: number;
 }
 
+/** The S3 face of a mounted pool. */
+export interface S3Config {
+  readonly host: string;
+  readonly port: number;
+  readonly region: string;
+  /** Hosts that end in it name a bucket in front; undefined: buckets are named in paths only. */
+  readonly domain: string | undefined;
+  /** PEM files; absolute. Undefined: no TLS. */
+  readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+}
+
 export interface PoolConfig {
   readonly format: 1;
   /** The pool's id: 32 hex digits. */
@@ -51,6 +62,8 @@ export interface PoolConfig {
   readonly cache: { readonly directory: string; readonly sizeBytes: number | undefined };
   /** Staged bytes are committed this long after they were written, at the latest; 0: at once. */
   readonly commitDelayMs: number;
+  /** Undefined: the tree is not served as S3. */
+  readonly s3?: S3Config | undefined;
   readonly disks: readonly DiskConfig[];
 }
 
@@ -68,6 +81,31 @@ const one = (...values: string[]) => `must be ${values.map((value) => `"${value}
 const schemeText = v.pipe(
   v.string(`must be ${SCHEME_FORMS}`),
   v.check((text) => schemeOf(text) !== undefined, `must be ${SCHEME_FORMS}`),
+);
+
+const filePath = v.pipe(v.string('must be the path of a file'), v.minLength(1, 'must be the path of a file'));
+const hostName = v.pipe(v.string('must be a host name'), v.regex(/^[A-Za-z0-9.-]{1,253}$/, 'must be a host name'));
+const ADDRESS = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/;
+const address = v.pipe(
+  v.string('must be host:port'),
+  v.check((text) => addressOf(text) !== undefined, 'must be host:port, as "127.0.0.1:9000" or "[::1]:9000"'),
+);
+
+const S3 = v.strictObject(
+  {
+    address: v.optional(address, '127.0.0.1:9000'),
+    region: v.optional(
+      v.pipe(
+        v.string('must be a region'),
+        v.regex(/^[a-z0-9-]{1,64}$/, 'must be lower-case letters, digits and hyphens'),
+      ),
+      'us-east-1',
+    ),
+    domain: v.optional(hostName),
+    certificate: v.optional(filePath),
+    key: v.optional(filePath),
+  },
+  objectMessage('[s3]'),
 );
 
 const Toml = v.strictObject(
@@ -97,6 +135,7 @@ const Toml = v.strictObject(
       v.strictObject({ delay_ms: v.optional(whole(0, 86_400_000), DEFAULT_DELAY_MS) }, objectMessage('[commit]')),
       {},
     ),
+    s3: v.optional(S3),
     disk: v.pipe(
       v.array(
         v.strictObject(
@@ -138,10 +177,28 @@ export function parseConfig(text: string, poolDirectory: string): PoolConfig {
     metaDirectory: resolve(poolDirectory, toml.meta.directory),
     cache: { directory: resolve(poolDirectory, toml.cache.directory), sizeBytes: toml.cache.size_bytes },
     commitDelayMs: toml.commit.delay_ms ?? DEFAULT_DELAY_MS,
+    ...(toml.s3 !== undefined && { s3: s3Of(toml.s3, poolDirectory) }),
     disks: toml.disk.map((disk) => ({ ...disk, directory: resolve(poolDirectory, disk.directory) })),
   };
   checkTogether(config);
   return config;
+}
+
+function addressOf(text: string): { host: string; port: number } | undefined {
+  const match = ADDRESS.exec(text);
+  const port = Number(match?.[3]);
+  return match === null || port > 65_535 ? undefined : { host: match[1] ?? match[2]!, port };
+}
+
+function s3Of(toml: v.InferOutput<typeof S3>, poolDirectory: string): S3Config {
+  const { certificate, key, region, domain } = toml;
+  if ((certificate === undefined) !== (key === undefined))
+    throw refuse('s3.certificate and s3.key must both be given, or neither');
+  const tls =
+    certificate === undefined || key === undefined
+      ? undefined
+      : { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
+  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls };
 }
 
 /** The text that `parseConfig` reads back to the same config, with comments for the person who edits it. */
@@ -197,8 +254,31 @@ ${size}
 [commit]
 ${line('delay_ms', config.commitDelayMs)}
 
+${formatS3(config.s3, poolDirectory)}
+
 ${disks.join('\n\n')}
 `;
+}
+
+function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
+  const about = `# With it, a mounted pool is served as S3 as well: its top directories are buckets. \`cairn user add\` makes keys.`;
+  if (s3 === undefined) return `${about}\n# [s3]\n# address = "127.0.0.1:9000"`;
+  const { host, port, region, domain, tls } = s3;
+  const line = (key: string, value: string) => stringify({ [key]: value }).trimEnd();
+  const lines = [
+    about,
+    '[s3]',
+    line('address', `${host.includes(':') ? `[${host}]` : host}:${port}`),
+    line('region', region),
+    ...(domain === undefined ? [] : [line('domain', domain)]),
+    ...(tls === undefined
+      ? []
+      : [
+          line('certificate', shortened(tls.certificate, poolDirectory)),
+          line('key', shortened(tls.key, poolDirectory)),
+        ]),
+  ];
+  return lines.join('\n');
 }
 
 /** Reads `<poolDirectory>/cairn.toml`. NOT_FOUND if there is no pool, CONFIG if it is not valid. */

@@ -18,6 +18,7 @@ import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
 import { isDirectory, isFile, isSymlink } from '../vfs/mode.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PoolReader } from '../vfs/pool-reader.js';
 import type {
   CheckProgress,
@@ -70,6 +71,7 @@ export interface PoolParts {
   readonly reader: PoolReader;
   readonly space: PoolSpace;
   readonly vfs: Vfs;
+  readonly objects: ObjectTree;
   readonly clock: Clock;
   /** Written since the pool was opened with fewer shards than there should be. */
   readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };

@@ -9,7 +9,7 @@ import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Collector } from '../commit/collector.js';
 import { isOfRun } from '../commit/epoch.js';
 import { Journal } from '../commit/journal.js';
-import { type RecoveryReport, recover } from '../commit/recovery.js';
+import { type DamagedCommit, type RecoveryReport, recover } from '../commit/recovery.js';
 import { SealPipeline } from '../commit/seal-pipeline.js';
 import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
@@ -17,9 +17,11 @@ import type { Disk } from '../disks/disk.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { LossCensus } from '../forecast/loss-census.js';
 import { LossForecaster } from '../forecast/loss-forecast.js';
+import { pathsOf } from '../forecast/tree-paths.js';
 import type { Clock } from '../io/clock.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import { JobRunner } from '../jobs/job-runner.js';
+import { Throttle } from '../jobs/throttle.js';
 import { UserWork } from '../jobs/user-work.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
@@ -31,7 +33,9 @@ import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { S_IFDIR } from '../vfs/mode.js';
+import { ObjectTree } from '../vfs/object-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
+import { Publisher } from '../vfs/publisher.js';
 import { RangeCopier } from '../vfs/range-copier.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
 import { StagedRestore } from '../vfs/restore-staged.js';
@@ -62,6 +66,8 @@ const COLLECT_GRACE_MS = 30_000;
 /** Names and attributes, or extents of one file, that one COMMIT record should carry at most; less where journal segments are small. */
 const ROUND_BYTES_MAX = 4 * 1024 * 1024;
 const ROUND_SHARE = 0.125;
+/** Files that one finding names. */
+const NAMED_MAX = 20;
 
 export interface PoolOptions {
   /** Default: what cairn.toml says. */
@@ -96,6 +102,8 @@ const WAYS: Readonly<Record<FileMode, OpenMode & { readonly create: boolean }>> 
 
 export class Pool {
   readonly vfs: Vfs;
+  /** The tree for faces of objects. */
+  readonly objects: ObjectTree;
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
@@ -112,6 +120,7 @@ export class Pool {
     this.#snapshots = snapshots;
     this.#lock = lock;
     this.vfs = parts.vfs;
+    this.objects = parts.objects;
     this.control = new OpenPoolControl(parts);
   }
 
@@ -375,7 +384,6 @@ class PoolOpening {
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
-    for (const line of recovery.damage) log.error({}, line);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
     const degraded = { commits: 0, chunks: 0, bytes: 0 };
     journal.onDegraded = ({ chunks, bytes }) => {
@@ -453,6 +461,7 @@ class PoolOpening {
     journal.source = staged;
     const reader = new PoolReader(meta, chunks);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
+    const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -464,17 +473,30 @@ class PoolOpening {
       committer,
       reader,
       copier: new RangeCopier({ staged, journal, committer, reader, data }),
-      xattrs: new Xattrs(meta, stage, staged),
+      xattrs,
       clock,
       space: () => space.blocks(),
       userWork,
     });
+    const publisher = new Publisher({
+      staged,
+      table,
+      journal,
+      chunks,
+      reader,
+      clock,
+      chunkBytes: config.chunkBytes,
+      largestBytes: roundBytes,
+      retire: (inode) => vfs.retire(inode),
+    });
+    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
       const inode = table.peek(ino);
       if (inode !== undefined) data.lost(inode, failure);
       log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
     };
+    const throttle = new Throttle(userWork, clock);
     const collector = new Collector({
       meta,
       chunks,
@@ -485,8 +507,9 @@ class PoolOpening {
       pinned: () => table.orphanChunks(),
       onRemoved: (chunk) => staged.collected.add(chunk),
       log: (message) => log.warn({}, message),
+      rest: (workedMs, signal) => throttle.rest(workedMs, signal),
     });
-    committer.onFull = () => void collector.run(true);
+    committer.onFull = () => collector.run(true, true);
     if (!this.#isResting) collector.start();
     const sweep = new Sweep({
       meta,
@@ -553,6 +576,8 @@ class PoolOpening {
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
+    const unreadable = await describeDamage(recovery.damage, vfs);
+    for (const line of unreadable) log.error({}, line);
     const parts: PoolParts = {
       directory: this.#directory,
       io,
@@ -582,6 +607,7 @@ class PoolOpening {
       reader,
       space,
       vfs,
+      objects,
       clock,
       degradedWrites: degraded,
       forecaster: new LossForecaster({
@@ -595,7 +621,7 @@ class PoolOpening {
       }),
       takeSnapshot,
       findings: () => [
-        ...recovery.damage,
+        ...unreadable,
         ...replay.notes,
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
@@ -678,6 +704,18 @@ class PoolOpening {
         `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
       );
   }
+}
+
+/** A sentence per commit, with the paths that its files have after recovery. */
+async function describeDamage(damage: readonly DamagedCommit[], vfs: Vfs): Promise<string[]> {
+  if (damage.length === 0) return [];
+  const paths = await pathsOf(vfs, new Set(damage.flatMap(({ files }) => files)));
+  return damage.map(({ sequence, chunks, files }) => {
+    const named = files.flatMap((ino) => paths.get(ino) ?? []).map((path) => JSON.stringify(path).slice(1, -1));
+    const more = named.length > NAMED_MAX ? ` and ${named.length - NAMED_MAX} more` : '';
+    const whose = named.length === 0 ? 'deleted files' : `${named.slice(0, NAMED_MAX).join(', ')}${more}`;
+    return `commit ${sequence} counts, but data of it cannot be read from the disks that are here: ${chunks} chunks, of ${whose}`;
+  });
 }
 
 function cacheFinding(directory: string, failure: CairnError): string {

@@ -31,6 +31,8 @@ const RETRY_MS = 2_000;
  * record has a header. Too much only means to commit sooner when the pool is nearly full.
  */
 const COST = 1.4;
+/** So long a full pool answers at once that it is full, after what could be given back was. */
+const FULL_MS = 300;
 /** Files in a row for which the pool had no room, after which the others of a batch are not tried. */
 const REFUSED_MAX = 8;
 /** So many files with staged bytes start a commit. */
@@ -54,8 +56,8 @@ export class Committer {
   readonly #log: (message: string) => void;
   /** Whether the pool still takes so many plain bytes. */
   readonly #poolTakes: (bytes: number) => boolean;
-  /** The pool has no room: something should be done about it. */
-  onFull: (() => void) | undefined;
+  /** The pool has no room: gives back what deleted files took, and returns how many bytes on disks that were. */
+  onFull: (() => Promise<number>) | undefined;
   #timer: Timer | undefined;
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
@@ -67,6 +69,9 @@ export class Committer {
   /** Files whose seal is in the pipeline, each until it is ready or has failed. */
   readonly #storing = new Map<Inode, Promise<void>>();
   #closed = false;
+  #making: Promise<void> | undefined;
+  /** Until then it is known that there is nothing to give back. */
+  #fullUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: {
     staged: StagedSet;
@@ -152,7 +157,8 @@ export class Committer {
     if (!this.#poolTakes((this.#account.dirtyBytes + bytes) * COST)) {
       // While a commit is under way its bytes count twice, as staged and as stored: only when it is over the pool is known to be full.
       if (this.#committable) return this.#commitFirst();
-      this.onFull?.();
+      const making = this.#makeSpace();
+      if (making !== undefined) return making;
       throw new CairnError('NO_SPACE', 'the pool is full', { hint: 'delete files or add a disk' });
     }
     if (this.#account.makeRoom(bytes)) return undefined;
@@ -162,6 +168,32 @@ export class Committer {
     throw new CairnError('NO_SPACE', 'the cache is full of deleted files that are still open', {
       hint: 'end the programs that hold them open',
     });
+  }
+
+  /** Changes of attributes still fit into the next commit: what is not worth waiting for is left out where they do not. */
+  get hasRoomForNames(): boolean {
+    return this.#staged.namespaceBytes < this.#options.roundBytes;
+  }
+
+  /**
+   * What has been deleted is committed, and its space given back, before anybody is told that the pool is full. Undefined: that has just been done
+   * and gave nothing.
+   */
+  #makeSpace(): Promise<void> | undefined {
+    // What has been staged since may be a deletion.
+    const isKnown = this.#clock.monotonicMs() < this.#fullUntilMs && this.#staged.namespaceBytes === 0;
+    if (this.onFull === undefined || isKnown) return this.#making;
+    this.#making ??= this.#collect(this.onFull).finally(() => {
+      this.#making = undefined;
+    });
+    return this.#making;
+  }
+
+  async #collect(collect: () => Promise<number>): Promise<void> {
+    // If that fails, what was deleted before can be given back all the same.
+    await this.#journal.request().catch(() => undefined);
+    const freed = await collect();
+    if (freed === 0) this.#fullUntilMs = this.#clock.monotonicMs() + FULL_MS;
   }
 
   #commitFirst(): Promise<void> {
@@ -187,7 +219,7 @@ export class Committer {
     const before = this.#journal.sequence;
     this.#background = this.commit(() => true, 'background')
       .catch((error: unknown) => {
-        if (hasCode(error, 'NO_SPACE')) this.onFull?.();
+        if (hasCode(error, 'NO_SPACE')) void this.onFull?.();
         this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
           ? error
           : new CairnError('IO', 'the pool takes no commits', { cause: error });

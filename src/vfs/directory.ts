@@ -10,6 +10,8 @@ import type { Result } from './vfs.js';
 
 const NAME_BYTES_MAX = 255;
 const PAGE = 512;
+/** Names that a directory remembers not to be in the store. */
+const ABSENT_MAX = 32;
 
 /** What a name stands for. Immutable: a change gives the entry another object, by which a commit sees that it has been overtaken. */
 export interface EntryTarget {
@@ -27,6 +29,8 @@ export interface Entry {
   dirty: boolean;
   /** A commit under way has it: the store may say something else than `base` any moment. */
   taken: boolean;
+  /** A publication of the name is under way: changes wait for it. */
+  held?: Promise<void> | undefined;
 }
 
 export interface ListedEntry extends EntryTarget {
@@ -41,6 +45,11 @@ export class Directory {
   readonly entries = new Map<Name, Entry>();
   /** Grows with every change of an entry: tells whether what was found while waiting still holds. */
   changes = 0;
+  /**
+   * Names that were looked up and are not in the store: what is about to be made is looked up first. Only a record can bring one there, and making a
+   * record takes it from here.
+   */
+  readonly #absent = new Set<Name>();
   #dirtyCount = 0;
   readonly #meta: MetaStore;
   /** Names of `entries` by sort key; undefined when names have been added since. */
@@ -64,11 +73,14 @@ export class Directory {
   lookup(name: Name): Result<EntryTarget | undefined> {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry.target;
-    if (this.fresh) return undefined;
+    if (this.fresh || this.#absent.has(name)) return undefined;
+    const { changes } = this;
     return this.#meta.getDentry(this.ino, name).then((row) => {
       // While the row was being read, somebody may have changed the name.
       const since = this.entries.get(name);
-      return since === undefined ? row : since.target;
+      if (since !== undefined) return since.target;
+      if (row === undefined && this.changes === changes) this.#missed(name);
+      return row;
     });
   }
 
@@ -80,13 +92,19 @@ export class Directory {
       throw new CairnError('NAME_TOO_LONG', `a name may have at most ${NAME_BYTES_MAX} bytes`);
     if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
       throw new CairnError('INVALID', 'this is not a name that an entry can have');
-    if (this.fresh) return this.#add(name, undefined);
+    if (this.fresh || this.#absent.has(name)) return this.#add(name, undefined);
     return this.#meta.getDentry(this.ino, name).then((row) => this.entries.get(name) ?? this.#add(name, row));
+  }
+
+  #missed(name: Name): void {
+    if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
+    this.#absent.add(name);
   }
 
   #add(name: Name, base: DentryRow | undefined): Entry {
     const entry: Entry = { name, base, target: base, dirty: false, taken: false };
     this.entries.set(name, entry);
+    this.#absent.delete(name);
     this.#sorted = undefined;
     return entry;
   }

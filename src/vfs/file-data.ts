@@ -93,6 +93,11 @@ export class FileData {
     return Promise.all(jobs).then(() => parts);
   }
 
+  /** Fills `into` with bytes that `read` has answered to be in the cache file. */
+  copyCached(inode: Inode, into: Uint8Array, from: number): void {
+    contentOf(inode).readInto(into, from);
+  }
+
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
   write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, interruption?: Interruption): Result<number> {
     const content = contentOf(inode);

@@ -94,6 +94,13 @@ export class InodeTable {
     this.#grown();
   }
 
+  /** A new file whose content is in the pool already. */
+  adopt(inode: Inode): void {
+    this.#equip(inode, false);
+    this.#inodes.set(inode.ino, inode);
+    this.#grown();
+  }
+
   #equip(inode: Inode, fresh: boolean): void {
     if (isDirectory(inode.mode)) inode.directory = new Directory(inode.ino, this.#meta, fresh);
     else if (isFile(inode.mode)) inode.content = new FileContent(inode.ino, this.#files, fresh);

@@ -53,6 +53,8 @@ export class Inode implements Attr {
   imagePending = false;
   /** No name is left and nothing can give it one again. */
   gone = false;
+  /** A publication that gives or takes a name is under way: changes wait for it. */
+  held: Promise<void> | undefined;
   /** Open handles, and those of them that may write. */
   opens = 0;
   writers = 0;
@@ -190,6 +192,7 @@ export class Inode implements Attr {
       !this.taken &&
       !this.imagePending &&
       !this.gone &&
+      this.held === undefined &&
       this.failure === undefined &&
       this.errors?.isUnseen !== true &&
       (this.content === undefined || this.content.clean) &&

@@ -5,6 +5,7 @@
 import { CairnError } from '../errors/cairn-error.js';
 import type { ListedEntry } from './directory.js';
 import type { DirectoryHandle } from './handles.js';
+import { isHidden } from './hidden-name.js';
 import type { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import { S_IFDIR, S_IFREG } from './mode.js';
@@ -48,6 +49,7 @@ export async function listDirectory(
         skip -= 1;
         continue;
       }
+      if (isHidden(inode.ino, entry.name)) continue;
       const child = plus ? await childOf(table, inode, entry) : table.peek(entry.ino);
       if (plus && child === undefined) continue;
       const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));

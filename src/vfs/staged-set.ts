@@ -7,12 +7,13 @@ import { CLEAN, DIRTY, type FileContent, UNSEALED } from '../cache/file-content.
 import { END } from '../cache/range-map.js';
 import { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
-import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { type ChunkStore, type PreparedChunk, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { RoundContent, RoundSource } from '../commit/journal.js';
 import { extentOf } from '../commit/seal-pipeline.js';
 import type { DentryRow, ExtentRow, Ino, RowChange } from '../meta/rows.js';
 import type { Directory, Entry, EntryTarget } from './directory.js';
 import type { Inode } from './inode.js';
+import type { PublishedRound } from './publisher.js';
 
 /** About what a row takes in a COMMIT record, apart from its texts. */
 const INODE_BYTES = 192;
@@ -82,6 +83,10 @@ export class StagedSet implements RoundSource {
   onPending: (() => Promise<void> | undefined) | undefined;
   /** A round is about to take everything: the last moment to `want` a file. */
   onAssemble: (() => void) | undefined;
+  /** Makes the publications of the round, in the step of its cut. */
+  onPublish:
+    | ((contentStage: number, small: { bytes: Uint8Array; prepared: PreparedChunk }[]) => PublishedRound | undefined)
+    | undefined;
   /** After every round, successful or not. */
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
@@ -181,7 +186,6 @@ export class StagedSet implements RoundSource {
   }
 
   changeEntry(parent: Inode, entry: Entry, target: EntryTarget | undefined): void {
-    const directory = parent.directory!;
     const before = entry.target;
     if (before !== undefined && (target === undefined || target.isDirectory !== before.isDirectory))
       this.#stage.note({ kind: 'dentry-gone', parent: parent.ino, name: entry.name, isDirectory: before.isDirectory });
@@ -193,10 +197,19 @@ export class StagedSet implements RoundSource {
         isDirectory: target.isDirectory,
         ino: target.ino,
       });
+    this.publishEntry(parent, entry, target);
+  }
+
+  /** As `changeEntry`, but the stage log hears nothing of it: only within a round. */
+  publishEntry(parent: Inode, entry: Entry, target: EntryTarget | undefined): void {
+    const directory = parent.directory!;
     if (!entry.dirty) this.#namespaceBytes += DENTRY_BYTES + entry.name.length;
     directory.change(entry, target);
     if (directory.dirtyCount > 0) this.directories.add(parent);
   }
+
+  /** A round with publications is under way: until it is over, what a face has seen of it is not promised. */
+  publishing: Promise<void> | undefined;
 
   /**
    * Seals the file for the pipeline: all of it, or what is staged below `limit`. Less if that were more extents than one round
@@ -311,6 +324,12 @@ export class StagedSet implements RoundSource {
     this.onAssemble?.();
     const stagedThrough = this.#stage.sequence;
     const small: { bytes: Uint8Array; prepared: ReturnType<ChunkStore['prepareSmall']> }[] = [];
+    const published = this.onPublish?.(stagedThrough, small);
+    for (const inode of published?.inodes ?? []) {
+      inode.attrDirty = true;
+      this.inodes.add(inode);
+      if (inode.gone) this.contents.delete(inode);
+    }
     const taken = this.#takeContents(small);
     this.#takeShares(taken);
     const collected = [...this.collected];
@@ -318,6 +337,8 @@ export class StagedSet implements RoundSource {
     const inodes = this.#takeInodes(taken, changes);
     const xattrs = this.#takeXattrs(inodes, changes);
     for (const content of taken) addExtents(content, changes);
+    for (const { inode, extents } of published?.contents ?? [])
+      addExtents({ inode, seal: { holes: [] }, extents }, changes);
     const parents = [...this.directories];
     const entries = this.#takeEntries(parents, changes);
     const namespaceBytes = this.#namespaceBytes;
@@ -331,19 +352,26 @@ export class StagedSet implements RoundSource {
     const release = (): void => {
       for (const { extents, shared } of taken)
         if (shared === undefined) this.#chunks.release(extents.map(({ chunk }) => chunk));
+      published?.release();
     };
     let end!: () => void;
     this.#round = new Promise((resolve) => {
       end = resolve;
     });
+    if (published !== undefined) this.publishing = this.#round;
     return {
       changes,
       stagedThrough,
       nextIno: this.nextIno,
       small,
-      stored: taken.flatMap(({ extents, shared }) => (shared === undefined ? extents.map(({ chunk }) => chunk) : [])),
+      stored: [
+        ...taken.flatMap(({ extents, shared }) => (shared === undefined ? extents.map(({ chunk }) => chunk) : [])),
+        ...(published?.stored ?? []),
+      ],
       onDurable: () => {
+        this.publishing = undefined;
         this.#durable(stagedThrough);
+        published?.durable();
         for (const { inode, seal } of taken) {
           if (seal.contentStage === undefined) continue;
           inode.durableStage = seal.contentStage;
@@ -360,11 +388,16 @@ export class StagedSet implements RoundSource {
       },
       onFailed: (error) => {
         this.#round = undefined;
+        this.publishing = undefined;
+        const withdrawn = published?.failed(error);
         release();
         for (const { inode } of inodes) {
           inode.taken = false;
+          if (withdrawn?.has(inode) === true) continue;
           this.touch(inode);
+          if (inode.content?.staged === true && !inode.gone) this.contents.add(inode);
         }
+        published?.forget();
         for (const { inode, seal, shared } of taken) {
           // Whoever asked for it is told; nothing of the file was staged.
           if (shared !== undefined) this.#shareFailed(inode, seal, error);
@@ -623,7 +656,15 @@ function spliced(
 }
 
 /** The extents of a sealed file: pieces and holes, and the end of the file where something may lie beyond. */
-function addExtents({ inode, seal, extents, shared }: TakenContent, changes: RowChange[]): void {
+function addExtents(
+  {
+    inode,
+    seal,
+    extents,
+    shared,
+  }: Pick<TakenContent, 'inode' | 'extents' | 'shared'> & { readonly seal: Pick<Seal, 'holes'> },
+  changes: RowChange[],
+): void {
   if (shared !== undefined) {
     changes.push({ kind: 'extents', ino: inode.ino, from: shared.from, to: shared.to, extents });
     return;

@@ -4,6 +4,7 @@
  * Every change is made in one synchronous step, after everything it needs has been loaded; so no other request sees half of it, and a
  * commit, which also takes its cut synchronously, never takes half of it.
  */
+import { MEMORY_FILE_BYTES } from '../cache/file-content.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
@@ -14,6 +15,7 @@ import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
 import { type FileHandle, Handles } from './handles.js';
+import { isHidden } from './hidden-name.js';
 import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import type { Interruption } from './interruption.js';
@@ -32,6 +34,7 @@ import {
   withoutPrivileges,
 } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
+import { mustPin } from './publisher.js';
 import type { RangeCopier } from './range-copier.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
@@ -111,6 +114,7 @@ export class Volume implements Vfs {
       chain(this.#directory(parent), (dir) => {
         if (name === '.') return dir;
         if (name === '..') return this.#parentOf(dir);
+        if (isHidden(parent, name)) return undefined;
         return chain(dir.directory!.lookup(name), (target) =>
           target === undefined ? undefined : this.#child(dir, target),
         );
@@ -144,14 +148,23 @@ export class Volume implements Vfs {
     return this.#userWork.count(
       chain(this.#directory(parent), (dir) => {
         if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
-        return chain(dir.directory!.entry(name), (entry) => ({ dir, entry }));
+        return chain(dir.directory!.entry(name), (entry) =>
+          entry.held === undefined ? { dir, entry } : entry.held.then(() => this.#entry(parent, name)),
+        );
       }),
     );
   }
 
   /** False if the record was put away, or the directory removed, while something else was loaded: then everything is looked up again. */
   #stands({ dir, entry }: { dir: Inode; entry: Entry }): boolean {
-    return !dir.gone && dir.directory!.stands(entry);
+    return !dir.gone && dir.directory!.stands(entry) && entry.held === undefined;
+  }
+
+  /** An inode that is about to be changed: what gives or takes its name is over. */
+  #free(ino: Ino): Result<Inode> {
+    return chain(this.#table.get(ino), (inode) =>
+      inode.held === undefined ? inode : inode.held.then(() => this.#free(ino)),
+    );
   }
 
   getattr(ino: Ino): Result<Attr> {
@@ -165,10 +178,10 @@ export class Volume implements Vfs {
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.#setattr(ino, change, caller));
-    return chain(this.#table.get(ino), (inode) => {
+    return chain(this.#free(ino), (inode) => {
       const list = change.mode === undefined ? undefined : this.#xattrs.accessList(inode, ACCESS_LIST);
       return chain(list, (accessList) => {
-        if (this.#table.peek(ino) !== inode) return this.#setattr(ino, change, caller);
+        if (this.#table.peek(ino) !== inode || inode.held !== undefined) return this.#setattr(ino, change, caller);
         return this.#change(inode, change, accessList);
       });
     });
@@ -235,6 +248,26 @@ export class Volume implements Vfs {
 
   #mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr> {
     return this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller);
+  }
+
+  /** As mkdir, with attributes from the start. */
+  makeDirectory(
+    parent: Ino,
+    name: Name,
+    mode: number,
+    caller: Caller,
+    attributes: ReadonlyMap<string, Uint8Array>,
+  ): Result<Attr> {
+    return chain(this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller), (inode) => {
+      this.putAttributes(inode, attributes);
+      return inode;
+    });
+  }
+
+  /** Attributes of the object face. */
+  putAttributes(inode: Inode, values: ReadonlyMap<string, Uint8Array | null>): void {
+    this.#xattrs.put(inode, values);
+    if (values.size > 0) this.#attributesChanged(inode);
   }
 
   symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
@@ -333,7 +366,7 @@ export class Volume implements Vfs {
 
   #link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
     return chain(this.#entry(parent, name), (place) =>
-      chain(this.#table.get(ino), (inode) => {
+      chain(this.#free(ino), (inode) => {
         if (!this.#stands(place)) return this.#link(ino, parent, name);
         const { dir, entry } = place;
         if (inode.directory !== undefined)
@@ -364,8 +397,8 @@ export class Volume implements Vfs {
       if (target.isDirectory) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       return chain(this.#table.get(target.ino), (inode) =>
         chain(this.#beforeLosingName(inode), () => {
-          if (!this.#stands(place) || entry.target !== target || this.#mustPin(inode))
-            return this.#unlink(parent, name);
+          if (!this.#stands(place) || entry.target !== target || inode.held !== undefined || mustPin(inode))
+            return chain(inode.held, () => this.#unlink(parent, name));
           this.#setEntry(dir, entry, undefined);
           this.#touched(dir);
           this.#loseName(inode);
@@ -374,19 +407,8 @@ export class Volume implements Vfs {
     });
   }
 
-  /** An open file whose rows will be deleted keeps its extents in memory. */
-  #mustPin(inode: Inode): boolean {
-    return (
-      inode.nlink === 1 &&
-      inode.opens > 0 &&
-      inode.content !== undefined &&
-      inode.version > 0 &&
-      inode.extents === undefined
-    );
-  }
-
   #beforeLosingName(inode: Inode): Result<void> {
-    return this.#mustPin(inode) ? this.#reader.pin(inode) : undefined;
+    return mustPin(inode) ? this.#reader.pin(inode) : undefined;
   }
 
   #loseName(inode: Inode): void {
@@ -394,6 +416,11 @@ export class Volume implements Vfs {
     inode.ctime = this.#clock.now();
     if (inode.nlink === 0) this.#lost(inode);
     this.#touch(inode);
+    this.#retire(inode);
+  }
+
+  /** A publication has taken the file's last name. */
+  retire(inode: Inode): void {
     this.#retire(inode);
   }
 
@@ -464,10 +491,12 @@ export class Volume implements Vfs {
                 !this.#stands(to) ||
                 from.entry.target !== source ||
                 to.entry.target !== replaced ||
+                inode.held !== undefined ||
+                other?.held !== undefined ||
                 other?.directory?.changes !== changes;
               const exchange = options.exchange === true;
-              if (stale || (!exchange && inode !== other && other !== undefined && this.#mustPin(other)))
-                return this.#rename(parent, name, newParent, newName, options);
+              if (stale || (!exchange && inode !== other && other !== undefined && mustPin(other)))
+                return chain(inode.held ?? other?.held, () => this.#rename(parent, name, newParent, newName, options));
               if (inode === other) return undefined;
               if (exchange) this.#exchange(from, to, inode, other!);
               else this.#move(from, to, inode, other, options.whiteout);
@@ -573,6 +602,18 @@ export class Volume implements Vfs {
     return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
   }
 
+  /** As `read`, with the bytes themselves, which no write changes. */
+  async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
+    const parts = await this.read(handle, from, to - from);
+    return parts.map((part) => {
+      // A small file's bytes may be a view of what the next write changes.
+      if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
+      const bytes = Buffer.allocUnsafe(part.length);
+      this.#data.copyCached(this.#handles.file(handle).inode, bytes, part.position);
+      return bytes;
+    });
+  }
+
   write(
     handle: Handle,
     offset: number,
@@ -582,6 +623,10 @@ export class Volume implements Vfs {
   ): Result<number> {
     const file = this.#handles.file(handle);
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
+    if (file.inode.held !== undefined) {
+      const copy = Buffer.from(bytes);
+      return file.inode.held.then(() => this.write(handle, offset, copy, killPrivileges));
+    }
     file.written = true;
     // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
     if (killPrivileges) this.#killPrivileges(file.inode);
@@ -624,6 +669,12 @@ export class Volume implements Vfs {
   }
 
   #sync(inode: Inode): Result<void> {
+    // What the caller may have seen of a publication must not be gone after a crash.
+    const { publishing } = this.#staged;
+    return publishing === undefined ? this.#syncNow(inode) : publishing.then(() => this.#syncNow(inode));
+  }
+
+  #syncNow(inode: Inode): Result<void> {
     if (inode.gone) return undefined;
     if (this.strong || this.#stage.failure !== undefined) {
       const commit = () =>
@@ -639,7 +690,7 @@ export class Volume implements Vfs {
     } catch (error) {
       if (this.#stage.failure === undefined) throw error;
       // The cache device has just failed: what it can no longer promise, the pool can.
-      await this.#sync(inode);
+      await this.#syncNow(inode);
     }
   }
 
@@ -650,6 +701,8 @@ export class Volume implements Vfs {
     const isStale = !isAfter(atime, mtime) || !isAfter(atime, ctime);
     const now = this.#clock.now();
     if (!isStale && now.sec - atime.sec < ACCESS_AGE_SEC) return false;
+    // Reading waits for no commit: where there is no room for more changes, a later read will tell.
+    if (!inode.attrDirty && !this.#committer.hasRoomForNames) return false;
     inode.atime = now;
     this.#touch(inode);
     return true;
@@ -669,6 +722,7 @@ export class Volume implements Vfs {
     const file = this.#handles.file(handle);
     const { inode } = file;
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
+    if (inode.held !== undefined) return inode.held.then(() => this.fallocate(handle, mode, offset, length));
     const end = offset + length;
     const space = this.#space();
     if (!mode.punchHole && length > space.freeBlocks * space.blockBytes)
@@ -756,7 +810,7 @@ export class Volume implements Vfs {
     if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode, killSetGroupId));
     if (name === ACCESS_LIST) return this.#setAccessList(ino, AccessList.decode(value), killSetGroupId);
     if (name === DEFAULT_LIST) AccessList.decode(value);
-    return chain(this.#table.get(ino), (inode) => {
+    return chain(this.#free(ino), (inode) => {
       if (name === DEFAULT_LIST && inode.directory === undefined)
         throw new CairnError('ACCESS', 'only a directory has a default access list');
       return chain(this.#xattrs.set(inode, name, value, mode), () => this.#attributesChanged(inode));
@@ -764,7 +818,7 @@ export class Volume implements Vfs {
   }
 
   #setAccessList(ino: Ino, list: AccessList, killSetGroupId: boolean): Result<void> {
-    return chain(this.#table.get(ino), (inode) =>
+    return chain(this.#free(ino), (inode) =>
       chain(this.#xattrs.putAccessList(inode, list), () => {
         inode.mode = list.applyTo(inode.mode);
         if (killSetGroupId) inode.mode &= ~S_ISGID;
@@ -774,7 +828,7 @@ export class Volume implements Vfs {
   }
 
   removexattr(ino: Ino, name: string): Result<void> {
-    return chain(this.#table.get(ino), (inode) =>
+    return chain(this.#free(ino), (inode) =>
       chain(this.#xattrs.remove(inode, name), () => this.#attributesChanged(inode)),
     );
   }

@@ -1,6 +1,6 @@
 /** Extended attributes: the committed ones of an inode, overlaid with what has been staged. Names are binary strings. */
 import type { StageLog } from '../cache/stage-log.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Inode } from './inode.js';
@@ -15,6 +15,8 @@ const VALUE_BYTES_MAX = 65_536;
 const TOTAL_BYTES_MAX = 512 * 1024;
 const CAPABILITY = 'security.capability';
 const NAMESPACES = ['user.', 'trusted.', 'security.'];
+/** Names that begin so belong to the object face; the mount does not show them. */
+const OBJECT_NAMESPACE = 'cairn.s3.';
 const LISTS: readonly string[] = [ACCESS_LIST, DEFAULT_LIST];
 
 export class Xattrs {
@@ -44,6 +46,7 @@ export class Xattrs {
   }
 
   get(inode: Inode, name: string): Result<Uint8Array> {
+    if (name.startsWith(OBJECT_NAMESPACE)) missing();
     const staged = inode.stagedXattrs?.get(name);
     if (staged !== undefined) return staged ?? missing();
     return chain(this.#committed(inode), (committed) => {
@@ -53,7 +56,22 @@ export class Xattrs {
   }
 
   list(inode: Inode): Result<string[]> {
-    return chain(this.#committed(inode), (committed) => [...overlaid(inode, committed).keys()]);
+    return chain(this.#committed(inode), (committed) =>
+      [...overlaid(inode, committed).keys()].filter((name) => !name.startsWith(OBJECT_NAMESPACE)),
+    );
+  }
+
+  /** All as they are now, also those of the object face. */
+  all(inode: Inode): Result<ReadonlyMap<string, Uint8Array>> {
+    return chain(this.#committed(inode), (committed) => overlaid(inode, committed));
+  }
+
+  /** Sets or (null) removes attributes, in one step; once `all` has been answered at once. */
+  put(inode: Inode, values: ReadonlyMap<string, Uint8Array | null>): void {
+    for (const [name, value] of values) {
+      assert(name.length <= NAME_BYTES_MAX && (value?.length ?? 0) <= VALUE_BYTES_MAX, 'an attribute fits its row');
+      this.#change(inode, name, value);
+    }
   }
 
   /** NOT_SUPPORTED, RANGE, TOO_BIG, NO_SPACE, EXISTS (`create`), NO_DATA (`replace`). */

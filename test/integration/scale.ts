@@ -13,6 +13,7 @@ export const SCALE =
         killCycles: 10,
         powerCuts: 100,
         loadedKills: 200,
+        fsxOperations: 1_000_000,
         patience: 10,
       }
     : {
@@ -22,5 +23,6 @@ export const SCALE =
         killCycles: 2,
         powerCuts: 10,
         loadedKills: 6,
+        fsxOperations: 5000,
         patience: 1,
       };

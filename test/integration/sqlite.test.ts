@@ -62,6 +62,40 @@ for (const mode of ['wal', 'delete']) {
   });
 }
 
+t.test('every journal mode, several writers at once, and a kill', { skip: cannotMount() }, async (t) => {
+  const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
+  await harness.init();
+  await harness.mount('--strong');
+  const writers = ['a', 'b', 'c'];
+  const each = SCALE.transactions / 20;
+  const pathOf = (journal: string) => join(harness.mountpoint, `${journal}.sqlite`);
+  for (const journal of ['wal', 'delete', 'truncate', 'persist']) {
+    const path = pathOf(journal);
+    // The journal mode is set once: changing it needs the database for oneself.
+    query(path, `PRAGMA journal_mode = ${journal}`);
+    const running = writers.map((writer) => harness.script('sqlite-sharer-writer', path, journal, writer, `${each}`));
+    for (const writer of running) t.same(await writer.ended, { code: 0, signal: null, stderr: '' }, journal);
+  }
+  const alone = ['truncate', 'persist'].map((journal) => {
+    const path = join(harness.mountpoint, `killed-${journal}.sqlite`);
+    return { path, writer: harness.script('sqlite-writer', path, journal, '1', '1000000') };
+  });
+  for (const { writer } of alone) await writer.until((lines) => lines.length >= each);
+  await harness.kill();
+  for (const { writer } of alone) await writer.ended;
+  await rm(harness.cache, { recursive: true });
+  await harness.mount('--strong');
+  for (const { path, writer } of alone) check(t, path, writer.lines.length);
+  for (const journal of ['wal', 'delete', 'truncate', 'persist']) {
+    const path = pathOf(journal);
+    t.equal(query(path, 'PRAGMA integrity_check'), 'ok', journal);
+    t.equal(query(path, 'SELECT count(*) FROM shared'), writers.length * each, 'no two had one place, none was lost');
+    for (const writer of writers)
+      t.equal(query(path, `SELECT max(number) FROM shared WHERE writer = '${writer}'`), each, `${journal}, ${writer}`);
+  }
+  await harness.unmount();
+});
+
 t.test('a killed writer, a living daemon, two readers', { skip: cannotMount() }, async (t) => {
   const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
   const path = join(harness.mountpoint, 'data.sqlite');

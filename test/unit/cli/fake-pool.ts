@@ -367,6 +367,9 @@ export function fakeContext(directory: string): FakeContext {
     signals: new EventEmitter(),
     pools,
     mounter: new FakeMounter(calls),
+    openS3: async () => {
+      throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
+    },
     mounts: '',
     mountTable: () => new MountTable(context.mounts),
     files: { readFile: (path) => readFile(path) },

@@ -22,6 +22,7 @@ function cleaning(run: Run, options: { suspect?: (chunks: readonly string[]) => 
     options: { everyMs: 10_000, graceMs: 30_000 },
     pinned: () => new Set(),
     onRemoved: () => undefined,
+    rest: async () => {},
     log: (message) => log.push(message),
   });
   const sweep = new Sweep({

@@ -3,6 +3,10 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Pool } from '../../../src/pool/pool.js';
+import { PoolFixture } from '../vfs/pool-fixture.js';
+
+const alive = setInterval(() => {}, 1000);
+t.teardown(() => clearInterval(alive));
 
 const MIB = 1024 * 1024;
 
@@ -96,4 +100,47 @@ t.test('content that is deleted and written again at the same time is never lost
       t.equal((await pool.control.state(`/f${i}`)).health, 'healthy');
     }
   }
+});
+
+t.test('a full pool says so, and takes writes again as soon as something has been deleted', async (t) => {
+  const { pool } = await PoolFixture.create(t, {
+    deviceBytes: 256 * MIB,
+    bucketBytes: 4 * MIB,
+    cacheBytes: 16 * MIB,
+    // Nothing is committed or collected because time passes.
+    commitDelayMs: 86_400_000,
+  });
+  const names: string[] = [];
+  let made = 0;
+  const fill = async (): Promise<unknown> => {
+    for (let i = 0; i < 200; i++) {
+      const name = `/file${made++}`;
+      try {
+        await write(pool, name, randomBytes(MIB));
+        names.push(name);
+      } catch (error) {
+        await pool.remove(name).catch(() => undefined);
+        return error;
+      }
+    }
+    return undefined;
+  };
+  for (let round = 0; round < 2; round++) {
+    t.match(await fill(), { code: 'NO_SPACE' }, `full after ${names.length} MiB`);
+    const before = names.length;
+    t.ok(before > 30);
+    // Every third: no segment is mostly dead.
+    const gone = names.filter((_, i) => i % 3 === 0);
+    for (const name of gone) {
+      await pool.remove(name);
+      names.splice(names.indexOf(name), 1);
+    }
+    const again = Math.floor(0.6 * gone.length);
+    for (let i = 0; i < again; i++) {
+      await write(pool, `/again${round}-${i}`, randomBytes(MIB));
+      names.push(`/again${round}-${i}`);
+    }
+  }
+  await commit(pool);
+  for (const name of names) t.equal((await pool.control.state(name)).health, 'healthy');
 });

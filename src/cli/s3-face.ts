@@ -1,0 +1,78 @@
+/** Puts the S3 server of a mounted pool together: users and audit log of the pool's directory, address and certificate of its cairn.toml. */
+import { createWriteStream, renameSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError } from '../errors/cairn-error.js';
+import { SystemClock } from '../io/clock.js';
+import { NodeFileIo } from '../io/node-file-io.js';
+import type { S3Config } from '../pool/config.js';
+import { type AuditLine, S3Server } from '../s3/s3-server.js';
+import { loadUsers, UserTable } from '../s3/users.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
+import type { PoolLog, S3Face } from './pool-opener.js';
+
+const AUDIT_NAME = 's3-audit.log';
+/** A longer one becomes s3-audit.log.1 at the next start. */
+const AUDIT_BYTES_MAX = 64 * 1024 * 1024;
+const REQUESTS_MAX = 512;
+
+export async function openS3Face(
+  tree: ObjectTree,
+  { poolDirectory, config, log }: { poolDirectory: string; config: S3Config; log: PoolLog },
+): Promise<S3Face> {
+  const io = new NodeFileIo();
+  const clock = new SystemClock();
+  const { host, port, region, domain, tls } = config;
+  const pem = tls === undefined ? undefined : { cert: await readPem(tls.certificate), key: await readPem(tls.key) };
+  const users = new UserTable(
+    () => loadUsers(io, poolDirectory),
+    clock,
+    (error) => log.error({ err: error }, 'the users of S3 could not be read; they stay what they were'),
+  );
+  const audit = openAudit(poolDirectory, log);
+  const server = await S3Server.start(
+    { tree, users, clock, audit: audit.write, onFailure: (what, error) => log.error({ err: error }, what) },
+    { host, port, region, domain, tls: pem, requestsMax: REQUESTS_MAX },
+  );
+  log.info({ endpoint: server.endpoint }, 'serving S3');
+  return {
+    endpoint: server.endpoint,
+    close: async () => {
+      await server.close();
+      await audit.close();
+    },
+  };
+}
+
+async function readPem(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new CairnError('CONFIG', `the TLS file ${path} of [s3] cannot be read`, {
+      hint: 'correct cairn.toml',
+      cause,
+    });
+  }
+}
+
+/** One JSON line for each request. Losing lines must not stop the server: a failure is logged once. */
+function openAudit(
+  poolDirectory: string,
+  log: PoolLog,
+): { write: (line: AuditLine) => void; close: () => Promise<void> } {
+  const path = join(poolDirectory, AUDIT_NAME);
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > AUDIT_BYTES_MAX) renameSync(path, `${path}.1`);
+  const stream = createWriteStream(path, { flags: 'a', mode: 0o600 });
+  let isBroken = false;
+  stream.on('error', (error) => {
+    if (!isBroken) log.error({ err: error }, 'the audit log of S3 cannot be written');
+    isBroken = true;
+  });
+  return {
+    write: (line) => {
+      if (!isBroken) stream.write(`${JSON.stringify(line)}\n`);
+    },
+    close: () => new Promise((resolve) => stream.end(() => resolve())),
+  };
+}

@@ -1,0 +1,236 @@
+/**
+ * The checksums that S3 clients send and ask for. CRCs are kept as they run; those of parts can be combined into that of the whole without reading a byte
+ * again. CRC32 and CRC64NVME are computed here, eight bytes at a step; CRC32C by the addon.
+ */
+import { createHash } from 'node:crypto';
+import * as zlib from 'node:zlib';
+import { loadAddon } from '../../native/addon.js';
+
+export const CHECKSUMS = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'] as const;
+export type ChecksumName = (typeof CHECKSUMS)[number];
+
+export interface RunningChecksum {
+  update(bytes: Uint8Array): void;
+  /** Big-endian, as S3 writes it in base64. Ends it. */
+  digest(): Buffer;
+}
+
+/** Undefined if there is no checksum of this name, in any case. */
+export function checksumNamed(name: string): ChecksumName | undefined {
+  const upper = name.toUpperCase();
+  return CHECKSUMS.find((known) => known === upper);
+}
+
+export function checksumHeader(name: ChecksumName): string {
+  return `x-amz-checksum-${name.toLowerCase()}`;
+}
+
+export function checksumBytes(name: ChecksumName): number {
+  return { CRC32: 4, CRC32C: 4, CRC64NVME: 8, SHA1: 20, SHA256: 32 }[name];
+}
+
+/** CRCs can stand for a whole of several parts; the SHAs only for the list of those of the parts. */
+export function isLinear(name: ChecksumName): boolean {
+  return name.startsWith('CRC');
+}
+
+export function newChecksum(name: ChecksumName): RunningChecksum {
+  switch (name) {
+    case 'CRC32':
+      return new Crc32();
+    case 'CRC32C':
+      return new Crc32c();
+    case 'CRC64NVME':
+      return new Crc64();
+    case 'SHA1':
+      return createHash('sha1');
+    case 'SHA256':
+      return createHash('sha256');
+  }
+}
+
+const SLICES = 8;
+
+/** tables[k][b]: what byte b does to the register after k more zero bytes. */
+function tables32(polynomial: number): Uint32Array[] {
+  const tables = Array.from({ length: SLICES }, () => new Uint32Array(256));
+  for (let byte = 0; byte < 256; byte++) {
+    let value = byte;
+    for (let bit = 0; bit < 8; bit++) value = (value & 1) === 1 ? (value >>> 1) ^ polynomial : value >>> 1;
+    tables[0]![byte] = value >>> 0;
+  }
+  for (let slice = 1; slice < SLICES; slice++) {
+    for (let byte = 0; byte < 256; byte++) {
+      const before = tables[slice - 1]![byte]!;
+      tables[slice]![byte] = ((before >>> 8) ^ tables[0]![before & 255]!) >>> 0;
+    }
+  }
+  return tables;
+}
+
+const CRC32_POLYNOMIAL = 0xedb88320;
+const CRC32C_POLYNOMIAL = 0x82f63b78;
+type Tables = readonly [T, T, T, T, T, T, T, T];
+type T = Uint32Array;
+const [C0, C1, C2, C3, C4, C5, C6, C7] = tables32(CRC32_POLYNOMIAL) as unknown as Tables;
+
+/** Node has it from 22.2 on, with the processor's help. */
+const native32 = (zlib as { crc32?: (bytes: Uint8Array, value: number) => number }).crc32;
+
+class Crc32 implements RunningChecksum {
+  #value = 0;
+
+  update(bytes: Uint8Array): void {
+    this.#value = native32 === undefined ? crc32(bytes, this.#value) : native32(bytes, this.#value);
+  }
+
+  digest(): Buffer {
+    return bytes32(this.#value);
+  }
+}
+
+function crc32(bytes: Uint8Array, before: number): number {
+  let crc = ~before;
+  const end = bytes.length - (bytes.length % 8);
+  let i = 0;
+  for (; i < end; i += 8) {
+    crc ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
+    crc =
+      C7[crc & 255]! ^
+      C6[(crc >>> 8) & 255]! ^
+      C5[(crc >>> 16) & 255]! ^
+      C4[crc >>> 24]! ^
+      C3[bytes[i + 4]!]! ^
+      C2[bytes[i + 5]!]! ^
+      C1[bytes[i + 6]!]! ^
+      C0[bytes[i + 7]!]!;
+  }
+  for (; i < bytes.length; i++) crc = (crc >>> 8) ^ C0[(crc ^ bytes[i]!) & 255]!;
+  return ~crc >>> 0;
+}
+
+class Crc32c implements RunningChecksum {
+  readonly #addon = loadAddon();
+  #value = 0;
+
+  update(bytes: Uint8Array): void {
+    this.#value = this.#addon.crc32c(bytes, 0, bytes.length, this.#value);
+  }
+
+  digest(): Buffer {
+    return bytes32(this.#value);
+  }
+}
+
+function bytes32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value >>> 0);
+  return bytes;
+}
+
+/** x^64 + … of the NVMe specification, reflected. */
+const CRC64_POLYNOMIAL = 0x9a6c9329ac4bc9b5n;
+const LOW: Uint32Array[] = [];
+const HIGH: Uint32Array[] = [];
+for (let slice = 0; slice < SLICES; slice++) {
+  const low = new Uint32Array(256);
+  const high = new Uint32Array(256);
+  for (let byte = 0; byte < 256; byte++) {
+    let value: bigint;
+    if (slice === 0) {
+      value = BigInt(byte);
+      for (let bit = 0; bit < 8; bit++) value = (value & 1n) === 1n ? (value >> 1n) ^ CRC64_POLYNOMIAL : value >> 1n;
+    } else {
+      const before = (BigInt(HIGH[slice - 1]![byte]!) << 32n) | BigInt(LOW[slice - 1]![byte]!);
+      const index = Number(before & 255n);
+      value = (before >> 8n) ^ ((BigInt(HIGH[0]![index]!) << 32n) | BigInt(LOW[0]![index]!));
+    }
+    low[byte] = Number(value & 0xffffffffn);
+    high[byte] = Number(value >> 32n);
+  }
+  LOW.push(low);
+  HIGH.push(high);
+}
+
+class Crc64 implements RunningChecksum {
+  #low = ~0;
+  #high = ~0;
+
+  update(bytes: Uint8Array): void {
+    const [l0, l1, l2, l3, l4, l5, l6, l7] = LOW as unknown as Tables;
+    const [h0, h1, h2, h3, h4, h5, h6, h7] = HIGH as unknown as Tables;
+    let low = this.#low;
+    let high = this.#high;
+    const end = bytes.length - (bytes.length % 8);
+    let i = 0;
+    for (; i < end; i += 8) {
+      const a = low ^ (bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24));
+      const b = high ^ (bytes[i + 4]! | (bytes[i + 5]! << 8) | (bytes[i + 6]! << 16) | (bytes[i + 7]! << 24));
+      const a0 = a & 255;
+      const a1 = (a >>> 8) & 255;
+      const a2 = (a >>> 16) & 255;
+      const a3 = a >>> 24;
+      const b0 = b & 255;
+      const b1 = (b >>> 8) & 255;
+      const b2 = (b >>> 16) & 255;
+      const b3 = b >>> 24;
+      low = l7[a0]! ^ l6[a1]! ^ l5[a2]! ^ l4[a3]! ^ l3[b0]! ^ l2[b1]! ^ l1[b2]! ^ l0[b3]!;
+      high = h7[a0]! ^ h6[a1]! ^ h5[a2]! ^ h4[a3]! ^ h3[b0]! ^ h2[b1]! ^ h1[b2]! ^ h0[b3]!;
+    }
+    for (; i < bytes.length; i++) {
+      const index = (low ^ bytes[i]!) & 255;
+      low = ((low >>> 8) | (high << 24)) ^ l0[index]!;
+      high = (high >>> 8) ^ h0[index]!;
+    }
+    this.#low = low;
+    this.#high = high;
+  }
+
+  digest(): Buffer {
+    const bytes = Buffer.alloc(8);
+    bytes.writeUInt32BE(~this.#high >>> 0, 0);
+    bytes.writeUInt32BE(~this.#low >>> 0, 4);
+    return bytes;
+  }
+}
+
+/** The CRC of parts one after the other, from theirs and their lengths. */
+export function combineCrc(
+  name: 'CRC32' | 'CRC32C' | 'CRC64NVME',
+  parts: readonly { readonly value: Uint8Array; readonly length: number }[],
+): Buffer {
+  const width = name === 'CRC64NVME' ? 64 : 32;
+  const polynomial = {
+    CRC32: BigInt(CRC32_POLYNOMIAL),
+    CRC32C: BigInt(CRC32C_POLYNOMIAL),
+    CRC64NVME: CRC64_POLYNOMIAL,
+  }[name];
+  let whole = 0n;
+  for (const { value, length } of parts) {
+    const part = BigInt(`0x${Buffer.from(value).toString('hex')}`);
+    whole = times(whole, power(length, polynomial, width), polynomial, width) ^ part;
+  }
+  return Buffer.from(whole.toString(16).padStart(width / 4, '0'), 'hex');
+}
+
+/** a·b modulo the polynomial; bit width-1 is x^0 (reflected). */
+function times(a: bigint, b: bigint, polynomial: bigint, width: number): bigint {
+  let product = 0n;
+  let shifted = b;
+  for (let bit = BigInt(width - 1); bit >= 0n; bit--) {
+    if (((a >> bit) & 1n) === 1n) product ^= shifted;
+    shifted = (shifted & 1n) === 1n ? (shifted >> 1n) ^ polynomial : shifted >> 1n;
+  }
+  return product;
+}
+
+/** x to the power of 8·bytes. */
+function power(bytes: number, polynomial: bigint, width: number): bigint {
+  let result = 1n << BigInt(width - 1);
+  let square = 1n << BigInt(width - 9);
+  for (let left = bytes; left > 0; left = Math.floor(left / 2)) {
+    if (left % 2 === 1) result = times(result, square, polynomial, width);
+    square = times(square, square, polynomial, width);
+  }
+  return result;
+}

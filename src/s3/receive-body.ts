@@ -1,0 +1,223 @@
+/**
+ * Takes the body of a request: small ones whole into memory, an object's as a stream into the pool. Everything that the client has said of the bytes
+ * (length, MD5, SHA-256, checksums, signatures) has been compared with them when this resolves; nothing has been published.
+ */
+import { createHash } from 'node:crypto';
+import type { StoredContent } from '../vfs/content-writer.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
+import type { PayloadMode } from './authenticate.js';
+import {
+  CHECKSUMS,
+  type ChecksumName,
+  checksumBytes,
+  checksumHeader,
+  checksumNamed,
+  newChecksum,
+} from './checksums.js';
+import { ChunkedBody } from './chunked-body.js';
+import { S3Error } from './s3-error.js';
+import type { S3Request } from './s3-request.js';
+
+/** What one PUT may bring. */
+export const OBJECT_BYTES_MAX = 5 * 1024 ** 3;
+
+export interface Received {
+  readonly content: StoredContent;
+  readonly md5: Buffer;
+  /** What the client asked for or gave. */
+  readonly checksum: { readonly name: ChecksumName; readonly value: string } | undefined;
+}
+
+/** A document that a request brings, of at most `limit` bytes. */
+export async function receiveDocument(request: S3Request, payload: PayloadMode, limit: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  const checks = new BodyChecks(request, payload);
+  await checks.run((part) => {
+    bytes += part.length;
+    if (bytes > limit)
+      throw new S3Error('MaxMessageLengthExceeded', `Your request was too big: at most ${limit} bytes.`);
+    parts.push(part);
+    return undefined;
+  }, limit);
+  checks.finish();
+  return Buffer.concat(parts);
+}
+
+/** An object's bytes, in the pool. */
+export async function receiveObject(request: S3Request, payload: PayloadMode, tree: ObjectTree): Promise<Received> {
+  const checks = new BodyChecks(request, payload);
+  const length = checks.plainLength;
+  if (length === undefined && request.header('transfer-encoding') === undefined)
+    throw new S3Error('MissingContentLength', 'You must provide the Content-Length HTTP header.');
+  if (length !== undefined && length > OBJECT_BYTES_MAX) throw tooLarge();
+  const writer = tree.writer(length);
+  const md5 = createHash('md5');
+  try {
+    await checks.run((part) => {
+      if (writer.sizeBytes + part.length > OBJECT_BYTES_MAX) throw tooLarge();
+      md5.update(part);
+      return writer.write(part);
+    }, OBJECT_BYTES_MAX);
+    const digest = md5.digest();
+    checks.finish(digest);
+    return { content: await writer.finish(), md5: digest, checksum: checks.checksum };
+  } catch (error) {
+    await writer.discard();
+    throw error;
+  }
+}
+
+function tooLarge(): S3Error {
+  return new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.', {
+    fields: { MaxSizeAllowed: String(OBJECT_BYTES_MAX) },
+  });
+}
+
+/** Computes what the client has said of the bytes while they pass. */
+class BodyChecks {
+  /** The length that the plain bytes must have; undefined if nobody has said. */
+  readonly plainLength: number | undefined;
+  checksum: { name: ChecksumName; value: string } | undefined;
+  readonly #request: S3Request;
+  readonly #chunked: ChunkedBody | undefined;
+  readonly #sha256: ReturnType<typeof createHash> | undefined;
+  readonly #expectedSha256: string | undefined;
+  readonly #expectedMd5: Buffer | undefined;
+  readonly #md5: ReturnType<typeof createHash> | undefined;
+  readonly #checksumName: ChecksumName | undefined;
+  /** Undefined: in a trailer, or asked for without a value. */
+  readonly #expectedChecksum: string | undefined;
+  readonly #running: ReturnType<typeof newChecksum> | undefined;
+  #received = 0;
+
+  constructor(request: S3Request, payload: PayloadMode) {
+    this.#request = request;
+    if (payload.kind === 'chunked') {
+      this.#chunked = new ChunkedBody(payload.signatures, payload.hasTrailer);
+      const decoded = request.header('x-amz-decoded-content-length');
+      if (decoded === undefined || !/^\d{1,16}$/.test(decoded))
+        throw new S3Error('MissingContentLength', 'You must provide the x-amz-decoded-content-length HTTP header.');
+      this.plainLength = Number(decoded);
+    } else {
+      this.plainLength = request.contentLength;
+      this.#expectedSha256 = payload.sha256;
+      if (payload.sha256 !== undefined) this.#sha256 = createHash('sha256');
+    }
+    this.#expectedMd5 = expectedMd5(request);
+    if (this.#expectedMd5 !== undefined) this.#md5 = createHash('md5');
+    const said = saidChecksum(request);
+    this.#checksumName = said?.name;
+    this.#expectedChecksum = said?.value;
+    if (said !== undefined) this.#running = newChecksum(said.name);
+  }
+
+  /** Gives the plain bytes to `take`, which may have us wait. */
+  async run(take: (bytes: Buffer) => Promise<void> | undefined, limit: number): Promise<void> {
+    const { http } = this.#request;
+    if (this.plainLength !== undefined && this.plainLength > limit)
+      throw new S3Error('MaxMessageLengthExceeded', `Your request was too big: at most ${limit} bytes.`);
+    try {
+      for await (const piece of http.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        for (const bytes of this.#chunked === undefined ? [piece] : this.#chunked.take(piece)) {
+          this.#received += bytes.length;
+          if (this.plainLength !== undefined && this.#received > this.plainLength)
+            throw new S3Error(
+              'IncompleteBody',
+              'You provided more bytes than specified by the Content-Length HTTP header',
+            );
+          this.#sha256?.update(bytes);
+          this.#md5?.update(bytes);
+          this.#running?.update(bytes);
+          const wait = take(bytes);
+          if (wait !== undefined) await wait;
+        }
+      }
+    } catch (error) {
+      if (http.errored !== null || http.destroyed)
+        if (!(error instanceof S3Error))
+          throw new S3Error('IncompleteBody', 'The connection ended before the body did.', { cause: error });
+      throw error;
+    }
+    this.#chunked?.end();
+  }
+
+  /** Compares. `md5`: of the bytes, where the caller has it anyway. BadDigest, IncompleteBody, XAmzContentSHA256Mismatch. */
+  finish(md5?: Buffer): void {
+    if (this.plainLength !== undefined && this.#received !== this.plainLength)
+      throw new S3Error(
+        'IncompleteBody',
+        'You did not provide the number of bytes specified by the Content-Length HTTP header',
+      );
+    if (this.#sha256 !== undefined && this.#sha256.digest('hex') !== this.#expectedSha256)
+      throw new S3Error(
+        'XAmzContentSHA256Mismatch',
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+      );
+    if (this.#expectedMd5 !== undefined) {
+      const digest = md5 ?? this.#md5!.digest();
+      if (!digest.equals(this.#expectedMd5))
+        throw new S3Error('BadDigest', 'The Content-MD5 you specified did not match what we received.');
+    }
+    if (this.#checksumName === undefined || this.#running === undefined) return;
+    const value = this.#running.digest().toString('base64');
+    const expected = this.#expectedChecksum ?? this.#trailing(this.#checksumName);
+    if (expected !== undefined && expected !== value)
+      throw new S3Error('BadDigest', `The ${this.#checksumName} you specified did not match the calculated checksum.`);
+    this.checksum = { name: this.#checksumName, value };
+  }
+
+  #trailing(name: ChecksumName): string | undefined {
+    const value = this.#chunked?.trailers.get(checksumHeader(name));
+    if (value !== undefined && !isChecksum(name, value))
+      throw new S3Error('InvalidRequest', `Value for ${checksumHeader(name)} trailing header is invalid.`);
+    const promised = this.#request.header('x-amz-trailer')?.toLowerCase();
+    if (promised?.includes(checksumHeader(name)) && value === undefined)
+      throw new S3Error('MalformedTrailerError', 'The trailing checksum that was announced did not come.');
+    return value;
+  }
+}
+
+function expectedMd5(request: S3Request): Buffer | undefined {
+  const text = request.header('content-md5');
+  if (text === undefined) return undefined;
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.length !== 16 || bytes.toString('base64') !== text.trim())
+    throw new S3Error('InvalidDigest', 'The Content-MD5 you specified is not valid.');
+  return bytes;
+}
+
+function isChecksum(name: ChecksumName, text: string): boolean {
+  const bytes = Buffer.from(text, 'base64');
+  return bytes.length === checksumBytes(name) && bytes.toString('base64') === text;
+}
+
+/** The checksum that the request gives in a header, announces in a trailer, or names. InvalidRequest. */
+export function saidChecksum(request: S3Request): { name: ChecksumName; value: string | undefined } | undefined {
+  const given = CHECKSUMS.filter((name) => request.headers.has(checksumHeader(name)));
+  if (given.length > 1)
+    throw new S3Error(
+      'InvalidRequest',
+      'Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.',
+    );
+  const named = request.header('x-amz-sdk-checksum-algorithm') ?? request.header('x-amz-checksum-algorithm');
+  const algorithm = named === undefined ? undefined : checksumNamed(named);
+  if (named !== undefined && algorithm === undefined)
+    throw new S3Error(
+      'InvalidRequest',
+      'Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]',
+    );
+  const [one] = given;
+  if (one !== undefined) {
+    const value = request.header(checksumHeader(one))!;
+    if (!isChecksum(one, value))
+      throw new S3Error('InvalidRequest', `Value for ${checksumHeader(one)} header is invalid.`);
+    if (algorithm !== undefined && algorithm !== one)
+      throw new S3Error('InvalidRequest', 'Value for x-amz-sdk-checksum-algorithm header is invalid.');
+    return { name: one, value };
+  }
+  const trailer = request.header('x-amz-trailer')?.toLowerCase();
+  const trailing = CHECKSUMS.find((name) => trailer?.includes(checksumHeader(name)) === true);
+  if (trailing !== undefined) return { name: trailing, value: undefined };
+  return algorithm === undefined ? undefined : { name: algorithm, value: undefined };
+}

@@ -1,0 +1,185 @@
+/**
+ * Older versions of objects, and delete markers. The present version is the file at its key; the others lie beside the tree, in a directory per key, named
+ * so that they list newest first. There is no pointer to the present one: it is what the name stands for, and a key without a file is deleted.
+ *
+ *     /.cairn-s3/heads/<bucket's inode>/<path of the key>      an empty file; its inode names the directory of the key's versions
+ *     /.cairn-s3/versions/<head's inode>/<order>-<version id>  the version's file (empty for a delete marker)
+ *
+ * The heads of a bucket are a tree like the bucket itself, so they are walked in the order of keys as well. `null` is an id like any other.
+ */
+import { randomBytes } from 'node:crypto';
+import { NO_CONTENT } from '../vfs/content-writer.js';
+import { HIDDEN_NAME } from '../vfs/hidden-name.js';
+import type { NameChange } from '../vfs/publisher.js';
+import type { Ino } from '../vfs/vfs.js';
+import type { Bucket } from './bucket-config.js';
+import { FILE_MODE, type ObjectStore, type StoredObject } from './object-store.js';
+
+export const NULL_VERSION = 'null';
+const HIDDEN_MODE = 0o700;
+const ORDER_DIGITS = 16;
+const PAGE = 100;
+
+export function versionOf({ own }: Pick<StoredObject, 'own'>): string {
+  return own?.version ?? NULL_VERSION;
+}
+
+/** Hex digits that sort the newer before the older. */
+class Orders {
+  #last = 1n << 63n;
+
+  next(nowMs: number): string {
+    const wanted = orderAt(nowMs);
+    this.#last = wanted < this.#last ? wanted : this.#last - 1n;
+    return this.#last.toString(16).padStart(ORDER_DIGITS, '0');
+  }
+}
+
+function orderAt(ms: number): bigint {
+  return (1n << 63n) - (BigInt(Math.floor(ms)) << 16n);
+}
+
+export class Versions {
+  readonly #store: ObjectStore;
+  readonly #orders = new Orders();
+
+  constructor(store: ObjectStore) {
+    this.#store = store;
+  }
+
+  /** Order and id of a version that is made now. */
+  newVersion(nowMs: number): { readonly order: string; readonly id: string } {
+    const order = this.#orders.next(nowMs);
+    return { order, id: order + randomBytes(4).toString('hex') };
+  }
+
+  #orderOf({ own, node }: StoredObject): string {
+    return (
+      own?.version?.slice(0, ORDER_DIGITS) ??
+      own?.order ??
+      orderAt(node.mtime.sec * 1000 + node.mtime.nsec / 1e6)
+        .toString(16)
+        .padStart(ORDER_DIGITS, '0')
+    );
+  }
+
+  /** A directory below the hidden one; undefined if it is not there and not to be made. */
+  async area(kind: 'heads' | 'versions' | 'uploads', of: Ino, make: boolean): Promise<Ino | undefined> {
+    const { tree } = this.#store;
+    let at = tree.root;
+    for (const name of [HIDDEN_NAME, kind, String(of)]) {
+      const there = await tree.child(at, name);
+      if (there !== undefined) at = there.ino;
+      else if (!make) return undefined;
+      else
+        at = (
+          await tree.makeDirectory(at, name, {
+            uid: process.getuid?.() ?? 0,
+            gid: process.getgid?.() ?? 0,
+            mode: HIDDEN_MODE,
+          })
+        ).ino;
+    }
+    return at;
+  }
+
+  /** Where the heads of the bucket are, as if they were a bucket. */
+  async heads(bucket: Bucket, make: boolean): Promise<Bucket | undefined> {
+    const ino = await this.area('heads', bucket.ino, make);
+    return ino === undefined ? undefined : { ...bucket, ino };
+  }
+
+  /** The directory of the key's other versions. */
+  async #directory(bucket: Bucket, key: string, make: boolean): Promise<Ino | undefined> {
+    const heads = await this.heads(bucket, make);
+    if (heads === undefined) return undefined;
+    let head = await this.#store.find(heads, key);
+    while (head === undefined && make) {
+      const file = { mode: FILE_MODE, uid: 0, gid: 0, content: NO_CONTENT };
+      await this.#store.tree.publish(async () => {
+        const place = await this.#store.place(heads, key);
+        if ((await this.#store.tree.child(place.parent, place.name)) !== undefined) return [];
+        return [this.#store.change(place, undefined, { ...file, attributes: () => new Map(place.nameAttributes) })];
+      });
+      head = await this.#store.find(heads, key);
+    }
+    return head === undefined ? undefined : this.area('versions', head.node.ino, make);
+  }
+
+  /** Of a head that a walk has found. */
+  directoryOf(head: Ino): Promise<Ino | undefined> {
+    return this.area('versions', head, false);
+  }
+
+  /** Versions in a directory of versions, newest first. */
+  async *list(directory: Ino | undefined, key: string): AsyncGenerator<StoredObject> {
+    if (directory === undefined) return;
+    for (let after = ''; ; ) {
+      const page = await this.#store.tree.list(directory, after, PAGE);
+      for (const entry of page) {
+        after = entry.key;
+        const node = await this.#store.tree.node(entry.ino);
+        const object = node && (await this.#store.object(key, directory, entry.name, node));
+        if (object !== undefined) yield object;
+      }
+      if (page.length < PAGE) return;
+    }
+  }
+
+  async others(bucket: Bucket, key: string): Promise<AsyncGenerator<StoredObject>> {
+    return this.list(await this.#directory(bucket, key, false), key);
+  }
+
+  /** The newest of the other versions. */
+  async newest(bucket: Bucket, key: string): Promise<StoredObject | undefined> {
+    for await (const version of await this.others(bucket, key)) return version;
+    return undefined;
+  }
+
+  /** The version of the key; undefined if there is none. */
+  async find(bucket: Bucket, key: string, id: string): Promise<StoredObject | undefined> {
+    const present = await this.#store.find(bucket, key);
+    if (present !== undefined && versionOf(present) === id) return present;
+    for await (const version of await this.others(bucket, key)) if (versionOf(version) === id) return version;
+    return undefined;
+  }
+
+  /** The change by which the present version becomes an older one. */
+  async putAside(bucket: Bucket, key: string, present: StoredObject): Promise<NameChange> {
+    const directory = (await this.#directory(bucket, key, true))!;
+    const name = `${this.#orderOf(present)}-${versionOf(present)}`;
+    const there = await this.#store.tree.child(directory, name);
+    return { parent: directory, name, expected: there?.ino, to: present.node.ino };
+  }
+
+  /** Where a delete marker goes. */
+  async markerPlace(bucket: Bucket, key: string, order: string, id: string): Promise<{ parent: Ino; name: string }> {
+    return { parent: (await this.#directory(bucket, key, true))!, name: `${order}-${id}` };
+  }
+
+  /** Forgets the directory of versions that are all gone, and its head. */
+  async tidy(bucket: Bucket, key: string): Promise<void> {
+    const heads = await this.heads(bucket, false);
+    const head = heads && (await this.#store.find(heads, key));
+    if (heads === undefined || head === undefined) return;
+    const { tree } = this.#store;
+    const directory = await this.directoryOf(head.node.ino);
+    if (directory !== undefined) {
+      if ((await tree.list(directory, '', 1)).length > 0) return;
+      const parent = await this.#parentOfVersions();
+      if (parent === undefined || !(await tree.removeDirectory(parent, String(head.node.ino)))) return;
+    }
+    await tree.publish(async () => {
+      const there = await this.#store.find(heads, key);
+      if (there?.node.ino !== head.node.ino || (await this.directoryOf(head.node.ino)) !== undefined) return [];
+      return [{ parent: there.parent, name: there.name, expected: there.node.ino, to: undefined }];
+    });
+    await this.#store.removeImplicit(heads, key);
+  }
+
+  async #parentOfVersions(): Promise<Ino | undefined> {
+    const { tree } = this.#store;
+    const hidden = await tree.child(tree.root, HIDDEN_NAME);
+    return hidden && (await tree.child(hidden.ino, 'versions'))?.ino;
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * The tree as a face for objects sees it: files by inode, directories as ordered pages of sort keys, attributes that the mount does not show, and
+ * changes by publication. What it answers is committed or about to be: content that is staged is committed before it is told of.
+ */
+import { CairnError } from '../errors/cairn-error.js';
+import type { Time } from '../io/clock.js';
+import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
+import type { Committer } from './committer.js';
+import type { ContentWriter, StoredContent } from './content-writer.js';
+import type { ListedEntry } from './directory.js';
+import type { Inode } from './inode.js';
+import type { InodeTable } from './inode-table.js';
+import type { PoolReader } from './pool-reader.js';
+import type { NameChange, Publisher } from './publisher.js';
+import type { StagedSet } from './staged-set.js';
+import type { Volume } from './volume.js';
+import type { Xattrs } from './xattrs.js';
+
+/** A file or directory as it is now. */
+export interface TreeNode {
+  readonly ino: Ino;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly isDirectory: boolean;
+  readonly sizeBytes: number;
+  readonly mtime: Time;
+  readonly ctime: Time;
+  readonly version: number;
+  /** Grows with every committed change of content. */
+  readonly contentStage: number;
+}
+
+/** What another face should be told of. */
+export interface TreeWatcher {
+  /** The name appeared, changed or went. */
+  entryChanged(parent: Ino, name: Name): void;
+  /** Attributes, and content if `content`. */
+  nodeChanged(ino: Ino, content: boolean): void;
+}
+
+const OWN = { pid: 0 };
+/** Extents that are copied in one go. */
+const EXTENTS_MAX = 1_000_000;
+
+export class ObjectTree {
+  /** Set by whoever keeps names and pages of its own: the mount. */
+  watcher: TreeWatcher | undefined;
+  readonly #volume: Volume;
+  readonly #table: InodeTable;
+  readonly #committer: Committer;
+  readonly #reader: PoolReader;
+  readonly #xattrs: Xattrs;
+  readonly #staged: StagedSet;
+  readonly #publisher: Publisher;
+
+  constructor(parts: {
+    volume: Volume;
+    table: InodeTable;
+    committer: Committer;
+    reader: PoolReader;
+    xattrs: Xattrs;
+    staged: StagedSet;
+    publisher: Publisher;
+  }) {
+    this.#volume = parts.volume;
+    this.#table = parts.table;
+    this.#committer = parts.committer;
+    this.#reader = parts.reader;
+    this.#xattrs = parts.xattrs;
+    this.#staged = parts.staged;
+    this.#publisher = parts.publisher;
+  }
+
+  get root(): Ino {
+    return ROOT_INO;
+  }
+
+  /** Undefined if there is no such name, or `parent` is no directory (any more). */
+  async child(parent: Ino, name: Name): Promise<TreeNode | undefined> {
+    const dir = await this.#find(parent);
+    if (dir?.directory === undefined || dir.gone) return undefined;
+    const target = await dir.directory.lookup(name);
+    if (target === undefined) return undefined;
+    return this.node(target.ino);
+  }
+
+  async node(ino: Ino): Promise<TreeNode | undefined> {
+    const inode = await this.#find(ino);
+    if (inode === undefined || inode.gone) return undefined;
+    return nodeOf(inode);
+  }
+
+  async #find(ino: Ino): Promise<Inode | undefined> {
+    return this.#table.peek(ino) ?? (await this.#table.find(ino));
+  }
+
+  /** As `node`, after what is staged of its content has been committed. */
+  async settled(ino: Ino): Promise<TreeNode | undefined> {
+    for (;;) {
+      const inode = await this.#find(ino);
+      if (inode === undefined || inode.gone) return undefined;
+      if (inode.content?.staged !== true) return nodeOf(inode);
+      await this.#committer.commitFile(inode);
+      // The promise comes before the metadata store is told, and content stages change with that.
+      await this.#staged.round;
+    }
+  }
+
+  /** The content stage of a file, or -1 while something of it is staged: tells whether its bytes are still those that were found. */
+  contentOf(ino: Ino): number {
+    const inode = this.#table.peek(ino);
+    if (inode === undefined || inode.content?.staged === true) return -1;
+    return inode.contentStage;
+  }
+
+  /** Entries after `afterKey` in the order of their sort keys, fewer than `limit` only at the end. Empty if it is no directory. */
+  async list(parent: Ino, afterKey: string, limit: number): Promise<readonly ListedEntry[]> {
+    const dir = await this.#find(parent);
+    if (dir?.directory === undefined || dir.gone) return [];
+    return dir.directory.list(afterKey, limit);
+  }
+
+  /** All extended attributes, hidden ones included. Empty if there is no such inode. */
+  async attributes(ino: Ino): Promise<ReadonlyMap<string, Uint8Array>> {
+    const inode = await this.#find(ino);
+    return inode === undefined ? new Map() : this.#xattrs.all(inode);
+  }
+
+  /** Sets (or with null removes) attributes in one step; resolves after the pool promise. NOT_FOUND if the inode is gone. */
+  async setAttributes(ino: Ino, values: ReadonlyMap<string, Uint8Array | null>): Promise<void> {
+    for (;;) {
+      const inode = await this.#find(ino);
+      if (inode === undefined || inode.gone) throw new CairnError('NOT_FOUND', 'it is not there any more');
+      await this.#xattrs.all(inode);
+      if (inode.held !== undefined) await inode.held;
+      else if (!inode.gone) {
+        this.#volume.putAttributes(inode, values);
+        break;
+      }
+    }
+    this.watcher?.nodeChanged(ino, false);
+    await this.#committer.commitNames();
+  }
+
+  writer(expectedBytes?: number): ContentWriter {
+    return this.#publisher.writer(expectedBytes);
+  }
+
+  discard(content: StoredContent): void {
+    this.#publisher.discard(content);
+  }
+
+  /** See Publisher.publish. */
+  async publish(
+    prepare: () => Promise<readonly NameChange[]>,
+    owned: readonly StoredContent[] = [],
+  ): Promise<(Ino | undefined)[]> {
+    let last: readonly NameChange[] = [];
+    const inos = await this.#publisher.publish(async () => {
+      last = await prepare();
+      return last;
+    }, owned);
+    for (const { parent, name } of last) this.watcher?.entryChanged(parent, name);
+    return inos;
+  }
+
+  /** A new directory; the one that is there if there is one. NOT_DIRECTORY if a file is. Not promised before something else is committed. */
+  async makeDirectory(
+    parent: Ino,
+    name: Name,
+    owner: { readonly uid: number; readonly gid: number; readonly mode: number },
+    attributes: ReadonlyMap<string, Uint8Array> = new Map(),
+  ): Promise<{ readonly ino: Ino; readonly isNew: boolean }> {
+    for (;;) {
+      const there = await this.child(parent, name);
+      if (there !== undefined) {
+        if (!there.isDirectory) throw new CairnError('NOT_DIRECTORY', 'a file has the name');
+        return { ino: there.ino, isNew: false };
+      }
+      try {
+        const caller = { ...OWN, uid: owner.uid, gid: owner.gid };
+        const made = await this.#volume.makeDirectory(parent, name, owner.mode, caller, attributes);
+        this.watcher?.entryChanged(parent, name);
+        return { ino: made.ino, isNew: true };
+      } catch (error) {
+        if (!(error instanceof CairnError) || error.code !== 'EXISTS') throw error;
+      }
+    }
+  }
+
+  /** False if it is not empty. Not promised before something else is committed. */
+  async removeDirectory(parent: Ino, name: Name): Promise<boolean> {
+    try {
+      await this.#volume.rmdir(parent, name);
+    } catch (error) {
+      if (error instanceof CairnError && (error.code === 'NOT_EMPTY' || error.code === 'NOT_FOUND')) return false;
+      throw error;
+    }
+    this.watcher?.entryChanged(parent, name);
+    return true;
+  }
+
+  /** The pool promise for all names and attributes as they are. */
+  commitNames(): Promise<void> {
+    return this.#committer.commitNames();
+  }
+
+  /** What the file consists of; its content is settled. TOO_BIG where that is too much to copy at once. */
+  async extents(ino: Ino): Promise<readonly ExtentRow[]> {
+    const inode = await this.#table.get(ino);
+    const extents = await this.#reader.extents(inode, 0, inode.sizeBytes);
+    if (extents.length > EXTENTS_MAX)
+      throw new CairnError('TOO_BIG', 'the file has too many pieces to be copied at once');
+    return extents;
+  }
+
+  /** Bytes of a settled file as it was found: they stay readable while `use` runs, whatever becomes of the name. STALE. */
+  async reading<T>(
+    ino: Ino,
+    use: (read: (from: number, to: number) => Promise<Uint8Array[]>) => Promise<T>,
+  ): Promise<T> {
+    const handle = await this.#volume.open(ino, { read: true, write: false });
+    try {
+      return await use((from, to) => this.#volume.readBytes(handle, from, to));
+    } finally {
+      await this.#volume.release(handle);
+    }
+  }
+}
+
+function nodeOf(inode: Inode): TreeNode {
+  const { ino, mode, uid, gid, sizeBytes, mtime, ctime, version, contentStage } = inode;
+  const isDirectory = inode.directory !== undefined;
+  return { ino, mode, uid, gid, isDirectory, sizeBytes, mtime, ctime, version, contentStage };
+}
