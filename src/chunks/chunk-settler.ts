@@ -131,7 +131,7 @@ export class ChunkSettler {
       });
     }
     const all = Array.from({ length: codec.shards }, (_, shard) => shards[shard]);
-    const made = new Map(plan.places.map(({ shard }) => [shard, codec.rebuild(all, shard)]));
+    const made = new Map(plan.places.map(({ shard }) => [shard, all[shard] ?? codec.rebuild(all, shard)]));
     for (let shard = 0, at = 0; shard < codec.needed; shard++, at += plan.shardBytes) {
       const bytes = all[shard] ?? made.get(shard) ?? codec.rebuild(all, shard);
       this.#whole.set(

@@ -10,6 +10,7 @@ import { jobCommand } from './job-command.js';
 import { mountCommand } from './mount-command.js';
 import { planCommand } from './plan-command.js';
 import { rescueCommand } from './rescue-command.js';
+import { scrubCommand } from './scrub-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
@@ -65,6 +66,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     fsckCommand,
     jobCommand,
     diskCommand,
+    scrubCommand,
     rescueCommand,
     userCommand,
     startCommand,

@@ -8,6 +8,7 @@ import { runCli } from '../../../src/cli/program.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlServer } from '../../../src/http/control-server.js';
 import { SystemClock } from '../../../src/io/clock.js';
+import { addFile, emptyReport } from '../../../src/repair/scrub-report.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, readText, writeConfig } from './fake-pool.js';
 
 async function prepare(t: Test) {
@@ -65,6 +66,7 @@ t.test('every command explains itself with an example', async (t) => {
     'start',
     'job',
     'disk',
+    'scrub',
   ]) {
     const { code, out, err } = await run(command, '--help');
     t.equal(code, 0);
@@ -378,6 +380,26 @@ t.test('job: what is at work, and a word to it', async (t) => {
   const { out } = await run('job', 'list', '--json', pool);
   t.match(JSON.parse(out), [{ name: 'scrub', state: 'cancelled' }]);
   t.match(await run('job', 'cancel', pool, 'dance'), { code: 1, err: /there is no background job "dance"/ });
+});
+
+t.test('scrub: started, paused, cancelled, and what the last one found', async (t) => {
+  const { run, pool, context } = await withDaemon(t);
+  t.match(await run('scrub', pool, '--full-speed'), { code: 0, out: /^scrub: running, 1 KiB of 4 KiB/ });
+  t.ok(context.pool.calls.includes('job start null scrub at full speed'));
+  t.match(await run('scrub', pool, '--pause'), { code: 0, out: /^scrub: paused/ });
+  t.match(await run('scrub', pool, '--pause', '--cancel'), { code: 1, err: /only one of/ });
+  t.match(await run('scrub', pool, '--status'), { code: 0, out: 'scrub: paused, 1 KiB of 4 KiB: disk 1\n' });
+  const report = emptyReport();
+  addFile(report, 'repaired', '/a');
+  Object.assign(report, { disks: 3, damagedShards: 1, shardsWritten: 1, bytesWritten: 1024 });
+  context.pool.jobReport = report;
+  const found = await run('scrub', pool, '--status');
+  t.equal(found.code, 0);
+  t.match(found.out, /1 shard was damaged; 1 written anew \(1 KiB\)\n {2}repaired: 1 file\n {4}\/a\n/);
+  addFile(report, 'lost', '/b');
+  const lost = await run('scrub', pool, '--status');
+  t.equal(lost.code, 1, 'something could not be repaired');
+  t.match(lost.out, /cannot be read: 1 file\n {4}\/b\n/);
 });
 
 t.test('fsck asks the daemon where there is one, and says in sentences what it found', async (t) => {

@@ -138,9 +138,11 @@ export class FakePool implements PoolControl, OpenPool {
     },
   };
 
+  /** What its last run found. */
+  jobReport: JobReport['report'] = null;
   /** One job, `scrub`, which does what it is told. */
   readonly jobs: JobControl = {
-    list: () => [this.#job],
+    list: () => [{ ...this.#job, report: this.jobReport }],
     start: async (name, options, pace) => this.#tell(`start ${JSON.stringify(options)}`, name, 'running', pace),
     pause: async (name) => this.#tell('pause', name, 'paused'),
     resume: async (name, pace) => this.#tell('resume', name, 'running', pace),
@@ -401,6 +403,7 @@ export async function writeConfig(pool: string, options: Pick<InitOptions, 'disk
     cache: { directory: options.cache, sizeBytes: undefined },
     whenDegraded: 'allow',
     commitDelayMs: 5000,
+    scrubDays: 30,
     disks: options.disks.map((directory, index) => ({
       directory,
       uuid: POOL_ID.slice(0, 31) + String(index),
