@@ -191,7 +191,7 @@ t.test('a day in the life', { skip: cannotMount() }, async (t: Test) => {
   life.phase = 'mending what has rotted';
   const flips = await rot(disks[2]!, 0.01, 128 * 1024);
   t.ok(flips > 0, `${flips} bytes of disk 3 are wrong`);
-  const repaired = await harness.run('fsck', '--data', '--repair', pool);
+  const repaired = await harness.run('scrub', pool, '--wait', '--full-speed');
   t.equal(repaired.code, 0, `${repaired.stdout}${repaired.stderr}`);
 
   life.phase = 'removing a disk';
