@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
+import { diskCommand } from './disk-command.js';
 import { forecastCommand } from './forecast-command.js';
 import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
@@ -64,6 +65,7 @@ export async function runCli(args: readonly string[], version: string, context: 
     forecastCommand,
     fsckCommand,
     jobCommand,
+    diskCommand,
     scrubCommand,
     rescueCommand,
     userCommand,

@@ -329,6 +329,9 @@ export interface FakeContext extends CliContext {
   mounts: string;
   pool: FakePool;
   lastInit: InitOptions | undefined;
+  /** What was asked at the terminal, and what its person answers; undefined: there is none. */
+  readonly questions: string[];
+  answer: string | undefined;
 }
 
 /** Everything writes its calls into one list, so that tests see their order. */
@@ -360,6 +363,8 @@ export function fakeContext(directory: string): FakeContext {
     stderr: new TextOutput(),
     cwd: directory,
     env: {},
+    questions: [],
+    answer: undefined,
     clock: new FakeClock(),
     signals: new EventEmitter(),
     pools,
@@ -369,6 +374,11 @@ export function fakeContext(directory: string): FakeContext {
     },
     mounts: '',
     mountTable: () => new MountTable(context.mounts),
+    files: { readFile: (path) => readFile(path) },
+    ask: async (question) => {
+      context.questions.push(question);
+      return context.answer;
+    },
     pool: new FakePool(directory, calls),
     lastInit: undefined,
   };
