@@ -1,12 +1,14 @@
 /**
  * Reading a chunk back: only the shards that cover the range, in parallel, and where one is missing or damaged, the same blocks of as many
  * others as the scheme needs. Shards come verified from the disks (CRC32C per 64 KiB); a chunk that is read whole must also have the hash
- * that it is named by, and where it has not, other combinations of shards are tried before giving up.
+ * that it is named by, and where it has not, other combinations of shards are tried before giving up. What a slow disk has is not waited for as long
+ * as the others have enough; it is used if it comes first, or if nothing else is left.
  */
 import type { Codec } from '../erasure/codec.js';
 import { combinations } from '../erasure/combinations.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import { contentHash } from './content-hash.js';
+import { type Reading, type ReadPace, SilentDisk } from './read-pace.js';
 import type { Holder, ShardSet } from './shard-set.js';
 
 /** A shard that could not be read where it should be; `disk` is its disk's number, undefined if no disk has it. */
@@ -22,9 +24,10 @@ export async function readRange(
   from: number,
   to: number,
   onMissing: OnMissing,
+  pace: ReadPace,
 ): Promise<Uint8Array> {
   assert(from < to, 'the range is not empty');
-  const reader = new SetReader(set, onMissing);
+  const reader = new SetReader(set, onMissing, pace);
   const whole = from === 0 && to === set.chunkBytes;
   if (!set.scheme.erasure) {
     return reader.readCopy(from, to, (bytes) => !whole || contentHash(bytes) === chunk);
@@ -40,6 +43,13 @@ interface ShardBytes {
   readonly bytes: Uint8Array;
 }
 
+/** A shard's bytes that were not waited for. */
+interface LateShard extends Pick<ShardBytes, 'from' | 'to'> {
+  readonly shard: number;
+  /** undefined if they cannot be had. */
+  answer(): Promise<Uint8Array | undefined>;
+}
+
 class SetReader {
   readonly #set: ShardSet;
   readonly #codec: Codec;
@@ -49,8 +59,11 @@ class SetReader {
   readonly #read: (ShardBytes | undefined)[] = [];
   readonly #reported = new Set<string>();
   readonly #troubles: string[] = [];
+  readonly #pace: ReadPace;
+  readonly #late: LateShard[] = [];
 
-  constructor(set: ShardSet, onMissing: OnMissing) {
+  constructor(set: ShardSet, onMissing: OnMissing, pace: ReadPace) {
+    this.#pace = pace;
     this.#set = set;
     this.#codec = set.codec;
     this.#shardBytes = set.codec.shardBytes(set.chunkBytes);
@@ -61,19 +74,40 @@ class SetReader {
   async readCopy(from: number, to: number, good: (bytes: Uint8Array) => boolean): Promise<Uint8Array> {
     const holders = this.#set.holders.flatMap((copies, shard) => copies.map((holder) => ({ holder, shard })));
     holders.sort((a, b) => Number(b.holder.disk.state === 'online') - Number(a.holder.disk.state === 'online'));
-    for (const { holder, shard } of holders) {
-      const bytes = await this.#readHolder(holder, shard, from, to);
-      if (!bytes) continue;
+    const use = (bytes: Uint8Array | undefined, shard: number, disk: number | undefined): Uint8Array | undefined => {
+      if (bytes === undefined) return undefined;
       if (good(bytes)) {
         this.#set.holders.forEach((copies, other) => {
           if (copies.length === 0) this.#report(other, undefined);
         });
         return bytes;
       }
-      this.#troubles.push(`the copy on disk ${holder.number} is not the chunk that it is named`);
-      this.#report(shard, holder.number);
+      this.#troubles.push(`the copy on disk ${disk ?? '?'} is not the chunk that it is named`);
+      this.#report(shard, disk);
+      return undefined;
+    };
+    for (const { holder, shard } of holders) {
+      const bytes = use(await this.#readHolder(holder, shard, from, to), shard, holder.number);
+      if (bytes !== undefined) return bytes;
+    }
+    for (let late = await this.#firstLate(); late !== undefined; late = await this.#firstLate()) {
+      const bytes = use(late.bytes, late.shard, this.#set.holders[late.shard]?.[0]?.number);
+      if (bytes !== undefined) return bytes;
     }
     throw this.#unreadable();
+  }
+
+  /** The one of those that were not waited for that comes next; undefined if there are none. */
+  async #firstLate(
+    wanted: (late: LateShard) => boolean = () => true,
+  ): Promise<{ readonly shard: number; readonly bytes: Uint8Array | undefined } | undefined> {
+    const waiting = this.#late.filter(wanted);
+    if (waiting.length === 0) return undefined;
+    const { late, bytes } = await Promise.race(waiting.map(async (one) => ({ late: one, bytes: await one.answer() })));
+    // Another rebuild of this chunk may have met it meanwhile.
+    const place = this.#late.indexOf(late);
+    if (place >= 0) this.#late.splice(place, 1);
+    return { shard: late.shard, bytes };
   }
 
   /** Bytes [from, to) of the chunk from its data shards, rebuilding those that cannot be read. */
@@ -88,16 +122,41 @@ class SetReader {
     const shards = Array.from({ length: last - first + 1 }, (_, i) => first + i);
     const parts = await Promise.all(shards.map((shard) => this.#readShard(shard, ...slice(shard))));
     // One after the other: what the first rebuild has read serves the next.
-    for (const [i, shard] of shards.entries()) parts[i] ??= await this.#rebuild(shard, ...slice(shard));
+    for (const [i, shard] of shards.entries()) parts[i] ??= await this.#recover(shard, ...slice(shard));
     if (parts.length === 1) return parts[0]!;
     const out = Buffer.allocUnsafeSlow(to - from);
     for (const [i, shard] of shards.entries()) out.set(parts[i]!, shard * size + slice(shard)[0] - from);
     return out;
   }
 
+  /** What was not waited for, or what the others make of it: whichever comes first. */
+  async #recover(shard: number, from: number, to: number): Promise<Uint8Array> {
+    const own = this.#late.find((late) => late.shard === shard && late.from === from && late.to === to);
+    if (own === undefined) return this.#rebuild(shard, from, to);
+    const others = this.#rebuild(shard, from, to);
+    if (this.#isSatOut(shard)) {
+      // It is asked only if the others do not have enough.
+      return others.catch(async (error: unknown) => {
+        const bytes = await own.answer();
+        if (bytes === undefined) throw error;
+        return bytes;
+      });
+    }
+    const itself = own.answer().then((bytes) => bytes ?? others);
+    return Promise.any([itself, others]).catch(() => others);
+  }
+
+  #isSatOut(shard: number): boolean {
+    return this.#set.holders[shard]!.every(({ number }) => this.#pace.isSatOut(number));
+  }
+
   /** The whole chunk by trying combinations of shards until one has the right hash: some shard holds wrong bytes under right checksums. */
   async readAnyHow(chunk: string): Promise<Uint8Array> {
+    const whole = (late: LateShard): boolean => late.from === 0 && late.to === this.#shardBytes;
     const all = await Promise.all(this.#set.holders.map((_, shard) => this.#readShard(shard, 0, this.#shardBytes)));
+    // Every shard may be the one that is needed.
+    for (let late = await this.#firstLate(whole); late !== undefined; late = await this.#firstLate(whole))
+      all[late.shard] ??= late.bytes;
     const there = all.flatMap((bytes, shard) => (bytes ? [shard] : []));
     for (const sources of combinations(there, this.#codec.needed, MAX_COMBINATIONS)) {
       const bytes = this.#codec.decode(
@@ -123,14 +182,26 @@ class SetReader {
     const ranges: (Uint8Array | undefined)[] = new Array(this.#codec.shards).fill(undefined);
     // Those on online disks first, and of these data shards, of which part may have been read already.
     const candidates = this.#set.holders
-      .map((holders, shard) => ({ shard, online: holders[0]?.disk.state === 'online', there: holders.length > 0 }))
+      .map((holders, shard) => ({
+        shard,
+        online: holders[0]?.disk.state === 'online',
+        there: holders.length > 0,
+        slow: this.#late.some((late) => late.shard === shard),
+      }))
       .filter(({ shard, there }) => there && shard !== wanted)
-      .sort((a, b) => Number(b.online) - Number(a.online) || a.shard - b.shard)
+      .sort((a, b) => Number(a.slow) - Number(b.slow) || Number(b.online) - Number(a.online) || a.shard - b.shard)
       .map(({ shard }) => shard);
     let got = 0;
     while (got < this.#codec.needed) {
       const chosen = candidates.splice(0, this.#codec.needed - got);
-      if (chosen.length === 0) throw this.#unreadable();
+      if (chosen.length === 0) {
+        const late = await this.#firstLate((one) => one.shard !== wanted && one.from === start && one.to === end);
+        if (late === undefined) throw this.#unreadable();
+        if (late.bytes === undefined || ranges[late.shard] !== undefined) continue;
+        ranges[late.shard] = late.bytes;
+        got++;
+        continue;
+      }
       const parts = await Promise.all(chosen.map((shard) => this.#readShard(shard, start, end)));
       parts.forEach((bytes, i) => {
         if (!bytes) return;
@@ -158,15 +229,40 @@ class SetReader {
   }
 
   async #readHolder(holder: Holder, shard: number, from: number, to: number): Promise<Uint8Array | undefined> {
+    const { disk, entry, number } = holder;
+    const begin = (): Reading => this.#pace.begin(number, to - from, () => disk.readShard(entry, from, to));
+    // Where there are no others, waiting is all there is.
+    if (this.#set.present <= this.#codec.needed) return this.#take(begin(), holder, shard, to - from);
+    if (this.#pace.isSatOut(number)) {
+      let answer: Promise<Uint8Array | undefined> | undefined;
+      this.#late.push({
+        shard,
+        from,
+        to,
+        answer: () => {
+          answer ??= this.#take(begin(), holder, shard, to - from);
+          return answer;
+        },
+      });
+      return undefined;
+    }
+    const reading = begin();
+    const answer = this.#take(reading, holder, shard, to - from);
+    if (await reading.inTime()) return answer;
+    this.#late.push({ shard, from, to, answer: () => answer });
+    return undefined;
+  }
+
+  async #take({ answer }: Reading, holder: Holder, shard: number, length: number): Promise<Uint8Array | undefined> {
     try {
-      const bytes = await holder.disk.readShard(holder.entry, from, to);
-      assert(bytes.length === to - from, 'a disk answers with as many bytes as it was asked for');
+      const bytes = await answer;
+      assert(bytes.length === length, 'a disk answers with as many bytes as it was asked for');
       return bytes;
     } catch (error) {
       // Only what a disk may fail with is made up for from the others; a bug is not.
       if (!(error instanceof CairnError)) throw error;
       this.#troubles.push(`disk ${holder.number}: ${error.message}`);
-      this.#report(shard, holder.number);
+      if (!(error instanceof SilentDisk)) this.#report(shard, holder.number);
       return undefined;
     }
   }

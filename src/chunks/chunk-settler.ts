@@ -15,7 +15,8 @@ import type { Disk } from '../disks/disk.js';
 import type { RecordInput, ShardEntry, ShardInfo } from '../disks/record.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ChunkToSettle, SettleReport } from './chunk-store.js';
-import { SMALL_CHUNK_BYTES } from './chunk-store.js';
+import { MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from './chunk-store.js';
+import { contentHash } from './content-hash.js';
 import type { Home, Placement, Plan } from './placement.js';
 import { type Disks, type Holder, locate, type ShardSet } from './shard-set.js';
 
@@ -41,6 +42,8 @@ interface Tally {
 
 export class ChunkSettler {
   readonly #store: SettlerStore;
+  /** A chunk that is put together to be hashed: used without a pause in between, so one is enough. */
+  readonly #whole = Buffer.alloc(MAX_CHUNK_BYTES);
 
   constructor(store: SettlerStore) {
     this.#store = store;
@@ -88,6 +91,7 @@ export class ChunkSettler {
     const plan = home === undefined ? this.#wholePlan(chunk, chunkBytes, sets) : placement.completing(home);
     if (plan === undefined || plan.places.length === 0) return;
     if (home !== undefined && (await copyShards(home.set, chunk, plan, appends))) return;
+    if (home !== undefined && (await this.#rebuild(home.set, chunk, plan, appends))) return;
     let bytes: Uint8Array;
     try {
       bytes = await this.#store.read(chunk, chunkBytes);
@@ -97,13 +101,50 @@ export class ChunkSettler {
       return;
     }
     if (chunkBytes > SMALL_CHUNK_BYTES) {
-      tally.writtenBytes += await this.#store.write(chunk, bytes, plan);
+      const writtenBytes = await this.#store.write(chunk, bytes, plan);
+      tally.writtenBytes += writtenBytes;
       return;
     }
     for (const { shard, bucket, disk } of plan.places) {
       const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
       await appends.add(disk, info, bytes);
     }
+  }
+
+  /**
+   * Makes the plan's shards from as many others as are needed, without decoding and encoding the whole chunk: what has to be computed is what is missing. False,
+   * and nothing written, if too few can be read or the chunk does not have its hash then: whoever reads it whole may find shards that fit together.
+   */
+  async #rebuild(set: ShardSet, chunk: string, plan: Plan, appends: Appends): Promise<boolean> {
+    const { codec, chunkBytes } = set;
+    if (!set.scheme.erasure) return false;
+    const shards: (Uint8Array | undefined)[] = [];
+    let found = 0;
+    while (found < codec.needed) {
+      const wanted = set.holders.flatMap((holders, shard) => (holders.length > 0 && !(shard in shards) ? [shard] : []));
+      const next = wanted.slice(0, codec.needed - found);
+      if (next.length === 0) return false;
+      const read = await Promise.all(next.map((shard) => readAny(set.holders[shard]!)));
+      next.forEach((shard, i) => {
+        shards[shard] = read[i];
+        if (read[i] !== undefined) found++;
+      });
+    }
+    const all = Array.from({ length: codec.shards }, (_, shard) => shards[shard]);
+    const made = new Map(plan.places.map(({ shard }) => [shard, all[shard] ?? codec.rebuild(all, shard)]));
+    for (let shard = 0, at = 0; shard < codec.needed; shard++, at += plan.shardBytes) {
+      const bytes = all[shard] ?? made.get(shard) ?? codec.rebuild(all, shard);
+      this.#whole.set(
+        bytes.subarray(0, Math.max(0, Math.min(bytes.length, chunkBytes - at))),
+        Math.min(at, chunkBytes),
+      );
+    }
+    if (contentHash(this.#whole.subarray(0, chunkBytes)) !== chunk) return false;
+    for (const { shard, bucket, disk } of plan.places) {
+      const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: plan.shardBytes };
+      await appends.add(disk, info, made.get(shard)!);
+    }
+    return true;
   }
 
   #wholePlan(chunk: string, chunkBytes: number, sets: readonly ShardSet[]): Plan | undefined {

@@ -7,6 +7,7 @@ import { createRanking, type DiskMap } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
 import type { ShardInfo } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { type Clock, SystemClock } from '../io/clock.js';
 import { readRange } from './chunk-reader.js';
 import { ChunkSettler } from './chunk-settler.js';
 import {
@@ -26,6 +27,7 @@ import { contentHash } from './content-hash.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { Placement, type Plan } from './placement.js';
 import { PoolSlots } from './pool-slots.js';
+import { ReadPace } from './read-pace.js';
 import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
@@ -38,11 +40,17 @@ interface PoolChunkStoreOptions {
   readonly pipeline: Pipeline;
   /** The chunk is stored, or was found stored, with fewer shards than there should be; perhaps it is completed at once. */
   readonly onShort?: (chunk: string) => void;
+  /** Default: that of the system. */
+  readonly clock?: Clock;
+  /** The disk answers so slowly that readers ask the others. */
+  readonly onSlowDisk?: (disk: number) => void;
   /** A read had to do without a shard of this chunk, for a later repair. `disk`: whose shard could not be read; undefined if no disk that is there has it. */
   readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
 }
 
 const NONE: ReadonlySet<Disk> = new Set();
+/** Chunks that are kept in mind as unreadable. */
+const UNREADABLE_MAX = 16_384;
 
 export class PoolChunkStore implements ChunkStore {
   readonly #disks: Disks;
@@ -50,6 +58,7 @@ export class PoolChunkStore implements ChunkStore {
   readonly #settler: ChunkSettler;
   #placement: Placement;
   #slots: PoolSlots;
+  readonly #pace: ReadPace;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
@@ -60,6 +69,8 @@ export class PoolChunkStore implements ChunkStore {
   /** Chunks being removed now. */
   readonly #collecting = new Set<string>();
   #collected: Promise<unknown> = Promise.resolve();
+  /** Chunks that could not be read, though enough shards seemed to be there: the same content is written anew, and never answered as held. */
+  readonly #unreadable = new Set<string>();
   #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
@@ -67,6 +78,7 @@ export class PoolChunkStore implements ChunkStore {
     this.#pipeline = options.pipeline;
     this.#placement = new Placement(options.map, createRanking(options.map), options.disks);
     this.#slots = new PoolSlots(this.#placement);
+    this.#pace = new ReadPace(options.clock ?? new SystemClock(), options.onSlowDisk);
     this.#settler = new ChunkSettler({
       disks: this.#disks,
       placement: () => this.#placement,
@@ -152,14 +164,17 @@ export class PoolChunkStore implements ChunkStore {
       for (const set of this.#locate(chunk, chunkBytes)) {
         if (!set.readable) continue;
         try {
-          return await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk));
+          const bytes = await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk), this.#pace);
+          if (bytes.length === chunkBytes) this.#unreadable.delete(chunk);
+          return bytes;
         } catch (error) {
           if (!hasCode(error, 'UNREADABLE')) throw error;
           trouble = error;
         }
       }
     }
-    throw this.#unreadable(chunk, chunkBytes, trouble);
+    if (trouble !== undefined && this.#unreadable.size < UNREADABLE_MAX) this.#unreadable.add(chunk);
+    throw this.#explain(chunk, chunkBytes, trouble);
   }
 
   async mend(chunk: string, chunkBytes: number, { verify = false }: MendOptions = {}): Promise<Mended> {
@@ -351,7 +366,7 @@ export class PoolChunkStore implements ChunkStore {
 
   /** What is to be written; undefined if the chunk is held already, as well as can be. Throws as `Placement.place`. */
   #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
-    const existing = this.#locate(chunk, chunkBytes, avoid)[0];
+    const existing = this.#unreadable.has(chunk) ? undefined : this.#locate(chunk, chunkBytes, avoid)[0];
     if (existing?.healthy) return undefined;
     if (existing !== undefined || avoid.size > 0) this.#onShort(chunk);
     if (!existing?.readable) {
@@ -391,7 +406,9 @@ export class PoolChunkStore implements ChunkStore {
       }
       if (!plan || plan.places.length === 0) return round === 0;
       cause = (await this.#writePlan(job, plan, failed, written)) ?? cause;
-      if (failed.size === 0 || this.#locate(job.chunk, job.chunkBytes)[0]?.healthy) return false;
+      if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes)[0]?.healthy) continue;
+      this.#unreadable.delete(job.chunk);
+      return false;
     }
   }
 
@@ -486,7 +503,7 @@ export class PoolChunkStore implements ChunkStore {
     return locate(this.#disks, chunk, avoid).filter((set) => set.chunkBytes === chunkBytes);
   }
 
-  #unreadable(chunk: string, chunkBytes: number, trouble: CairnError | undefined): CairnError {
+  #explain(chunk: string, chunkBytes: number, trouble: CairnError | undefined): CairnError {
     const set = this.#locate(chunk, chunkBytes)[0];
     const found = trouble
       ? trouble.message

@@ -17,6 +17,10 @@ export interface CliContext {
   readonly mounter: Mounter;
   readonly openS3: S3Opener;
   mountTable(): MountTable;
+  /** Reading files, as the pool's own code does it. */
+  readonly files: { readFile(path: string): Promise<Buffer> };
+  /** Puts a question to the person at the terminal; undefined if there is none. */
+  ask(question: string): Promise<string | undefined>;
 }
 
 /** What a command ends with: 0 well, 1 an error, 2 wrong usage, 130 interrupted. */

@@ -2,6 +2,8 @@
  * The wiring of the command line: where the real pool, the real FUSE mount and the real system are put together. The pool and the
  * native part are loaded at their first use, so that `cairn status` or `--help` opens no database and needs no compiler's work.
  */
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline/promises';
 import { loadAddon } from '../../native/addon.js';
 import { CairnError } from '../errors/cairn-error.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
@@ -82,5 +84,15 @@ export function systemContext(): CliContext {
     mounter,
     openS3,
     mountTable: () => MountTable.read(),
+    files: { readFile: (path) => readFile(path) },
+    ask: async (question) => {
+      if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+      const terminal = createInterface({ input: process.stdin, output: process.stderr });
+      try {
+        return await terminal.question(question);
+      } finally {
+        terminal.close();
+      }
+    },
   };
 }

@@ -21,6 +21,7 @@ interface Flags {
   readonly scheme: SchemeChoice;
   readonly bucketSize?: number;
   readonly chunkSize?: number;
+  readonly size?: number[];
   readonly json?: true;
 }
 
@@ -34,6 +35,8 @@ export interface InitRequest {
   readonly scheme: SchemeChoice;
   readonly bucketBytes: number | undefined;
   readonly chunkBytes: number | undefined;
+  /** What each disk may take at most, in their order; undefined: all that its device has free. */
+  readonly sizes?: readonly number[] | undefined;
 }
 
 export function initCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
@@ -61,6 +64,14 @@ export function initCommand(program: Command, context: CliContext, done: (code: 
       'largest chunk, such as 1MiB (default: 4MiB)',
       sizeArgument(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES, CHUNK_STEP_BYTES),
     )
+    .option(
+      '--size <size...>',
+      'what each disk may take, in the order of --disk, if not all that is free',
+      (text: string, before: number[] | undefined) => [
+        ...(before ?? []),
+        sizeArgument(MIN_BUCKET_BYTES, Number.MAX_SAFE_INTEGER, 1)(text),
+      ],
+    )
     .option('--json', 'print the report as JSON')
     .addHelpText(
       'after',
@@ -78,6 +89,7 @@ Example:
         scheme: flags.scheme,
         bucketBytes: flags.bucketSize,
         chunkBytes: flags.chunkSize,
+        sizes: flags.size,
       });
       const out = context.stdout;
       if (flags.json) out.write(`${JSON.stringify({ directory, ...report }, null, 2)}\n`);
@@ -98,6 +110,12 @@ export async function initPool(
       `--scheme ${formatScheme(request.scheme)} needs ${counted(needed, 'disk')}, but --disk names ${request.disks.length}`,
     );
   }
+  if (request.sizes !== undefined && request.sizes.length !== request.disks.length)
+    throw new CairnError(
+      'INVALID',
+      `--size gives ${counted(request.sizes.length, 'size')}, and --disk names ${counted(request.disks.length, 'disk')}`,
+      { hint: 'give one for each, in the same order' },
+    );
   const directory = await makeDirectory(context, request.pool, 'the pool');
   if ((await readdir(directory)).includes(CONFIG_NAME)) {
     throw new CairnError('EXISTS', `there is a pool in ${directory} already`, {
@@ -115,7 +133,16 @@ export async function initPool(
     { option: '--meta', path: meta },
   ]);
   const { scheme, bucketBytes, chunkBytes } = request;
-  const report = await context.pools.init(directory, { disks, journals, cache, meta, scheme, bucketBytes, chunkBytes });
+  const report = await context.pools.init(directory, {
+    disks,
+    journals,
+    cache,
+    meta,
+    scheme,
+    bucketBytes,
+    chunkBytes,
+    ...(request.sizes !== undefined && { sizes: new Map(disks.map((disk, at) => [disk, request.sizes![at]!])) }),
+  });
   return { directory, report: { ...report, findings: [...report.findings, ...(await sharedDevices(disks))] } };
 }
 

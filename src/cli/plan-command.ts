@@ -9,8 +9,10 @@ import { loadConfig, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES } from '../pool/config.j
 import { capacitiesOf } from '../pool/init-pool.js';
 import { type PoolPlan, planDisks, planGrowth, readPoolMap } from '../pool/pool-plan.js';
 import { parseScheme } from '../pool/scheme-choice.js';
+import type { DiskChangeRequest } from '../vfs/reports.js';
 import { argument, sizeArgument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';
+import { changePlanText, nameOf, planDiskChange } from './disk-command.js';
 import { resolvePool } from './pool-path.js';
 import { textTable } from './text-table.js';
 import { counted, formatBytes, parseSize } from './units.js';
@@ -18,6 +20,8 @@ import { counted, formatBytes, parseSize } from './units.js';
 interface Flags {
   readonly disk?: string[];
   readonly add?: string[];
+  readonly remove?: string;
+  readonly replace?: string;
   readonly scheme?: SchemeChoice;
   readonly bucketSize?: number;
   readonly json?: true;
@@ -30,6 +34,8 @@ export function planCommand(program: Command, context: CliContext, done: (code: 
     .argument('[pool]', 'directory of a pool: plans what it is, or with --add what it would be')
     .option('--disk <disk...>', 'disks of a pool to be made: sizes such as 4TB, or directories on them')
     .option('--add <disk...>', 'disks to add to the pool: sizes or directories')
+    .option('--remove <disk>', 'a disk to take out: number, directory or beginning of the id')
+    .option('--replace <disk>', 'a disk that the one of --add takes the place of')
     .option('--scheme <scheme>', 'auto, copies:N or ec:K+M, for a pool to be made', argument(parseScheme))
     .option(
       '--bucket-size <size>',
@@ -44,14 +50,39 @@ Example:
   $ cairn plan --disk 4TB 4TB 8TB
   $ cairn plan --disk /mnt/a/cairn /mnt/b/cairn /mnt/c/cairn
   $ cairn plan /srv/pool --add 8TB
+  $ cairn plan /srv/pool --remove 3
+  $ cairn plan /srv/pool --replace 2 --add /mnt/e/cairn
 
 Sizes are taken whole; of a directory, what is free on its device and a pool would take.`,
     )
     .action(async (pool: string | undefined, flags: Flags) => {
+      const request = changeOf(context, pool, flags);
+      if (pool !== undefined && request !== undefined) {
+        const change = await planDiskChange(context, pool, request);
+        context.stdout.write(flags.json ? `${JSON.stringify(change, null, 2)}\n` : changePlanText(change));
+        return done(change.refusals.length > 0 ? 1 : 0);
+      }
       const planned = await planFor(context, pool, flags);
       context.stdout.write(flags.json ? `${JSON.stringify(planned, null, 2)}\n` : planText(planned));
       done(0);
     });
+}
+
+/** What a disk's leaving would do is worked out from what is on the disks, so a pool that is not mounted is opened for it. */
+function changeOf(context: CliContext, pool: string | undefined, flags: Flags): DiskChangeRequest | undefined {
+  const { remove, replace, add } = flags;
+  if (remove === undefined && replace === undefined) return undefined;
+  if (pool === undefined || (remove !== undefined && (replace !== undefined || add !== undefined)))
+    throw new CairnError('INVALID', '--remove stands alone, and needs a pool to take the disk out of', {
+      hint: 'cairn plan POOL --remove DISK, or cairn plan POOL --replace DISK --add DIR',
+    });
+  if (remove !== undefined) return { action: 'remove', disk: nameOf(context, remove) };
+  const [directory] = add ?? [];
+  if (replace === undefined || directory === undefined || add?.length !== 1)
+    throw new CairnError('INVALID', '--replace needs one directory with --add', {
+      hint: 'cairn plan POOL --replace DISK --add DIR',
+    });
+  return { action: 'replace', disk: nameOf(context, replace), directory: resolve(context.cwd, directory) };
 }
 
 async function planFor(context: CliContext, pool: string | undefined, flags: Flags): Promise<PoolPlan> {

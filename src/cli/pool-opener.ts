@@ -17,6 +17,8 @@ export interface InitOptions {
   /** Undefined: chosen by the size of the disks. */
   readonly bucketBytes: number | undefined;
   readonly chunkBytes: number | undefined;
+  /** What a disk may take at most, by its directory, where that is not all that its device has free. */
+  readonly sizes?: ReadonlyMap<string, number>;
 }
 
 export interface InitReport {

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
+import { diskCommand } from './disk-command.js';
 import { forecastCommand } from './forecast-command.js';
 import { fsckCommand } from './fsck-command.js';
 import { initCommand } from './init-command.js';
@@ -9,6 +10,7 @@ import { jobCommand } from './job-command.js';
 import { mountCommand } from './mount-command.js';
 import { planCommand } from './plan-command.js';
 import { rescueCommand } from './rescue-command.js';
+import { scrubCommand } from './scrub-command.js';
 import { showError } from './show-error.js';
 import { startCommand } from './start-command.js';
 import { stateCommand } from './state-command.js';
@@ -63,6 +65,8 @@ export async function runCli(args: readonly string[], version: string, context: 
     forecastCommand,
     fsckCommand,
     jobCommand,
+    diskCommand,
+    scrubCommand,
     rescueCommand,
     userCommand,
     startCommand,

@@ -12,11 +12,10 @@ import type { ShardEntry, ShardKey } from '../disks/record.js';
 import type { DecodedRecord } from '../disks/record-codec.js';
 import { hasCode } from '../errors/cairn-error.js';
 import type { CheckRun } from './check-run.js';
+import { compareSegment, entriesOf, withSegment } from './segment-comparison.js';
 import { type Hole, recordAt, type SegmentFile, segmentFiles, type WalkTarget, walkSegment } from './segment-walk.js';
 import { counted, nameOf } from './words.js';
 
-/** Index entries taken at one time. */
-const PAGE = 1000;
 /** A row or a header costs about as much as so many bytes. */
 const ROW_WORK = 1024;
 
@@ -42,7 +41,6 @@ class LogCheck {
   readonly #run: CheckRun;
   readonly #disk: Disk;
   readonly #addon: Addon;
-  readonly #owner: string;
   readonly #tombstones = new Map<string, number>();
   readonly #damaged: DamagedShard[] = [];
   /** Holes in which nothing that counts had been. */
@@ -57,7 +55,6 @@ class LogCheck {
     this.#run = run;
     this.#disk = disk;
     this.#addon = addon;
-    this.#owner = disk.identity.uuid.slice(0, 16);
   }
 
   async run(): Promise<DamagedShard[]> {
@@ -85,22 +82,13 @@ class LogCheck {
 
   /** Undefined if the segment has been given back meanwhile. */
   async #opened<T>(segment: SegmentFile, use: (target: WalkTarget) => Promise<T>): Promise<T | undefined> {
-    let file: WalkTarget['file'];
     try {
-      file = await this.#run.files.open(segment.path, { readOnly: true });
+      return await withSegment(this.#run.files, this.#addon, this.#disk, segment, use);
     } catch (error) {
       if (hasCode(error, 'NOT_FOUND')) return undefined;
       if (!hasCode(error, 'IO', 'ACCESS')) throw error;
       this.#unread.push(`${segment.stream} segment ${segment.segment}`);
       return undefined;
-    }
-    try {
-      const { crc32c } = this.#addon;
-      // Not the file's size: a stat between a write and its sync would cost the daemon a second flush.
-      const endBytes = this.#bytesOf(segment);
-      return await use({ file, segment: segment.segment, endBytes, owner: this.#owner, crc32c });
-    } finally {
-      await file.close();
     }
   }
 
@@ -121,43 +109,18 @@ class LogCheck {
   }
 
   async #segment(file: SegmentFile): Promise<void> {
-    const expected = await this.#entriesOf(file.segment);
-    let next = 0;
-    let at = 0;
-    const holes: Hole[] = [];
-    /** The index's entries before `end`, none of which is the record that was met. */
-    const passOver = (end: number, missing: (entry: ShardEntry) => void): void => {
-      for (let entry = expected[next]; entry !== undefined && entry.position < end; entry = expected[next]) {
-        next++;
-        missing(entry);
-      }
-    };
-    const lost: ShardEntry[] = [];
-    const wrong: ShardEntry[] = [];
-    const end = await this.#opened(file, (target) =>
-      walkSegment(
-        target,
-        0,
-        async ({ decoded, position, payload }) => {
-          passOver(position, (entry) => lost.push(entry));
-          const entry = expected[next]?.position === position ? expected[next++] : undefined;
-          if (entry !== undefined && !isRecordOf(entry, decoded)) wrong.push(entry);
-          else if (entry !== undefined && payload === undefined) lost.push(entry);
-          else if (entry === undefined && payload !== undefined) this.#unnamed(file, position, decoded);
-          else if (payload === undefined && decoded.record.kind === 'slot') this.#scar(file, position);
-          passOver(position + decoded.recordBytes, (inside) => wrong.push(inside));
-          at = position + decoded.recordBytes;
-          this.#run.counts.records++;
-          this.#run.counts.logBytes += decoded.recordBytes;
-          await this.#run.advance(decoded.recordBytes);
-        },
-        async (hole) => {
-          holes.push(hole);
-        },
-      ),
+    const expected = await entriesOf(this.#disk, file.segment, (rows) => this.#run.advance(0, rows * ROW_WORK));
+    const found = await this.#opened(file, (target) =>
+      compareSegment(target, expected, async ({ decoded, position, payload }, entry) => {
+        if (entry === undefined && payload !== undefined) this.#unnamed(file, position, decoded);
+        else if (payload === undefined && decoded.record.kind === 'slot') this.#scar(file, position);
+        this.#run.counts.records++;
+        this.#run.counts.logBytes += decoded.recordBytes;
+        await this.#run.advance(decoded.recordBytes);
+      }),
     );
-    if (end === undefined) return;
-    passOver(Number.POSITIVE_INFINITY, (entry) => lost.push(entry));
+    if (found === undefined) return;
+    const { lost, wrong, holes, end, recordsEnd } = found;
     const before = this.#damaged.length;
     for (const entry of lost) await this.#lost(entry);
     for (const entry of wrong) if (await this.#isStill(entry)) this.#wrong.push(entry);
@@ -169,22 +132,7 @@ class LogCheck {
     if (end.unreadable) this.#unread.push(`${file.stream} segment ${file.segment}`);
     else if (end.torn && newlyDamaged.length === 0 && (await this.#isTorn(file, end.tail)))
       this.#torn.push(`${file.stream} segment ${file.segment} at ${end.tail}`);
-    await this.#run.advance(Math.max(0, this.#bytesOf(file) - at), 0);
-  }
-
-  async #entriesOf(segment: number): Promise<ShardEntry[]> {
-    const entries: ShardEntry[] = [];
-    for (let after = { segment, position: -1, recordBytes: 0 }; ; ) {
-      const page = this.#disk.walk(after, PAGE);
-      for (const entry of page) {
-        if (entry.segment !== segment) return entries;
-        entries.push(entry);
-      }
-      const last = page.at(-1);
-      if (last === undefined) return entries;
-      after = last;
-      await this.#run.advance(0, page.length * ROW_WORK);
-    }
+    await this.#run.advance(Math.max(0, this.#bytesOf(file) - recordsEnd), 0);
   }
 
   /** A good shard record that the index did not name when the segment was begun. */
@@ -320,21 +268,6 @@ class LogCheck {
       });
     }
   }
-}
-
-function isRecordOf(entry: ShardEntry, { record, recordBytes }: DecodedRecord): boolean {
-  if (record.kind !== 'shard' || recordBytes !== entry.recordBytes) return false;
-  const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = record.info;
-  return (
-    bucket === entry.bucket &&
-    chunk === entry.chunk &&
-    shard === entry.shard &&
-    chunkBytes === entry.chunkBytes &&
-    shardBytes === entry.shardBytes &&
-    scheme.erasure === entry.scheme.erasure &&
-    scheme.k === entry.scheme.k &&
-    scheme.m === entry.scheme.m
-  );
 }
 
 function keyOf({ bucket, chunk, shard }: ShardKey): string {

@@ -130,13 +130,14 @@ export class Exchange {
   }
 
   fail(unique: bigint, error: unknown): void {
-    if (error instanceof MalformedRequest) {
-      this.logOnce(`malformed request: ${error.message}`);
-      this.status(unique, error.errno);
-      return;
-    }
-    if (!isExpected(error)) this.logOnce(error instanceof Error ? error.message : String(error), error);
-    this.status(unique, errnoOf(error));
+    this.logFailure(error);
+    this.status(unique, error instanceof MalformedRequest ? error.errno : errnoOf(error));
+  }
+
+  /** What no program's own doing explains. */
+  logFailure(error: unknown): void {
+    if (error instanceof MalformedRequest) this.logOnce(`malformed request: ${error.message}`);
+    else if (!isExpected(error)) this.logOnce(error instanceof Error ? error.message : String(error), error);
   }
 
   /** A reply without a body: 0, or the positive errno. */

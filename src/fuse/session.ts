@@ -164,8 +164,8 @@ export class FuseSession {
         else operation(exchange, request);
       }
     } catch (error) {
-      if (!NO_REPLY.has(request.opcode)) exchange.fail(request.unique, error);
-      else exchange.logOnce(error instanceof Error ? error.message : String(error), error);
+      if (NO_REPLY.has(request.opcode)) exchange.logFailure(error);
+      else exchange.fail(request.unique, error);
     }
   }
 

@@ -12,6 +12,8 @@ import type {
   CheckRequest,
   CommitProgress,
   CommitReport,
+  DiskChangePlan,
+  DiskChangeRequest,
   FileState,
   ForecastRequest,
   JobPace,
@@ -81,6 +83,15 @@ export class ControlClient {
   async jobs(): Promise<readonly JobReport[]> {
     const { jobs } = (await this.#json(await this.#request('GET', '/v1/jobs'))) as { jobs: JobReport[] };
     return jobs;
+  }
+
+  /** As the methods of `DiskControl`. */
+  async planDisks(request: DiskChangeRequest): Promise<DiskChangePlan> {
+    return (await this.#json(await this.#request('POST', '/v1/disks/plan', { request }))) as DiskChangePlan;
+  }
+
+  async changeDisks(request: DiskChangeRequest, pace?: JobPace): Promise<DiskChangePlan> {
+    return (await this.#json(await this.#request('POST', '/v1/disks/change', { request, ...pace }))) as DiskChangePlan;
   }
 
   /** As the methods of `JobControl`. */

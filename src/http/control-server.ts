@@ -11,7 +11,15 @@ import { createConnection, type Socket } from 'node:net';
 import * as v from 'valibot';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
-import type { CheckProgress, CheckReport, CommitProgress, JobReport, Json, PoolControl } from '../vfs/reports.js';
+import type {
+  CheckProgress,
+  CheckReport,
+  CommitProgress,
+  DiskChangePlan,
+  JobReport,
+  Json,
+  PoolControl,
+} from '../vfs/reports.js';
 import { openSocketPath, type SocketPath } from './socket-path.js';
 import { httpStatusOf, toWireError, type UnmountReport, type WireEvent } from './wire.js';
 
@@ -22,6 +30,7 @@ const MAX_PATHS = 10_000;
 /** Named in one forecast. */
 const MAX_FILES = 100_000;
 const MAX_CONNECTIONS = 128;
+const MAX_DISKS = 64;
 /** A progress line to each client at most this often. */
 const PROGRESS_EVERY_MS = 100;
 /** At the end: how long a client may take to read the rest of its answer. */
@@ -47,6 +56,27 @@ const CheckBody = v.strictObject({
 
 const JobBody = v.strictObject({
   options: v.optional(v.custom<Json>((value) => value !== undefined)),
+  fullSpeed: v.optional(v.boolean()),
+});
+
+const absolute = v.pipe(
+  v.string(),
+  v.maxLength(MAX_PATH_BYTES),
+  v.check((path) => path.startsWith('/') && !path.includes('\0'), 'a directory must be absolute'),
+);
+const named = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_PATH_BYTES));
+const sizeBytes = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1)));
+
+const DiskBody = v.strictObject({
+  request: v.variant('action', [
+    v.strictObject({
+      action: v.literal('add'),
+      directories: v.pipe(v.array(absolute), v.minLength(1), v.maxLength(MAX_DISKS)),
+      sizeBytes,
+    }),
+    v.strictObject({ action: v.literal('replace'), disk: named, directory: absolute, sizeBytes }),
+    v.strictObject({ action: v.literal('remove'), disk: named }),
+  ]),
   fullSpeed: v.optional(v.boolean()),
 });
 
@@ -145,6 +175,9 @@ export class ControlServer {
           await this.#handlers.unmount(onProgress);
           return { unmounted: true };
         });
+      case 'POST /v1/disks/plan':
+      case 'POST /v1/disks/change':
+        return sendJson(response, 200, await this.#disks(url.pathname, await readJson(request)));
       case 'GET /v1/jobs':
         return sendJson(response, 200, { jobs: this.#handlers.control.jobs.list() });
       default: {
@@ -156,6 +189,15 @@ export class ControlServer {
         });
       }
     }
+  }
+
+  async #disks(path: string, body: unknown): Promise<DiskChangePlan> {
+    const input = v.safeParse(DiskBody, Array.isArray(body) ? null : body);
+    if (!input.success) throw new CairnError('INVALID', `the body for a change of disks: ${input.issues[0].message}`);
+    const { request, fullSpeed } = input.output;
+    const { disks } = this.#handlers.control;
+    if (path.endsWith('/plan')) return disks.plan(request);
+    return disks.change(request, fullSpeed === undefined ? undefined : { fullSpeed });
   }
 
   async #job(name: string, action: string, body: unknown): Promise<JobReport> {

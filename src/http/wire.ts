@@ -9,6 +9,8 @@
  *   POST /v1/check             {"content":false,"repair":false} → events, the last a CheckReport; it ends when the client goes away
  *   GET  /v1/jobs              {"jobs":[JobReport]}
  *   POST /v1/jobs/NAME/start   {"options":null,"fullSpeed":true} → JobReport; both may be left out. Also pause, resume (fullSpeed), cancel
+ *   POST /v1/disks/plan        {"request":DiskChangeRequest} → DiskChangePlan; directories are absolute
+ *   POST /v1/disks/change      {"request":DiskChangeRequest,"fullSpeed":true} → DiskChangePlan, when the new diskmap is in use; the data moves in the background
  *   POST /v1/unmount           events, the last an UnmountReport; then the daemon ends
  *
  * Every error is {"error":{code,message,hint}} with the code of a CairnError.

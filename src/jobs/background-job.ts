@@ -71,7 +71,12 @@ export class BackgroundJob {
 
   /** Running or waiting for its turn. */
   get isActive(): boolean {
-    return this.#run !== undefined;
+    return this.#run !== undefined && (this.#state === 'running' || this.#state === 'waiting');
+  }
+
+  /** Resolves when a run that has come to its end is written down; at once if one is at work, or none. */
+  async settled(): Promise<void> {
+    if (!this.isActive) await this.#run;
   }
 
   get options(): Json {
@@ -90,7 +95,8 @@ export class BackgroundJob {
       name: this.kind.name,
       state: this.#state,
       line: this.#line,
-      doneBytes: this.#doneBytes,
+      // A piece that was done twice, before a crash and after it, is counted twice.
+      doneBytes: this.#totalBytes === 0 ? this.#doneBytes : Math.min(this.#doneBytes, this.#totalBytes),
       totalBytes: this.#totalBytes,
       bytesPerSecond: Math.round(perSecond),
       leftMs: perSecond > 0 && left > 0 ? Math.round((left / perSecond) * 1000) : null,
@@ -221,6 +227,7 @@ export class BackgroundJob {
       say: (line) => {
         this.#line = line;
       },
+      keep: () => this.#keep(),
       turn: async (doneBytes, cursor) => {
         const { clock, throttle } = this.#parts;
         this.#doneBytes += Math.round(doneBytes);

@@ -71,7 +71,7 @@ export class JobRunner implements JobControl {
   }
 
   async start(name: string, options: Json = null, pace?: JobPace): Promise<JobReport> {
-    const job = this.#job(name);
+    const job = await this.#settled(name);
     job.kind.check?.(options);
     if (job.isActive) {
       if (!isSame(job.options, options))
@@ -89,14 +89,14 @@ export class JobRunner implements JobControl {
   }
 
   async pause(name: string): Promise<JobReport> {
-    const job = this.#job(name);
+    const job = await this.#settled(name);
     if (!job.isActive) throw new CairnError('BUSY', `no ${name} is running: it is ${job.state}`);
     await job.end('pause');
     return job.report();
   }
 
   async resume(name: string, pace?: JobPace): Promise<JobReport> {
-    const job = this.#job(name);
+    const job = await this.#settled(name);
     if (!job.isActive) {
       if (job.state !== 'paused' && job.state !== 'failed')
         throw new CairnError('BUSY', `there is no ${name} to go on with: it is ${job.state}`);
@@ -108,7 +108,7 @@ export class JobRunner implements JobControl {
   }
 
   async cancel(name: string): Promise<JobReport> {
-    const job = this.#job(name);
+    const job = await this.#settled(name);
     if (job.isActive) await job.end('cancel');
     else if (job.state === 'paused' || job.state === 'failed') await job.forget();
     else throw new CairnError('BUSY', `there is no ${name} to cancel: it is ${job.state}`);
@@ -119,6 +119,13 @@ export class JobRunner implements JobControl {
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.all([...this.#jobs.values()].map((job) => job.end('close')));
+  }
+
+  /** None of its runs is on its way out. */
+  async #settled(name: string): Promise<BackgroundJob> {
+    const job = this.#job(name);
+    await job.settled();
+    return this.#job(name);
   }
 
   #job(name: string): BackgroundJob {

@@ -54,6 +54,8 @@ export interface JobContext {
    * cursor behind it, and resolves when the next may begin. Rejects with ABORTED where the run is to end: let it through.
    */
   turn(doneBytes: number, cursor?: Json): Promise<void>;
+  /** Writes the last cursor down now, where its loss would cost more than time; otherwise that is done every ten seconds. */
+  keep(): Promise<void>;
 }
 
 export interface JobKind {

@@ -23,6 +23,7 @@ export const CHUNK_STEP_BYTES = 64 * 1024;
 export const MIN_BUCKET_BYTES = 1024 * 1024;
 export const MAX_BUCKET_BYTES = 1024 ** 4;
 const DEFAULT_DELAY_MS = 5000;
+const DEFAULT_SCRUB_DAYS = 30;
 
 export interface DiskConfig {
   /** Absolute. */
@@ -62,6 +63,8 @@ export interface PoolConfig {
   readonly cache: { readonly directory: string; readonly sizeBytes: number | undefined };
   /** Staged bytes are committed this long after they were written, at the latest; 0: at once. */
   readonly commitDelayMs: number;
+  /** A scrub begins by itself so many days after the last one; 0: never. */
+  readonly scrubDays: number;
   /** Undefined: the tree is not served as S3. */
   readonly s3?: S3Config | undefined;
   readonly disks: readonly DiskConfig[];
@@ -135,6 +138,10 @@ const Toml = v.strictObject(
       v.strictObject({ delay_ms: v.optional(whole(0, 86_400_000), DEFAULT_DELAY_MS) }, objectMessage('[commit]')),
       {},
     ),
+    scrub: v.optional(
+      v.strictObject({ every_days: v.optional(whole(0, 3650), DEFAULT_SCRUB_DAYS) }, objectMessage('[scrub]')),
+      {},
+    ),
     s3: v.optional(S3),
     disk: v.pipe(
       v.array(
@@ -177,6 +184,7 @@ export function parseConfig(text: string, poolDirectory: string): PoolConfig {
     metaDirectory: resolve(poolDirectory, toml.meta.directory),
     cache: { directory: resolve(poolDirectory, toml.cache.directory), sizeBytes: toml.cache.size_bytes },
     commitDelayMs: toml.commit.delay_ms ?? DEFAULT_DELAY_MS,
+    scrubDays: toml.scrub.every_days ?? DEFAULT_SCRUB_DAYS,
     ...(toml.s3 !== undefined && { s3: s3Of(toml.s3, poolDirectory) }),
     disks: toml.disk.map((disk) => ({ ...disk, directory: resolve(poolDirectory, disk.directory) })),
   };
@@ -253,6 +261,10 @@ ${size}
 # is still open for writing may wait for 30 seconds.
 [commit]
 ${line('delay_ms', config.commitDelayMs)}
+
+# All that the disks hold is read and held against its checksums so often, in the background; 0: only by \`cairn scrub\`.
+[scrub]
+${line('every_days', config.scrubDays)}
 
 ${formatS3(config.s3, poolDirectory)}
 

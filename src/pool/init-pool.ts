@@ -88,6 +88,7 @@ export async function initPool(
     metaDirectory: options.meta,
     cache: { directory: options.cache, sizeBytes: undefined },
     commitDelayMs: 5000,
+    scrubDays: 30,
     disks: [
       ...options.disks.map((path, i) => diskConfig(random, path, 'data', i + 1)),
       ...options.journals.map((path) => diskConfig(random, path, 'journal', 0)),

@@ -14,6 +14,7 @@ import type { JobRunner } from '../jobs/job-runner.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { RepairJob } from '../repair/repair-job.js';
+import type { ScrubSchedule } from '../repair/scrub-schedule.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
@@ -66,6 +67,7 @@ export interface PoolParts {
   readonly jobs: JobRunner;
   readonly changes: DiskChanges;
   readonly repair: RepairJob;
+  readonly scrubs: ScrubSchedule;
   readonly userWork: UserWork;
   readonly table: InodeTable;
   readonly reader: PoolReader;

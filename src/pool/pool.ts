@@ -14,7 +14,7 @@ import { SealPipeline } from '../commit/seal-pipeline.js';
 import { Snapshotter } from '../commit/snapshotter.js';
 import { Sweep } from '../commit/sweep.js';
 import type { Disk } from '../disks/disk.js';
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { LossCensus } from '../forecast/loss-census.js';
 import { LossForecaster } from '../forecast/loss-forecast.js';
 import { pathsOf } from '../forecast/tree-paths.js';
@@ -27,6 +27,9 @@ import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { type Ino, ROOT_INO } from '../meta/rows.js';
 import { RepairJob } from '../repair/repair-job.js';
 import { RepairQueue } from '../repair/repair-queue.js';
+import { ScrubJob } from '../repair/scrub-job.js';
+import { readReport } from '../repair/scrub-report.js';
+import { ScrubSchedule } from '../repair/scrub-schedule.js';
 import { syncAll } from '../repair/sync-all.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
@@ -185,9 +188,10 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair, forecaster } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster } = this.parts;
     await watch.close();
     await forecaster.close();
+    await scrubs.close();
     await jobs.close();
     await repair.close();
     await sweep.close();
@@ -376,6 +380,12 @@ class PoolOpening {
         map: map.current,
         disks: disks.byNumber,
         pipeline: this.#machine.makePipeline(),
+        clock,
+        onSlowDisk: (number) =>
+          log.warn(
+            { disk: disks.byNumber.get(number)?.directory },
+            `disk ${number} answers far more slowly than the others: what it has is read from them for a while`,
+          ),
         onDegradedRead: (chunk, disk) => {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
@@ -558,6 +568,23 @@ class PoolOpening {
       new RepairJob({ queue, jobs, chunks, meta, disks, clock, onWhole: (chunk) => damage.mended(chunk) }),
     );
     jobs.add(repair);
+    const pool: { parts?: PoolParts } = {};
+    jobs.add(
+      new ScrubJob(
+        () => {
+          assert(pool.parts !== undefined, 'no job runs before the pool is open');
+          return pool.parts;
+        },
+        {
+          onWhole: (chunk) => damage.mended(chunk),
+          onComplete: () => {
+            queue.complete();
+            repair.retry();
+          },
+        },
+      ),
+    );
+    const scrubs = this.#keep(new ScrubSchedule(jobs, clock, config.scrubDays));
     noticed.repair = repair;
     disks.whenReturned(() => repair.diskReturned());
     const snapshotter = new Snapshotter(disks, meta, chunks);
@@ -603,6 +630,7 @@ class PoolOpening {
       jobs,
       changes,
       repair,
+      scrubs,
       userWork,
       table,
       reader,
@@ -631,12 +659,15 @@ class PoolOpening {
         ...damage.findings(),
         ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
         ...(journal.isRefused ? [refusedFinding(refusal)] : []),
+        ...scrubFindings(jobs),
         ...(queue.degraded === 0 ? [] : [degradedFinding(queue.degraded, queue.isIncomplete)]),
       ],
     };
     if (!this.#isResting) {
+      pool.parts = parts;
       await repair.open(parts);
       await jobs.open();
+      scrubs.start();
       await changes.goOn();
       disks.whenReturned(
         () => void changes.goOn().catch((error: unknown) => log.warn({ error }, 'moving did not go on')),
@@ -732,6 +763,17 @@ function refusedFinding(refusal: unknown): string {
     ? 'unmount and mount again: it is made anew from the disks'
     : 'it is tried again until it works';
   return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
+}
+
+/** Of the last scrub that came to its end. */
+function scrubFindings(jobs: JobRunner): string[] {
+  const scrub = jobs.list().find(({ name }) => name === 'scrub');
+  const report = scrub && readReport(scrub.report);
+  if (report === undefined || report.lost.names.length === 0) return [];
+  const count = report.lost.names.length + report.lost.more;
+  return [
+    `the last scrub found ${count === 1 ? 'a file' : `${count} files`} of which a part cannot be read: see \`cairn scrub --status\`, restore ${count === 1 ? 'it' : 'them'} from a copy, and scrub again`,
+  ];
 }
 
 function degradedFinding(chunks: number, isIncomplete: boolean): string {

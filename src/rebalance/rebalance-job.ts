@@ -27,6 +27,8 @@ const BATCH_CHUNKS = 1024;
 const LIVE_SHARE = 0.5;
 const TIGHT_SHARES = [0.65, 0.8, 0.95];
 const ROOM_SHARE = 0.05;
+/** What moves leaves dead records behind. A disk with less free than this, and as much dead, is tidied in between, so that users find room too. */
+const TIDY_SHARE = 0.15;
 
 export interface RebalancePool {
   readonly chunks: ChunkStore;
@@ -153,11 +155,21 @@ export class RebalanceJob implements JobKind {
         removedShards: report.removedShards + again.removedShards,
       };
     }
+    await this.#tidy();
     tally.moved += report.writtenBytes;
     tally.removed += report.removedShards;
     tally.unfinished += report.unfinished;
     for (const chunk of report.unreadable) tally.unreadable.add(chunk);
     return report;
+  }
+
+  async #tidy(): Promise<void> {
+    const isUntidy = this.#pool.readable().some((disk) => {
+      const { freeBytes, capacityBytes, segmentBytes, liveBytes } = disk.space();
+      const least = TIDY_SHARE * capacityBytes;
+      return disk.state === 'online' && freeBytes < least && segmentBytes - liveBytes > least;
+    });
+    if (isUntidy) await this.#reclaim([LIVE_SHARE, ...TIGHT_SHARES], TIDY_SHARE);
   }
 
   /** On disks with less than `roomShare` free, with ever fuller segments until that much is. */

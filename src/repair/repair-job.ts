@@ -125,8 +125,13 @@ export class RepairJob implements JobKind {
       const row = await meta.getChunk(chunk);
       // A commit that has named it just now may not be applied yet.
       if (row === undefined && chunks.isHeld(chunk)) queue.wait(chunk);
-      else if (row === undefined) queue.done(chunk);
-      else {
+      // Placed elsewhere, all of it would be written once more: that is for who decides that a disk does not return.
+      else if (reason === 'degraded' && !disks.allOnline) queue.wait(chunk);
+      else if (row === undefined) {
+        // Nothing names it any more.
+        queue.done(chunk);
+        onWhole(chunk);
+      } else {
         try {
           const mended = await chunks.mend(chunk, row.chunkBytes, { verify: reason === 'damaged' });
           report.shards += mended.shardsWritten;

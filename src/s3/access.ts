@@ -2,13 +2,17 @@
  * Whether a request may do what it asks for. In this order: the bucket's policy denies; the server's own list of users (`buckets`) denies or allows; the
  * policy allows; the owner may; an ACL grants. Nothing else is allowed, to anonymous senders least of all.
  */
+import { TLSSocket } from 'node:tls';
 import { type AclPermission, type Grant, isGranted } from './acl.js';
 import { type Bucket, readSubject } from './bucket-config.js';
-import { evaluatePolicy, policyOf } from './bucket-policy.js';
+import { evaluatePolicy, isPublic, policyOf } from './bucket-policy.js';
 import type { Call } from './call.js';
 import type { ObjectAttributes } from './object-attributes.js';
 import { S3Error } from './s3-error.js';
+import type { S3Request } from './s3-request.js';
 import type { S3User } from './users.js';
+
+const DAY_MS = 24 * 3600 * 1000;
 
 /** What an operation wants to do, and which ACL permission would allow it where. */
 export interface Wanted {
@@ -52,6 +56,7 @@ export interface Target {
 
 export function mayAccess(call: Call, bucket: Bucket, wanted: Wanted, target: Target = {}): boolean {
   const { user } = call.identity;
+  if (!isExpectedOwner(call, bucket)) return false;
   const policy = policyOf(bucket);
   const decision =
     policy === undefined
@@ -66,8 +71,10 @@ export function mayAccess(call: Call, bucket: Bucket, wanted: Wanted, target: Ta
   if (decision === 'deny') return isOwnPolicy(call, bucket, wanted);
   const server = serverAccess(user, bucket);
   if (server === 'none' || (server === 'read' && wanted.writes)) return false;
-  if (server !== undefined || decision === 'allow') return true;
   const owner = bucketOwner(call, bucket);
+  const isRestricted =
+    policy !== undefined && user?.id !== owner && publicAccess(bucket).restrictBuckets && isPublic(policy);
+  if (server !== undefined || (decision === 'allow' && !isRestricted)) return true;
   if (
     user !== undefined &&
     user.id === owner &&
@@ -88,6 +95,13 @@ export function mayAccess(call: Call, bucket: Bucket, wanted: Wanted, target: Ta
     wanted.bucketPermission !== undefined &&
     isGranted(visible(bucketGrants(call, bucket)), user, wanted.bucketPermission)
   );
+}
+
+/** Clients may say whose bucket they mean, lest a bucket of the same name be another's by now. */
+function isExpectedOwner(call: Call, bucket: Bucket): boolean {
+  const isSource = bucket.name !== call.request.bucket;
+  const expected = call.request.header(isSource ? 'x-amz-source-expected-bucket-owner' : 'x-amz-expected-bucket-owner');
+  return expected === undefined || expected === bucketOwner(call, bucket);
 }
 
 /** Owners cannot lock themselves out of the policy itself. */
@@ -116,6 +130,11 @@ export function denied(): S3Error {
   return new S3Error('AccessDenied', 'Access Denied');
 }
 
+/** `1.2` or `1.3`; undefined where the connection has none. */
+function tlsVersion({ http }: S3Request): string | undefined {
+  return http.socket instanceof TLSSocket ? http.socket.getProtocol()?.replace(/^TLSv/, '') : undefined;
+}
+
 /** What a policy's conditions may ask of the request. */
 function conditionsOf(call: Call, target: Target): ReadonlyMap<string, readonly string[]> {
   const { request, identity } = call;
@@ -128,7 +147,19 @@ function conditionsOf(call: Call, target: Target): ReadonlyMap<string, readonly 
   put('aws:Referer', request.header('referer'));
   put('aws:SecureTransport', 'encrypted' in request.http.socket ? 'true' : 'false');
   put('aws:CurrentTime', new Date(call.parts.clock.nowMs()).toISOString());
+  put('aws:EpochTime', String(Math.floor(call.parts.clock.nowMs() / 1000)));
   put('aws:username', identity.user?.name);
+  put('aws:userid', identity.user?.id);
+  put('aws:PrincipalArn', identity.user && `arn:aws:iam:::user/${identity.user.name}`);
+  put('aws:PrincipalType', identity.user === undefined ? 'Anonymous' : 'User');
+  put('s3:signatureversion', identity.user && 'AWS4-HMAC-SHA256');
+  put('s3:TlsVersion', tlsVersion(request));
+  for (const name of ['if-match', 'if-none-match']) put(`s3:${name}`, request.header(name));
+  for (const name of ['mode', 'retain-until-date', 'legal-hold'])
+    put(`s3:object-lock-${name}`, request.header(`x-amz-object-lock-${name}`));
+  const untilMs = Date.parse(request.header('x-amz-object-lock-retain-until-date') ?? '');
+  if (!Number.isNaN(untilMs))
+    put('s3:object-lock-remaining-retention-days', String(Math.ceil((untilMs - call.parts.clock.nowMs()) / DAY_MS)));
   put('s3:prefix', request.query('prefix'));
   put('s3:delimiter', request.query('delimiter'));
   put('s3:max-keys', request.query('max-keys'));

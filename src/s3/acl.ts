@@ -9,8 +9,8 @@ import { document, element, escapeXml, malformed, type XmlElement } from './xml.
 
 /** `id:` and a user's id, or a group. */
 type Grantee = string;
-export const EVERYBODY = 'all';
-export const SIGNED_IN = 'auth';
+const EVERYBODY = 'all';
+const SIGNED_IN = 'auth';
 const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
 export type AclPermission = (typeof PERMISSIONS)[number];
 export type Grant = readonly [grantee: Grantee, permission: string];
@@ -34,11 +34,11 @@ export function cannedGrants(name: string, owner: string, bucketOwner: string): 
     case 'private':
       return [own];
     case 'public-read':
-      return [own, [EVERYBODY, 'READ']];
+      return [[EVERYBODY, 'READ'], own];
     case 'public-read-write':
-      return [own, [EVERYBODY, 'READ'], [EVERYBODY, 'WRITE']];
+      return [[EVERYBODY, 'READ'], [EVERYBODY, 'WRITE'], own];
     case 'authenticated-read':
-      return [own, [SIGNED_IN, 'READ']];
+      return [[SIGNED_IN, 'READ'], own];
     case 'bucket-owner-read':
       return owner === bucketOwner ? [own] : [own, [`id:${bucketOwner}`, 'READ']];
     case 'bucket-owner-full-control':
@@ -92,9 +92,10 @@ function granteeFrom(text: string, users: UserTable): Grantee {
 function byEmail(email: string, users: UserTable): Grantee {
   const user = users.byEmail(email);
   if (user === undefined)
-    throw new S3Error('InvalidArgument', 'The e-mail address you provided does not match any account on record.', {
-      fields: { Code: 'UnresolvableGrantByEmailAddress' },
-    });
+    throw new S3Error(
+      'UnresolvableGrantByEmailAddress',
+      'The e-mail address you provided does not match any account on record.',
+    );
   return `id:${user.id}`;
 }
 
@@ -133,7 +134,10 @@ export function grantsFromXml(
 }
 
 export function aclXml(owner: { id: string; name: string }, grants: readonly Grant[], users: UserTable): string {
-  const list = grants.map(
+  // Groups come first: so do others, and clients that compare lists rely on it.
+  const groups = grants.filter(([grantee]) => !grantee.startsWith('id:'));
+  const single = grants.filter(([grantee]) => grantee.startsWith('id:'));
+  const list = [...groups, ...single].map(
     ([grantee, permission]) => `<Grant>${granteeXml(grantee, users)}${element('Permission', permission)}</Grant>`,
   );
   return document(
@@ -159,4 +163,9 @@ export function isGranted(grants: readonly Grant[], user: S3User | undefined, pe
       (given === permission || given === 'FULL_CONTROL') &&
       (grantee === EVERYBODY || (user !== undefined && (grantee === SIGNED_IN || grantee === `id:${user.id}`))),
   );
+}
+
+/** True if it gives anything to everybody, or to everybody who has a key. */
+export function isPublicList(grants: readonly Grant[]): boolean {
+  return grants.some(([grantee]) => grantee === EVERYBODY || grantee === SIGNED_IN);
 }

@@ -5,6 +5,7 @@
 
 import { S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
+import { headerUserV2, queryUserV2 } from './signature-v2.js';
 import {
   ALGORITHM,
   ChunkSignatures,
@@ -55,8 +56,10 @@ export function authenticate(request: S3Request, context: AuthenticationContext)
     );
   if (authorization !== undefined) return byHeader(request, authorization, context);
   if (isQuery) return byQuery(request, context);
-  if (request.has('Signature') && request.has('AWSAccessKeyId'))
-    throw new S3Error('InvalidRequest', 'Signature version 2 is not taken. Please use AWS4-HMAC-SHA256.');
+  if (request.has('Signature') && request.has('AWSAccessKeyId')) {
+    const user = queryUserV2(request, context.users, context.nowMs);
+    return { user, payload: payloadOf(request, undefined), kind: 'query' };
+  }
   return { user: undefined, payload: payloadOf(request, undefined), kind: 'anonymous' };
 }
 
@@ -70,12 +73,12 @@ interface Claim {
 }
 
 function byHeader(request: S3Request, authorization: string, context: AuthenticationContext): Identity {
+  if (authorization.trim() === '') throw new S3Error('AccessDenied', 'Access Denied');
   if (!authorization.startsWith(`${ALGORITHM} `)) {
-    if (authorization.startsWith('AWS '))
-      throw new S3Error(
-        'InvalidRequest',
-        'The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.',
-      );
+    if (authorization.startsWith('AWS ')) {
+      const user = headerUserV2(request, authorization, context.users, context.nowMs);
+      return { user, payload: payloadOf(request, undefined), kind: 'header' };
+    }
     throw new S3Error('InvalidArgument', 'Unsupported Authorization Type');
   }
   const fields = new Map<string, string>();

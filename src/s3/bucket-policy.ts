@@ -1,130 +1,59 @@
-/**
- * Bucket policies: the common subset of the language, checked when they are set, evaluated deny-first. What a policy says that is not understood here
- * is refused when it is set, so that no condition is silently taken as met.
- */
-import { BlockList, isIP } from 'node:net';
+/** A bucket's policy as it is kept: its text, read anew (and remembered) by whoever asks. */
 import { type Bucket, readSubject } from './bucket-config.js';
 import { keyText } from './key-path.js';
+import { type PolicyDocument, readPolicy } from './policy-document.js';
+import { evaluatePolicy as evaluate, isPublicPolicy } from './policy-evaluation.js';
 import { S3Error } from './s3-error.js';
 import type { S3User } from './users.js';
-
-interface PolicyStatement {
-  readonly effect: 'Allow' | 'Deny';
-  /** User ids, or `*`. */
-  readonly principals: readonly string[];
-  readonly notPrincipals: boolean;
-  readonly actions: readonly string[];
-  readonly notActions: boolean;
-  readonly resources: readonly string[];
-  readonly notResources: boolean;
-  readonly conditions: readonly {
-    readonly operator: string;
-    readonly key: string;
-    readonly values: readonly string[];
-  }[];
-}
 
 export interface Policy {
   /** As it was set. */
   readonly text: string;
-  readonly statements: readonly PolicyStatement[];
+  readonly document: PolicyDocument;
 }
 
-const RESOURCE = 'arn:aws:s3:::';
-const TEXT_BYTES_MAX = 20 * 1024;
+/** What stands for a kept policy that cannot be read: nobody gets in but the owner, who can replace it. */
+const DENY_ALL: PolicyDocument = {
+  statements: [
+    {
+      isDeny: true,
+      principals: { isNegated: false, patterns: ['*'] },
+      actions: { isNegated: false, patterns: ['*'] },
+      resources: { isNegated: false, patterns: ['*'] },
+      conditions: [],
+    },
+  ],
+  hasVariables: false,
+};
+
+const KEPT_MAX = 1000;
+const kept = new Map<string, PolicyDocument>();
 
 export function policyOf(bucket: Bucket): Policy | undefined {
-  return readSubject(bucket.attributes, 'policy') as Policy | undefined;
+  const text = (readSubject(bucket.attributes, 'policy') as { readonly text: string } | undefined)?.text;
+  if (text === undefined) return undefined;
+  let document = kept.get(text);
+  if (document === undefined) {
+    document = readKept(text);
+    if (kept.size >= KEPT_MAX) kept.clear();
+    kept.set(text, document);
+  }
+  return { text, document };
+}
+
+/** It was checked when it was set; the bucket may have another name by now, and what was set before the name is then of no bucket. */
+function readKept(text: string): PolicyDocument {
+  try {
+    return readPolicy(Buffer.from(text, 'utf8'), undefined);
+  } catch (error) {
+    if (error instanceof S3Error) return DENY_ALL;
+    throw error;
+  }
 }
 
 /** MalformedPolicy. */
-export function parsePolicy(text: string, bucketName: string): Policy {
-  if (text.length > TEXT_BYTES_MAX) throw refuse('Policy exceeds the maximum allowed document size.');
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw refuse("Policies must be valid JSON and the first byte must be '{'");
-  }
-  if (!isRecord(json)) throw refuse("Policies must be valid JSON and the first byte must be '{'");
-  const statements = json['Statement'];
-  const list = Array.isArray(statements) ? statements : [statements];
-  if (statements === undefined || list.length === 0) throw refuse('Missing required field Statement');
-  return { text, statements: list.map((one) => parseStatement(one, bucketName)) };
-}
-
-function parseStatement(json: unknown, bucketName: string): PolicyStatement {
-  if (!isRecord(json)) throw refuse('A statement must be an object');
-  const effect = json['Effect'];
-  if (effect !== 'Allow' && effect !== 'Deny') throw refuse(`Invalid effect: ${String(effect).slice(0, 50)}`);
-  const notPrincipals = json['NotPrincipal'] !== undefined;
-  const principals = parsePrincipals(json['NotPrincipal'] ?? json['Principal']);
-  const notActions = json['NotAction'] !== undefined;
-  const actions = texts(json['NotAction'] ?? json['Action'], 'Action');
-  for (const action of actions)
-    if (action !== '*' && !/^s3:[A-Za-z*?]+$/.test(action)) throw refuse('Policy has invalid action');
-  const notResources = json['NotResource'] !== undefined;
-  const resources = texts(json['NotResource'] ?? json['Resource'], 'Resource').map((resource) => {
-    const ofBucket = resource.slice(RESOURCE.length);
-    const own = ofBucket === bucketName || ofBucket.startsWith(`${bucketName}/`) || ofBucket.includes('*');
-    if (resource !== '*' && (!resource.startsWith(RESOURCE) || !own)) throw refuse('Policy has invalid resource');
-    return resource;
-  });
-  return {
-    effect,
-    principals,
-    notPrincipals,
-    actions,
-    notActions,
-    resources,
-    notResources,
-    conditions: parseConditions(json['Condition']),
-  };
-}
-
-function parsePrincipals(json: unknown): string[] {
-  if (json === '*') return ['*'];
-  if (!isRecord(json)) throw refuse('Invalid principal in policy');
-  return texts(json['AWS'] ?? json['CanonicalUser'], 'Principal').map((principal) => {
-    if (principal === '*') return '*';
-    // arn:aws:iam::<account>:user/<id>, or :root of an account, which here is one user.
-    const match = /^arn:aws:iam::([^:]*):(?:user\/(.+)|root)$/.exec(principal);
-    return match === null ? principal : (match[2] ?? match[1] ?? '');
-  });
-}
-
-const OPERATORS =
-  /^(?:ForAnyValue:|ForAllValues:)?(?:String(?:Not)?(?:Equals|Like|EqualsIgnoreCase)|Numeric(?:Not)?Equals|Numeric(?:Less|Greater)Than(?:Equals)?|Date(?:Less|Greater)Than(?:Equals)?|Bool|(?:Not)?IpAddress|Null|Arn(?:Not)?(?:Equals|Like))(?:IfExists)?$/;
-
-function parseConditions(json: unknown): PolicyStatement['conditions'] {
-  if (json === undefined) return [];
-  if (!isRecord(json)) throw refuse('Condition must be an object');
-  return Object.entries(json).flatMap(([operator, keys]) => {
-    if (!OPERATORS.test(operator)) throw refuse(`Invalid Condition type : ${operator.slice(0, 50)}`);
-    if (!isRecord(keys)) throw refuse('Condition must be an object');
-    return Object.entries(keys).map(([key, values]) => ({
-      operator,
-      key: key.toLowerCase().startsWith('s3:existingobjecttag/')
-        ? `s3:ExistingObjectTag/${key.slice(21)}`.toLowerCase()
-        : key.toLowerCase(),
-      values: (Array.isArray(values) ? values : [values]).map(String),
-    }));
-  });
-}
-
-function texts(json: unknown, what: string): string[] {
-  const list = Array.isArray(json) ? json : [json];
-  if (json === undefined || list.length === 0 || !list.every((one) => typeof one === 'string'))
-    throw refuse(`Missing required field ${what}`);
-  return list as string[];
-}
-
-function isRecord(json: unknown): json is Record<string, unknown> {
-  return typeof json === 'object' && json !== null && !Array.isArray(json);
-}
-
-function refuse(message: string): S3Error {
-  return new S3Error('MalformedPolicy', message);
+export function parsePolicy(bytes: Uint8Array, bucketName: string): Policy {
+  return { document: readPolicy(bytes, bucketName), text: Buffer.from(bytes).toString('utf8') };
 }
 
 export interface PolicyQuestion {
@@ -135,121 +64,13 @@ export interface PolicyQuestion {
   readonly conditions: ReadonlyMap<string, readonly string[]>;
 }
 
-export function evaluatePolicy(policy: Policy, question: PolicyQuestion): 'allow' | 'deny' | 'neutral' {
-  const resource = `${RESOURCE}${question.bucket}${question.key === undefined ? '' : `/${keyText(question.key)}`}`;
-  let isAllowed = false;
-  for (const statement of policy.statements) {
-    if (!matchesPrincipal(statement, question.user)) continue;
-    if (
-      statement.actions.some((action) => like(action.toLowerCase(), question.action.toLowerCase())) ===
-      statement.notActions
-    )
-      continue;
-    if (statement.resources.some((pattern) => like(pattern, resource)) === statement.notResources) continue;
-    if (!statement.conditions.every((condition) => isMet(condition, question.conditions))) continue;
-    if (statement.effect === 'Deny') return 'deny';
-    isAllowed = true;
-  }
-  return isAllowed ? 'allow' : 'neutral';
-}
-
-function matchesPrincipal({ principals, notPrincipals }: PolicyStatement, user: S3User | undefined): boolean {
-  const isNamed = principals.some(
-    (principal) => principal === '*' || (user !== undefined && (principal === user.id || principal === user.name)),
-  );
-  return isNamed !== notPrincipals;
-}
-
-/** `*` and `?` as in shells; nothing else is special. Linear in the text for every `*`. */
-export function like(pattern: string, text: string): boolean {
-  let p = 0;
-  let t = 0;
-  let star = -1;
-  let mark = 0;
-  while (t < text.length) {
-    if (p < pattern.length && (pattern[p] === '?' || pattern[p] === text[t]) && pattern[p] !== '*') {
-      p += 1;
-      t += 1;
-    } else if (pattern[p] === '*') {
-      star = p;
-      p += 1;
-      mark = t;
-    } else if (star >= 0) {
-      p = star + 1;
-      mark += 1;
-      t = mark;
-    } else return false;
-  }
-  while (pattern[p] === '*') p += 1;
-  return p === pattern.length;
-}
-
-function isMet(
-  condition: PolicyStatement['conditions'][number],
-  given: ReadonlyMap<string, readonly string[]>,
-): boolean {
-  const ifExists = condition.operator.endsWith('IfExists');
-  let operator = condition.operator.replace(/IfExists$/, '');
-  const isAll = operator.startsWith('ForAllValues:');
-  operator = operator.replace(/^For(Any|All)Values?s?:/, '');
-  const values = given.get(condition.key);
-  if (operator === 'Null') return (values === undefined) === (condition.values[0] === 'true');
-  const isNegative = operator.includes('Not');
-  if (values === undefined || values.length === 0) return ifExists || isAll || isNegative;
-  const positive = operator.replace('Not', '');
-  const one = (value: string): boolean => condition.values.some((wanted) => compares(positive, value, wanted));
-  const result = isAll ? values.every(one) : values.some(one);
-  return result !== isNegative;
-}
-
-function compares(operator: string, value: string, wanted: string): boolean {
-  switch (operator) {
-    case 'StringEquals':
-    case 'ArnEquals':
-      return value === wanted;
-    case 'StringEqualsIgnoreCase':
-    case 'Bool':
-      return value.toLowerCase() === wanted.toLowerCase();
-    case 'StringLike':
-    case 'ArnLike':
-      return like(wanted, value);
-    case 'IpAddress':
-      return isInRange(value, wanted);
-  }
-  const isDate = operator.startsWith('Date');
-  const a = isDate ? Date.parse(value) : Number(value);
-  const b = isDate ? Date.parse(wanted) : Number(wanted);
-  if (operator.endsWith('LessThan')) return a < b;
-  if (operator.endsWith('LessThanEquals')) return a <= b;
-  if (operator.endsWith('GreaterThan')) return a > b;
-  if (operator.endsWith('GreaterThanEquals')) return a >= b;
-  return a === b;
-}
-
-function isInRange(address: string, range: string): boolean {
-  const [base, bits] = range.split('/');
-  const family = isIP(base ?? '');
-  if (family === 0 || isIP(address) !== family) return false;
-  const type = family === 4 ? 'ipv4' : 'ipv6';
-  const list = new BlockList();
-  try {
-    list.addSubnet(base!, Number(bits ?? (family === 4 ? 32 : 128)), type);
-  } catch {
-    return false;
-  }
-  return list.check(address, type);
+export function evaluatePolicy({ document }: Policy, question: PolicyQuestion): 'allow' | 'deny' | 'neutral' {
+  const { user, action, bucket, key, conditions } = question;
+  const resource = key === undefined ? bucket : `${bucket}/${keyText(key)}`;
+  return evaluate(document, { user, action, resource, values: (name) => conditions.get(name) }) ?? 'neutral';
 }
 
 /** True if it lets everybody in without a condition that narrows who that is. */
-export function isPublic({ statements }: Policy): boolean {
-  return statements.some(
-    ({ effect, principals, notPrincipals, conditions }) =>
-      effect === 'Allow' &&
-      (principals.includes('*') || notPrincipals) &&
-      !conditions.some(({ key }) =>
-        ['aws:sourceip', 'aws:userid', 'aws:username', 'aws:sourcevpc', 'aws:principalarn', 'aws:sourcearn'].includes(
-          key,
-        ),
-      ),
-  );
+export function isPublic({ document }: Policy): boolean {
+  return isPublicPolicy(document);
 }

@@ -1,6 +1,7 @@
 /** What clients set of a bucket: versioning, tags, ACL, policy, public access, ownership, object lock, CORS, lifecycle. */
+import { randomUUID } from 'node:crypto';
 import { bucketGrants, bucketOwner, denied, publicAccess, requireAccess } from './access.js';
-import { aclXml, EVERYBODY, grantsFromHeaders, grantsFromXml, ownerOf, SIGNED_IN } from './acl.js';
+import { aclXml, grantsFromHeaders, grantsFromXml, isPublicList, ownerOf } from './acl.js';
 import {
   type Bucket,
   type BucketInfo,
@@ -11,12 +12,14 @@ import {
 } from './bucket-config.js';
 import { isPublic, parsePolicy, policyOf } from './bucket-policy.js';
 import { type Answer, type Call, NO_CONTENT_ANSWER, xmlAnswer } from './call.js';
-import { type CorsRule, corsFromXml, corsXml } from './cors.js';
-import { type LifecycleRule, lifecycleFromXml, lifecycleXml } from './lifecycle-rules.js';
-import { type DefaultRetention, defaultRetention } from './object-lock.js';
-import { BUCKET_TAGS_MAX, tagsFromXml, tagsXml } from './object-tags.js';
+import { type CorsRule, readCors, writeCors } from './cors.js';
+import { readLifecycle, writeLifecycle } from './lifecycle-configuration.js';
+import { readLockConfiguration, writeLockConfiguration } from './lock-documents.js';
+import { lifecycleOf } from './object-end.js';
+import { defaultRetention } from './object-lock.js';
 import { receiveDocument } from './receive-body.js';
 import { S3Error } from './s3-error.js';
+import { BUCKET_TAGS_MAX, readTagging, type Tag, writeTagging } from './tagging.js';
 import { document, element, malformed, readXml, type XmlElement } from './xml.js';
 
 const DOCUMENT_BYTES_MAX = 256 * 1024;
@@ -49,8 +52,12 @@ async function saveInfo(call: Call, bucket: Bucket, change: Partial<BucketInfo>)
   });
 }
 
+function received({ request, identity }: Call): Promise<Buffer> {
+  return receiveDocument(request, identity.payload, DOCUMENT_BYTES_MAX);
+}
+
 async function body(call: Call, root: string): Promise<XmlElement> {
-  return readXml(await receiveDocument(call.request, call.identity.payload, DOCUMENT_BYTES_MAX), root);
+  return readXml(await received(call), root);
 }
 
 export async function getVersioning(call: Call): Promise<Answer> {
@@ -80,14 +87,14 @@ export async function putVersioning(call: Call): Promise<Answer> {
 
 export async function getTags(call: Call): Promise<Answer> {
   const bucket = await open(call, 'GetBucketTagging', false);
-  const tags = readSubject(bucket.attributes, 'tags') as [string, string][] | undefined;
+  const tags = readSubject(bucket.attributes, 'tags') as readonly Tag[] | undefined;
   if (tags === undefined) throw new S3Error('NoSuchTagSet', 'The TagSet does not exist');
-  return xmlAnswer(tagsXml(tags));
+  return xmlAnswer(document('Tagging', writeTagging(tags)));
 }
 
 export async function putTags(call: Call): Promise<Answer> {
   const bucket = await open(call, 'PutBucketTagging', true);
-  await save(call, bucket, 'tags', tagsFromXml(await body(call, 'Tagging'), BUCKET_TAGS_MAX));
+  await save(call, bucket, 'tags', readTagging(await received(call), BUCKET_TAGS_MAX));
   return NO_CONTENT_ANSWER;
 }
 
@@ -114,8 +121,7 @@ export async function putAcl(call: Call): Promise<Answer> {
   const grants = fromHeaders ?? grantsFromXml(readXml(document, 'AccessControlPolicy'), parts.users).grants;
   if (bucket.info.ownership === 'BucketOwnerEnforced')
     throw new S3Error('AccessControlListNotSupported', 'The bucket does not allow ACLs');
-  if (publicAccess(bucket).blockAcls && grants.some(([grantee]) => grantee === EVERYBODY || grantee === SIGNED_IN))
-    throw denied();
+  if (publicAccess(bucket).blockAcls && isPublicList(grants)) throw denied();
   await save(call, bucket, 'acl', grants);
   return { status: 200 };
 }
@@ -128,12 +134,10 @@ export async function getPolicy(call: Call): Promise<Answer> {
 }
 
 export async function putPolicy(call: Call): Promise<Answer> {
-  const { request, identity } = call;
   const bucket = await open(call, 'PutBucketPolicy', true);
-  const text = (await receiveDocument(request, identity.payload, DOCUMENT_BYTES_MAX)).toString('utf8');
-  const policy = parsePolicy(text, bucket.name);
+  const policy = parsePolicy(await received(call), bucket.name);
   if (publicAccess(bucket).blockPolicy && isPublic(policy)) throw denied();
-  await save(call, bucket, 'policy', policy);
+  await save(call, bucket, 'policy', { text: policy.text });
   return NO_CONTENT_ANSWER;
 }
 
@@ -144,10 +148,10 @@ export async function deletePolicy(call: Call): Promise<Answer> {
 export async function getPolicyStatus(call: Call): Promise<Answer> {
   const bucket = await open(call, 'GetBucketPolicyStatus', false);
   const policy = policyOf(bucket);
-  const isAclPublic = bucketGrants(call, bucket).some(([grantee]) => grantee === EVERYBODY || grantee === SIGNED_IN);
-  return xmlAnswer(
-    document('PolicyStatus', element('IsPublic', isAclPublic || (policy !== undefined && isPublic(policy)))),
-  );
+  const block = publicAccess(bucket);
+  const byPolicy = policy !== undefined && isPublic(policy) && !block.restrictBuckets;
+  const byList = isPublicList(bucketGrants(call, bucket)) && !block.ignoreAcls;
+  return xmlAnswer(document('PolicyStatus', element('IsPublic', byPolicy || byList)));
 }
 
 export async function getPublicAccess(call: Call): Promise<Answer> {
@@ -192,6 +196,12 @@ export async function putOwnership(call: Call): Promise<Answer> {
   const ownership = (await body(call, 'OwnershipControls')).need('Rule').need('ObjectOwnership').text.trim();
   if (ownership !== 'BucketOwnerEnforced' && ownership !== 'BucketOwnerPreferred' && ownership !== 'ObjectWriter')
     throw malformed('The ownership is not one.');
+  const isShared = bucketGrants(call, bucket).some(([grantee]) => grantee !== `id:${bucketOwner(call, bucket)}`);
+  if (ownership === 'BucketOwnerEnforced' && isShared)
+    throw new S3Error(
+      'InvalidBucketAclWithObjectOwnership',
+      'Bucket cannot have ACLs set with ObjectOwnership BucketOwnerEnforced setting',
+    );
   await saveInfo(call, bucket, { ownership });
   return { status: 200 };
 }
@@ -209,53 +219,32 @@ export async function getObjectLock(call: Call): Promise<Answer> {
       'ObjectLockConfigurationNotFoundError',
       'Object Lock configuration does not exist for this bucket',
     );
-  const retention = defaultRetention(bucket);
-  const rule =
-    retention === undefined
-      ? ''
-      : `<Rule><DefaultRetention>${element('Mode', retention.mode)}${element('Days', retention.days)}${element('Years', retention.years)}</DefaultRetention></Rule>`;
-  return xmlAnswer(document('ObjectLockConfiguration', `<ObjectLockEnabled>Enabled</ObjectLockEnabled>${rule}`));
+  return xmlAnswer(document('ObjectLockConfiguration', writeLockConfiguration(defaultRetention(bucket))));
 }
 
 export async function putObjectLock(call: Call): Promise<Answer> {
   const bucket = await open(call, 'PutBucketObjectLockConfiguration', true);
-  const root = await body(call, 'ObjectLockConfiguration');
-  if (bucket.info.objectLock !== true) {
-    if (bucket.info.versioning !== 'Enabled')
-      throw new S3Error(
-        'InvalidBucketState',
-        'Object Lock configuration cannot be enabled on existing buckets without versioning',
-      );
-    await saveInfo(call, bucket, { objectLock: true });
-  }
-  if (root.textOf('ObjectLockEnabled')?.trim() !== 'Enabled') throw malformed('Object lock cannot be switched off.');
-  const rule = root.one('Rule')?.need('DefaultRetention');
-  if (rule === undefined) await drop(call, bucket, 'lock');
-  else await save(call, bucket, 'lock', { retention: retentionOf(rule) });
+  const retention = readLockConfiguration(await received(call));
+  if (bucket.info.versioning !== 'Enabled')
+    throw new S3Error(
+      'InvalidBucketState',
+      "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+    );
+  if (bucket.info.objectLock !== true) await saveInfo(call, bucket, { objectLock: true });
+  await save(call, bucket, 'lock', { retention });
   return { status: 200 };
-}
-
-function retentionOf(rule: XmlElement): DefaultRetention {
-  const mode = rule.textOf('Mode')?.trim();
-  if (mode !== 'GOVERNANCE' && mode !== 'COMPLIANCE') throw malformed('The mode is not one.');
-  const [days, years] = [rule.textOf('Days')?.trim(), rule.textOf('Years')?.trim()];
-  if ((days === undefined) === (years === undefined)) throw malformed('There must be days or years.');
-  const count = Number(days ?? years);
-  if (!Number.isInteger(count) || count <= 0 || count > (days === undefined ? 100 : 36_500))
-    throw new S3Error('InvalidRetentionPeriod', 'Default retention period must be a positive integer value');
-  return days === undefined ? { mode, years: count } : { mode, days: count };
 }
 
 export async function getCors(call: Call): Promise<Answer> {
   const bucket = await open(call, 'GetBucketCORS', false);
-  const rules = readSubject(bucket.attributes, 'cors') as CorsRule[] | undefined;
+  const rules = readSubject(bucket.attributes, 'cors') as readonly CorsRule[] | undefined;
   if (rules === undefined) throw new S3Error('NoSuchCORSConfiguration', 'The CORS configuration does not exist');
-  return xmlAnswer(corsXml(rules));
+  return xmlAnswer(document('CORSConfiguration', writeCors(rules)));
 }
 
 export async function putCors(call: Call): Promise<Answer> {
   const bucket = await open(call, 'PutBucketCORS', true);
-  await save(call, bucket, 'cors', corsFromXml(await body(call, 'CORSConfiguration')));
+  await save(call, bucket, 'cors', readCors(await received(call)));
   return { status: 200 };
 }
 
@@ -264,16 +253,15 @@ export async function deleteCors(call: Call): Promise<Answer> {
 }
 
 export async function getLifecycle(call: Call): Promise<Answer> {
-  const bucket = await open(call, 'GetLifecycleConfiguration', false);
-  const rules = readSubject(bucket.attributes, 'lifecycle') as LifecycleRule[] | undefined;
+  const rules = lifecycleOf(await open(call, 'GetLifecycleConfiguration', false));
   if (rules === undefined)
     throw new S3Error('NoSuchLifecycleConfiguration', 'The lifecycle configuration does not exist');
-  return xmlAnswer(lifecycleXml(rules));
+  return xmlAnswer(document('LifecycleConfiguration', writeLifecycle(rules)));
 }
 
 export async function putLifecycle(call: Call): Promise<Answer> {
   const bucket = await open(call, 'PutLifecycleConfiguration', true);
-  await save(call, bucket, 'lifecycle', lifecycleFromXml(await body(call, 'LifecycleConfiguration')));
+  await save(call, bucket, 'lifecycle', readLifecycle(await received(call), randomUUID));
   return { status: 200 };
 }
 

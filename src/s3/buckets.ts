@@ -1,6 +1,6 @@
 /** Operations on buckets themselves: list, create, delete, head, location. */
-import { bucketOwner, denied, mayAccess, requireAccess } from './access.js';
-import { cannedGrants, grantsFromHeaders, ownerOf } from './acl.js';
+import { bucketGrants, bucketOwner, denied, mayAccess, requireAccess } from './access.js';
+import { cannedGrants, type Grant, grantsFromHeaders, ownerOf } from './acl.js';
 import { type Bucket, isBucketName, writeSubject } from './bucket-config.js';
 import { type Answer, type Call, NO_CONTENT_ANSWER, xmlAnswer } from './call.js';
 import { receiveDocument } from './receive-body.js';
@@ -65,7 +65,7 @@ export async function createBucket(call: Call): Promise<Answer> {
     if (error instanceof S3Error && error.code === 'NoSuchBucket') return undefined;
     throw error;
   });
-  if (there !== undefined) throw taken(call, there);
+  if (there !== undefined) return taken(call, there, grants);
   let owned = 0;
   for await (const bucket of parts.store.buckets()) if (bucketOwner(call, bucket) === user.id) owned += 1;
   if (owned >= BUCKETS_MAX)
@@ -81,18 +81,16 @@ export async function createBucket(call: Call): Promise<Answer> {
     },
     [writeSubject('acl', grants)],
   );
-  if (!isNew) throw taken(call, await parts.store.bucket(name));
+  if (!isNew) return taken(call, await parts.store.bucket(name), grants);
   return { status: 200, headers: { location: `/${name}` } };
 }
 
-function taken(call: Call, bucket: Bucket): S3Error {
+/** The bucket is there. Whoever owns it and asks for the same once more is answered as the first time. */
+function taken(call: Call, bucket: Bucket, grants: readonly Grant[]): Answer {
   const isOwn = bucketOwner(call, bucket) === call.identity.user?.id;
-  return isOwn
-    ? new S3Error(
-        'BucketAlreadyOwnedByYou',
-        'Your previous request to create the named bucket succeeded and you already own it.',
-      )
-    : new S3Error('BucketAlreadyExists', 'The requested bucket name is not available.');
+  if (isOwn && JSON.stringify(grants) === JSON.stringify(bucketGrants(call, bucket)))
+    return { status: 200, headers: { location: `/${bucket.name}` } };
+  throw new S3Error('BucketAlreadyExists', 'The requested bucket name is not available.');
 }
 
 async function locationOf({ request, identity, parts }: Call): Promise<string | undefined> {

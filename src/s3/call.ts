@@ -6,6 +6,7 @@ import type { ChecksumName } from './checksums.js';
 import type { ObjectStore, StoredObject } from './object-store.js';
 import type { ObjectWrites } from './object-writes.js';
 import type { S3Request } from './s3-request.js';
+import type { SigningKeys } from './signature-v4.js';
 import type { Uploads } from './uploads.js';
 import type { UserTable } from './users.js';
 import type { Versions } from './versions.js';
@@ -26,6 +27,8 @@ export interface S3Parts {
   readonly checksumOf: (object: StoredObject, name: ChecksumName, span?: Span) => Promise<string>;
   /** In hex. */
   readonly md5Of: (object: StoredObject, span?: Span) => Promise<string>;
+  /** The server's signing keys, which forms are checked with as well. */
+  readonly signingKeys: SigningKeys;
   readonly clock: Clock;
   readonly region: string;
 }
@@ -35,8 +38,6 @@ export interface Call {
   readonly response: ServerResponse;
   readonly identity: Identity;
   readonly parts: S3Parts;
-  /** Answered in every response where the request is a browser's. */
-  readonly corsHeaders: Record<string, string>;
 }
 
 export type Headers = Record<string, string | number | readonly string[] | undefined>;

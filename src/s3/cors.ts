@@ -1,93 +1,146 @@
-/** Cross-origin rules of buckets: set, matched, and answered to browsers. */
-import { like } from './bucket-policy.js';
+/**
+ * CORS: a bucket's rules for scripts of other origins, which rule a request falls under, and the headers that tell the browser. Nothing here gives access:
+ * a request that a rule allows still needs its permission.
+ */
 import { S3Error } from './s3-error.js';
-import type { S3Request } from './s3-request.js';
-import { document, element, malformed, type XmlElement } from './xml.js';
+import { matchesWildcard } from './wildcard.js';
+import { element, malformed, readXml, type XmlElement } from './xml.js';
 
-const METHODS = ['GET', 'PUT', 'POST', 'DELETE', 'HEAD'];
 const RULES_MAX = 100;
+const METHODS: readonly string[] = ['GET', 'PUT', 'POST', 'DELETE', 'HEAD'];
 
 export interface CorsRule {
-  readonly id?: string;
+  readonly id: string | undefined;
   readonly origins: readonly string[];
   readonly methods: readonly string[];
-  readonly headers: readonly string[];
-  readonly exposed: readonly string[];
-  readonly maxAgeSeconds?: number;
+  readonly allowedHeaders: readonly string[];
+  readonly exposedHeaders: readonly string[];
+  readonly maxAgeSeconds: number | undefined;
 }
 
-export function corsFromXml(root: XmlElement): CorsRule[] {
-  const rules = root.all('CORSRule').map((rule): CorsRule => {
-    const texts = (name: string) => rule.all(name).map(({ text }) => text.trim());
-    const methods = texts('AllowedMethod');
-    const origins = texts('AllowedOrigin');
-    if (methods.length === 0 || origins.length === 0) throw malformed('A rule needs a method and an origin.');
-    for (const method of methods)
-      if (!METHODS.includes(method))
-        throw new S3Error(
-          'InvalidRequest',
-          `Found unsupported HTTP method in CORS config. Unsupported method is ${method.slice(0, 20)}`,
-        );
-    for (const origin of origins)
-      if (origin.split('*').length > 2)
-        throw new S3Error(
-          'InvalidRequest',
-          `AllowedOrigin "${origin.slice(0, 100)}" can not have more than one wildcard.`,
-        );
-    const age = rule.textOf('MaxAgeSeconds')?.trim();
-    const id = rule.textOf('ID')?.trim();
-    return {
-      ...(id !== undefined && { id }),
-      origins,
-      methods,
-      headers: texts('AllowedHeader'),
-      exposed: texts('ExposeHeader'),
-      ...(age !== undefined && { maxAgeSeconds: Number(age) }),
-    };
-  });
-  if (rules.length === 0 || rules.length > RULES_MAX) throw malformed(`There must be 1 to ${RULES_MAX} rules.`);
-  return rules;
+/** Reads a CORSConfiguration. MalformedXML, InvalidRequest. */
+export function readCors(bytes: Uint8Array): CorsRule[] {
+  const root = readXml(bytes, 'CORSConfiguration');
+  for (const { name } of root.children)
+    if (name !== 'CORSRule') throw malformed(`CORSConfiguration cannot have ${name}.`);
+  if (root.children.length === 0 || root.children.length > RULES_MAX)
+    throw malformed(`There must be 1 to ${RULES_MAX} rules.`);
+  return root.children.map(readRule);
 }
 
-export function corsXml(rules: readonly CorsRule[]): string {
-  const all = (name: string, values: readonly string[]) => values.map((value) => element(name, value)).join('');
-  return document(
-    'CORSConfiguration',
-    rules
-      .map(
-        ({ id, origins, methods, headers, exposed, maxAgeSeconds }) =>
-          `<CORSRule>${element('ID', id)}${all('AllowedMethod', methods)}${all('AllowedOrigin', origins)}${all('AllowedHeader', headers)}${all('ExposeHeader', exposed)}${element('MaxAgeSeconds', maxAgeSeconds)}</CORSRule>`,
-      )
-      .join(''),
-  );
+function readRule(rule: XmlElement): CorsRule {
+  const texts = (name: string) => rule.all(name).map(({ text }) => text);
+  const id = rule.textOf('ID');
+  if (id !== undefined && id.length > 255) throw malformed('An ID has more than 255 characters.');
+  const origins = texts('AllowedOrigin');
+  const methods = texts('AllowedMethod');
+  if (origins.length === 0 || methods.length === 0)
+    throw malformed('A rule needs an AllowedOrigin and an AllowedMethod.');
+  for (const method of methods)
+    if (!METHODS.includes(method))
+      throw refused(`Found unsupported HTTP method in CORS config. Unsupported method is ${method.slice(0, 100)}`);
+  const allowedHeaders = texts('AllowedHeader');
+  for (const origin of origins) checkWildcards('AllowedOrigin', origin, 1);
+  for (const header of allowedHeaders) checkWildcards('AllowedHeader', header, 1);
+  const exposedHeaders = texts('ExposeHeader');
+  for (const header of exposedHeaders) {
+    checkWildcards('ExposeHeader', header, 0);
+    if (!/^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$/.test(header))
+      throw refused(`ExposeHeader "${header.slice(0, 100)}" is not a header.`);
+  }
+  const age = rule.textOf('MaxAgeSeconds');
+  if (age !== undefined && !/^\d{1,9}$/.test(age)) throw malformed('MaxAgeSeconds must be a number of seconds.');
+  return {
+    id,
+    origins,
+    methods,
+    allowedHeaders,
+    exposedHeaders,
+    maxAgeSeconds: age === undefined ? undefined : Number(age),
+  };
 }
 
-/** Headers for the browser of a request from another origin; undefined if no rule allows it. */
-export function corsHeaders(rules: readonly CorsRule[], request: S3Request): Record<string, string> | undefined {
-  const origin = request.header('origin');
-  if (origin === undefined) return undefined;
-  const isPreflight = request.method === 'OPTIONS';
-  const method = isPreflight ? request.header('access-control-request-method') : request.method;
-  const asked = (isPreflight ? (request.header('access-control-request-headers') ?? '') : '')
+function checkWildcards(name: string, text: string, most: number): void {
+  if (text.split('*').length - 1 > most)
+    throw refused(`${name} "${text.slice(0, 100)}" can not have ${most === 0 ? 'any' : 'more than one'} wildcard.`);
+}
+
+export function writeCors(rules: readonly CorsRule[]): string {
+  const many = (name: string, texts: readonly string[]) => texts.map((text) => element(name, text)).join('');
+  return rules
+    .map(
+      (rule) =>
+        `<CORSRule>${element('ID', rule.id)}${many('AllowedOrigin', rule.origins)}${many('AllowedMethod', rule.methods)}${many('AllowedHeader', rule.allowedHeaders)}${many('ExposeHeader', rule.exposedHeaders)}${element('MaxAgeSeconds', rule.maxAgeSeconds)}</CORSRule>`,
+    )
+    .join('');
+}
+
+/** What a browser says of a request, from its headers. */
+export interface CorsRequest {
+  readonly origin: string | undefined;
+  /** Access-Control-Request-Method; in a real request without it the request's own method. */
+  readonly method: string | undefined;
+  /** Access-Control-Request-Headers. */
+  readonly headers: string | undefined;
+}
+
+/** Headers for the answer to a real request, which is answered in any case. Empty if no rule is for it. */
+export function corsHeaders(rules: readonly CorsRule[], request: CorsRequest): Record<string, string> {
+  if (request.origin === undefined || request.method === undefined) return {};
+  const found = ruleFor(rules, request.origin, request.method, []);
+  return found === undefined ? {} : headersFor(found.rule, found.isAny, request.origin, []);
+}
+
+/** Headers for the answer to OPTIONS. BadRequest if it does not say what for, AccessForbidden if no rule is for it. `rules`: undefined without a configuration. */
+export function preflight(rules: readonly CorsRule[] | undefined, request: CorsRequest): Record<string, string> {
+  const { origin, method } = request;
+  if (origin === undefined || origin === '')
+    throw new S3Error('BadRequest', 'Insufficient information. Origin request header needed.');
+  if (method === undefined || !METHODS.includes(method))
+    throw new S3Error('BadRequest', `Invalid Access-Control-Request-Method: ${(method ?? 'null').slice(0, 100)}`);
+  if (rules === undefined) throw new S3Error('AccessForbidden', 'CORSResponse: CORS is not enabled for this bucket.');
+  const wanted = (request.headers ?? '')
     .split(',')
     .map((name) => name.trim().toLowerCase())
     .filter((name) => name !== '');
-  const rule = rules.find(
-    ({ origins, methods, headers }) =>
-      method !== undefined &&
-      methods.includes(method) &&
-      origins.some((allowed) => like(allowed, origin)) &&
-      asked.every((name) => headers.some((allowed) => like(allowed.toLowerCase(), name))),
-  );
-  if (rule === undefined) return undefined;
-  const isAny = rule.origins.includes('*');
+  const found = ruleFor(rules, origin, method, wanted);
+  if (found === undefined)
+    throw new S3Error(
+      'AccessForbidden',
+      "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
+    );
+  return headersFor(found.rule, found.isAny, origin, wanted);
+}
+
+/** The first rule for it. `isAny`: its origin is everybody. */
+function ruleFor(rules: readonly CorsRule[], origin: string, method: string, headers: readonly string[]) {
+  for (const rule of rules) {
+    const pattern = rule.origins.find((one) => matchesWildcard(one, origin, false));
+    if (pattern === undefined || !rule.methods.includes(method)) continue;
+    const isAllowed = (header: string) =>
+      rule.allowedHeaders.some((one) => matchesWildcard(one.toLowerCase(), header, false));
+    if (headers.every(isAllowed)) return { rule, isAny: pattern === '*' };
+  }
+  return undefined;
+}
+
+function headersFor(
+  { methods, exposedHeaders, maxAgeSeconds }: CorsRule,
+  isAny: boolean,
+  origin: string,
+  wanted: readonly string[],
+): Record<string, string> {
   return {
     'access-control-allow-origin': isAny ? '*' : origin,
-    'access-control-allow-methods': isPreflight ? rule.methods.join(', ') : method!,
+    'access-control-allow-methods': methods.join(', '),
     ...(isAny ? {} : { 'access-control-allow-credentials': 'true' }),
-    ...(asked.length > 0 && { 'access-control-allow-headers': asked.join(', ') }),
-    ...(rule.exposed.length > 0 && { 'access-control-expose-headers': rule.exposed.join(', ') }),
-    ...(isPreflight && rule.maxAgeSeconds !== undefined && { 'access-control-max-age': String(rule.maxAgeSeconds) }),
+    ...(wanted.length === 0 ? {} : { 'access-control-allow-headers': wanted.join(', ') }),
+    ...(exposedHeaders.length === 0 ? {} : { 'access-control-expose-headers': exposedHeaders.join(', ') }),
+    ...(maxAgeSeconds === undefined ? {} : { 'access-control-max-age': String(maxAgeSeconds) }),
     vary: 'Origin, Access-Control-Request-Headers, Access-Control-Request-Method',
   };
+}
+
+function refused(message: string): S3Error {
+  return new S3Error('InvalidRequest', message);
 }

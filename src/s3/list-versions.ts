@@ -3,10 +3,10 @@ import { objectOwner, requireAccess } from './access.js';
 import { ownerXml } from './buckets.js';
 import { type Answer, type Call, xmlAnswer } from './call.js';
 import { keyOf } from './key-path.js';
-import { KeyWalk, type WalkedKey } from './key-walk.js';
 import { groupOf, isoTime, KEYS_MAX, keyEncoder } from './list-objects.js';
 import type { StoredObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
+import { VersionWalk } from './version-walk.js';
 import { versionOf } from './versions.js';
 import { document, element } from './xml.js';
 
@@ -31,16 +31,14 @@ export async function listVersions(call: Call): Promise<Answer> {
   // A key of which some versions have been listed comes once more.
   const after = idMarker === '' ? keyMarker : before(keyMarker);
   const options = { prefix, after, page: limit };
-  const own = new Side(new KeyWalk(parts.store.tree, bucket.ino, options));
-  const others = new Side(heads === undefined ? undefined : new KeyWalk(parts.store.tree, heads.ino, options));
+  const versions = new VersionWalk(parts, bucket, heads, options);
   const passed = delimiter === '' ? undefined : groupOf(keyMarker, prefix, delimiter);
   const listed: Listed[] = [];
   const prefixes: string[] = [];
   let last: { key: string; id: string } | undefined;
   let isTruncated = false;
   walk: for (;;) {
-    const [a, b] = [await own.peek(), await others.peek()];
-    const key = a === undefined ? b?.key : b === undefined || a.key < b.key ? a.key : b.key;
+    const key = await versions.peek();
     if (key === undefined) break;
     const group = delimiter === '' ? undefined : groupOf(key, prefix, delimiter);
     if (group !== undefined) {
@@ -52,15 +50,13 @@ export async function listVersions(call: Call): Promise<Answer> {
         prefixes.push(group);
         last = { key: group, id: '' };
       }
-      own.skip(group);
-      others.skip(group);
+      versions.skip(group);
       continue;
     }
-    const present = a?.key === key ? own.take() : undefined;
-    const head = b?.key === key ? others.take() : undefined;
+    const found = (await versions.next())!;
     let isPast = key !== keyMarker || idMarker === '';
     let isLatest = true;
-    for await (const object of versionsOf(call, key, present, head)) {
+    for await (const object of versions.versionsOf(found)) {
       const isShown = isPast;
       if (!isPast && versionOf(object) === idMarker) isPast = true;
       if (isShown) {
@@ -99,47 +95,6 @@ export async function listVersions(call: Call): Promise<Answer> {
   }
   for (const one of prefixes) xml += `<CommonPrefixes><Prefix>${encode(one)}</Prefix></CommonPrefixes>`;
   return xmlAnswer(document('ListVersionsResult', xml));
-}
-
-/** Every version of a key, the present one first. */
-async function* versionsOf(
-  call: Call,
-  key: string,
-  present: WalkedKey | undefined,
-  head: WalkedKey | undefined,
-): AsyncGenerator<StoredObject> {
-  const { store, versions } = call.parts;
-  if (present !== undefined) {
-    const object = await store.object(key, present.parent, present.name, present.node);
-    if (object !== undefined) yield object;
-  }
-  if (head !== undefined) yield* versions.list(await versions.directoryOf(head.node.ino), key);
-}
-
-/** A walk of which one can see the next key without taking it. */
-class Side {
-  readonly #walk: KeyWalk | undefined;
-  #next: WalkedKey | undefined;
-
-  constructor(walk: KeyWalk | undefined) {
-    this.#walk = walk;
-  }
-
-  async peek(): Promise<WalkedKey | undefined> {
-    this.#next ??= await this.#walk?.next();
-    return this.#next;
-  }
-
-  take(): WalkedKey | undefined {
-    const next = this.#next;
-    this.#next = undefined;
-    return next;
-  }
-
-  skip(prefix: string): void {
-    if (this.#next?.key.startsWith(prefix)) this.#next = undefined;
-    this.#walk?.skip(prefix);
-  }
 }
 
 /** A string right before the key in byte order, as far as keys go. */

@@ -23,10 +23,10 @@ import { groupOf, isoTime, keyEncoder } from './list-objects.js';
 import { encodeAttributes, OBJECT, type ObjectAttributes, partRuns } from './object-attributes.js';
 import { lockForNewObject } from './object-lock.js';
 import { FILE_MODE, type StoredObject } from './object-store.js';
-import { tagsFromHeader } from './object-tags.js';
 import { parseRange } from './read-object.js';
 import { OBJECT_BYTES_MAX, receiveDocument, receiveObject } from './receive-body.js';
 import { S3Error } from './s3-error.js';
+import { parseTagHeader } from './tagging.js';
 import { type Part, UPLOAD, type Upload, type UploadStart } from './uploads.js';
 import {
   checkStorageClass,
@@ -52,7 +52,7 @@ export async function createUpload(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;
-  const tags = tagsFromHeader(request.header('x-amz-tagging'));
+  const tags = parseTagHeader(request.header('x-amz-tagging'));
   requireAccess(
     call,
     bucket,

@@ -1,63 +1,34 @@
-/** Object lock: retention and legal holds, what new objects inherit of their bucket, and what may not be removed. */
-import { bucketOwner, denied, mayAccess } from './access.js';
+/** Object lock in requests: what new objects get of their headers and their bucket, who may pass over a retention, and what may not be removed. */
+import { bucketOwner, mayAccess } from './access.js';
 import { type Bucket, readSubject } from './bucket-config.js';
 import type { Call } from './call.js';
+import { checkRemoval, type DefaultRetention, lockFromHeaders, retentionFrom } from './lock-documents.js';
 import type { ObjectAttributes } from './object-attributes.js';
 import type { StoredObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
 
-const DAY_MS = 24 * 3600 * 1000;
-
-export interface DefaultRetention {
-  readonly mode: 'GOVERNANCE' | 'COMPLIANCE';
-  readonly days?: number;
-  readonly years?: number;
-}
-
 /** The bucket's default, if it has one. */
 export function defaultRetention(bucket: Bucket): DefaultRetention | undefined {
-  return (readSubject(bucket.attributes, 'lock') as { retention?: DefaultRetention } | undefined)?.retention;
+  return (readSubject(bucket.attributes, 'lock') as { readonly retention?: DefaultRetention } | undefined)?.retention;
 }
 
+/** InvalidRequest where the bucket has no object lock. */
 export function requireLock(bucket: Bucket): void {
   if (bucket.info.objectLock !== true)
     throw new S3Error('InvalidRequest', 'Bucket is missing Object Lock Configuration');
 }
 
-/** An ISO time in the future, canonical. InvalidArgument, MalformedXML through `refuse`. */
-function retainUntil(text: string, nowMs: number): string {
-  const ms = Date.parse(text);
-  if (!Number.isFinite(ms)) throw new S3Error('InvalidArgument', 'The retain until date must be a date.');
-  if (ms <= nowMs) throw new S3Error('InvalidArgument', 'The retain until date must be in the future!');
-  return new Date(ms).toISOString();
-}
-
-/** What the request's headers and the bucket's default say of a new object. */
+/** What the request's headers and the bucket's default say of a new object. InvalidArgument, InvalidRequest. */
 export function lockForNewObject(call: Call, bucket: Bucket): Pick<ObjectAttributes, 'retention' | 'hasLegalHold'> {
-  const { request, parts } = call;
-  const mode = request.header('x-amz-object-lock-mode');
-  const until = request.header('x-amz-object-lock-retain-until-date');
-  const hold = request.header('x-amz-object-lock-legal-hold');
-  if (mode !== undefined || until !== undefined || hold !== undefined) requireLock(bucket);
-  if ((mode === undefined) !== (until === undefined))
-    throw new S3Error(
-      'InvalidArgument',
-      'x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied',
-    );
-  if (hold !== undefined && hold !== 'ON' && hold !== 'OFF')
-    throw new S3Error('InvalidArgument', "Legal Hold must be either of 'ON' or 'OFF'");
-  const legal = hold === undefined ? {} : { hasLegalHold: hold === 'ON' };
-  if (mode !== undefined && until !== undefined) {
-    if (mode !== 'GOVERNANCE' && mode !== 'COMPLIANCE')
-      throw new S3Error('InvalidArgument', 'Unknown wormMode directive.');
-    return { retention: { mode, until: retainUntil(until, parts.clock.nowMs()) }, ...legal };
-  }
+  const nowMs = call.parts.clock.nowMs();
+  const asked = lockFromHeaders((name) => call.request.header(name), nowMs);
+  if (asked.retention !== undefined || asked.hasLegalHold !== undefined) requireLock(bucket);
   const standing = defaultRetention(bucket);
-  if (standing === undefined) return legal;
-  const at = new Date(parts.clock.nowMs());
-  if (standing.years !== undefined) at.setUTCFullYear(at.getUTCFullYear() + standing.years);
-  const untilMs = at.getTime() + (standing.days ?? 0) * DAY_MS;
-  return { retention: { mode: standing.mode, until: new Date(untilMs).toISOString() }, ...legal };
+  const retention = asked.retention ?? (standing && retentionFrom(standing, nowMs));
+  return {
+    ...(retention !== undefined && { retention }),
+    ...(asked.hasLegalHold !== undefined && { hasLegalHold: asked.hasLegalHold }),
+  };
 }
 
 /** The sender may pass over retention in governance mode, and has asked to. */
@@ -69,11 +40,6 @@ export function bypasses(call: Call, bucket: Bucket): boolean {
 }
 
 /** AccessDenied if the version is held. */
-export function mayRemove(call: Call, bucket: Bucket, object: StoredObject): void {
-  const { own } = object;
-  if (own?.hasLegalHold === true) throw denied();
-  const retention = own?.retention;
-  if (retention === undefined || Date.parse(retention.until) <= call.parts.clock.nowMs()) return;
-  if (retention.mode === 'GOVERNANCE' && bypasses(call, bucket)) return;
-  throw denied();
+export function mayRemove(call: Call, bucket: Bucket, { own }: StoredObject): void {
+  checkRemoval(own ?? {}, bypasses(call, bucket), call.parts.clock.nowMs());
 }

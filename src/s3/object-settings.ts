@@ -1,33 +1,46 @@
 /** What clients set and ask of an object that is there: tags, ACL, retention, legal hold, attributes. */
 import { bucketOwner, denied, objectGrants, objectOwner, publicAccess, requireAccess } from './access.js';
-import { aclXml, EVERYBODY, grantsFromHeaders, grantsFromXml, ownerOf, SIGNED_IN } from './acl.js';
+import { aclXml, grantsFromHeaders, grantsFromXml, isPublicList, ownerOf } from './acl.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checkRead } from './conditions.js';
-import type { ObjectAttributes } from './object-attributes.js';
+import {
+  checkRetentionChange,
+  readLegalHold,
+  readRetention,
+  writeLegalHold,
+  writeRetention,
+} from './lock-documents.js';
 import { partSizes } from './object-attributes.js';
 import { bypasses, requireLock } from './object-lock.js';
 import type { StoredObject } from './object-store.js';
-import { OBJECT_TAGS_MAX, tagsFromXml, tagsXml } from './object-tags.js';
 import { findObject, identityHeaders } from './read-object.js';
 import { receiveDocument } from './receive-body.js';
 import { S3Error } from './s3-error.js';
+import { OBJECT_TAGS_MAX, readTagging, writeTagging } from './tagging.js';
 import { versionOf } from './versions.js';
-import { checksumXml } from './write-object.js';
-import { document, element, malformed, readXml, type XmlElement } from './xml.js';
+import { checksumXml, requestTags } from './write-object.js';
+import { document, element, malformed, readXml } from './xml.js';
 
 const DOCUMENT_BYTES_MAX = 64 * 1024;
 const PARTS_PER_PAGE = 1000;
 
-type Permission = 'READ' | 'READ_ACP' | 'WRITE' | 'WRITE_ACP';
-
-async function open(call: Call, action: string, permission: Permission, writes: boolean) {
+/** `permission`: of the object's list; without it, no list gives this. */
+async function open(call: Call, action: string, writes: boolean, permission?: 'READ' | 'READ_ACP' | 'WRITE_ACP') {
   const bucket = await call.parts.store.bucket(call.request.bucket);
-  const object = await findObject(call, bucket, { action: `s3:${action}`, permission, writes });
-  return { bucket, object };
+  const wanted = { action: `s3:${action}`, writes, ...(permission !== undefined && { permission }) };
+  return { bucket, object: await findObject(call, bucket, wanted) };
 }
 
-async function body(call: Call, root: string): Promise<XmlElement> {
-  return readXml(await receiveDocument(call.request, call.identity.payload, DOCUMENT_BYTES_MAX), root);
+/** Retention and hold have no action of their own for versions. InvalidRequest where the bucket has no object lock. */
+async function openLocked(call: Call, action: string, writes: boolean) {
+  const bucket = await call.parts.store.bucket(call.request.bucket);
+  requireLock(bucket);
+  const named = `s3:${action}`;
+  return { bucket, object: await findObject(call, bucket, { action: named, versionAction: named, writes }) };
+}
+
+function received({ request, identity }: Call): Promise<Buffer> {
+  return receiveDocument(request, identity.payload, DOCUMENT_BYTES_MAX);
 }
 
 function versionHeader(object: StoredObject): Headers {
@@ -35,34 +48,32 @@ function versionHeader(object: StoredObject): Headers {
 }
 
 export async function getTags(call: Call): Promise<Answer> {
-  const { object } = await open(call, 'GetObjectTagging', 'READ', false);
-  return xmlAnswer(tagsXml(object.own?.tags ?? []), versionHeader(object));
+  const { object } = await open(call, 'GetObjectTagging', false);
+  return xmlAnswer(document('Tagging', writeTagging(object.own?.tags ?? [])), versionHeader(object));
 }
 
 export async function putTags(call: Call): Promise<Answer> {
-  const { object, bucket } = await open(call, 'PutObjectTagging', 'WRITE', true);
-  const tags = tagsFromXml(await body(call, 'Tagging'), OBJECT_TAGS_MAX);
-  const conditions = new Map<string, readonly string[]>(
-    tags.map(([name, value]) => [`s3:requestobjecttag/${name.toLowerCase()}`, [value]]),
-  );
+  const { object, bucket } = await open(call, 'PutObjectTagging', true);
+  const tags = readTagging(await received(call), OBJECT_TAGS_MAX);
+  // What the policy says of the tags that come is known only by now.
   requireAccess(
     call,
     bucket,
-    { action: 's3:PutObjectTagging', objectPermission: 'WRITE', writes: true },
-    { key: object.key, own: object.own, isObjectThere: true, conditions },
+    { action: 's3:PutObjectTagging', writes: true },
+    { key: object.key, own: object.own, isObjectThere: true, conditions: requestTags(tags) },
   );
-  await call.parts.writes.setAttributes(object, { tags });
+  await call.parts.writes.changeAttributes(object, () => ({ tags }));
   return { status: 200, headers: versionHeader(object) };
 }
 
 export async function deleteTags(call: Call): Promise<Answer> {
-  const { object } = await open(call, 'DeleteObjectTagging', 'WRITE', true);
-  await call.parts.writes.setAttributes(object, { tags: [] });
+  const { object } = await open(call, 'DeleteObjectTagging', true);
+  await call.parts.writes.changeAttributes(object, () => ({ tags: undefined }));
   return { status: 204, headers: versionHeader(object) };
 }
 
 export async function getAcl(call: Call): Promise<Answer> {
-  const { bucket, object } = await open(call, 'GetObjectAcl', 'READ_ACP', false);
+  const { bucket, object } = await open(call, 'GetObjectAcl', false, 'READ_ACP');
   const { users } = call.parts;
   const owner = ownerOf(objectOwner(call, bucket, object.own), users);
   return xmlAnswer(aclXml(owner, objectGrants(call, bucket, object.own), users), versionHeader(object));
@@ -70,7 +81,7 @@ export async function getAcl(call: Call): Promise<Answer> {
 
 export async function putAcl(call: Call): Promise<Answer> {
   const { request, identity, parts } = call;
-  const { bucket, object } = await open(call, 'PutObjectAcl', 'WRITE_ACP', true);
+  const { bucket, object } = await open(call, 'PutObjectAcl', true, 'WRITE_ACP');
   const text = await receiveDocument(request, identity.payload, DOCUMENT_BYTES_MAX);
   const owner = objectOwner(call, bucket, object.own);
   const fromHeaders = grantsFromHeaders(request, owner, bucketOwner(call, bucket), parts.users);
@@ -79,76 +90,52 @@ export async function putAcl(call: Call): Promise<Answer> {
   const grants = fromHeaders ?? said!.grants;
   if (bucket.info.ownership === 'BucketOwnerEnforced')
     throw new S3Error('AccessControlListNotSupported', 'The bucket does not allow ACLs');
-  if (publicAccess(bucket).blockAcls && grants.some(([grantee]) => grantee === EVERYBODY || grantee === SIGNED_IN))
-    throw denied();
+  if (publicAccess(bucket).blockAcls && isPublicList(grants)) throw denied();
   if (said !== undefined && said.owner !== '' && said.owner !== owner) throw denied();
-  await parts.writes.setAttributes(object, {
-    acl: grants.map(([grantee, permission]): [string, string] => [grantee, permission]),
-    owner,
-  });
+  const acl = grants.map(([grantee, permission]): [string, string] => [grantee, permission]);
+  await parts.writes.changeAttributes(object, () => ({ acl, owner }));
   return { status: 200, headers: versionHeader(object) };
 }
 
 export async function getRetention(call: Call): Promise<Answer> {
-  const { bucket, object } = await open(call, 'GetObjectRetention', 'READ', false);
-  requireLock(bucket);
-  const { retention } = object.own ?? {};
-  if (retention === undefined)
-    throw new S3Error('NoSuchObjectLockConfiguration', 'The specified object does not have a ObjectLock configuration');
-  return xmlAnswer(
-    document('Retention', `${element('Mode', retention.mode)}${element('RetainUntilDate', retention.until)}`),
-  );
+  const { object } = await openLocked(call, 'GetObjectRetention', false);
+  if (object.own?.retention === undefined) throw notLocked();
+  return xmlAnswer(document('Retention', writeRetention(object.own.retention)));
 }
 
 export async function putRetention(call: Call): Promise<Answer> {
-  const { bucket, object } = await open(call, 'PutObjectRetention', 'WRITE', true);
-  requireLock(bucket);
-  const root = await body(call, 'Retention');
-  const mode = root.textOf('Mode')?.trim();
-  const until = root.textOf('RetainUntilDate')?.trim();
+  const { bucket, object } = await openLocked(call, 'PutObjectRetention', true);
   const nowMs = call.parts.clock.nowMs();
-  const before = object.own?.retention;
-  const stands = before !== undefined && Date.parse(before.until) > nowMs;
-  let retention: ObjectAttributes['retention'];
-  if (mode !== undefined || until !== undefined) {
-    if (mode !== 'GOVERNANCE' && mode !== 'COMPLIANCE') throw malformed('The mode is not one.');
-    const ms = Date.parse(until ?? '');
-    if (!Number.isFinite(ms)) throw malformed('The date is none.');
-    retention = { mode, until: new Date(ms).toISOString() };
-  }
-  const isLess =
-    retention === undefined ||
-    (stands && Date.parse(retention.until) < Date.parse(before.until)) ||
-    (stands && before.mode === 'COMPLIANCE' && retention.mode !== 'COMPLIANCE');
-  const changesMode = stands && retention !== undefined && retention.mode !== before.mode;
-  if (stands && (isLess || changesMode) && (before.mode === 'COMPLIANCE' ? isLess : !bypasses(call, bucket)))
-    throw denied();
-  await call.parts.writes.setAttributes(object, { retention });
+  const retention = readRetention(await received(call), nowMs);
+  const canBypass = bypasses(call, bucket);
+  await call.parts.writes.changeAttributes(object, (own) => {
+    checkRetentionChange(own?.retention, retention, canBypass, nowMs);
+    return { retention };
+  });
   return { status: 200 };
 }
 
 export async function getLegalHold(call: Call): Promise<Answer> {
-  const { bucket, object } = await open(call, 'GetObjectLegalHold', 'READ', false);
-  requireLock(bucket);
-  const { hasLegalHold } = object.own ?? {};
-  if (hasLegalHold === undefined)
-    throw new S3Error('NoSuchObjectLockConfiguration', 'The specified object does not have a ObjectLock configuration');
-  return xmlAnswer(document('LegalHold', element('Status', hasLegalHold ? 'ON' : 'OFF')));
+  const { object } = await openLocked(call, 'GetObjectLegalHold', false);
+  if (object.own?.hasLegalHold === undefined) throw notLocked();
+  return xmlAnswer(document('LegalHold', writeLegalHold(object.own.hasLegalHold)));
 }
 
 export async function putLegalHold(call: Call): Promise<Answer> {
-  const { bucket, object } = await open(call, 'PutObjectLegalHold', 'WRITE', true);
-  requireLock(bucket);
-  const status = (await body(call, 'LegalHold')).textOf('Status')?.trim();
-  if (status !== 'ON' && status !== 'OFF') throw malformed('The status is not one.');
-  await call.parts.writes.setAttributes(object, { hasLegalHold: status === 'ON' });
+  const { object } = await openLocked(call, 'PutObjectLegalHold', true);
+  const hasLegalHold = readLegalHold(await received(call));
+  await call.parts.writes.changeAttributes(object, () => ({ hasLegalHold }));
   return { status: 200 };
+}
+
+function notLocked(): S3Error {
+  return new S3Error('NoSuchObjectLockConfiguration', 'The specified object does not have a ObjectLock configuration');
 }
 
 /** GetObjectAttributes: only what the request names. */
 export async function getAttributes(call: Call): Promise<Answer> {
   const { request } = call;
-  const { bucket, object } = await open(call, 'GetObjectAttributes', 'READ', false);
+  const { bucket, object } = await open(call, 'GetObjectAttributes', false, 'READ');
   const names = new Set((request.header('x-amz-object-attributes') ?? '').split(',').map((name) => name.trim()));
   names.delete('');
   const known = ['ETag', 'Checksum', 'ObjectParts', 'StorageClass', 'ObjectSize'];

@@ -6,8 +6,16 @@ import type { Clock } from '../io/clock.js';
 import { NO_CONTENT, type StoredContent } from '../vfs/content-writer.js';
 import type { TreeNode } from '../vfs/object-tree.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
+import type { Ino } from '../vfs/vfs.js';
 import type { Bucket } from './bucket-config.js';
-import { encodeAttributes, IMPLICIT, OBJECT, type ObjectAttributes, USER_METADATA } from './object-attributes.js';
+import {
+  decodeAttributes,
+  encodeAttributes,
+  IMPLICIT,
+  OBJECT,
+  type ObjectAttributes,
+  USER_METADATA,
+} from './object-attributes.js';
 import { FILE_MODE, type ObjectStore, type Place, type StoredObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
 import { NULL_VERSION, type Versions, versionOf } from './versions.js';
@@ -24,12 +32,16 @@ export interface NewObject {
   readonly also?: () => Promise<readonly NameChange[]>;
 }
 
+/** Undefined takes an attribute away. */
+type AttributeChange = { readonly [Name in keyof ObjectAttributes]?: ObjectAttributes[Name] | undefined };
 type Check = (present: StoredObject | undefined) => void | Promise<void>;
 
 export class ObjectWrites {
   readonly #store: ObjectStore;
   readonly #versions: Versions;
   readonly #clock: Clock;
+  /** Ends with the last change of a version's attributes that is under way. */
+  readonly #turns = new Map<Ino, Promise<unknown>>();
 
   constructor(store: ObjectStore, versions: Versions, clock: Clock) {
     this.#store = store;
@@ -277,11 +289,29 @@ export class ObjectWrites {
     ];
   }
 
-  /** Changes attributes of a version that is there; the rest stays. */
-  async setAttributes(object: StoredObject, change: Partial<ObjectAttributes>, etag = object.etag): Promise<void> {
-    const { node, own } = object;
+  /** Changes attributes of a version that is there; the rest stays. One change of a version at a time: `decide` is told what stands, and may refuse. */
+  async changeAttributes(
+    object: StoredObject,
+    decide: (own: ObjectAttributes | undefined) => AttributeChange,
+  ): Promise<void> {
+    const { ino } = object.node;
+    const mine = (this.#turns.get(ino) ?? Promise.resolve()).then(() => this.#change(object, decide));
+    const turn = mine.catch(() => undefined);
+    this.#turns.set(ino, turn);
+    try {
+      await mine;
+    } finally {
+      if (this.#turns.get(ino) === turn) this.#turns.delete(ino);
+    }
+  }
+
+  async #change(
+    { node, etag }: StoredObject,
+    decide: (own: ObjectAttributes | undefined) => AttributeChange,
+  ): Promise<void> {
+    const own = decodeAttributes((await this.#store.tree.attributes(node.ino)).get(OBJECT));
     const base: ObjectAttributes = own ?? { v: 1, stage: stageOf(node), size: node.sizeBytes, etag };
-    const merged = { ...base, ...change };
+    const merged = { ...base, ...decide(own) } as ObjectAttributes;
     for (const name of Object.keys(merged) as (keyof ObjectAttributes)[])
       if (merged[name] === undefined) delete merged[name];
     await this.#store.tree.setAttributes(node.ino, new Map([[OBJECT, encodeAttributes(merged)]]));

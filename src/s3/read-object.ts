@@ -4,7 +4,9 @@ import type { Bucket } from './bucket-config.js';
 import type { Answer, Call, Headers } from './call.js';
 import { checksumHeader } from './checksums.js';
 import { checkRead } from './conditions.js';
+import { keyText } from './key-path.js';
 import { partSizes, userMetadata } from './object-attributes.js';
+import { expirationHeaders } from './object-end.js';
 import type { StoredObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
 import { NULL_VERSION, versionOf } from './versions.js';
@@ -32,8 +34,11 @@ export async function findObject(
   bucket: Bucket,
   wanted: {
     readonly action: string;
+    /** The action where a version is named; without it, that of the same name for versions. */
+    readonly versionAction?: string;
     readonly writes: boolean;
-    readonly permission: 'READ' | 'READ_ACP' | 'WRITE_ACP' | 'WRITE';
+    /** Of the object's list; without it, no list gives this. */
+    readonly permission?: 'READ' | 'READ_ACP' | 'WRITE_ACP' | 'WRITE';
   },
 ): Promise<StoredObject> {
   const { request, parts } = call;
@@ -42,12 +47,21 @@ export async function findObject(
   if (id === '') throw new S3Error('InvalidArgument', 'Version id cannot be the empty string');
   const object = id === undefined ? await parts.store.find(bucket, key) : await parts.versions.find(bucket, key, id);
   const action =
-    id === undefined
-      ? wanted.action
-      : wanted.action.replace(/Object/, 'ObjectVersion').replace('VersionVersion', 'Version');
+    id === undefined ? wanted.action : (wanted.versionAction ?? wanted.action.replace(/Object/, 'ObjectVersion'));
   const target = { key, own: object?.own, isObjectThere: object !== undefined };
   if (object === undefined) return missing(call, bucket, id, action);
-  if (!mayAccess(call, bucket, { action, objectPermission: wanted.permission, writes: wanted.writes }, target))
+  if (
+    !mayAccess(
+      call,
+      bucket,
+      {
+        action,
+        ...(wanted.permission !== undefined && { objectPermission: wanted.permission }),
+        writes: wanted.writes,
+      },
+      target,
+    )
+  )
     throw denied();
   if (object.own?.isMarker === true)
     throw new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', {
@@ -59,7 +73,13 @@ export async function findObject(
 /** Whoever may not list the bucket is not told what is not in it. */
 async function missing(call: Call, bucket: Bucket, id: string | undefined, action: string): Promise<never> {
   const key = call.request.key!;
-  const mayList = mayAccess(call, bucket, { action: 's3:ListBucket', bucketPermission: 'READ', writes: false });
+  const listing = new Map([['s3:prefix', [keyText(key)]]]);
+  const mayList = mayAccess(
+    call,
+    bucket,
+    { action: 's3:ListBucket', bucketPermission: 'READ', writes: false },
+    { conditions: listing },
+  );
   if (!mayList && !mayAccess(call, bucket, { action, bucketPermission: 'READ', writes: false }, { key }))
     throw denied();
   if (!mayList) throw denied();
@@ -101,6 +121,13 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
   const headers: Headers = {
     ...base,
     ...contentHeaders(object),
+    ...(request.has('versionId')
+      ? {}
+      : expirationHeaders(bucket, object.key, {
+          modifiedMs: node.mtime.sec * 1000,
+          sizeBytes: node.sizeBytes,
+          tags: object.own?.tags ?? [],
+        })),
     ...(request.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED' && isWhole ? checksumHeaders(object) : {}),
     ...overrides,
     ...more,
@@ -184,12 +211,12 @@ function partSpan(object: StoredObject, part: number): { span: Span; status: num
   const size = object.node.sizeBytes;
   const runs = object.isOwnContent ? object.own?.parts : undefined;
   if (runs === undefined) {
-    if (part !== 1) throw new S3Error('InvalidPartNumber', 'The requested partnumber is not satisfiable');
+    if (part !== 1) throw new S3Error('InvalidPart', 'The requested part number is not satisfiable');
     return { span: { from: 0, to: size }, status: size === 0 ? 200 : 206, more: {} };
   }
   const sizes = partSizes(runs);
   const length = sizes[part - 1];
-  if (length === undefined) throw new S3Error('InvalidPartNumber', 'The requested partnumber is not satisfiable');
+  if (length === undefined) throw new S3Error('InvalidPart', 'The requested part number is not satisfiable');
   const from = sizes.slice(0, part - 1).reduce((sum, one) => sum + one, 0);
   return { span: { from, to: from + length }, status: 206, more: { 'x-amz-mp-parts-count': sizes.length } };
 }

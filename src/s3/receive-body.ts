@@ -193,7 +193,7 @@ function isChecksum(name: ChecksumName, text: string): boolean {
 }
 
 /** The checksum that the request gives in a header, announces in a trailer, or names. InvalidRequest. */
-function saidChecksum(request: S3Request): { name: ChecksumName; value: string | undefined } | undefined {
+export function saidChecksum(request: S3Request): { name: ChecksumName; value: string | undefined } | undefined {
   const given = CHECKSUMS.filter((name) => request.headers.has(checksumHeader(name)));
   if (given.length > 1)
     throw new S3Error(

@@ -7,6 +7,7 @@ import * as list from './list-objects.js';
 import * as versions from './list-versions.js';
 import * as multipart from './multipart.js';
 import * as object from './object-settings.js';
+import { postObject } from './post-object.js';
 import * as read from './read-object.js';
 import { notImplemented, S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
@@ -33,6 +34,7 @@ const BUCKET = routes({
   DELETE: ['DeleteBucket', buckets.deleteBucket],
   'GET location': ['GetBucketLocation', buckets.bucketLocation],
   'GET uploads': ['ListMultipartUploads', multipart.listUploads],
+  POST: ['PostObject', postObject],
   'POST delete': ['DeleteObjects', write.deleteObjects],
   'GET versions': ['ListObjectVersions', versions.listVersions],
   'GET versioning': ['GetBucketVersioning', settings.getVersioning],

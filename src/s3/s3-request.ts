@@ -20,6 +20,8 @@ export class S3Request {
   readonly parameters: readonly (readonly [name: string, value: string])[];
   /** '' where the request names none. */
   readonly bucket: string;
+  /** The host names the bucket. */
+  readonly isVirtual: boolean;
   /** Undefined where the request names none; a binary string (key-path.ts). */
   readonly key: string | undefined;
   /** All values of each header, lower-case names, in the order sent. */
@@ -45,6 +47,7 @@ export class S3Request {
     const slash = path.indexOf('/');
     const first = slash < 0 ? path : path.slice(0, slash);
     const rawKey = virtual !== '' ? path : slash < 0 ? '' : path.slice(slash + 1);
+    this.isVirtual = virtual !== '';
     this.bucket = virtual !== '' ? virtual : decodePart(first);
     this.key = rawKey === '' ? undefined : keyFrom(rawKey);
   }

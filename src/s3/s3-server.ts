@@ -10,10 +10,10 @@ import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
-import { readSubject } from './bucket-config.js';
 import type { Answer, Call, S3Parts } from './call.js';
-import { type CorsRule, corsHeaders } from './cors.js';
+import { answerPreflight, corsHeadersOf } from './cors-answers.js';
 import { digestsOf } from './digest-object.js';
+import { Lifecycle } from './lifecycle.js';
 import { ObjectStore } from './object-store.js';
 import { ObjectWrites } from './object-writes.js';
 import { clean } from './read-object.js';
@@ -44,6 +44,8 @@ export interface S3ServerOptions {
   /** Hosts that end in it name a bucket in front. */
   readonly domain?: string | undefined;
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer } | undefined;
+  /** Another length of a lifecycle's day, for tests. */
+  readonly lifecycleDayMs?: number | undefined;
   /** Requests under way at one time; more get SlowDown. */
   readonly requestsMax: number;
 }
@@ -72,6 +74,7 @@ export interface S3ServerParts {
 
 export class S3Server {
   readonly parts: S3Parts;
+  readonly lifecycle: Lifecycle;
   readonly #server: Server;
   readonly #options: S3ServerOptions;
   readonly #given: S3ServerParts;
@@ -83,6 +86,7 @@ export class S3Server {
   static async start(given: S3ServerParts, options: S3ServerOptions): Promise<S3Server> {
     const server = new S3Server(given, options);
     await server.#listen();
+    server.lifecycle.start();
     return server;
   }
 
@@ -99,9 +103,11 @@ export class S3Server {
       uploads: new Uploads(store, versions),
       users,
       clock,
+      signingKeys: this.#keys,
       region: options.region,
       ...digestsOf(tree),
     };
+    this.lifecycle = new Lifecycle({ ...this.parts, onFailure: given.onFailure }, options.lifecycleDayMs);
     const answer = (request: IncomingMessage, response: ServerResponse): void => void this.#answer(request, response);
     const limits = {
       maxHeaderSize: HEADER_BYTES_MAX,
@@ -120,6 +126,8 @@ export class S3Server {
       response.writeContinue();
       answer(request, response);
     });
+    // An expectation that nobody knows is not met by refusing the request.
+    this.#server.on('checkExpectation', answer);
     this.#server.on('clientError', (error, socket) => refuseGarbage(error, socket as Socket));
   }
 
@@ -151,7 +159,12 @@ export class S3Server {
 
   /** No new connections; resolves when the last answer is with its client, or after a short while. */
   close(): Promise<void> {
-    this.#closed ??= new Promise((resolve) => {
+    this.#closed ??= Promise.all([this.#end(), this.lifecycle.close()]).then(() => undefined);
+    return this.#closed;
+  }
+
+  #end(): Promise<void> {
+    return new Promise((resolve) => {
       let impatient: Timer | undefined;
       this.#server.close(() => {
         impatient?.cancel();
@@ -160,7 +173,6 @@ export class S3Server {
       this.#server.closeIdleConnections();
       impatient = this.#given.clock.after(LINGER_MS, () => this.#server.closeAllConnections());
     });
-    return this.#closed;
   }
 
   async #answer(http: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -199,33 +211,21 @@ export class S3Server {
     response: ServerResponse,
     audit: { operation: string; user: string },
   ): Promise<void> {
-    const { users } = this.#given;
-    await users.refresh();
+    await this.#given.users.refresh();
     if (request.method === 'OPTIONS') {
       audit.operation = 'Preflight';
-      const headers = await this.#cors(request);
-      if (headers['access-control-allow-origin'] === undefined)
-        throw new S3Error('AccessDenied', 'CORSResponse: This CORS request is not allowed.');
-      response.writeHead(200, { ...headers, 'content-length': 0 });
-      response.end();
+      await this.#send(request, response, await answerPreflight(request, this.parts.store));
       return;
     }
+    for (const [name, value] of Object.entries(await corsHeadersOf(request, this.parts.store)))
+      response.setHeader(name, value);
     const identity = this.#identify(request);
     audit.user = identity.user?.name ?? 'anonymous';
     const route = routeOf(request);
     audit.operation = route.name;
-    const call: Call = { request, response, identity, parts: this.parts, corsHeaders: await this.#cors(request) };
-    for (const [name, value] of Object.entries(call.corsHeaders)) response.setHeader(name, value);
+    const call: Call = { request, response, identity, parts: this.parts };
     const answer = await route.run(call);
-    if (answer !== undefined) await this.#send(call, answer);
-  }
-
-  /** What a browser of another origin is told; empty where no rule of the bucket allows it. */
-  async #cors(request: S3Request): Promise<Record<string, string>> {
-    if (request.bucket === '' || request.header('origin') === undefined) return {};
-    const bucket = await this.parts.store.bucket(request.bucket).catch(() => undefined);
-    const rules = bucket && (readSubject(bucket.attributes, 'cors') as readonly CorsRule[] | undefined);
-    return (rules && corsHeaders(rules, request)) ?? {};
+    if (answer !== undefined) await this.#send(request, response, answer);
   }
 
   #identify(request: S3Request): Identity {
@@ -233,7 +233,7 @@ export class S3Server {
     return authenticate(request, { users, keys: this.#keys, region: this.#options.region, nowMs: clock.nowMs() });
   }
 
-  async #send({ request, response }: Call, { status, headers = {}, body }: Answer): Promise<void> {
+  async #send(request: S3Request, response: ServerResponse, { status, headers = {}, body }: Answer): Promise<void> {
     // A body that nobody has read would be taken for the next request.
     if (!request.http.complete) await drain(request.http);
     if (!request.http.complete) response.setHeader('connection', 'close');

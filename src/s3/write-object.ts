@@ -1,7 +1,7 @@
 /** PUT, COPY and DELETE of objects. */
 import { createHash } from 'node:crypto';
 import { bucketOwner, denied, mayAccess, publicAccess, requireAccess } from './access.js';
-import { EVERYBODY, type Grant, grantsFromHeaders, SIGNED_IN } from './acl.js';
+import { type Grant, grantsFromHeaders, isPublicList } from './acl.js';
 import type { Bucket } from './bucket-config.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checksumHeader, checksumNamed } from './checksums.js';
@@ -9,16 +9,18 @@ import { checkRead, checkWrite } from './conditions.js';
 import { keyOf } from './key-path.js';
 import { isoTime } from './list-objects.js';
 import { userMetadata } from './object-attributes.js';
+import { expirationHeaders } from './object-end.js';
 import { lockForNewObject, mayRemove } from './object-lock.js';
 import type { StoredObject } from './object-store.js';
-import { tagsFromHeader } from './object-tags.js';
 import type { NewObject, OwnAttributes } from './object-writes.js';
 import { OBJECT_BYTES_MAX, receiveDocument, receiveObject } from './receive-body.js';
 import { notImplemented, S3Error } from './s3-error.js';
 import { checkKey } from './s3-request.js';
+import { parseTagHeader } from './tagging.js';
 import { versionOf } from './versions.js';
 import { document, element, escapeXml, malformed, readXml } from './xml.js';
 
+const FOR_BUCKET_OWNER = 'bucket-owner-full-control';
 const METADATA_BYTES_MAX = 2 * 1024;
 const DELETE_KEYS_MAX = 1000;
 const DELETE_DOCUMENT_BYTES_MAX = 2 * 1024 * 1024;
@@ -39,11 +41,7 @@ export function keptHeaders(call: Call): Record<string, string> {
     let value = call.request.header(name);
     // The encoding of the request's body is not the object's.
     if (name === 'content-encoding')
-      value = value
-        ?.split(',')
-        .map((one) => one.trim())
-        .filter((one) => one !== 'aws-chunked')
-        .join(',');
+      value = value?.replace(/(?:^|,\s*)aws-chunked(?=\s*(?:,|$))/gi, '').replace(/^\s*,\s*/, '');
     if (value !== undefined && value !== '') headers[name] = value;
   }
   return headers;
@@ -86,17 +84,20 @@ export function newGrants(call: Call, bucket: Bucket): Grant[] | undefined {
   const owner = newOwner(call, bucket);
   const grants = grantsFromHeaders(call.request, owner, bucketOwner(call, bucket), call.parts.users);
   if (grants === undefined) return undefined;
-  if (
-    bucket.info.ownership === 'BucketOwnerEnforced' &&
-    grants.some(([grantee]) => grantee !== `id:${bucketOwner(call, bucket)}`)
-  )
+  const canned = call.request.header('x-amz-acl');
+  const isForOwner =
+    canned === undefined ? grants.every(([grantee]) => grantee === `id:${owner}`) : canned === FOR_BUCKET_OWNER;
+  if (bucket.info.ownership === 'BucketOwnerEnforced' && !isForOwner)
     throw new S3Error('AccessControlListNotSupported', 'The bucket does not allow ACLs');
-  if (publicAccess(bucket).blockAcls && grants.some(([grantee]) => grantee === EVERYBODY || grantee === SIGNED_IN))
-    throw denied();
+  if (publicAccess(bucket).blockAcls && isPublicList(grants)) throw denied();
   return grants;
 }
 
+/** Whose a new object is: its writer's, unless the bucket's ownership controls say otherwise. */
 export function newOwner(call: Call, bucket: Bucket): string {
+  const { ownership } = bucket.info;
+  const isGivenUp = ownership === 'BucketOwnerPreferred' && call.request.header('x-amz-acl') === FOR_BUCKET_OWNER;
+  if (ownership === 'BucketOwnerEnforced' || isGivenUp) return bucketOwner(call, bucket);
   return call.identity.user?.id ?? bucketOwner(call, bucket);
 }
 
@@ -117,7 +118,7 @@ export async function putObject(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;
-  const tags = tagsFromHeader(request.header('x-amz-tagging'));
+  const tags = parseTagHeader(request.header('x-amz-tagging'));
   requireAccess(
     call,
     bucket,
@@ -146,7 +147,12 @@ export async function putObject(call: Call): Promise<Answer> {
   const { version } = await parts.writes.put(bucket, key, { content, own, metadata }, (present) =>
     checkWrite(request, present),
   );
-  const headers: Headers = { etag: `"${etag}"`, 'x-amz-version-id': version };
+  const now = { modifiedMs: parts.clock.nowMs(), sizeBytes: content.sizeBytes, tags };
+  const headers: Headers = {
+    etag: `"${etag}"`,
+    'x-amz-version-id': version,
+    ...expirationHeaders(bucket, key, now),
+  };
   if (checksum !== undefined) {
     headers[checksumHeader(checksum.name)] = checksum.value;
     headers['x-amz-checksum-type'] = 'FULL_OBJECT';
@@ -204,7 +210,7 @@ export async function copyObject(call: Call): Promise<Answer> {
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;
   const replacesTags = request.header('x-amz-tagging-directive') === 'REPLACE';
-  const newTags = replacesTags ? tagsFromHeader(request.header('x-amz-tagging')) : [];
+  const newTags = replacesTags ? parseTagHeader(request.header('x-amz-tagging')) : [];
   const conditions = new Map(requestTags(newTags)).set('s3:x-amz-copy-source', [
     request.header('x-amz-copy-source') ?? '',
   ]);

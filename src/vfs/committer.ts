@@ -170,6 +170,11 @@ export class Committer {
     });
   }
 
+  /** Changes of attributes still fit into the next commit: what is not worth waiting for is left out where they do not. */
+  get hasRoomForNames(): boolean {
+    return this.#staged.namespaceBytes < this.#options.roundBytes;
+  }
+
   /**
    * What has been deleted is committed, and its space given back, before anybody is told that the pool is full. Undefined: that has just been done
    * and gave nothing.

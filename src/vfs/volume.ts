@@ -701,6 +701,8 @@ export class Volume implements Vfs {
     const isStale = !isAfter(atime, mtime) || !isAfter(atime, ctime);
     const now = this.#clock.now();
     if (!isStale && now.sec - atime.sec < ACCESS_AGE_SEC) return false;
+    // Reading waits for no commit: where there is no room for more changes, a later read will tell.
+    if (!inode.attrDirty && !this.#committer.hasRoomForNames) return false;
     inode.atime = now;
     this.#touch(inode);
     return true;

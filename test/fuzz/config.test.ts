@@ -20,6 +20,7 @@ const VALID = formatConfig(
     cache: { directory: '/p/cache', sizeBytes: 1e9 },
     whenDegraded: 'allow',
     commitDelayMs: 100,
+    scrubDays: 30,
     disks: [1, 2, 3].map((n) => ({ directory: `/p/disk${n}`, uuid: id(n), role: 'data' as const, number: n })),
   },
   '/p',

@@ -80,8 +80,7 @@ for (const when of ['at once', 'later']) {
         if (message.length >= 4) message.writeUInt32LE(message.length + lie, 0);
         if (message.length >= 40) message.writeUInt16LE(extensions, 36);
         kernel.deliver(message);
-        const isDue =
-          message.length >= 40 && (lie > 0 || extensions * 8 > message.length - 40 || !NO_REPLY.includes(opcode));
+        const isDue = message.length >= 40 && !NO_REPLY.includes(opcode);
         // A later answer takes a few turns at most: none of the vfs's methods waits for anything else.
         for (let turn = 0; turn < 20 && isDue && !kernel.replies.some((reply) => reply.unique === unique); turn++) {
           await new Promise((resolve) => setImmediate(resolve));

@@ -85,6 +85,7 @@ export async function makePool(layout: PoolLayout): Promise<MachineImage> {
     cache: { directory: CACHE_DIRECTORY, sizeBytes: 16 * MIB },
     whenDegraded: 'allow',
     commitDelayMs: layout.commitDelayMs,
+    scrubDays: 0,
     disks: disks.map(({ directory, role, number }, i) => ({ directory, uuid: uuidOf(i), role, number })),
   };
   for (const [i, { directory, role, number }] of disks.entries()) {

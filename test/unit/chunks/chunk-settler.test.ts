@@ -186,6 +186,20 @@ t.test('a dead disk is replaced: its shards are made from the others', async (t)
   t.equal(await whereItBelongs(store, byNumber, chunks), undefined);
 });
 
+t.test('a disk dies while data moves to another: of one chunk a shard is made and another moved', async (t) => {
+  const { store, map, byNumber } = makeFixture(t, { disks: 3, buckets: 12 });
+  const chunks = await fill(store, dice(seed + 5), 40);
+  const four = addDisks(map, [diskOf(4, 12)]);
+  store.useMap(four);
+  byNumber.set(4, new FakeDisk({ number: 4, directory: t.testdir() }));
+  byNumber.get(1)!.fail('offline', 'gone');
+  store.useMap(changeDisks(four, { remove: [1], add: [diskOf(5, 12)], neededBytes: 0 }));
+  byNumber.set(5, new FakeDisk({ number: 5, directory: t.testdir({}) }));
+  const { unfinished, unreadable } = await store.settle(toSettle(chunks));
+  t.same({ unfinished, unreadable }, { unfinished: 0, unreadable: [] });
+  t.equal(await whereItBelongs(store, byNumber, chunks), undefined);
+});
+
 t.test('a shard that cannot be read where it lies is made from the others', async (t) => {
   const { store, map, byNumber, disks } = makeFixture(t, {
     disks: 3,

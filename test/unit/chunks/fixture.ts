@@ -5,6 +5,7 @@ import { InlinePipeline } from '../../../src/chunks/inline-pipeline.js';
 import type { Pipeline } from '../../../src/chunks/pipeline.js';
 import { PoolChunkStore } from '../../../src/chunks/pool-chunk-store.js';
 import { WorkerPipeline } from '../../../src/chunks/worker-pipeline.js';
+import type { Clock } from '../../../src/io/clock.js';
 import { FakeDisk } from './fake-disk.js';
 
 interface FixtureOptions {
@@ -14,6 +15,8 @@ interface FixtureOptions {
   readonly bucketBytes?: number;
   readonly capacityBytes?: number;
   readonly pipeline?: 'inline' | 'worker';
+  readonly clock?: Clock;
+  readonly onSlowDisk?: (disk: number) => void;
 }
 
 interface Fixture {
@@ -55,6 +58,8 @@ export function makeFixture(t: Test, options: FixtureOptions): Fixture {
     map,
     disks: byNumber,
     pipeline,
+    ...(options.clock && { clock: options.clock }),
+    ...(options.onSlowDisk && { onSlowDisk: options.onSlowDisk }),
     onDegradedRead: (chunk, disk) => degraded.push([chunk, disk]),
   });
   t.teardown(async () => {

@@ -8,6 +8,7 @@ import { runCli } from '../../../src/cli/program.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlServer } from '../../../src/http/control-server.js';
 import { SystemClock } from '../../../src/io/clock.js';
+import { addFile, emptyReport } from '../../../src/repair/scrub-report.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, readText, writeConfig } from './fake-pool.js';
 
 async function prepare(t: Test) {
@@ -64,6 +65,8 @@ t.test('every command explains itself with an example', async (t) => {
     'rescue',
     'start',
     'job',
+    'disk',
+    'scrub',
   ]) {
     const { code, out, err } = await run(command, '--help');
     t.equal(code, 0);
@@ -380,6 +383,26 @@ t.test('job: what is at work, and a word to it', async (t) => {
   t.match(await run('job', 'cancel', pool, 'dance'), { code: 1, err: /there is no background job "dance"/ });
 });
 
+t.test('scrub: started, paused, cancelled, and what the last one found', async (t) => {
+  const { run, pool, context } = await withDaemon(t);
+  t.match(await run('scrub', pool, '--full-speed'), { code: 0, out: /^scrub: running, 1 KiB of 4 KiB/ });
+  t.ok(context.pool.calls.includes('job start null scrub at full speed'));
+  t.match(await run('scrub', pool, '--pause'), { code: 0, out: /^scrub: paused/ });
+  t.match(await run('scrub', pool, '--pause', '--cancel'), { code: 1, err: /only one of/ });
+  t.match(await run('scrub', pool, '--status'), { code: 0, out: 'scrub: paused, 1 KiB of 4 KiB: disk 1\n' });
+  const report = emptyReport();
+  addFile(report, 'repaired', '/a');
+  Object.assign(report, { disks: 3, damagedShards: 1, shardsWritten: 1, bytesWritten: 1024 });
+  context.pool.jobReport = report;
+  const found = await run('scrub', pool, '--status');
+  t.equal(found.code, 0);
+  t.match(found.out, /1 shard was damaged; 1 written anew \(1 KiB\)\n {2}repaired: 1 file\n {4}\/a\n/);
+  addFile(report, 'lost', '/b');
+  const lost = await run('scrub', pool, '--status');
+  t.equal(lost.code, 1, 'something could not be repaired');
+  t.match(lost.out, /cannot be read: 1 file\n {4}\/b\n/);
+});
+
 t.test('fsck asks the daemon where there is one, and says in sentences what it found', async (t) => {
   const { context, run, pool, server } = await withDaemon(t);
   t.match(await run('fsck', pool), { code: 0, err: '', out: /checked while in use in 2 s\n[\s\S]*\nclean\n$/ });
@@ -438,4 +461,59 @@ t.test('fsck of what is no pool, or used wrongly', async (t) => {
   t.match(await run('fsck', directory), { code: 1, err: /there is no pool in/ });
   t.match(await run('fsck'), { code: 2 });
   t.match(await run('fsck', '--force', directory), { code: 2 });
+});
+
+t.test('disk: what would be done is shown, asked about where it takes something away, and done', async (t) => {
+  const { run, context, pool, directory } = await withDaemon(t);
+  context.pool.changePlan = { ...context.pool.changePlan, needsConsent: false };
+  const added = await run('disk', 'add', pool, 'new', '--size', '2TB', '--full-speed');
+  t.equal(added.code, 0, added.err);
+  t.match(
+    added.out,
+    /add: .*\n {2}room {8}5\.46 TiB before, 2\.73 TiB after; 931 GiB used\n.*\n {2}moves {7}466 GiB written/,
+  );
+  t.match(added.err, /moves in the background/);
+  const request = JSON.stringify({ action: 'add', directories: [join(directory, 'new')], sizeBytes: 2e12 });
+  t.same(context.pool.calls.slice(-2), [`plan ${request}`, `change ${request} {"fullSpeed":true}`]);
+
+  context.pool.changePlan = { ...context.pool.changePlan, needsConsent: true };
+  const calls = () => context.pool.calls.filter((call) => call.startsWith('change')).length;
+  const before = calls();
+  t.match(await run('disk', 'remove', pool, '2'), { code: 1, err: /nobody could be asked.*--yes/s });
+  context.answer = 'n';
+  t.match(await run('disk', 'remove', pool, '2'), { code: 1, err: /nothing has been changed/ });
+  t.equal(calls(), before);
+  context.answer = 'y';
+  t.equal((await run('disk', 'remove', pool, '2')).code, 0);
+  t.equal(context.questions.at(-1), 'Remove the disk? [y/N] ');
+  t.equal((await run('disk', 'replace', pool, '/mnt/b', 'other', '--yes')).code, 0);
+  t.equal(calls(), before + 2);
+  t.match(context.pool.calls.at(-1), /"disk":"\/mnt\/b","directory":".*\/other"/);
+
+  context.pool.changePlan = {
+    ...context.pool.changePlan,
+    refusals: [{ reason: 'it is full', remedy: 'delete 1 TiB' }],
+  };
+  t.match(await run('disk', 'remove', pool, '2', '--yes'), {
+    code: 1,
+    out: /it cannot be done: it is full; to make it possible, delete 1 TiB/,
+  });
+  t.match(await run('plan', pool, '--remove', '2'), { code: 1, out: /it is full/ });
+  t.match(await run('plan', pool, '--replace', '2'), { code: 1, err: /--replace needs one directory/ });
+  t.match(await run('plan', '--remove', '2'), { code: 1, err: /needs a pool/ });
+  t.equal(calls(), before + 2, 'a plan changes nothing');
+});
+
+t.test('disk list and locate: of a mounted pool, and of one that is not', async (t) => {
+  const { run, pool, directory, server } = await withDaemon(t);
+  const listed = await run('disk', 'list', pool);
+  t.equal(listed.code, 0, listed.err);
+  t.match(listed.out, /^disk +role +state +used +free +size +id +directory\n/);
+  await server.close();
+  mkdirSync(join(directory, 'd1'));
+  t.match((await run('disk', 'list', pool)).out, /not mounted.*d1/);
+  const found = await run('disk', 'locate', pool, '1');
+  t.equal(found.code, 0, found.err);
+  t.match(found.out, /^disk 1\n {2}directory {3}.*d1\n {2}state {7}not mounted\n {2}id .*\n {2}device /);
+  t.match(await run('disk', 'locate', pool, '9'), { code: 1, err: /no disk is meant by 9/ });
 });

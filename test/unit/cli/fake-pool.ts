@@ -138,9 +138,11 @@ export class FakePool implements PoolControl, OpenPool {
     },
   };
 
+  /** What its last run found. */
+  jobReport: JobReport['report'] = null;
   /** One job, `scrub`, which does what it is told. */
   readonly jobs: JobControl = {
-    list: () => [this.#job],
+    list: () => [{ ...this.#job, report: this.jobReport }],
     start: async (name, options, pace) => this.#tell(`start ${JSON.stringify(options)}`, name, 'running', pace),
     pause: async (name) => this.#tell('pause', name, 'paused'),
     resume: async (name, pace) => this.#tell('resume', name, 'running', pace),
@@ -327,6 +329,9 @@ export interface FakeContext extends CliContext {
   mounts: string;
   pool: FakePool;
   lastInit: InitOptions | undefined;
+  /** What was asked at the terminal, and what its person answers; undefined: there is none. */
+  readonly questions: string[];
+  answer: string | undefined;
 }
 
 /** Everything writes its calls into one list, so that tests see their order. */
@@ -358,6 +363,8 @@ export function fakeContext(directory: string): FakeContext {
     stderr: new TextOutput(),
     cwd: directory,
     env: {},
+    questions: [],
+    answer: undefined,
     clock: new FakeClock(),
     signals: new EventEmitter(),
     pools,
@@ -367,6 +374,11 @@ export function fakeContext(directory: string): FakeContext {
     },
     mounts: '',
     mountTable: () => new MountTable(context.mounts),
+    files: { readFile: (path) => readFile(path) },
+    ask: async (question) => {
+      context.questions.push(question);
+      return context.answer;
+    },
     pool: new FakePool(directory, calls),
     lastInit: undefined,
   };
@@ -391,6 +403,7 @@ export async function writeConfig(pool: string, options: Pick<InitOptions, 'disk
     cache: { directory: options.cache, sizeBytes: undefined },
     whenDegraded: 'allow',
     commitDelayMs: 5000,
+    scrubDays: 30,
     disks: options.disks.map((directory, index) => ({
       directory,
       uuid: POOL_ID.slice(0, 31) + String(index),

@@ -29,6 +29,7 @@ async function prepare(t: Test) {
     cache: { directory: join(poolDirectory, 'cache'), sizeBytes: undefined },
     whenDegraded: 'allow',
     commitDelayMs: 5000,
+    scrubDays: 30,
     disks: [{ directory: '/elsewhere/disk', uuid: POOL_ID, role: 'data', number: 1 }],
   };
   const options = { poolDirectory, mountpoint, config, strong: false, log: quietLog, onStep: () => {} };

@@ -124,6 +124,19 @@ t.test('pause, resume, cancel; what cannot be is refused', async (t) => {
   await runner.close();
 });
 
+t.test('one that is started in the moment in which it ends runs once more', async (t) => {
+  const { clock, make } = world();
+  const kind = new Counting('scrub', clock, { last: 3 });
+  const runner = make(kind);
+  await runner.open();
+  for (let i = 1; i <= 3; i++) {
+    await runner.start('scrub');
+    await until(() => stateOf(runner, 'scrub').state === 'done');
+    t.equal(kind.seen.length, i);
+  }
+  await runner.close();
+});
+
 t.test('a job that fails says why, and goes on from its cursor when it is resumed', async (t) => {
   const { clock, make } = world();
   const kind = new Counting('scrub', clock, { last: 50 });

@@ -20,6 +20,7 @@ const BASE: PoolConfig = {
   cache: { directory: '/mnt/ssd/cache', sizeBytes: undefined },
   whenDegraded: 'allow',
   commitDelayMs: 5000,
+  scrubDays: 30,
   disks: [
     { directory: '/mnt/a', uuid: uuid(1), role: 'data', number: 1 },
     { directory: '/srv/pool/disk2', uuid: uuid(2), role: 'data', number: 2 },

@@ -26,6 +26,7 @@ function configOf(pool = 'aa'.repeat(16)): PoolConfig {
     cache: { directory: '/cache', sizeBytes: 100_000 },
     whenDegraded: 'allow',
     commitDelayMs: 1000,
+    scrubDays: 30,
     disks: [],
   };
 }

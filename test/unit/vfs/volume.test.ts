@@ -284,3 +284,35 @@ t.test('concurrent changes of names leave one winner', async (t) => {
   for (const [name, { ino, nlink }] of found)
     t.match(await fixture.vfs.lookup(ROOT_INO, name), { ino, nlink }, `${name} is what it was`);
 });
+
+t.test('reading moves the access time as with relatime, and waits for nothing', async (t) => {
+  const { vfs, pool } = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+  const { ino } = await put(vfs, ROOT_INO, 'f', Buffer.from('bytes'));
+  const old = { sec: 1_000_000, nsec: 0 };
+  const handle = await vfs.open(ino, { read: true, write: false });
+  const read = () => vfs.read(handle, 0, 5);
+  const atime = async () => (await vfs.getattr(ino)).atime.sec;
+  await vfs.setattr(ino, { atime: old, mtime: old }, CALLER);
+  await pool.commit();
+  // As many changes of names wait as a commit takes: what is only read adds none.
+  Object.defineProperty(pool.parts.staged, 'namespaceBytes', {
+    get: () => Number.MAX_SAFE_INTEGER,
+    configurable: true,
+  });
+  await read();
+  t.equal(await atime(), old.sec);
+  Reflect.deleteProperty(pool.parts.staged, 'namespaceBytes');
+  await read();
+  t.ok((await atime()) > old.sec, 'older than the last change');
+  const once = (await vfs.getattr(ino)).atime;
+  await read();
+  t.same((await vfs.getattr(ino)).atime, once, 'not again');
+  const quiet = await vfs.open(ino, { read: true, write: false, noAccessTime: true });
+  await vfs.setattr(ino, { atime: old }, CALLER);
+  await vfs.read(quiet, 0, 5);
+  t.equal(vfs.accessed(quiet), false);
+  t.equal(await atime(), old.sec, 'O_NOATIME');
+  t.equal(vfs.accessed(handle), true, 'pages that a face keeps count as read');
+  t.ok((await atime()) > old.sec);
+  for (const each of [handle, quiet]) await vfs.release(each);
+});
