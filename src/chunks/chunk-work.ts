@@ -65,6 +65,12 @@ export class ChunkWork {
     this.#hold(bytes);
   }
 
+  /** What has been given out stays as it is: the next chunk gets buffers of its own. */
+  detach(): void {
+    this.#space = NOTHING;
+    this.#parity = NOTHING;
+  }
+
   hash(): string {
     return contentHash(this.#chunk);
   }
@@ -79,6 +85,8 @@ export class ChunkWork {
   #shard(scheme: ShardScheme, shard: number): Uint8Array {
     const same = this.#scheme;
     if (!same || same.erasure !== scheme.erasure || same.k !== scheme.k || same.m !== scheme.m) {
+      // Shards of the first scheme may still be on their way to a disk.
+      if (same) this.#parity = NOTHING;
       const codec = codecFor(codecScheme(scheme));
       const parityBytes = scheme.erasure ? (codec.shards - codec.needed) * codec.shardBytes(this.#chunk.length) : 0;
       if (this.#parity.length < parityBytes) this.#parity = Buffer.allocUnsafeSlow(parityBytes);

@@ -25,8 +25,10 @@ export type ToWorker =
   | {
       readonly kind: 'write';
       readonly job: number;
+      /** The number of this write, by which it is answered: that may be after the job has ended. */
+      readonly write: number;
       readonly scheme: ShardScheme;
-      readonly targets: readonly WriteTarget[];
+      readonly target: WriteTarget;
     };
 
 /** Errors lose their class on the way between threads. */
@@ -41,5 +43,5 @@ export type FromWorker =
   /** The source's bytes have been read. */
   | { readonly kind: 'read'; readonly job: number }
   | { readonly kind: 'hashed'; readonly job: number; readonly chunk: string }
-  | { readonly kind: 'written'; readonly job: number; readonly results: readonly WriteResult[] }
+  | { readonly kind: 'written'; readonly write: number; readonly result: WriteResult }
   | { readonly kind: 'failed'; readonly job: number; readonly error: PostedError };

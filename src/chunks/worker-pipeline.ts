@@ -87,18 +87,25 @@ class WorkerJob implements ChunkJob {
 
   async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {
     assert(!this.#ended, 'the job has not ended');
-    const results = await this.#thread.write(this.#worker, this.#job, scheme, reservations);
+    this.#thread.check(this.#worker);
     return Promise.all(
-      reservations.map(async (reservation, i) => {
-        const result = results[i]!;
-        if (result === 'written') return undefined;
-        if ('error' in result) return revived(result.error);
-        return reservation.write([result.record]).then(
+      reservations.map((reservation) =>
+        this.#write(scheme, reservation).then(
           () => undefined,
           (error: Error) => error,
-        );
-      }),
+        ),
+      ),
     );
+  }
+
+  async #write(scheme: ShardScheme, reservation: Reservation): Promise<void> {
+    const { info, generation, logSequence, owner, position, lend } = reservation;
+    const ask = (fd: number | undefined): Promise<Uint8Array | undefined> =>
+      this.#thread.write(this.#worker, this.#job, scheme, { info, generation, logSequence, owner, fd, position });
+    if (lend !== undefined) return lend(async (fd) => void (await ask(fd)));
+    const record = await ask(undefined);
+    assert(record, 'without a descriptor the record comes back');
+    await reservation.write([record]);
   }
 
   end(): void {
@@ -117,6 +124,9 @@ interface Taken {
 class Thread {
   readonly #program: URL;
   readonly #waiters = new Map<number, Waiter>();
+  /** By their number. */
+  readonly #writes = new Map<number, { resolve(result: WriteResult): void; reject(error: Error): void }>();
+  #nextWrite = 0;
   #worker: Worker | undefined;
   #closed = false;
 
@@ -141,34 +151,34 @@ class Thread {
     return { chunk: message.chunk, worker };
   }
 
-  async write(
-    worker: Worker,
-    job: number,
-    scheme: ShardScheme,
-    reservations: readonly Reservation[],
-  ): Promise<readonly WriteResult[]> {
+  /** Throws if the thread that holds the job's chunk is no more. */
+  check(worker: Worker): void {
     if (worker !== this.#worker) throw this.#closed ? closed() : new CairnError('IO', ENDED);
-    const targets = reservations.map(
-      ({ info, generation, logSequence, owner, fd, position }): WriteTarget => ({
-        info,
-        generation,
-        logSequence,
-        owner,
-        fd,
-        position,
-      }),
-    );
-    const message = await this.#ask(worker, { kind: 'write', job, scheme, targets }, undefined);
-    assert(message.kind === 'written', 'a write is answered with its results');
-    return message.results;
+  }
+
+  /** The record, if it was not written. */
+  async write(worker: Worker, job: number, scheme: ShardScheme, target: WriteTarget): Promise<Uint8Array | undefined> {
+    this.check(worker);
+    const result = await new Promise<WriteResult>((resolve, reject) => {
+      const write = this.#nextWrite++;
+      this.#keepAlive(worker);
+      this.#writes.set(write, { resolve, reject });
+      worker.postMessage({ kind: 'write', job, write, scheme, target } satisfies ToWorker);
+    });
+    if (result === 'written') return undefined;
+    if ('error' in result) throw revived(result.error);
+    return result.record;
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     const worker = this.#worker;
     this.#worker = undefined;
+    // A thread ends when its writes have: those on a disk that hangs are not waited for.
+    const hasWrites = this.#writes.size > 0;
     this.#failAll(closed());
-    await worker?.terminate();
+    const ended = worker?.terminate();
+    if (!hasWrites) await ended;
   }
 
   #ask(
@@ -179,11 +189,19 @@ class Thread {
   ): Promise<FromWorker> {
     assert(!this.#waiters.has(message.job), 'a job does one thing at a time');
     return new Promise((resolve, reject) => {
-      // Whoever awaits an answer keeps the process alive; a thread that idles does not.
-      if (this.#waiters.size === 0) worker.ref();
+      this.#keepAlive(worker);
       this.#waiters.set(message.job, { onRead, resolve, reject });
       worker.postMessage(message, transfer);
     });
+  }
+
+  /** Whoever awaits an answer keeps the process alive; a thread that idles does not. Called before it is noted that somebody waits. */
+  #keepAlive(worker: Worker): void {
+    if (this.#waiters.size === 0 && this.#writes.size === 0) worker.ref();
+  }
+
+  #letGo(): void {
+    if (this.#waiters.size === 0 && this.#writes.size === 0) this.#worker?.unref();
   }
 
   #running(): Worker {
@@ -211,6 +229,13 @@ class Thread {
   }
 
   #receive(message: FromWorker): void {
+    if (message.kind === 'written') {
+      const asked = this.#writes.get(message.write);
+      this.#writes.delete(message.write);
+      this.#letGo();
+      asked?.resolve(message.result);
+      return;
+    }
     const waiter = this.#waiters.get(message.job);
     if (!waiter) return;
     if (message.kind === 'read') {
@@ -218,14 +243,15 @@ class Thread {
       return;
     }
     this.#waiters.delete(message.job);
-    if (this.#waiters.size === 0) this.#worker?.unref();
+    this.#letGo();
     if (message.kind === 'failed') waiter.reject(revived(message.error));
     else waiter.resolve(message);
   }
 
   #failAll(error: CairnError): void {
-    const waiters = [...this.#waiters.values()];
+    const waiters = [...this.#waiters.values(), ...this.#writes.values()];
     this.#waiters.clear();
+    this.#writes.clear();
     for (const waiter of waiters) waiter.reject(error);
   }
 }

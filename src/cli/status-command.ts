@@ -109,8 +109,7 @@ ${status.findings.map((finding) => `  ! ${finding}\n`).join('')}  ${where}, ${st
   room        ${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${counted(status.files, 'file')}
   staged      ${staged}
   cache       ${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}
-  degraded    ${degradedText(status)}
-  if lost     ${lossText(status.forecast)}
+${degradedLine(status)}  if lost     ${lossText(status.forecast)}
   commits     sequence ${status.commitSequence}, epoch ${status.epoch}, map version ${status.mapVersion}
 ${status.jobs.map((job) => `  job         ${jobText(job)}\n`).join('')}
 ${textTable([['disk', 'role', 'state', 'used', 'free', 'size', 'directory'], ...disks], new Set([0, 3, 4, 5]))}
@@ -127,11 +126,12 @@ function lossText({ counted: share, disks, unreadable }: LossForecast): string {
   return `${parts.length === 0 ? 'nothing is lost with any one device' : parts.join(', ')}${counting}`;
 }
 
-function degradedText({ degradedWrites, whenDegraded }: PoolStatus): string {
-  const { commits, chunks, bytes } = degradedWrites;
-  const rule = whenDegraded === 'allow' ? 'while it is, strong fsync succeeds' : 'while it is, strong fsync fails';
-  if (commits === 0) return `nothing written while disks were away; ${rule}`;
-  return `${formatBytes(bytes)} in ${counted(chunks, 'chunk')} and ${counted(commits, 'commit')} written while a disk failed or was away; ${rule}`;
+/** Nothing where all is whole. */
+function degradedLine({ degradedWrites, whenDegraded }: PoolStatus): string {
+  const { chunks, bytes } = degradedWrites;
+  if (chunks === 0) return '';
+  const rule = whenDegraded === 'allow' ? 'strong fsync succeeds' : 'strong fsync fails';
+  return `  degraded    ${formatBytes(bytes)} in ${counted(chunks, 'chunk')} written while a disk failed or was away, not all whole yet; ${rule} while one is\n`;
 }
 
 /** Cache and journal disks have no number in the diskmap. */

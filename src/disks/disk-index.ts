@@ -14,6 +14,8 @@ export interface IndexSource {
   isDurable(segment: number, position: number): boolean;
   /** How far both logs are durable; everything before has been told to the index. */
   notes(): IndexNotes;
+  /** The device takes unusually long to answer. */
+  isBehind(): boolean;
 }
 
 export class DiskIndex {
@@ -59,7 +61,7 @@ export class DiskIndex {
 
   /** While rebuilding: keeps memory small. Notes are not written, so an interrupted rebuild begins anew. */
   flushRebuilt(): void {
-    const all: IndexSource = { isDurable: () => true, notes: () => ({}) as IndexNotes };
+    const all: IndexSource = { isDurable: () => true, notes: () => ({}) as IndexNotes, isBehind: () => false };
     while (!this.#flushSome(all, false));
   }
 
@@ -95,6 +97,11 @@ export class DiskIndex {
   #slice(): void {
     this.#timer = undefined;
     if (this.#closed || this.#source === undefined) return;
+    // SQLite would wait for it on this thread, and what is not written down is in the logs.
+    if (this.#source.isBehind()) {
+      this.touch();
+      return;
+    }
     try {
       if (!this.#flushSome(this.#source, true)) setImmediate(() => this.#slice());
     } catch {

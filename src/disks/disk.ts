@@ -36,7 +36,8 @@ export type StreamName = 'data' | 'journal';
 /** Space in the data stream that a worker thread fills: write header (shardRecordHeader in record-codec.ts), payload and nothing else at `position`. */
 export interface Reservation {
   readonly info: ShardInfo;
-  readonly fd: number | undefined;
+  /** Lends the file's descriptor for the write, where there is one. Rejects as `use`, or with IO before it has ended if the disk hangs. */
+  readonly lend: ((use: (fd: number) => Promise<void>) => Promise<void>) | undefined;
   readonly segment: number;
   readonly position: number;
   readonly recordBytes: number;

@@ -125,7 +125,7 @@ export class LogDisk implements Disk {
     const { file, segment, position, recordBytes, logSequence } = room;
     const reservation: Reservation = {
       info,
-      fd: file.fd,
+      lend: file.lend && ((use) => file.lend!(use)),
       segment,
       position,
       recordBytes,
@@ -318,6 +318,8 @@ export class LogDisk implements Disk {
     try {
       await Promise.all([data.close(), journal.close()]);
     } finally {
+      // The index is closed on this thread, and the lock says that nobody writes here any more.
+      await this.#parts.io.answered?.();
       try {
         this.#closeIndex(index);
       } finally {
@@ -412,6 +414,8 @@ export class LogDisk implements Disk {
   }
 
   #checkpoint(): void {
+    // The next one does.
+    if (this.#parts.io.isBehind) return;
     try {
       this.#parts.index.checkpoint();
     } catch {

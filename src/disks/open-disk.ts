@@ -152,6 +152,7 @@ async function assemble(parts: {
       };
       index.attach({
         isDurable,
+        isBehind: () => io.isBehind ?? false,
         notes: () => ({
           data: data.syncedThrough,
           journal: journal.syncedThrough,

@@ -31,6 +31,10 @@ export interface FileIo {
   lock(path: string): Promise<IoLock>;
   /** Differs after every boot of the machine: tells a killed process from lost power. */
   bootId(): string;
+  /** The device takes unusually long to answer: what need not be done on the calling thread now is better put off. */
+  readonly isBehind?: boolean;
+  /** Resolves when nothing is under way any more that was given up because the device hung. */
+  answered?(): Promise<void>;
 }
 
 export interface OpenOptions {
@@ -48,7 +52,7 @@ export interface IoLock {
 /** One open file. Positions and lengths are bytes. */
 export interface IoFile {
   readonly path: string;
-  /** The file descriptor where there is one: for worker threads and for replies that the kernel copies from a file. */
+  /** The file descriptor where there is one: for replies that the kernel copies from a file, and for reads in worker threads. */
   readonly fd: number | undefined;
   /** Reads up to `into.length` bytes; returns how many (fewer only at the end of the file). Runs in the thread pool. */
   read(into: Uint8Array, position: number): Promise<number>;
@@ -58,6 +62,8 @@ export interface IoFile {
   write(parts: readonly Uint8Array[], position: number): Promise<void>;
   /** As `write`, on the calling thread: for small writes into the page cache. */
   writeNow(parts: readonly Uint8Array[], position: number): void;
+  /** Lets a worker thread write through the descriptor, which is not closed before `use` has ended. Absent where there is none. Rejects as `use`. */
+  lend?(use: (fd: number) => Promise<void>): Promise<void>;
   /** One thread-pool job: write all parts, then fdatasync. No stat comes between: see DESIGN section 4. */
   writeAndDatasync(parts: readonly Uint8Array[], position: number): Promise<void>;
   datasync(): Promise<void>;

@@ -88,6 +88,15 @@ export class NodeFile implements IoFile {
     }
   }
 
+  async lend(use: (fd: number) => Promise<void>): Promise<void> {
+    const fd = this.#start();
+    try {
+      await use(fd);
+    } finally {
+      this.#finish();
+    }
+  }
+
   writeAndDatasync(parts: readonly Uint8Array[], position: number): Promise<void> {
     checkOffset(position);
     return this.#job('write and sync', (fd, done) => this.#addon.writeAllAsync(fd, parts, position, true, done));

@@ -7,7 +7,9 @@ import type { Pipeline } from '../chunks/pipeline.js';
 import { WorkerPipeline } from '../chunks/worker-pipeline.js';
 import { hasCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
+import { deviceActivity } from '../io/device-activity.js';
 import type { FileIo } from '../io/file-io.js';
+import type { Activity } from '../io/io-guard.js';
 import { NodeFileIo } from '../io/node-file-io.js';
 import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
@@ -27,6 +29,8 @@ export interface Machine {
   condemnMeta?(directory: string, pool: string): void;
   /** Where a disk's index file is; undefined: in the disk's directory. */
   indexPath(diskDirectory: string): string | undefined;
+  /** How to see what the device under a directory finishes; absent where devices do not hang. */
+  deviceActivity?(directory: string): Promise<Activity>;
   /** Bytes that a new disk in each directory may take. NOT_FOUND. */
   capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>>;
 }
@@ -64,6 +68,10 @@ export class SystemMachine implements Machine {
 
   indexPath(): undefined {
     return undefined;
+  }
+
+  deviceActivity(directory: string): Promise<Activity> {
+    return deviceActivity(directory);
   }
 
   capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>> {

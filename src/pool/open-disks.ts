@@ -1,6 +1,9 @@
 /**
  * Opens the disks of a pool by what is on them (disk-survey.ts), and keeps the pool's view of which there are: disks go while the pool is
  * open, and are taken in again when they return (disk-watch.ts).
+ *
+ * Each disk has its files through a guard of its own (src/io/io-guard.ts). One that hangs is let go of if the pool can do without it; where more hang
+ * than may be lost, they are waited for: to give them up would fail what is only late.
  */
 import { join } from 'node:path';
 import type { JournalDisks } from '../commit/journal.js';
@@ -9,6 +12,8 @@ import { IDENTITY_FILE, readIdentity } from '../disks/disk-identity.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
+import { GuardedFileIo } from '../io/guarded-file-io.js';
+import { IoGuard } from '../io/io-guard.js';
 import type { DiskReport } from '../vfs/reports.js';
 import type { DiskConfig, PoolConfig } from './config.js';
 import { DiskSurvey } from './disk-survey.js';
@@ -34,6 +39,8 @@ export class PoolDisks implements JournalDisks {
   readonly byNumber = new Map<number, Disk | undefined>();
   readonly #places: Place[] = [];
   readonly #parts: { readonly machine: Machine; readonly log: PoolLog };
+  /** By directory. */
+  readonly #guards = new Map<string, { readonly guard: IoGuard; readonly io: FileIo }>();
   readonly #returned: ((disk: Disk) => void)[] = [];
   /** A shard came or went on some disk. */
   onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
@@ -58,7 +65,7 @@ export class PoolDisks implements JournalDisks {
   static async open(machine: Machine, config: PoolConfig, log: PoolLog): Promise<PoolDisks> {
     const disks = new PoolDisks(machine, config, log);
     try {
-      const survey = await DiskSurvey.take(() => machine.io, config);
+      const survey = await DiskSurvey.take((directory) => disks.#ioOf(directory), config);
       disks.cacheDirectory = survey.cacheDirectory;
       for (const disk of config.disks) disks.#add(await disks.#openPlace(disk, survey));
     } catch (error) {
@@ -94,7 +101,9 @@ export class PoolDisks implements JournalDisks {
 
   async #openDisk({ config, directory }: Place, unsure?: LogEnds): Promise<Disk> {
     const { machine, log } = this.#parts;
-    const { io, clock } = machine;
+    const { clock } = machine;
+    const io = this.#ioOf(directory);
+    await this.#watchDevice(directory);
     const expected = { pool: this.#config.pool, uuid: config.uuid, role: config.role };
     const indexPath = machine.indexPath(directory);
     const disk = await openDisk(io, directory, expected, {
@@ -114,6 +123,54 @@ export class PoolDisks implements JournalDisks {
     };
     disk.onShard = (chunk, change) => this.onShard?.(chunk, change);
     return disk;
+  }
+
+  /** The files of a disk. */
+  #ioOf(directory: string): FileIo {
+    const { io, clock, deviceActivity } = this.#parts.machine;
+    if (deviceActivity === undefined || directory === this.#config.cache.directory) return io;
+    let guarded = this.#guards.get(directory);
+    if (guarded === undefined) {
+      const guard = new IoGuard({
+        clock,
+        name: `the device of ${directory}`,
+        mayHang: () => this.#mayHang(directory),
+        onHang: (reason) => this.#inUse(directory)?.disk?.lose(reason),
+      });
+      guarded = { guard, io: new GuardedFileIo(io, guard) };
+      this.#guards.set(directory, guarded);
+    }
+    return guarded.io;
+  }
+
+  /** Another device may be mounted there than before. */
+  async #watchDevice(directory: string): Promise<void> {
+    const { machine } = this.#parts;
+    const guard = this.#guards.get(directory)?.guard;
+    if (guard === undefined) return;
+    // Without a directory, opening the disk says what is wrong.
+    const activity = await guard.run(async () => machine.deviceActivity?.(directory)).catch(() => undefined);
+    guard.activity = activity ?? (() => undefined);
+  }
+
+  #inUse(directory: string): Place | undefined {
+    return this.#places.find(
+      ({ directory: its, disk }) => its === directory && disk !== undefined && disk.state !== 'offline',
+    );
+  }
+
+  /** The pool goes on without it. */
+  #mayHang(directory: string): boolean {
+    const config = this.#inUse(directory)?.config;
+    if (config === undefined) return false;
+    // Commits go to the data disks where journal disks are too few.
+    if (config.role !== 'data') return true;
+    const absent = [...this.byNumber].filter(([number, disk]) => number !== config.number && disk?.state !== 'online');
+    return absent.length < this.tolerance;
+  }
+
+  #hangs(directory: string): boolean {
+    return this.#guards.get(directory)?.guard.hang !== undefined;
   }
 
   /** cairn.toml as it is: the disks that come and go are listed in it first. */
@@ -179,7 +236,7 @@ export class PoolDisks implements JournalDisks {
   }
 
   async #absence({ uuid }: DiskConfig, directory: string): Promise<string | undefined> {
-    const { io } = this.#parts.machine;
+    const io = this.#ioOf(directory);
     try {
       const identity = await readIdentity(io, directory);
       if (identity.uuid !== uuid) return `another disk is in its place at ${directory}`;
@@ -199,14 +256,15 @@ export class PoolDisks implements JournalDisks {
     const place = this.#places.find(({ config }) => config.uuid === uuid);
     if (place === undefined || this.#closed) return false;
     if (place.disk?.state === 'online') return true;
-    const { log, machine } = this.#parts;
+    if (this.#hangs(place.directory)) return false;
+    const { log } = this.#parts;
     try {
-      const survey = await DiskSurvey.take(() => machine.io, this.#config);
+      const survey = await DiskSurvey.take((directory) => this.#ioOf(directory), this.#config);
       const directory = survey.directoryOf(place.config);
       // Where writing still fails it goes on serving reads as it is; nor does it leave when its reads cannot be done without.
       if (place.disk?.state === 'suspect') {
         if (!this.#canSpare(place)) return false;
-        await tryWriting(machine.io, directory);
+        await tryWriting(this.#ioOf(directory), directory);
       }
       await this.#leave(place);
       if (this.#closed) return false;
@@ -330,7 +388,15 @@ export class PoolDisks implements JournalDisks {
   async close(): Promise<void> {
     this.#closed = true;
     for (const disk of this.opened) disk.onStateChange = undefined;
-    await Promise.allSettled(this.opened.map((disk) => disk.close()));
+    await Promise.allSettled(
+      this.opened.map((disk) => {
+        const closing = disk.close();
+        if (!this.#hangs(disk.directory)) return closing;
+        // Nobody can end what its device has under way.
+        closing.catch(() => undefined);
+        return undefined;
+      }),
+    );
   }
 }
 

@@ -76,7 +76,7 @@ export interface PoolParts {
   readonly objects: ObjectTree;
   readonly clock: Clock;
   /** Written since the pool was opened with fewer shards than there should be. */
-  readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
+  degradedWrites(): { readonly commits: number; readonly chunks: number; readonly bytes: number };
   /** Makes one more commit and writes a metadata snapshot of it to every data disk. */
   takeSnapshot(): Promise<void>;
   /** Sentences of recovery that matter as long as the pool is open, and of damage met since. */
@@ -157,7 +157,7 @@ export class OpenPoolControl implements PoolControl {
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
       cacheCapacityBytes: account.limits.capacityBytes,
-      degradedWrites: { ...this.#parts.degradedWrites },
+      degradedWrites: this.#parts.degradedWrites(),
       forecast: await this.#parts.forecaster.summary(),
       commitSequence: journal.sequence,
       epoch: journal.epoch,

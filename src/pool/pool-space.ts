@@ -1,5 +1,5 @@
 /** Plain bytes that a pool can hold, holds and still takes. */
-import { type DiskMap, plan } from '../../diskmap/index.js';
+import { type DiskMap, diskOfBucket, plan } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import type { SpaceReport } from '../vfs/vfs.js';
 
@@ -26,8 +26,8 @@ export class PoolSpace {
   #efficiency = 0;
   /** The largest shard. */
   #shardBytes = 0;
-  /** Numbers of the disks that the map has buckets on. */
-  #serving: ReadonlySet<number> = new Set();
+  /** Per disk that takes chunks: the bytes of its buckets that are in groups. */
+  #grouped: ReadonlyMap<number, number> = new Map();
   readonly #disks: () => readonly Disk[];
   readonly #files: () => number;
   readonly #stagedBytes: () => number;
@@ -67,7 +67,7 @@ export class PoolSpace {
     );
     this.#usableBytes = planned.usableBytes;
     this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
-    this.#serving = new Set(map.disks.flatMap(({ disk, buckets }) => (buckets > 0 ? [disk] : [])));
+    this.#grouped = groupedBytes(map);
     this.#figures = undefined;
   }
 
@@ -96,11 +96,13 @@ export class PoolSpace {
       const space = disk.space();
       live += space.liveBytes;
       // One that is being emptied, or has no part in the map yet, holds what it holds, and takes nothing.
-      if (!this.#serving.has(disk.identity.number)) continue;
+      const grouped = this.#grouped.get(disk.identity.number);
+      if (grouped === undefined) continue;
       // The rest of a segment may be just too small for a shard: what is taken must find its place all the same.
       const packed = 1 - (this.#shardBytes + RECORD_BYTES) / disk.identity.dataSegmentBytes;
-      free += space.freeBytes * Math.max(0, packed);
-      capacity += space.capacityBytes;
+      // What no group uses takes no chunk, however large the disk is.
+      free += Math.min(space.freeBytes * Math.max(0, packed), Math.max(0, grouped - space.liveBytes));
+      capacity += grouped;
     }
     // With disks missing the rest still stands for the whole: what it holds is what it holds per capacity.
     const share = capacity === 0 ? 0 : live / capacity;
@@ -123,6 +125,18 @@ export class PoolSpace {
       freeFiles: FILES_FREE,
     };
   }
+}
+
+/** Disks that are being emptied have buckets in groups, and none in the map. */
+function groupedBytes(map: DiskMap): Map<number, number> {
+  const serving = new Set(map.disks.flatMap(({ disk, buckets }) => (buckets > 0 ? [disk] : [])));
+  const grouped = new Map<number, number>();
+  for (const { buckets } of map.groups)
+    for (const bucket of buckets) {
+      const disk = diskOfBucket(bucket);
+      if (serving.has(disk)) grouped.set(disk, (grouped.get(disk) ?? 0) + map.bucketBytes);
+    }
+  return grouped;
 }
 
 /** There is no table of inodes that could fill up. */

@@ -71,6 +71,7 @@ const ROUND_BYTES_MAX = 4 * 1024 * 1024;
 const ROUND_SHARE = 0.125;
 /** Files that one finding names. */
 const NAMED_MAX = 20;
+const NOTHING_DEGRADED = { commits: 0, chunks: 0, bytes: 0 };
 
 export interface PoolOptions {
   /** Default: what cairn.toml says. */
@@ -392,7 +393,7 @@ class PoolOpening {
     const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
-    const degraded = { commits: 0, chunks: 0, bytes: 0 };
+    const degraded = { ...NOTHING_DEGRADED };
     journal.onDegraded = ({ chunks, bytes }) => {
       noticed.repair?.noteDegraded(chunks);
       degraded.commits += 1;
@@ -635,7 +636,11 @@ class PoolOpening {
       vfs,
       objects,
       clock,
-      degradedWrites: degraded,
+      degradedWrites: () => {
+        // Which of them have been made whole already is not kept in mind, only that some have not.
+        if (queue.degraded === 0 && !queue.isIncomplete) Object.assign(degraded, NOTHING_DEGRADED);
+        return { ...degraded };
+      },
       forecaster: new LossForecaster({
         census: losses,
         meta,

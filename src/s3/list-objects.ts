@@ -122,12 +122,8 @@ async function listV2(call: Call, bucket: Bucket): Promise<Answer> {
   const { request } = call;
   const { encode, type, prefix, delimiter, limit } = common(call);
   const token = request.query('continuation-token');
-  if (token === '')
-    throw new S3Error('InvalidArgument', 'The continuation token provided is incorrect', {
-      fields: { ArgumentName: 'continuation-token' },
-    });
   const startAfter = request.query('start-after');
-  const after = token === undefined ? keyOf(startAfter ?? '') : fromToken(token);
+  const after = token === undefined || token === '' ? keyOf(startAfter ?? '') : fromToken(token);
   const { objects, prefixes, next } = await listKeys(call, bucket, { prefix, delimiter, after, limit });
   const head = [
     element('Name', bucket.name),

@@ -89,7 +89,9 @@ async function missing(call: Call, bucket: Bucket, id: string | undefined, actio
     });
   const marker = bucket.info.versioning === undefined ? undefined : await call.parts.versions.newest(bucket, key);
   const headers: Record<string, string> =
-    marker?.own?.isMarker === true ? { 'x-amz-delete-marker': 'true', 'x-amz-version-id': versionOf(marker) } : {};
+    marker?.own?.isMarker === true
+      ? { 'x-amz-delete-marker': 'true', 'x-amz-version-id': versionOf(marker) }
+      : { 'x-amz-delete-marker': 'false' };
   throw new S3Error('NoSuchKey', 'The specified key does not exist.', { headers });
 }
 

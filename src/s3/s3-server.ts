@@ -221,11 +221,21 @@ export class S3Server {
       response.setHeader(name, value);
     const identity = this.#identify(request);
     audit.user = identity.user?.name ?? 'anonymous';
+    await this.#checkOwner(request);
     const route = routeOf(request);
     audit.operation = route.name;
     const call: Call = { request, response, identity, parts: this.parts };
     const answer = await route.run(call);
     if (answer !== undefined) await this.#send(request, response, answer);
+  }
+
+  /** A client may say whose bucket it means; another's is refused before anything is done with it. */
+  async #checkOwner(request: S3Request): Promise<void> {
+    const expected = request.header('x-amz-expected-bucket-owner');
+    if (expected === undefined || request.bucket === '') return;
+    const bucket = await this.parts.store.bucket(request.bucket).catch(() => undefined);
+    const owner = bucket && (bucket.info.owner ?? this.#given.users.first?.id);
+    if (bucket !== undefined && owner !== expected) throw new S3Error('AccessDenied', 'Access Denied');
   }
 
   #identify(request: S3Request): Identity {
@@ -286,6 +296,8 @@ function drain(http: IncomingMessage): Promise<void> {
       bytes += piece.length;
       if (bytes > DRAIN_BYTES_MAX) done();
     };
+    // Whoever stopped reading in the middle may have left its own listener, and as long as there is one nothing flows.
+    http.removeAllListeners('readable');
     http.on('data', take);
     for (const event of ['end', 'close', 'error']) http.once(event, done);
     http.resume();

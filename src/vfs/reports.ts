@@ -43,7 +43,7 @@ export interface PoolStatus {
   readonly dirtyFiles: number;
   readonly cacheBytes: number;
   readonly cacheCapacityBytes: number;
-  /** Written since the pool was opened while a disk failed or was away, with fewer shards than there should be; whether or not it has been healed. */
+  /** Written since the pool was opened while a disk failed or was away, with fewer shards than there should be; zeros as soon as all of it has been made whole. */
   readonly degradedWrites: { readonly commits: number; readonly chunks: number; readonly bytes: number };
   /** What is lost with each disk if it dies now; without files. */
   readonly forecast: LossForecast;

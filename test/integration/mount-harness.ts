@@ -178,8 +178,7 @@ export class MountHarness {
    * Puts an ext4 of its own, in a file, at this directory. Root only; taken away in the end. What it resolves with makes the kernel find an
    * error in it, after which it takes no more writes.
    */
-  async mountImage(directory: string, sizeBytes: number): Promise<() => Promise<void>> {
-    const image = `${directory}.image`;
+  async mountImage(directory: string, sizeBytes: number, image = `${directory}.image`): Promise<() => Promise<void>> {
     await writeFile(image, '');
     await truncate(image, sizeBytes);
     await this.must('mkfs.ext4', '-q', '-F', image);

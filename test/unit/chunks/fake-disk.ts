@@ -159,7 +159,7 @@ export class FakeDisk implements Disk {
     const { position } = this.#place(info);
     const reservation: Reservation = {
       info,
-      fd: this.#hasFd ? (this.failWrites ? this.#broken : this.#fd) : undefined,
+      lend: this.#hasFd ? (use) => use(this.failWrites ? this.#broken : this.#fd) : undefined,
       segment: 1,
       position,
       recordBytes: bytes,

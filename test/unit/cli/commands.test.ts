@@ -168,6 +168,7 @@ t.test('status with a daemon', async (t) => {
   t.match(out, /1 GiB used, 512 GiB free of 1 TiB; 20,000 files/);
   t.match(out, /12.1 KiB in 3 files, not committed yet/);
   t.match(out, /sequence 7, epoch 2/);
+  t.notMatch(out, /^ {2}degraded /m, 'what is whole has no line');
   t.match(out, / {3}2 {2}data {2}missing {2}1 GiB {2}512 GiB {2}1 TiB {2}\/d2 \(it is not there\)\n/);
   t.match(out, /ec:2\+1 {6}12 {9}4\n/);
   t.match(JSON.parse((await run('status', pool, '--json')).out), { running: true, commitSequence: 7, format: 1 });

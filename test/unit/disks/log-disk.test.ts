@@ -404,7 +404,7 @@ t.test('on the real file system: locks, descriptors, index file', async (t) => {
   await disk.append('journal', [shardRecord(1, 4096), commitRecord(1)], { sync: true });
   const payload = bytesOf(100_000, 2);
   const reservation = await disk.reserve(shardInfo(2, payload.length));
-  t.type(reservation.fd, 'number');
+  await reservation.lend?.(async (fd) => void t.type(fd, 'number'));
   const { generation, logSequence, owner } = reservation;
   await reservation.write([
     shardRecordHeader(reservation.info, generation, logSequence, owner, payload, loadAddon().crc32c),

@@ -145,6 +145,13 @@ for (const whenDegraded of ['allow', 'refuse'] as const)
     t.same(status.degradedWrites, { commits: 1, chunks: 3, bytes: 3 * 128 * KIB });
     renameSync(`${second} away`, second);
     await until(fixture, 2, 'online');
+    const isWhole = async () => (await fixture.pool.control.status()).degradedWrites.chunks === 0;
+    while (!(await isWhole())) await new Promise((resolve) => setTimeout(resolve, 20));
+    t.equal(
+      (await fixture.pool.control.state('/a')).health,
+      'healthy',
+      'what has been made whole is not counted any more',
+    );
     await sync(randomBytes(3000));
     await file.close();
   });

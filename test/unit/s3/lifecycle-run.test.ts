@@ -57,12 +57,15 @@ t.test('lifecycle passes', async (t) => {
     t.equal(await versions(), 3);
     t.same(await pass(3), { expired: 0, removedVersions: 1, abortedUploads: 0 }, 'the locked one stays');
     t.same(await pass(7), { expired: 1, removedVersions: 0, abortedUploads: 0 });
-    t.equal((await s3.send('GET', '/versions/key')).code, 'NoSuchKey');
+    const hidden = await s3.send('GET', '/versions/key');
+    t.equal(`${hidden.code} ${hidden.headers.get('x-amz-delete-marker')}`, 'NoSuchKey true');
     t.equal(await versions(), 3, 'marker, present one before it, locked one');
     t.equal((await pass(10)).removedVersions, 1);
     t.equal((await pass(30)).removedVersions, 1, 'no more held');
     t.equal((await pass(30)).removedVersions, 1, 'the marker, with nothing behind it');
     t.equal(await versions(), 0);
+    const gone = await s3.send('GET', '/versions/key');
+    t.equal(`${gone.code} ${gone.headers.get('x-amz-delete-marker')}`, 'NoSuchKey false', 'no marker either');
   });
 
   await t.test('newer versions are kept', async (t) => {

@@ -264,7 +264,31 @@ t.test('objects and the tree', async (t) => {
     const xml = '<!DOCTYPE x [<!ENTITY e "x">]><Delete><Object><Key>&e;</Key></Object></Delete>';
     t.equal((await alice.send('POST', 'photos', { query: [['delete', '']], body: xml })).code, 'MalformedXML');
     t.equal((await alice.send('GET', 'photos', { query: [['torrent', '']] })).code, 'NotImplemented');
+    const other = { 'x-amz-expected-bucket-owner': 'somebody' };
+    t.equal((await alice.send('GET', 'photos', { headers: other })).code, 'AccessDenied');
   });
+
+  await t.test(
+    'a refusal in the middle of a body is answered, also where the rest of the body is never read',
+    async (t) => {
+      const form = { 'content-type': 'multipart/form-data; boundary=b', host: 'x' };
+      const field = (name: string, value: string) =>
+        `--b\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
+      const fields = field('policy', 'e30=') + field('awsaccesskeyid', 'NOBODY') + field('signature', 'x');
+      const body = Buffer.concat([
+        Buffer.from(`${fields}${field('file', 'f'.repeat(300_000))}`),
+        Buffer.from('--b--\r\n'),
+      ]);
+      const { status } = await exchange(
+        alice.endpoint,
+        'POST',
+        '/photos',
+        { ...form, 'content-length': String(body.length) },
+        body,
+      );
+      t.ok(status === 403 || status === 400, `${status}`);
+    },
+  );
   t.same(failures, []);
 
   await t.test('the pool is whole, and what was answered is there without cache and metadata', async (t) => {

@@ -14,8 +14,25 @@ interface Fault {
   left: number;
 }
 
+interface Stall {
+  readonly path: RegExp;
+  readonly until: Promise<void>;
+}
+
 class FaultyIo extends NodeFileIo {
   readonly faults: Fault[] = [];
+  stall: Stall | undefined;
+  /** Calls that wait for the device to answer. */
+  stalled = 0;
+
+  /** Waits, on a device that does not answer. */
+  async reach(path: string): Promise<void> {
+    const { stall } = this;
+    if (stall === undefined || !stall.path.test(path)) return;
+    this.stalled += 1;
+    await stall.until;
+    this.stalled -= 1;
+  }
 
   check(call: Call, path: string): void {
     const fault = this.faults.find((one) => one.call === call && one.left > 0 && one.path.test(path));
@@ -44,7 +61,7 @@ class FaultyIo extends NodeFileIo {
 
   #faulty(file: IoFile): IoFile {
     const { path } = file;
-    const { readNow, read, write, writeNow, writeAndDatasync, datasync, checkWriteback } = file;
+    const { readNow, read, write, writeNow, writeAndDatasync, datasync, checkWriteback, lend } = file;
     return Object.assign(file, {
       readNow: (into: Uint8Array, position: number) => {
         this.check('read', path);
@@ -52,10 +69,12 @@ class FaultyIo extends NodeFileIo {
       },
       read: async (into: Uint8Array, position: number) => {
         this.check('read', path);
+        await this.reach(path);
         return read.call(file, into, position);
       },
       write: async (parts: readonly Uint8Array[], position: number) => {
         this.check('write', path);
+        await this.reach(path);
         return write.call(file, parts, position);
       },
       writeNow: (parts: readonly Uint8Array[], position: number) => {
@@ -65,11 +84,17 @@ class FaultyIo extends NodeFileIo {
       writeAndDatasync: async (parts: readonly Uint8Array[], position: number) => {
         this.check('write', path);
         this.check('sync', path);
+        await this.reach(path);
         return writeAndDatasync.call(file, parts, position);
       },
       datasync: async () => {
         this.check('sync', path);
+        await this.reach(path);
         return datasync.call(file);
+      },
+      lend: async (use: (fd: number) => Promise<void>) => {
+        await this.reach(path);
+        return lend?.call(file, use);
       },
       checkWriteback: () => {
         this.check('writeback', path);
@@ -86,6 +111,25 @@ export class FaultyMachine extends SystemMachine {
   /** The next `times` calls on matching paths fail. */
   fail(call: Call, path: RegExp, times = Number.POSITIVE_INFINITY, code: 'IO' | 'NO_SPACE' = 'IO'): void {
     this.#io.faults.push({ call, path, code, left: times });
+  }
+
+  /** Calls on matching paths do not end until the answer of this is called. */
+  hang(path: RegExp): () => void {
+    let answer = (): void => undefined;
+    const until = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const stall = { path, until };
+    this.#io.stall = stall;
+    return () => {
+      if (this.#io.stall === stall) this.#io.stall = undefined;
+      answer();
+    };
+  }
+
+  /** Calls that wait for an answer. */
+  get stalled(): number {
+    return this.#io.stalled;
   }
 
   heal(): void {
