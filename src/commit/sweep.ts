@@ -6,7 +6,8 @@
  *
  * After opening, each disk's shards are walked once, in the order in which they lie, a slice at a time with pauses between; what has
  * no row is handed to the collector, which asks again between two rounds before it removes anything. Nothing is swept while a disk is
- * away: what looks unknown now could be named by what that disk knows, if more went wrong than may.
+ * away: what looks unknown now could be named by what that disk knows, if more went wrong than may. One that is to be emptied has been given up: what it
+ * alone knows is lost already, and shards that nothing names would keep it from being let go of.
  */
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';

@@ -349,7 +349,14 @@ export class PoolDisks implements JournalDisks {
 
   /** Every disk of the pool is here and takes writes. */
   get allOnline(): boolean {
-    return this.#places.every(({ disk }) => disk?.state === 'online');
+    return this.allOnlineBut([]);
+  }
+
+  /** The same, but for data disks that are given up. */
+  allOnlineBut(leaving: readonly number[]): boolean {
+    return this.#places.every(
+      ({ config, disk }) => disk?.state === 'online' || (config.role === 'data' && leaving.includes(config.number)),
+    );
   }
 
   /** Which disks are missing, as a sentence, if they are so many that the others may not know every commit that was promised. */

@@ -526,7 +526,7 @@ class PoolOpening {
       onDegraded: (found) => noticed.repair?.noteDegraded(found),
       clock,
       disks: disks.opened,
-      allOnline: () => disks.allOnline,
+      allOnline: () => disks.allOnlineBut(map.leaving),
       log: (message) => log.warn({}, message),
     });
     if (!this.#isResting) this.#keep(sweep).start();
