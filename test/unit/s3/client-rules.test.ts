@@ -68,9 +68,10 @@ t.test('what clients are told', async (t) => {
     const bad = await s3.send('PUT', '/box/bad', { body, headers: { [name]: 'bad' } });
     t.equal(`${bad.status} ${bad.code}`, '400 BadDigest');
     const parts = await s3.send('GET', '/box/whole?attributes', {
-      headers: { 'x-amz-object-attributes': 'ObjectParts' },
+      headers: { 'x-amz-object-attributes': 'ObjectParts,Checksum' },
     });
     t.match(parts.text, /<ObjectParts><PartsCount>1</);
+    t.match(parts.text, /<ChecksumType>COMPOSITE<\/ChecksumType><\/Checksum>/);
   });
 
   await t.test('a write is told its version only where versions are kept', async (t) => {
