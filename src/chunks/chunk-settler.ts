@@ -87,6 +87,10 @@ export class ChunkSettler {
     const sets = this.#locate(chunk, chunkBytes);
     const home = this.#home(sets);
     if (home?.isComplete === true) return;
+    if (home === undefined && !sets.some(({ readable }) => readable)) {
+      tally.unreadable.push(chunk);
+      return;
+    }
     const placement = this.#store.placement();
     const plan = home === undefined ? this.#wholePlan(chunk, chunkBytes, sets) : placement.completing(home);
     if (plan === undefined || plan.places.length === 0) return;
@@ -148,7 +152,6 @@ export class ChunkSettler {
   }
 
   #wholePlan(chunk: string, chunkBytes: number, sets: readonly ShardSet[]): Plan | undefined {
-    if (!sets.some(({ readable }) => readable)) return undefined;
     const buckets = sets.flatMap(({ holders }) => holders.flat().map(({ entry }) => entry.bucket));
     return this.#store.placement().whole(chunk, chunkBytes, buckets);
   }

@@ -39,6 +39,8 @@ export interface DiskChangesParts {
   capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Makes one more commit, and a metadata snapshot of it on every data disk. */
   takeSnapshot(): Promise<void>;
+  /** Gives back at once what no file names. */
+  collect(): Promise<void>;
   /** A disk joined or left for good: what waited for a disk need not wait. */
   onSettled(): void;
 }
@@ -67,6 +69,7 @@ export class DiskChanges implements DiskControl {
         return disks.missing().every((number) => leaving.has(number));
       },
       lackingBytes: () => lackingBytes(map.current, disks),
+      collect: () => parts.collect(),
       finish: (gone) => this.#finish(gone),
     });
   }

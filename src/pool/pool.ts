@@ -217,10 +217,7 @@ export class Pool {
 
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
   async collect(): Promise<void> {
-    const { sweep, collector } = this.parts;
-    do await collector.run(true);
-    while (!(await sweep.finish()) && sweep.canGoOn);
-    await collector.run(true);
+    await collectAll(this.parts.sweep, this.parts.collector);
   }
 
   /**
@@ -554,6 +551,7 @@ class PoolOpening {
       usedBytes: () => space.report().usedBytes + account.dirtyBytes,
       capacities: (directories) => this.#machine.capacities(directories),
       takeSnapshot: () => takeSnapshot(),
+      collect: () => collectAll(sweep, collector),
       onSettled: () => noticed.repair?.retry(),
     });
     jobs.add(changes.job);
@@ -783,6 +781,13 @@ function degradedFinding(chunks: number, isIncomplete: boolean): string {
 
 function textIn(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Without the grace period, and with what an interrupted commit has left on the disks. */
+async function collectAll(sweep: Sweep, collector: Collector): Promise<void> {
+  do await collector.run(true);
+  while (!(await sweep.finish()) && sweep.canGoOn);
+  await collector.run(true);
 }
 
 /**

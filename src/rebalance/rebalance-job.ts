@@ -40,6 +40,8 @@ export interface RebalancePool {
   isWhole(): boolean;
   /** Bytes of shards that the disks lack, as far as it can be told without looking at each chunk. */
   lackingBytes(): number;
+  /** Gives back what no file names, also shards that an interrupted commit has left of a chunk, which cannot be moved and need not be. */
+  collect(): Promise<void>;
   /** Everything is where it belongs: the others are made to know all commits, and these disks, of which nothing is needed any more, are let go of. */
   finish(gone: readonly number[]): Promise<void>;
 }
@@ -73,6 +75,7 @@ export class RebalanceJob implements JobKind {
   async run(context: JobContext): Promise<Json> {
     const all = { writtenBytes: 0, removedShards: 0 };
     let cursor = cursorOf(context.cursor);
+    let wasStuck = false;
     for (;;) {
       const rebuild = this.#isRebuild();
       context.total(all.writtenBytes + Math.max(this.#strayBytes(), rebuild ? this.#pool.lackingBytes() : 0));
@@ -83,8 +86,14 @@ export class RebalanceJob implements JobKind {
       cursor = undefined;
       const left = this.#strayBytes();
       if (left === 0 && tally.unfinished === 0 && isComplete && !(this.#isRebuild() && !rebuild)) break;
-      if (isComplete && tally.moved === 0 && tally.removed === 0 && (left > 0 || tally.unfinished > 0))
-        throw this.#stuck(left, tally);
+      const isStuck = isComplete && tally.moved === 0 && tally.removed === 0 && (left > 0 || tally.unfinished > 0);
+      if (isStuck && wasStuck) throw this.#stuck(left, tally);
+      if (isStuck) {
+        context.say('giving back what no file needs');
+        await this.#pool.collect();
+        await context.turn(0);
+      }
+      wasStuck = isStuck;
     }
     const gone = this.#pool.leaving();
     if (gone.length > 0) context.say(`letting go of disk ${gone.join(', ')}`);

@@ -45,9 +45,9 @@ t.test('damaged shards', { skip: cannotMount() }, async (t) => {
     await harness.mount();
     await checkSome(t, harness, 'before');
     t.match((await harness.log()).join('\n'), new RegExp(`${first} is damaged`), 'the log names the disk');
-    const status = await harness.status();
-    t.equal(status.health, 'degraded');
-    t.match(status.findings, [new RegExp(`${first} has damaged shards`)], 'and so does status');
+    // What reads met is repaired by itself, in the background.
+    await harness.healed();
+    t.match((await harness.log()).join('\n'), /repair is done/);
     await writeSome(harness, 'after');
     await harness.unmount();
     await harness.mount();
@@ -56,6 +56,7 @@ t.test('damaged shards', { skip: cannotMount() }, async (t) => {
   });
 
   await t.test('of the same chunks on two disks: an error, never wrong bytes', async (t) => {
+    await flipBits(first, 'data');
     await flipBits(second, 'data');
     await harness.mount();
     let errors = 0;

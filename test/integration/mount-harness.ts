@@ -210,6 +210,15 @@ export class MountHarness {
     await this.ok('commit', '--wait', path);
   }
 
+  /** Waits until what was written while a disk was away, or was damaged, has been made whole in the background. */
+  async healed(): Promise<PoolStatus> {
+    for (;;) {
+      const status = await this.status();
+      if (status.health === 'healthy') return status;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+
   async status(): Promise<PoolStatus & { running: boolean }> {
     return JSON.parse(await this.ok('status', '--json', this.pool)) as PoolStatus & { running: boolean };
   }

@@ -2,6 +2,7 @@
  * Runs a history once, takes the machine's image at every event, and lets each of these machines stop there in several ways: power cut
  * or kill, with the cache, the metadata or as many disks gone as may be lost. Every one is recovered and held against the model.
  */
+import { type DiskChange, finishChange } from './disk-change.js';
 import { readTree, Session } from './history.js';
 import { type Found, Promises } from './promises.js';
 import { audit, probe } from './recovered-pool.js';
@@ -25,6 +26,8 @@ export interface Scenario {
   readonly nested: number;
   /** The share of recoveries after which the whole pool is checked. */
   readonly audited: number;
+  /** What each recovered pool that has lost no disk is asked to finish. */
+  readonly change?: DiskChange | undefined;
 }
 
 export interface Failure {
@@ -70,7 +73,7 @@ export function baseImage(layout: PoolLayout): Promise<MachineImage> {
 export async function explore(scenario: Scenario, options: ExploreOptions = {}): Promise<Outcome> {
   const random = new SeededRandom(scenario.seed);
   const promises = new Promises(CHUNK_BYTES);
-  const points = await run(scenario, promises, random, options);
+  const { points, session } = await run(scenario, promises, random, options);
   const checker = new Checker(scenario, promises, random.fork());
   for (const point of points) {
     const stops =
@@ -78,6 +81,7 @@ export async function explore(scenario: Scenario, options: ExploreOptions = {}):
         ? everyStop(scenario.layout)
         : Array.from({ length: scenario.stops }, () => drawStop(scenario.layout, checker.random));
     for (const stop of stops) {
+      if (losesDisk(stop) && !session.mayLoseDisk(point.event)) continue;
       await checker.check(point, stop);
       if (options.firstOnly && checker.failures.length > 0) return checker;
     }
@@ -91,7 +95,7 @@ async function run(
   promises: Promises,
   random: SeededRandom,
   { plant }: ExploreOptions,
-): Promise<CrashPoint[]> {
+): Promise<{ points: CrashPoint[]; session: Session }> {
   const machine = SimMachine.start(await baseImage(layout), { how: 'kill' }, { random: random.fork() });
   plant?.(machine);
   const pool = await settled(machine, openPool(machine));
@@ -105,7 +109,7 @@ async function run(
   await session.run(steps);
   await session.settle();
   await settled(machine, pool.close());
-  return points;
+  return { points, session };
 }
 
 export function labelOf({ kind, path, position }: Operation): string {
@@ -161,13 +165,22 @@ class Checker implements Outcome {
       this.#promises.check(found, event, loss);
       this.#recovered.set(left, found);
       await settled(machine, probe(pool));
-      const degraded = stop.lost?.some((directory) => directory !== CACHE_DIRECTORY) ?? false;
+      const degraded = losesDisk(stop);
+      const { change } = this.#scenario;
+      if (change !== undefined && !degraded) {
+        await settled(machine, finishChange(pool, change));
+        this.#promises.check(await settled(machine, readTree(pool)), event, loss);
+      }
       if (this.random.chance(this.#scenario.audited)) await settled(machine, audit(pool, degraded));
       await settled(machine, pool.close());
     } catch (error) {
       this.failures.push({ event, label, stop, error });
     }
   }
+}
+
+function losesDisk({ lost = [] }: Stop): boolean {
+  return lost.some((directory) => directory !== CACHE_DIRECTORY);
 }
 
 /** What went wrong, for people. */

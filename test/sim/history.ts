@@ -8,6 +8,7 @@ import { CairnError, hasCode } from '../../src/errors/cairn-error.js';
 import { ROOT_INO } from '../../src/meta/rows.js';
 import type { Pool } from '../../src/pool/pool.js';
 import type { Handle, Ino, Vfs } from '../../src/vfs/vfs.js';
+import { beginChange, isRefusal, loseDisk, whenMoved } from './disk-change.js';
 import { type Found, type Mark, Node, type Promises } from './promises.js';
 import type { SimMachine } from './sim-machine.js';
 import { pass, quiet, settled } from './sim-pool.js';
@@ -35,7 +36,11 @@ export class Session {
   readonly #baseStamp: number;
   /** Faults are being injected: operations may fail with an error, which promises nothing. */
   readonly #mayFail: boolean;
+  /** Changes of disks are drawn without knowing whether they make sense. */
+  readonly #mayBeRefused: boolean;
   #writes: number;
+  /** From the loss of a disk until what it had is elsewhere: no other may be lost then. */
+  vulnerable: { from: number; to: number } | undefined;
   /** The first unexpected failure of what runs in the background. */
   #failure: unknown;
 
@@ -45,6 +50,7 @@ export class Session {
     promises: Promises;
     baseStamp: number;
     mayFail?: boolean;
+    mayBeRefused?: boolean;
     /** Tells the bytes of one write from those of another. */
     writes: number;
   }) {
@@ -53,11 +59,17 @@ export class Session {
     this.promises = parts.promises;
     this.#baseStamp = parts.baseStamp;
     this.#mayFail = parts.mayFail ?? false;
+    this.#mayBeRefused = parts.mayBeRefused ?? false;
     this.#writes = parts.writes;
   }
 
   get stamp(): number {
     return this.#baseStamp + this.machine.events;
+  }
+
+  /** Whether a disk may be lost at that event. */
+  mayLoseDisk(stamp: number): boolean {
+    return this.vulnerable === undefined || stamp < this.vulnerable.from || stamp > this.vulnerable.to;
   }
 
   get writes(): number {
@@ -163,9 +175,21 @@ export class Session {
       }
       case 'map':
         return settled(machine, this.#writeMap());
-      case 'settle':
+      case 'add':
+      case 'replace':
+      case 'remove':
+        return settled(machine, beginChange(pool, step)).catch((error: unknown) => {
+          if (!this.#mayBeRefused || !isRefusal(error)) throw error;
+        });
+      case 'lose':
+        this.vulnerable = { from: this.stamp, to: Number.POSITIVE_INFINITY };
+        return loseDisk(machine, step.disk);
+      case 'settle': {
         await this.settle();
+        const moved = await settled(machine, whenMoved(pool));
+        if (moved?.state === 'done' && this.vulnerable !== undefined) this.vulnerable.to = this.stamp;
         return quiet(machine);
+      }
       case 'reopen':
         return;
       case 'clock':

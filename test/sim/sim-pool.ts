@@ -15,6 +15,9 @@ const MIB = 1024 * KIB;
 export const CHUNK_BYTES = 128 * KIB;
 const POOL_DIRECTORY = '/pool';
 export const CACHE_DIRECTORY = '/cache';
+/** An empty device that is no part of the pool yet. */
+export const SPARE_DIRECTORY = '/spare';
+export const DISK_BYTES = 10 * MIB;
 const POOL_ID = 'ca'.repeat(16);
 /** Turns of the event loop without any operation under way after which nothing happens but by the clock. */
 const QUIET_TURNS = 12;
@@ -24,6 +27,8 @@ const PATIENCE_MS = 10 * 60_000;
 export interface PoolLayout {
   readonly data: number;
   readonly journal: number;
+  /** There is another device, to become a disk. */
+  readonly spare?: boolean;
   readonly scheme: SchemeChoice;
   readonly mode: 'default' | 'strong';
   readonly commitDelayMs: number;
@@ -50,6 +55,7 @@ export async function makePool(layout: PoolLayout): Promise<MachineImage> {
     })),
   ];
   const roots = [POOL_DIRECTORY, CACHE_DIRECTORY, ...disks.map(({ directory }) => directory)];
+  if (layout.spare) roots.push(SPARE_DIRECTORY);
   const machine = SimMachine.make(
     roots.map((root) => new SimDevice(root)),
     { random: new SeededRandom(1), quick: true },
@@ -70,7 +76,7 @@ export async function makePool(layout: PoolLayout): Promise<MachineImage> {
     uuid: uuidOf(index),
     number,
     role,
-    capacityBytes: 10 * MIB,
+    capacityBytes: DISK_BYTES,
     dataSegmentBytes: 512 * KIB,
     journalSegmentBytes: 96 * KIB,
   });

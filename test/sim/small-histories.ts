@@ -1,4 +1,5 @@
 /** One short history for every kind of thing that a commit can be made of: of these every crash point is looked at, in every way to stop. */
+import type { DiskChange } from './disk-change.js';
 import type { PoolLayout } from './sim-pool.js';
 import { USUAL_LAYOUT } from './sim-pool.js';
 import type { Step } from './steps.js';
@@ -7,6 +8,8 @@ export interface SmallHistory {
   readonly name: string;
   readonly steps: readonly Step[];
   readonly layout?: Partial<PoolLayout>;
+  /** What a pool that was stopped anywhere in it must be able to finish. */
+  readonly change?: DiskChange;
 }
 
 const create = (path: string, slot: number): Step => ({ op: 'create', path, slot });
@@ -174,6 +177,43 @@ export const SMALL_HISTORIES: readonly SmallHistory[] = [
     name: 'two disks',
     layout: { data: 2 },
     steps: [create('/a', 0), append(0, 5000), commit, append(0, 90_000), commit],
+  },
+  {
+    name: 'a disk is added',
+    layout: { spare: true },
+    change: { op: 'add' },
+    steps: [create('/a', 0), append(0, 140_000), commit, { op: 'add' }, append(0, 3000), fsync(0), { op: 'settle' }],
+  },
+  {
+    name: 'a dead disk is replaced',
+    layout: { spare: true },
+    change: { op: 'replace', disk: 2 },
+    steps: [
+      create('/a', 0),
+      append(0, 140_000),
+      commit,
+      { op: 'lose', disk: 2 },
+      append(0, 3000),
+      commit,
+      { op: 'replace', disk: 2 },
+      append(0, 3000),
+      fsync(0),
+      { op: 'settle' },
+    ],
+  },
+  {
+    name: 'a disk is removed',
+    layout: { data: 4 },
+    change: { op: 'remove', disk: 2 },
+    steps: [
+      create('/a', 0),
+      append(0, 140_000),
+      commit,
+      { op: 'remove', disk: 2 },
+      append(0, 3000),
+      fsync(0),
+      { op: 'settle' },
+    ],
   },
 ];
 

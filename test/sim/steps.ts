@@ -2,6 +2,7 @@
  * The steps of a history, as plain data: they are drawn from a seed, printed, and left out one by one when a failing history is made
  * shorter. A step that has nothing to act on does nothing, so any part of a history is a history.
  */
+import type { DiskChange } from './disk-change.js';
 import type { SeededRandom } from './seeded-random.js';
 
 export type Step =
@@ -22,7 +23,11 @@ export type Step =
   | { readonly op: 'setxattr'; readonly path: string; readonly value: string }
   | { readonly op: 'pass'; readonly ms: number }
   | { readonly op: 'collect' | 'snapshot' | 'settle' | 'map' | 'reopen' }
-  | { readonly op: 'clock'; readonly ms: number };
+  | { readonly op: 'clock'; readonly ms: number }
+  /** What moves, moves while the next steps run; `settle` waits for it. */
+  | DiskChange
+  /** The disk is dead. */
+  | { readonly op: 'lose'; readonly disk: number };
 
 const DIRECTORIES = ['/d', '/e'];
 const FILES = ['/a', '/b', '/c', '/d/a', '/d/b', '/e/c'];

@@ -1,10 +1,10 @@
 /** The ways in which a machine stops that every promise must survive. */
 import type { SeededRandom } from './seeded-random.js';
 import type { Stop } from './sim-machine.js';
-import { CACHE_DIRECTORY, diskDirectory, type PoolLayout } from './sim-pool.js';
+import { CACHE_DIRECTORY, diskDirectory, type PoolLayout, SPARE_DIRECTORY } from './sim-pool.js';
 
 /** At each crash point of a small history: all of these. */
-export function everyStop({ data }: PoolLayout): Stop[] {
+export function everyStop({ data, spare = false }: PoolLayout): Stop[] {
   const stops: Stop[] = [
     { how: 'kill' },
     { how: 'power', keep: 'none' },
@@ -20,17 +20,18 @@ export function everyStop({ data }: PoolLayout): Stop[] {
       keep: 'any',
       lost: disk % 2 === 0 ? [diskDirectory(disk)] : [diskDirectory(disk), CACHE_DIRECTORY],
     });
+  if (spare) stops.push({ how: 'power', keep: 'any', lost: [SPARE_DIRECTORY] });
   return stops;
 }
 
 /** One of them, drawn; `victim`: the only disk that may be lost, 0 for none, undefined for any. */
-export function drawStop({ data }: PoolLayout, random: SeededRandom, victim?: number): Stop {
+export function drawStop({ data, spare = false }: PoolLayout, random: SeededRandom, victim?: number): Stop {
   const how = random.chance(0.8) ? 'power' : 'kill';
   const keep = random.pick(['none', 'all', 'any', 'any'] as const);
   const lost: string[] = [];
   if (random.chance(0.3)) lost.push(CACHE_DIRECTORY);
-  const disk = victim ?? 1 + random.below(data);
-  if (data > 1 && disk > 0 && random.chance(0.3)) lost.push(diskDirectory(disk));
+  const disk = victim ?? 1 + random.below(data + (spare ? 1 : 0));
+  if (data > 1 && disk > 0 && random.chance(0.3)) lost.push(disk > data ? SPARE_DIRECTORY : diskDirectory(disk));
   return { how, keep, lost, metaLost: random.chance(0.2) };
 }
 
