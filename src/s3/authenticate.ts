@@ -139,7 +139,9 @@ function byQuery(request: S3Request, context: AuthenticationContext): Identity {
   const expires = need('X-Amz-Expires');
   const seconds = /^\d{1,7}$/.test(expires) ? Number(expires) : Number.NaN;
   if (!(seconds >= 1 && seconds <= PRESIGNED_SECONDS_MAX))
-    throw new S3Error('AuthorizationQueryParametersError', 'X-Amz-Expires must be between 1 and 604800 seconds');
+    throw new S3Error('AuthorizationQueryParametersError', 'X-Amz-Expires must be between 1 and 604800 seconds', {
+      status: 403,
+    });
   const sentMs = parseTimestamp(timestamp);
   if (sentMs === undefined)
     throw new S3Error(

@@ -183,5 +183,5 @@ function partsXml({ request }: Call, { own, isOwnContent }: StoredObject): strin
           )
           .join('');
   const last = shown.at(-1)?.number ?? after;
-  return `<ObjectParts>${element('TotalPartsCount', sizes.length)}${element('PartNumberMarker', after)}${element('NextPartNumberMarker', last)}${element('MaxParts', limit)}${element('IsTruncated', last < sizes.length)}${parts}</ObjectParts>`;
+  return `<ObjectParts>${element('PartsCount', sizes.length)}${element('PartNumberMarker', after)}${element('NextPartNumberMarker', last)}${element('MaxParts', limit)}${element('IsTruncated', last < sizes.length)}${parts}</ObjectParts>`;
 }

@@ -30,7 +30,7 @@ export async function postObject(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const boundary = boundaryOf(request.header('content-type'));
   const bucket = await parts.store.bucket(request.bucket);
-  const body = request.http.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
+  const body = request.body();
   try {
     return await storeForm(call, bucket, await readForm(body, boundary));
   } finally {

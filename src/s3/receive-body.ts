@@ -28,11 +28,16 @@ export interface Received {
   readonly checksum: { readonly name: ChecksumName; readonly value: string } | undefined;
 }
 
-/** A document that a request brings, of at most `limit` bytes. */
-export async function receiveDocument(request: S3Request, payload: PayloadMode, limit: number): Promise<Buffer> {
+/** A document that a request brings, of at most `limit` bytes. `isOfBody`: whether a checksum in the headers is the document's. */
+export async function receiveDocument(
+  request: S3Request,
+  payload: PayloadMode,
+  limit: number,
+  isOfBody = true,
+): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  const checks = new BodyChecks(request, payload);
+  const checks = new BodyChecks(request, payload, isOfBody);
   await checks.run((part) => {
     bytes += part.length;
     if (bytes > limit)
@@ -91,7 +96,7 @@ class BodyChecks {
   readonly #running: ReturnType<typeof newChecksum> | undefined;
   #received = 0;
 
-  constructor(request: S3Request, payload: PayloadMode) {
+  constructor(request: S3Request, payload: PayloadMode, isOfBody = true) {
     this.#request = request;
     if (payload.kind === 'chunked') {
       this.#chunked = new ChunkedBody(payload.signatures, payload.hasTrailer);
@@ -106,7 +111,7 @@ class BodyChecks {
     }
     this.#expectedMd5 = expectedMd5(request);
     if (this.#expectedMd5 !== undefined) this.#md5 = createHash('md5');
-    const said = saidChecksum(request);
+    const said = isOfBody ? saidChecksum(request) : undefined;
     this.#checksumName = said?.name;
     this.#expectedChecksum = said?.value;
     if (said !== undefined) this.#running = newChecksum(said.name);
@@ -118,7 +123,7 @@ class BodyChecks {
     if (this.plainLength !== undefined && this.plainLength > limit)
       throw new S3Error('MaxMessageLengthExceeded', `Your request was too big: at most ${limit} bytes.`);
     try {
-      for await (const piece of http.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      for await (const piece of this.#request.body()) {
         for (const bytes of this.#chunked === undefined ? [piece] : this.#chunked.take(piece)) {
           this.#received += bytes.length;
           if (this.plainLength !== undefined && this.#received > this.plainLength)
@@ -192,7 +197,7 @@ function isChecksum(name: ChecksumName, text: string): boolean {
   return bytes.length === checksumBytes(name) && bytes.toString('base64') === text;
 }
 
-/** The checksum that the request gives in a header, announces in a trailer, or names. InvalidRequest. */
+/** The checksum that the request gives in a header, announces in a trailer, or names. InvalidRequest, BadDigest. */
 export function saidChecksum(request: S3Request): { name: ChecksumName; value: string | undefined } | undefined {
   const given = CHECKSUMS.filter((name) => request.headers.has(checksumHeader(name)));
   if (given.length > 1)
@@ -210,8 +215,7 @@ export function saidChecksum(request: S3Request): { name: ChecksumName; value: s
   const [one] = given;
   if (one !== undefined) {
     const value = request.header(checksumHeader(one))!;
-    if (!isChecksum(one, value))
-      throw new S3Error('InvalidRequest', `Value for ${checksumHeader(one)} header is invalid.`);
+    if (!isChecksum(one, value)) throw new S3Error('BadDigest', `Value for ${checksumHeader(one)} header is invalid.`);
     if (algorithm !== undefined && algorithm !== one)
       throw new S3Error('InvalidRequest', 'Value for x-amz-sdk-checksum-algorithm header is invalid.');
     return { name: one, value };

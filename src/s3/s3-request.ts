@@ -2,7 +2,7 @@
  * One request as S3 reads it: bucket and key from path or host, query and headers checked for what HTTP libraries let through. Nothing is decided here
  * but what the client has asked for.
  */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { keyOf } from './key-path.js';
 import { S3Error } from './s3-error.js';
 
@@ -27,10 +27,12 @@ export class S3Request {
   /** All values of each header, lower-case names, in the order sent. */
   readonly headers: ReadonlyMap<string, readonly string[]>;
   readonly #query = new Map<string, string>();
+  #waiting: ServerResponse | undefined;
 
-  /** InvalidURI, InvalidRequest, KeyTooLongError. `domain`: hosts that end in it name a bucket in front. */
-  constructor(http: IncomingMessage, id: string, domain: string | undefined) {
+  /** InvalidURI, InvalidRequest, KeyTooLongError. `domain`: hosts that end in it name a bucket in front. `waiting`: the client sends its body when it is told to go on. */
+  constructor(http: IncomingMessage, id: string, domain: string | undefined, waiting?: ServerResponse) {
     this.http = http;
+    this.#waiting = waiting;
     this.id = id;
     this.method = http.method ?? 'GET';
     this.headers = headersOf(http.rawHeaders);
@@ -50,6 +52,18 @@ export class S3Request {
     this.isVirtual = virtual !== '';
     this.bucket = virtual !== '' ? virtual : decodePart(first);
     this.key = rawKey === '' ? undefined : keyFrom(rawKey);
+  }
+
+  /** The client has not been told to send its body, and may never send it. */
+  get isWaiting(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  /** The body as it comes. Whoever stops in the middle leaves the rest to be read. */
+  body(): AsyncIterableIterator<Buffer> {
+    this.#waiting?.writeContinue();
+    this.#waiting = undefined;
+    return this.http.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
   }
 
   /** A parameter of the query; '' for one without a value. */

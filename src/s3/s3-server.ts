@@ -122,10 +122,8 @@ export class S3Server {
     this.#server.requestTimeout = 0;
     this.#server.timeout = IDLE_MS;
     this.#server.maxConnections = CONNECTIONS_MAX;
-    this.#server.on('checkContinue', (request, response) => {
-      response.writeContinue();
-      answer(request, response);
-    });
+    // Whoever waits is told to go on when its body is wanted: what is refused before is never sent.
+    this.#server.on('checkContinue', (request, response) => void this.#answer(request, response, true));
     // An expectation that nobody knows is not met by refusing the request.
     this.#server.on('checkExpectation', answer);
     this.#server.on('clientError', (error, socket) => refuseGarbage(error, socket as Socket));
@@ -175,7 +173,7 @@ export class S3Server {
     });
   }
 
-  async #answer(http: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #answer(http: IncomingMessage, response: ServerResponse, isWaiting = false): Promise<void> {
     const id = randomBytes(8).toString('hex').toUpperCase();
     const startMs = this.#given.clock.monotonicMs();
     const audit = { operation: '-', bucket: '', key: '', user: '-', code: '' };
@@ -188,11 +186,11 @@ export class S3Server {
     let request: S3Request | undefined;
     try {
       if (this.#underWay > this.#options.requestsMax) throw new S3Error('SlowDown', 'Please reduce your request rate.');
-      request = new S3Request(http, id, this.#options.domain);
+      request = new S3Request(http, id, this.#options.domain, isWaiting ? response : undefined);
       Object.assign(audit, { bucket: request.bucket, key: request.key ?? '' });
       await this.#serve(request, response, audit);
     } catch (error) {
-      audit.code = this.#refuse(error, http, response, request);
+      audit.code = this.#refuse(error, http, response, { request, isWaiting: request?.isWaiting ?? isWaiting });
     } finally {
       this.#underWay -= 1;
       this.#given.audit({
@@ -245,7 +243,7 @@ export class S3Server {
 
   async #send(request: S3Request, response: ServerResponse, { status, headers = {}, body }: Answer): Promise<void> {
     // A body that nobody has read would be taken for the next request.
-    if (!request.http.complete) await drain(request.http);
+    if (!request.http.complete && !request.isWaiting) await drain(request.http);
     if (!request.http.complete) response.setHeader('connection', 'close');
     const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
     const none =
@@ -255,7 +253,12 @@ export class S3Server {
   }
 
   /** Tells the client, and the log where it is our own failure. Returns the code. */
-  #refuse(thrown: unknown, http: IncomingMessage, response: ServerResponse, request: S3Request | undefined): string {
+  #refuse(
+    thrown: unknown,
+    http: IncomingMessage,
+    response: ServerResponse,
+    { request, isWaiting }: { readonly request: S3Request | undefined; readonly isWaiting: boolean },
+  ): string {
     const { error, isOurs } = toS3Error(thrown);
     if (isOurs && systemCode(thrown) !== 'ECONNRESET')
       this.#given.onFailure(`S3 ${request?.method ?? ''} failed`, thrown);
@@ -276,7 +279,7 @@ export class S3Server {
       response.writeHead(error.status, hasBody ? { 'content-length': Buffer.byteLength(xml) } : {});
       response.end(hasBody ? xml : undefined);
     };
-    if (http.complete) finish();
+    if (http.complete || isWaiting) finish();
     else void drain(http).then(finish);
     return error.code;
   }

@@ -50,7 +50,7 @@ const SIGNED = new Set([
   'attributes',
 ]);
 
-function stringToSign(request: S3Request, date: string): string {
+function stringToSign(request: S3Request, date: string, bucketPath = ''): string {
   const header = (name: string) => request.header(name) ?? '';
   const amz = [...request.headers]
     .filter(([name]) => name.startsWith('x-amz-'))
@@ -62,16 +62,22 @@ function stringToSign(request: S3Request, date: string): string {
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, value]) => (value === '' ? name : `${name}=${value}`))
     .join('&');
-  const path = request.isVirtual ? `/${request.bucket}${request.rawPath}` : request.rawPath;
+  const path = (request.isVirtual ? `/${request.bucket}${request.rawPath}` : request.rawPath) + bucketPath;
   return `${request.method}\n${header('content-md5')}\n${header('content-type')}\n${date}\n${amz}${path}${query === '' ? '' : `?${query}`}`;
 }
 
 function accept(request: S3Request, users: UserTable, accessKey: string, signature: string, date: string): S3User {
   const user = users.byAccessKey(accessKey);
-  const own = createHmac('sha1', user?.secretKey ?? 'nobody has this one')
-    .update(stringToSign(request, date), 'latin1')
-    .digest('base64');
-  const isRight = isSameSignature(own, signature);
+  const signed = (bucketPath: string): boolean =>
+    isSameSignature(
+      createHmac('sha1', user?.secretKey ?? 'nobody has this one')
+        .update(stringToSign(request, date, bucketPath), 'latin1')
+        .digest('base64'),
+      signature,
+    );
+  // Some clients sign a bucket as `/bucket` and some as `/bucket/`, whichever of them they send; both name the same.
+  const isBucketAlone = request.key === undefined && request.bucket !== '' && !request.rawPath.endsWith('/');
+  const isRight = signed('') || (isBucketAlone && signed('/'));
   if (user === undefined)
     throw new S3Error('InvalidAccessKeyId', 'The AWS Access Key Id you provided does not exist in our records.', {
       fields: { AWSAccessKeyId: accessKey.slice(0, 128) },
@@ -90,8 +96,7 @@ export function headerUserV2(request: S3Request, authorization: string, users: U
   if (match === null) throw new S3Error('InvalidArgument', 'The authorization header is malformed.');
   const said = request.header('x-amz-date') ?? request.header('date');
   const ms = said === undefined ? Number.NaN : Date.parse(said);
-  if (!Number.isFinite(ms))
-    throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
+  if (!(ms >= 0)) throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
   if (Math.abs(nowMs - ms) > SKEW_MS)
     throw new S3Error(
       'RequestTimeTooSkewed',

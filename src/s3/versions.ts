@@ -24,6 +24,11 @@ export function versionOf({ own }: Pick<StoredObject, 'own'>): string {
   return own?.version ?? NULL_VERSION;
 }
 
+/** What the answer to a write says of its version: nothing of the `null` one, which is written without versioning and while it is suspended. */
+export function writtenVersion(version: string | undefined): string | undefined {
+  return version === NULL_VERSION ? undefined : version;
+}
+
 /** Hex digits that sort the newer before the older. */
 class Orders {
   #last = 1n << 63n;

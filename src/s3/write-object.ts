@@ -17,7 +17,7 @@ import { OBJECT_BYTES_MAX, receiveDocument, receiveObject } from './receive-body
 import { notImplemented, S3Error } from './s3-error.js';
 import { checkKey } from './s3-request.js';
 import { parseTagHeader } from './tagging.js';
-import { versionOf } from './versions.js';
+import { versionOf, writtenVersion } from './versions.js';
 import { document, element, escapeXml, malformed, readXml } from './xml.js';
 
 const FOR_BUCKET_OWNER = 'bucket-owner-full-control';
@@ -150,7 +150,7 @@ export async function putObject(call: Call): Promise<Answer> {
   const now = { modifiedMs: parts.clock.nowMs(), sizeBytes: content.sizeBytes, tags };
   const headers: Headers = {
     etag: `"${etag}"`,
-    'x-amz-version-id': version,
+    'x-amz-version-id': writtenVersion(version),
     ...expirationHeaders(bucket, key, now),
   };
   if (checksum !== undefined) {

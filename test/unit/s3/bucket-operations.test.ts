@@ -282,7 +282,7 @@ t.test('bucket operations', async (t) => {
     await refused('AccessDenied', { ...form, key: 'bar.txt' });
     await refused('SignatureDoesNotMatch', { ...form, signature: 'x' });
     await refused('BadDigest', { ...form, 'x-amz-checksum-crc32': 'AAAAAA==' });
-    await refused('InvalidRequest', { ...form, 'x-amz-checksum-sha256': 'sailorjerry' });
+    await refused('BadDigest', { ...form, 'x-amz-checksum-sha256': 'sailorjerry' });
     t.equal((await ok(t, 'GET', `${home}/foo.txt`)).text, 'bar', 'what was refused has changed nothing');
     const redirect = await post({ key: 'r', success_action_redirect: `${s3.server.endpoint}/x?y=z` });
     t.equal(redirect.status, 303);
