@@ -22,7 +22,7 @@ export const SCALE =
         transactions: 300,
         killCycles: 2,
         powerCuts: 10,
-        loadedKills: 6,
+        loadedKills: 4,
         fsxOperations: 5000,
         patience: 1,
       };
