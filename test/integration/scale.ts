@@ -17,12 +17,12 @@ export const SCALE =
         patience: 10,
       }
     : {
-        treeFiles: 1200,
-        largeFileBytes: 48 * MIB,
+        treeFiles: 700,
+        largeFileBytes: 32 * MIB,
         transactions: 300,
         killCycles: 2,
         powerCuts: 10,
-        loadedKills: 4,
+        loadedKills: 3,
         fsxOperations: 5000,
         patience: 1,
       };
