@@ -8,6 +8,7 @@
 import type { CacheAccount } from '../cache/cache-account.js';
 import type { Disks } from '../chunks/shard-set.js';
 import { CairnError } from '../errors/cairn-error.js';
+import { extentPages } from '../meta/extent-pages.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { ChunkId, Ino } from '../meta/rows.js';
 import type { Inode } from '../vfs/inode.js';
@@ -21,7 +22,6 @@ import { pathsOf } from './tree-paths.js';
 const PAGE = 256;
 /** Verdicts on chunks kept while the extents of files are added up. */
 const VERDICTS_MAX = 100_000;
-const END = Number.MAX_SAFE_INTEGER;
 
 export interface ForecastParts {
   readonly census: LossCensus;
@@ -151,14 +151,10 @@ export class LossForecaster {
     const { meta } = this.#parts;
     const sizeBytes = (await meta.getInode(ino))?.sizeBytes ?? 0;
     let lost = 0;
-    for (let from = 0; ; ) {
-      const extents = await meta.listExtents(ino, from, END, PAGE);
-      for (const { offset, length, chunk, chunkBytes } of extents)
+    for await (const page of extentPages(meta, ino))
+      for (const { offset, length, chunk, chunkBytes } of page)
         if (isLost(chunk, chunkBytes)) lost += Math.max(0, Math.min(offset + length, sizeBytes) - offset);
-      const last = extents.at(-1);
-      if (last === undefined || extents.length < PAGE) return lost;
-      from = last.offset + last.length;
-    }
+    return lost;
   }
 }
 

@@ -3,6 +3,7 @@
  * and chunks, references are counted right, numbers are not given twice. Everything but the reference counts is judged by one snapshot.
  */
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { extentPages } from '../meta/extent-pages.js';
 import { type ChunkId, type Ino, ROOT_INO } from '../meta/rows.js';
 import { isDirectory, isFile } from '../vfs/mode.js';
 import type { Fix, PoolRun } from './check-run.js';
@@ -10,7 +11,6 @@ import type { FileNames } from './file-names.js';
 import { type ChunkFacts, type InodeFacts, MetadataCensus } from './metadata-census.js';
 import { counted, textOf } from './words.js';
 
-const EXTENTS_PAGE = 1000;
 /** Chunks whose references are counted again in a quiet moment. */
 const RECOUNTED_MAX = 10_000;
 const ROW_WORK = 1024;
@@ -214,17 +214,12 @@ class MetadataCheck {
     const row = await meta.getChunk(chunk);
     let references = 0;
     for (const ino of await meta.listChunkUsers(chunk, Number.MAX_SAFE_INTEGER)) {
-      for (let from = 0; ; ) {
-        const page = await meta.listExtents(ino, from, Number.MAX_SAFE_INTEGER, EXTENTS_PAGE);
+      for await (const page of extentPages(meta, ino))
         for (const extent of page) {
           if (extent.chunk !== chunk) continue;
           references++;
           if (extent.chunkBytes !== row?.chunkBytes) return true;
         }
-        const last = page.at(-1);
-        if (last === undefined || page.length < EXTENTS_PAGE) break;
-        from = last.offset + last.length;
-      }
     }
     return references !== (row?.references ?? 0);
   }

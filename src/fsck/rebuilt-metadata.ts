@@ -5,12 +5,12 @@
 import { completeSnapshots, restoreSnapshot } from '../commit/restore-snapshot.js';
 import type { CommitEntry, Disk } from '../disks/disk.js';
 import { CairnError } from '../errors/cairn-error.js';
+import { extentPages } from '../meta/extent-pages.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { decodeCommit } from '../meta/row-codec.js';
 import type { Commit, ExtentRow, Ino, RowChange } from '../meta/rows.js';
 import type { PoolRun } from './check-run.js';
 
-const EXTENTS_PAGE = 1000;
 const ROW_WORK = 1024;
 
 /** Fills the empty store `into` up to `through`. UNREADABLE, CORRUPT if the disks cannot tell it. */
@@ -99,13 +99,7 @@ async function has(store: MetaStore, change: RowChange): Promise<boolean> {
     }
     case 'extents': {
       const rows: ExtentRow[] = [];
-      for (let from = change.from; from < change.to; ) {
-        const page = await store.listExtents(change.ino, from, change.to, EXTENTS_PAGE);
-        rows.push(...page);
-        const last = page.at(-1);
-        if (last === undefined || page.length < EXTENTS_PAGE) break;
-        from = last.offset + last.length;
-      }
+      for await (const page of extentPages(store, change.ino, change.from, change.to)) rows.push(...page);
       return isSame(rows, change.extents);
     }
     case 'xattr': {

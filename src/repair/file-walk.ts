@@ -4,8 +4,10 @@
  */
 import * as v from 'valibot';
 import type { Json } from '../jobs/job.js';
+import { extentPages } from '../meta/extent-pages.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type ChunkId, type Ino, ROOT_INO, sortKey } from '../meta/rows.js';
+import { textOf } from '../vfs/tree-path.js';
 
 const PAGE = 256;
 
@@ -56,16 +58,10 @@ export class FileWalk {
 
   #pathOf(name: string, frame: Frame): string {
     const names = this.#stack.slice(1, this.#stack.indexOf(frame) + 1).map((one) => one.name);
-    return `/${Buffer.from([...names, name].join('/'), 'latin1').toString('utf8')}`;
+    return `/${textOf([...names, name].join('/'))}`;
   }
 
   async *chunksOf(ino: Ino): AsyncGenerator<{ readonly chunk: ChunkId; readonly chunkBytes: number }> {
-    for (let from = 0; ; ) {
-      const extents = await this.#meta.listExtents(ino, from, Number.MAX_SAFE_INTEGER, PAGE);
-      yield* extents;
-      const last = extents.at(-1);
-      if (last === undefined || extents.length < PAGE) return;
-      from = last.offset + last.length;
-    }
+    for await (const page of extentPages(this.#meta, ino)) yield* page;
   }
 }

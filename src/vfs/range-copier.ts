@@ -9,8 +9,8 @@
 
 import type { Journal } from '../commit/journal.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { ExtentRow } from '../meta/rows.js';
 import type { Committer } from './committer.js';
+import { cutExtents } from './cut-extents.js';
 import type { FileData } from './file-data.js';
 import type { Inode } from './inode.js';
 import type { PoolReader } from './pool-reader.js';
@@ -75,7 +75,7 @@ export class RangeCopier {
     const all = await this.#reader.extents(source, from, end);
     const last = all[EXTENTS_MAX];
     const until = last === undefined ? end : Math.min(end, last.offset);
-    const extents = moved(all, from, until, to - from);
+    const extents = cutExtents(all, from, until, to - from);
     await this.#settle(target);
     if (source !== target && source.version !== version) return 0;
     const seal = await this.#staged.share(
@@ -111,17 +111,4 @@ export class RangeCopier {
     }
     return done;
   }
-}
-
-/** The part of ascending extents that lies in [from, to), moved by `distance`. */
-function moved(extents: readonly ExtentRow[], from: number, to: number, distance: number): ExtentRow[] {
-  const result: ExtentRow[] = [];
-  for (const extent of extents) {
-    const start = Math.max(from, extent.offset);
-    const end = Math.min(to, extent.offset + extent.length);
-    if (start >= end) continue;
-    const chunkOffset = extent.chunkOffset + (start - extent.offset);
-    result.push({ ...extent, offset: start + distance, length: end - start, chunkOffset });
-  }
-  return result;
 }
