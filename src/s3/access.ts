@@ -25,6 +25,8 @@ export interface Wanted {
   readonly writes: boolean;
 }
 
+export const WRITE_OBJECT: Wanted = { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true };
+
 export function bucketOwner(call: Call, bucket: Bucket): string {
   return bucket.info.owner ?? call.parts.users.first?.id ?? '';
 }

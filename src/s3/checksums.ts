@@ -25,6 +25,15 @@ export function checksumHeader(name: ChecksumName): string {
   return `x-amz-checksum-${name.toLowerCase()}`;
 }
 
+/** How S3 calls a checksum of the whole object, and one of its parts' checksums. */
+export function checksumType({
+  isComposite,
+}: {
+  readonly isComposite?: boolean | undefined;
+}): 'COMPOSITE' | 'FULL_OBJECT' {
+  return isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT';
+}
+
 export function checksumBytes(name: ChecksumName): number {
   return { CRC32: 4, CRC32C: 4, CRC64NVME: 8, SHA1: 20, SHA256: 32 }[name];
 }

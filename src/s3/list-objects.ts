@@ -4,6 +4,7 @@ import { objectOwner, requireAccess } from './access.js';
 import type { Bucket } from './bucket-config.js';
 import { ownerXml } from './buckets.js';
 import { type Answer, type Call, xmlAnswer } from './call.js';
+import { checksumType } from './checksums.js';
 import { keyOf, keyText } from './key-path.js';
 import { KeyWalk } from './key-walk.js';
 import type { StoredObject } from './object-store.js';
@@ -159,7 +160,7 @@ function contents(
     const sum =
       checksum === undefined
         ? ''
-        : `<ChecksumAlgorithm>${checksum.name}</ChecksumAlgorithm><ChecksumType>${checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT'}</ChecksumType>`;
+        : `<ChecksumAlgorithm>${checksum.name}</ChecksumAlgorithm><ChecksumType>${checksumType(checksum)}</ChecksumType>`;
     xml += `<Contents><Key>${encode(key)}</Key><LastModified>${isoTime(node.mtime)}</LastModified><ETag>&quot;${etag}&quot;</ETag>${sum}<Size>${node.sizeBytes}</Size>${owner}<StorageClass>STANDARD</StorageClass></Contents>`;
   }
   for (const prefix of prefixes) xml += `<CommonPrefixes><Prefix>${encode(prefix)}</Prefix></CommonPrefixes>`;

@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import type { ExtentRow } from '../meta/rows.js';
 import { NO_CONTENT } from '../vfs/content-writer.js';
+import { cutExtents } from '../vfs/cut-extents.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
-import { requireAccess } from './access.js';
+import { requireAccess, type Wanted, WRITE_OBJECT } from './access.js';
 import { ownerOf } from './acl.js';
 import type { Bucket } from './bucket-config.js';
 import { ownerXml } from './buckets.js';
@@ -13,6 +14,7 @@ import {
   type ChecksumName,
   checksumHeader,
   checksumNamed,
+  checksumType,
   combineCrc,
   isLinear,
   newChecksum,
@@ -30,15 +32,18 @@ import { parseTagHeader } from './tagging.js';
 import { type Part, UPLOAD, type Upload, type UploadStart } from './uploads.js';
 import { writtenVersion } from './versions.js';
 import {
-  checkStorageClass,
+  checksumXml,
   copySource,
   etagOfParts,
   keptHeaders,
+  locationOf,
   metadataOf,
   newGrants,
   newOwner,
+  ownAttributes,
   refuseEncryption,
   requestTags,
+  requireNewObject,
 } from './write-object.js';
 import { document, element, malformed, readXml, type XmlElement } from './xml.js';
 
@@ -54,27 +59,19 @@ export async function createUpload(call: Call): Promise<Answer> {
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;
   const tags = parseTagHeader(request.header('x-amz-tagging'));
-  requireAccess(
-    call,
-    bucket,
-    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
-    { key, conditions: requestTags(tags) },
-  );
-  refuseEncryption(call);
-  checkStorageClass(call);
+  requireNewObject(call, bucket, key, requestTags(tags));
   const grants = newGrants(call, bucket);
   const checksum = checksumPlan(call);
   const owner = newOwner(call, bucket);
   const start: UploadStart = {
     key,
-    own: {
+    own: ownAttributes(call, bucket, {
       etag: '',
       headers: keptHeaders(call),
-      owner,
-      ...(grants !== undefined && { acl: grants as [string, string][] }),
-      ...(tags.length > 0 && { tags }),
-      ...lockForNewObject(call, bucket),
-    },
+      grants,
+      tags,
+      lock: lockForNewObject(call, bucket),
+    }),
     metadata: metadataOf(call),
     initiatedMs: parts.clock.nowMs(),
     initiator: owner,
@@ -97,7 +94,7 @@ export async function createUpload(call: Call): Promise<Answer> {
       ? {}
       : {
           'x-amz-checksum-algorithm': checksum.name,
-          'x-amz-checksum-type': checksum.isComposite ? 'COMPOSITE' : 'FULL_OBJECT',
+          'x-amz-checksum-type': checksumType(checksum),
         };
   return xmlAnswer(
     document(
@@ -125,9 +122,16 @@ function checksumPlan({ request }: Call): UploadStart['checksum'] {
   if ((isComposite && name === 'CRC64NVME') || (!isComposite && !isLinear(name)))
     throw new S3Error(
       'InvalidRequest',
-      `The ${isComposite ? 'COMPOSITE' : 'FULL_OBJECT'} checksum type cannot be used with the ${name.toLowerCase()} checksum algorithm.`,
+      `The ${checksumType({ isComposite })} checksum type cannot be used with the ${name.toLowerCase()} checksum algorithm.`,
     );
   return { name, isComposite };
+}
+
+/** The request's bucket, where the sender may do this with the request's key. NoSuchBucket, AccessDenied. */
+async function bucketFor(call: Call, wanted: Wanted): Promise<Bucket> {
+  const bucket = await call.parts.store.bucket(call.request.bucket);
+  requireAccess(call, bucket, wanted, { key: call.request.key });
+  return bucket;
 }
 
 async function findUpload(call: Call, bucket: Bucket): Promise<Upload> {
@@ -156,13 +160,7 @@ function partNumber(call: Call): number {
 
 export async function uploadPart(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
-  const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(
-    call,
-    bucket,
-    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
-    { key: request.key },
-  );
+  const bucket = await bucketFor(call, WRITE_OBJECT);
   refuseEncryption(call);
   const number = partNumber(call);
   const upload = await findUpload(call, bucket);
@@ -209,13 +207,7 @@ async function putPart(
 
 export async function uploadPartCopy(call: Call): Promise<Answer> {
   const { request, parts } = call;
-  const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(
-    call,
-    bucket,
-    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
-    { key: request.key },
-  );
+  const bucket = await bucketFor(call, WRITE_OBJECT);
   const number = partNumber(call);
   const upload = await findUpload(call, bucket);
   const { object, version } = await copySource(call);
@@ -227,7 +219,7 @@ export async function uploadPartCopy(call: Call): Promise<Answer> {
       'InvalidRequest',
       'The specified copy source is larger than the maximum allowable size for a copy source.',
     );
-  const extents = cutExtents(await parts.store.tree.extents(ino), span.from, span.to);
+  const extents = cutExtents(await parts.store.tree.extents(ino), span.from, span.to, -span.from);
   // The ETag of a part is the MD5 of its bytes: of a whole object that was one part it is known.
   const isWhole = span.from === 0 && span.to === sizeBytes && /^[0-9a-f]{32}$/.test(object.etag);
   const name = upload.checksum?.name;
@@ -259,28 +251,10 @@ function copyRange(header: string, size: number): { from: number; to: number } {
   return parseRange(header, size) ?? { from: 0, to: size };
 }
 
-/** The part of an ascending list of extents that lies in [from, to), as a file of its own. */
-function cutExtents(extents: readonly ExtentRow[], from: number, to: number): ExtentRow[] {
-  const cut: ExtentRow[] = [];
-  for (const extent of extents) {
-    const start = Math.max(from, extent.offset);
-    const end = Math.min(to, extent.offset + extent.length);
-    if (start >= end) continue;
-    cut.push({
-      ...extent,
-      offset: start - from,
-      length: end - start,
-      chunkOffset: extent.chunkOffset + start - extent.offset,
-    });
-  }
-  return cut;
-}
-
 export async function completeUpload(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
-  const bucket = await parts.store.bucket(request.bucket);
+  const bucket = await bucketFor(call, WRITE_OBJECT);
   const key = request.key!;
-  requireAccess(call, bucket, { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true }, { key });
   // A checksum in the headers is the whole object's: wholeChecksum compares it.
   const body = await receiveDocument(request, { ...identity.payload }, DOCUMENT_BYTES_MAX, false);
   const listed = readXml(body, 'CompleteMultipartUpload').all('Part');
@@ -335,15 +309,11 @@ function completed(
   checksum: ObjectAttributes['checksum'],
 ): Answer {
   const { request } = call;
-  const location = `http://${request.header('host') ?? ''}/${bucket.name}/${encodeURI(keyText(request.key!))}`;
-  const sum =
-    checksum === undefined
-      ? ''
-      : `${element(`Checksum${checksum.name}`, checksum.value)}${element('ChecksumType', checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT')}`;
+  const location = locationOf(call, bucket, request.key!);
   return xmlAnswer(
     document(
       'CompleteMultipartUploadResult',
-      `${element('Location', location)}${element('Bucket', bucket.name)}${element('Key', keyText(request.key!))}<ETag>&quot;${etag}&quot;</ETag>${sum}`,
+      `${element('Location', location)}${element('Bucket', bucket.name)}${element('Key', keyText(request.key!))}<ETag>&quot;${etag}&quot;</ETag>${checksumXml(checksum)}`,
     ),
     { 'x-amz-version-id': writtenVersion(version) },
   );
@@ -424,14 +394,8 @@ function compositeOf(name: ChecksumName, parts: readonly Buffer[]): string {
 }
 
 export async function abortUpload(call: Call): Promise<Answer> {
-  const { request, parts } = call;
-  const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(
-    call,
-    bucket,
-    { action: 's3:AbortMultipartUpload', bucketPermission: 'WRITE', writes: true },
-    { key: request.key },
-  );
+  const { parts } = call;
+  const bucket = await bucketFor(call, { action: 's3:AbortMultipartUpload', bucketPermission: 'WRITE', writes: true });
   const upload = await findUpload(call, bucket);
   await parts.uploads.abort(upload);
   return NO_CONTENT_ANSWER;
@@ -439,13 +403,11 @@ export async function abortUpload(call: Call): Promise<Answer> {
 
 export async function listParts(call: Call): Promise<Answer> {
   const { request, parts } = call;
-  const bucket = await parts.store.bucket(request.bucket);
-  requireAccess(
-    call,
-    bucket,
-    { action: 's3:ListMultipartUploadParts', bucketPermission: 'READ', writes: false },
-    { key: request.key },
-  );
+  const bucket = await bucketFor(call, {
+    action: 's3:ListMultipartUploadParts',
+    bucketPermission: 'READ',
+    writes: false,
+  });
   const upload = await findUpload(call, bucket);
   const after = request.number('part-number-marker', 0, 2 ** 31) ?? 0;
   const limit = Math.min(1000, request.number('max-parts', 0, 2 ** 31 - 1) ?? 1000);
@@ -467,7 +429,7 @@ export async function listParts(call: Call): Promise<Answer> {
   return xmlAnswer(
     document(
       'ListPartsResult',
-      `${element('Bucket', bucket.name)}${element('Key', keyText(key))}${element('UploadId', upload.id)}<Initiator>${element('ID', initiated.id)}${element('DisplayName', initiated.name)}</Initiator>${ownerXml(call, initiator)}<StorageClass>STANDARD</StorageClass>${element('PartNumberMarker', after)}${element('NextPartNumberMarker', last)}${element('MaxParts', limit)}${element('IsTruncated', isTruncated)}${element('ChecksumAlgorithm', checksum?.name)}${element('ChecksumType', checksum && (checksum.isComposite ? 'COMPOSITE' : 'FULL_OBJECT'))}${xml}`,
+      `${element('Bucket', bucket.name)}${element('Key', keyText(key))}${element('UploadId', upload.id)}<Initiator>${element('ID', initiated.id)}${element('DisplayName', initiated.name)}</Initiator>${ownerXml(call, initiator)}<StorageClass>STANDARD</StorageClass>${element('PartNumberMarker', after)}${element('NextPartNumberMarker', last)}${element('MaxParts', limit)}${element('IsTruncated', isTruncated)}${element('ChecksumAlgorithm', checksum?.name)}${element('ChecksumType', checksum && checksumType(checksum))}${xml}`,
     ),
   );
 }

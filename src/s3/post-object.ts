@@ -1,6 +1,5 @@
 /** Uploads by POST of a form, as browsers send them: who has signed the form's policy is the sender, and the policy bounds what may come. */
 import { createHash } from 'node:crypto';
-import { requireAccess } from './access.js';
 import type { Bucket } from './bucket-config.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checksumHeader, newChecksum } from './checksums.js';
@@ -11,18 +10,17 @@ import { FormRequest } from './form-request.js';
 import { keyText } from './key-path.js';
 import { expirationHeaders } from './object-end.js';
 import { lockForNewObject } from './object-lock.js';
-import type { OwnAttributes } from './object-writes.js';
 import { saidChecksum } from './receive-body.js';
 import { S3Error } from './s3-error.js';
 import { OBJECT_TAGS_MAX, readTagging } from './tagging.js';
 import {
-  checkStorageClass,
   keptHeaders,
+  locationOf,
   metadataOf,
   newGrants,
-  newOwner,
-  refuseEncryption,
+  ownAttributes,
   requestTags,
+  requireNewObject,
 } from './write-object.js';
 import { element } from './xml.js';
 
@@ -55,27 +53,16 @@ async function storeForm(call: Call, bucket: Bucket, { fields, file }: Form): Pr
   const tagging = fields.get('tagging');
   const tags = tagging === undefined ? [] : readTagging(Buffer.from(tagging, 'utf8'), OBJECT_TAGS_MAX);
   const { key } = form;
-  const wanted = { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true } as const;
-  requireAccess(sender, bucket, wanted, { key, conditions: requestTags(tags) });
-  refuseEncryption(sender);
-  checkStorageClass(sender);
+  requireNewObject(sender, bucket, key, requestTags(tags));
   const metadata = metadataOf(sender);
   const grants = newGrants(sender, bucket);
   const lock = lockForNewObject(sender, bucket);
   const { content, etag, checksum } = await receiveFile(sender, file, permission);
-  const own: OwnAttributes = {
-    etag,
-    headers: keptHeaders(sender),
-    owner: newOwner(sender, bucket),
-    ...(grants !== undefined && { acl: grants as [string, string][] }),
-    ...(tags.length > 0 && { tags }),
-    ...(checksum !== undefined && { checksum }),
-    ...lock,
-  };
+  const own = ownAttributes(sender, bucket, { etag, headers: keptHeaders(sender), grants, tags, checksum, lock });
   const made = { content, own, metadata };
   const { version } = await parts.writes.put(bucket, key, made, (present) => checkWrite(form, present));
   const now = { modifiedMs: parts.clock.nowMs(), sizeBytes: content.sizeBytes, tags };
-  const location = `http://${request.header('host') ?? ''}/${bucket.name}/${encodeURI(keyText(key))}`;
+  const location = locationOf(call, bucket, key);
   const headers: Headers = {
     etag: `"${etag}"`,
     location,

@@ -2,7 +2,7 @@
 import { denied, mayAccess } from './access.js';
 import type { Bucket } from './bucket-config.js';
 import type { Answer, Call, Headers } from './call.js';
-import { checksumHeader } from './checksums.js';
+import { checksumHeader, checksumType } from './checksums.js';
 import { checkRead } from './conditions.js';
 import { keyText } from './key-path.js';
 import { partSizes, userMetadata } from './object-attributes.js';
@@ -171,7 +171,7 @@ function checksumHeaders({ own, isOwnContent }: StoredObject): Headers {
   if (checksum === undefined) return {};
   return {
     [checksumHeader(checksum.name)]: checksum.value,
-    'x-amz-checksum-type': checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT',
+    'x-amz-checksum-type': checksumType(checksum),
   };
 }
 

@@ -1,12 +1,12 @@
 /** PUT, COPY and DELETE of objects. */
 import { createHash } from 'node:crypto';
-import { bucketOwner, denied, mayAccess, publicAccess, requireAccess } from './access.js';
+import { bucketOwner, denied, mayAccess, publicAccess, requireAccess, WRITE_OBJECT } from './access.js';
 import { type Grant, grantsFromHeaders, isPublicList } from './acl.js';
 import type { Bucket } from './bucket-config.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
-import { checksumHeader, checksumNamed } from './checksums.js';
+import { checksumHeader, checksumNamed, checksumType } from './checksums.js';
 import { checkRead, checkWrite } from './conditions.js';
-import { keyOf } from './key-path.js';
+import { keyOf, keyText } from './key-path.js';
 import { isoTime } from './list-objects.js';
 import { userMetadata } from './object-attributes.js';
 import { expirationHeaders } from './object-end.js';
@@ -73,7 +73,7 @@ export function refuseEncryption(call: Call): void {
   if (sse !== undefined) throw notImplemented('Server-side encryption');
 }
 
-export function checkStorageClass(call: Call): void {
+function checkStorageClass(call: Call): void {
   const name = call.request.header('x-amz-storage-class');
   if (name !== undefined && name !== 'STANDARD')
     throw new S3Error('InvalidStorageClass', 'The storage class you specified is not valid.');
@@ -114,19 +114,52 @@ export function requestTags(tags: readonly (readonly [string, string])[]): Map<s
   return values;
 }
 
+/** The sender may make this object, as the headers say it: AccessDenied, NotImplemented, InvalidStorageClass. */
+export function requireNewObject(
+  call: Call,
+  bucket: Bucket,
+  key: string,
+  conditions: ReadonlyMap<string, readonly string[]>,
+): void {
+  requireAccess(call, bucket, WRITE_OBJECT, { key, conditions });
+  refuseEncryption(call);
+  checkStorageClass(call);
+}
+
+/** What is kept of a new object beside its bytes; what it has not is left out. */
+export function ownAttributes(
+  call: Call,
+  bucket: Bucket,
+  given: Pick<OwnAttributes, 'etag' | 'headers'> & {
+    readonly grants: readonly Grant[] | undefined;
+    readonly tags: OwnAttributes['tags'];
+    readonly checksum?: OwnAttributes['checksum'];
+    readonly lock: ReturnType<typeof lockForNewObject>;
+  },
+): OwnAttributes {
+  const { etag, headers, grants, tags, checksum, lock } = given;
+  return {
+    etag,
+    headers,
+    owner: newOwner(call, bucket),
+    ...(grants !== undefined && { acl: grants as [string, string][] }),
+    ...(tags !== undefined && tags.length > 0 && { tags }),
+    ...(checksum !== undefined && { checksum }),
+    ...lock,
+  };
+}
+
+/** Where the sender reaches an object, as an answer says it. */
+export function locationOf({ request }: Call, bucket: Bucket, key: string): string {
+  return `http://${request.header('host') ?? ''}/${bucket.name}/${encodeURI(keyText(key))}`;
+}
+
 export async function putObject(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;
   const tags = parseTagHeader(request.header('x-amz-tagging'));
-  requireAccess(
-    call,
-    bucket,
-    { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true },
-    { key, conditions: requestTags(tags) },
-  );
-  refuseEncryption(call);
-  checkStorageClass(call);
+  requireNewObject(call, bucket, key, requestTags(tags));
   const metadata = metadataOf(call);
   const grants = newGrants(call, bucket);
   const lock = lockForNewObject(call, bucket);
@@ -135,15 +168,7 @@ export async function putObject(call: Call): Promise<Answer> {
     checkWrite(request, await parts.store.find(bucket, key));
   const { content, md5, checksum } = await receiveObject(request, identity.payload, parts.store.tree);
   const etag = md5.toString('hex');
-  const own: OwnAttributes = {
-    etag,
-    headers: keptHeaders(call),
-    owner: newOwner(call, bucket),
-    ...(grants !== undefined && { acl: grants as [string, string][] }),
-    ...(tags.length > 0 && { tags }),
-    ...(checksum !== undefined && { checksum }),
-    ...lock,
-  };
+  const own = ownAttributes(call, bucket, { etag, headers: keptHeaders(call), grants, tags, checksum, lock });
   const { version } = await parts.writes.put(bucket, key, { content, own, metadata }, (present) =>
     checkWrite(request, present),
   );
@@ -214,9 +239,7 @@ export async function copyObject(call: Call): Promise<Answer> {
   const conditions = new Map(requestTags(newTags)).set('s3:x-amz-copy-source', [
     request.header('x-amz-copy-source') ?? '',
   ]);
-  requireAccess(call, bucket, { action: 's3:PutObject', bucketPermission: 'WRITE', writes: true }, { key, conditions });
-  refuseEncryption(call);
-  checkStorageClass(call);
+  requireNewObject(call, bucket, key, conditions);
   const directive = request.header('x-amz-metadata-directive') ?? 'COPY';
   if (directive !== 'COPY' && directive !== 'REPLACE')
     throw new S3Error('InvalidArgument', 'Unknown metadata directive.');
@@ -241,15 +264,14 @@ export async function copyObject(call: Call): Promise<Answer> {
   const grants = newGrants(call, bucket);
   const checksum = await copiedChecksum(call, object);
   const tags = replacesTags ? newTags : object.own?.tags;
-  const own: OwnAttributes = {
+  const own = ownAttributes(call, bucket, {
     etag: object.etag,
     headers: directive === 'REPLACE' ? keptHeaders(call) : (object.own?.headers ?? {}),
-    owner: newOwner(call, bucket),
-    ...(grants !== undefined && { acl: grants as [string, string][] }),
-    ...(tags !== undefined && tags.length > 0 && { tags }),
-    ...(checksum !== undefined && { checksum }),
-    ...lockForNewObject(call, bucket),
-  };
+    grants,
+    tags,
+    checksum,
+    lock: lockForNewObject(call, bucket),
+  });
   const metadata = directive === 'REPLACE' ? metadataOf(call) : userMetadata(object.attributes);
   const { content, sources } = await contentOf(call, object);
   const made: NewObject = { content, ...(sources.length > 0 && { sources }), own, metadata };
@@ -267,8 +289,7 @@ export async function copyObject(call: Call): Promise<Answer> {
 
 export function checksumXml(checksum: OwnAttributes['checksum']): string {
   if (checksum === undefined) return '';
-  const type = checksum.isComposite === true ? 'COMPOSITE' : 'FULL_OBJECT';
-  return `${element(`Checksum${checksum.name}`, checksum.value)}${element('ChecksumType', type)}`;
+  return `${element(`Checksum${checksum.name}`, checksum.value)}${element('ChecksumType', checksumType(checksum))}`;
 }
 
 /** The extents of a file that stands, for another to be made of them. */
