@@ -4,7 +4,7 @@
  */
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { ExtentRow, Ino, Name } from '../meta/rows.js';
 import { ContentWriter, type StoredContent } from './content-writer.js';
@@ -18,6 +18,9 @@ import type { StagedSet } from './staged-set.js';
 
 /** Small chunks and rows of publications that one round takes. */
 const ROUND_BYTES_MAX = 8 * 1024 * 1024;
+
+/** More than any number of writers of one name needs; a name whose file is missing from the store would go round for ever. */
+const ATTEMPTS_MAX = 10_000;
 
 /** A file that a publication makes. */
 export interface NewFile {
@@ -115,10 +118,14 @@ export class Publisher {
   ): Promise<(Ino | undefined)[]> {
     let publication: Publication | undefined;
     try {
-      for (;;) {
+      for (let attempts = 0; ; attempts++) {
         publication = undefined;
+        if (attempts === ATTEMPTS_MAX)
+          throw new CairnError('CONFLICT', 'what is to be changed is never as it is found', {
+            hint: 'run `cairn fsck` if nobody else is changing it',
+          });
         const changes = await prepare();
-        const loaded = changes.length === 0 ? [] : await this.#load(changes);
+        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes);
         if (loaded === undefined) continue;
         if (loaded.length === 0) {
           for (const content of owned) this.discard(content);
@@ -146,6 +153,16 @@ export class Publisher {
       this.#queue.splice(at, 1);
       publication.refuse(error);
     });
+  }
+
+  /** As `#load`; what has gone since it was looked at is not as expected either. */
+  async #loadIfThere(changes: readonly NameChange[]): Promise<LoadedChange[] | undefined> {
+    try {
+      return await this.#load(changes);
+    } catch (error) {
+      if (hasCode(error, 'STALE')) return undefined;
+      throw error;
+    }
   }
 
   /** Undefined if something is not as expected. */
