@@ -19,8 +19,8 @@ import type { StagedSet } from './staged-set.js';
 /** Small chunks and rows of publications that one round takes. */
 const ROUND_BYTES_MAX = 8 * 1024 * 1024;
 
-/** More than any number of writers of one name needs; a name whose file is missing from the store would go round for ever. */
-const ATTEMPTS_MAX = 10_000;
+/** A look that names what is not there this often is wrong itself. */
+const STALE_ATTEMPTS_MAX = 1000;
 
 /** A file that a publication makes. */
 export interface NewFile {
@@ -120,12 +120,8 @@ export class Publisher {
     try {
       for (let attempts = 0; ; attempts++) {
         publication = undefined;
-        if (attempts === ATTEMPTS_MAX)
-          throw new CairnError('CONFLICT', 'what is to be changed is never as it is found', {
-            hint: 'run `cairn fsck` if nobody else is changing it',
-          });
         const changes = await prepare();
-        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes);
+        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes, attempts);
         if (loaded === undefined) continue;
         if (loaded.length === 0) {
           for (const content of owned) this.discard(content);
@@ -155,12 +151,12 @@ export class Publisher {
     });
   }
 
-  /** As `#load`; what has gone since it was looked at is not as expected either. */
-  async #loadIfThere(changes: readonly NameChange[]): Promise<LoadedChange[] | undefined> {
+  /** As `#load`; what has gone since it was looked at is not as expected either. STALE where it is said again and again. */
+  async #loadIfThere(changes: readonly NameChange[], attempts: number): Promise<LoadedChange[] | undefined> {
     try {
       return await this.#load(changes);
     } catch (error) {
-      if (hasCode(error, 'STALE')) return undefined;
+      if (hasCode(error, 'STALE') && attempts < STALE_ATTEMPTS_MAX) return undefined;
       throw error;
     }
   }
