@@ -8,7 +8,7 @@ import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, VersionsOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -67,6 +67,15 @@ const openS3: S3Opener = async (tree, options) => {
   return openS3Face(tree, options);
 };
 
+const openVersions: VersionsOpener = async (vfs, tree) => {
+  const [{ mountHistory }, { VersionedVfs }] = await Promise.all([
+    import('../s3/mount-history.js'),
+    import('../s3/versioned-vfs.js'),
+  ]);
+  const history = await mountHistory(tree, new SystemClock());
+  return { vfs: new VersionedVfs(vfs, tree, history), refresh: () => history.refresh() };
+};
+
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
   try {
@@ -87,6 +96,7 @@ export function systemContext(): CliContext {
     pools,
     mounter,
     openS3,
+    openVersions,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {

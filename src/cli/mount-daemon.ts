@@ -10,16 +10,17 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { PoolConfig } from '../pool/config.js';
+import { HIDDEN_NAME } from '../vfs/hidden-name.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import type { CliContext } from './context.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import type { MountSession, OpenPool, PoolLog, S3Face } from './pool-opener.js';
+import type { MountSession, OpenPool, PoolLog, S3Face, VersionedMount } from './pool-opener.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
 
 type OnProgress = (progress: CommitProgress) => void;
-type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3'>;
+type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3' | 'openVersions'>;
 
 export interface MountOptions {
   /** Absolute, without symbolic links; so is the mount point. */
@@ -71,7 +72,9 @@ export class MountDaemon {
       options.onStep('mounting');
       const { allowOther = false } = options;
       const source = mountSource(poolDirectory);
-      session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
+      const versions = await openVersions(context, pool, config.s3 !== undefined);
+      const vfs = versions?.vfs ?? pool.vfs;
+      session = await context.mounter.mount(vfs, { mountpoint, source, allowOther, log });
       const daemon = new MountDaemon(pool, session, options);
       server = await ControlServer.start(
         poolDirectory,
@@ -86,7 +89,8 @@ export class MountDaemon {
       if (config.s3 !== undefined && pool.objects !== undefined) {
         options.onStep('serving S3');
         if (session.watcher !== undefined) pool.objects.watcher = session.watcher;
-        daemon.#s3 = await context.openS3(pool.objects, { poolDirectory, config: config.s3, log });
+        const onVersioning = versions && (() => versions.refresh());
+        daemon.#s3 = await context.openS3(pool.objects, { poolDirectory, config: config.s3, log, onVersioning });
       }
       daemon.#watch();
       log.info({ poolDirectory, mountpoint, mode }, 'mounted');
@@ -251,4 +255,15 @@ async function explainLock(poolDirectory: string, locked: CairnError): Promise<C
         hint: `unmount it first with \`cairn unmount ${mountpoint}\``,
         cause: locked,
       });
+}
+
+/** Undefined where no bucket can have versions: the pool is not served as S3, and has nothing of it. */
+async function openVersions(
+  context: Context,
+  { vfs, objects }: OpenPool,
+  isServed: boolean,
+): Promise<VersionedMount | undefined> {
+  if (objects === undefined) return undefined;
+  const isUsed = isServed || (await objects.child(objects.root, HIDDEN_NAME)) !== undefined;
+  return isUsed ? context.openVersions(vfs, objects) : undefined;
 }

@@ -67,6 +67,8 @@ export interface S3ServerParts {
   readonly tree: ObjectTree;
   readonly users: UserTable;
   readonly clock: Clock;
+  /** It keeps versions or no longer: some bucket. */
+  readonly onVersioning?: (() => Promise<void>) | undefined;
   readonly audit: (line: AuditLine) => void;
   /** A failure of the server's own, which clients are told of only in general. */
   readonly onFailure: (what: string, error: unknown) => void;
@@ -106,6 +108,7 @@ export class S3Server {
       users,
       clock,
       signingKeys: this.#keys,
+      versioningChanged: given.onVersioning ?? (async () => undefined),
       region: options.region,
       ...digestsOf(tree),
     };

@@ -64,7 +64,10 @@ export async function listDirectory(
 /** The inode of an entry; undefined if it went between the listing and now. */
 async function childOf(table: InodeTable, parent: Inode, entry: ListedEntry): Promise<Inode | undefined> {
   const child = table.peek(entry.ino) ?? (await table.find(entry.ino));
-  if (child !== undefined) child.parent = parent.ino;
+  if (child !== undefined) {
+    child.parent = parent.ino;
+    child.name = entry.name;
+  }
   return child;
 }
 
