@@ -10,7 +10,7 @@ import { MAIN, S3Fixture } from '../unit/s3/s3-fixture.js';
 import { type MadeRequest, RequestMaker } from './s3-request-maker.js';
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
-const COUNT = Number(process.env['COUNT'] ?? 1500);
+const COUNT = Number(process.env['COUNT'] ?? 1000);
 const CONNECTIONS = 12;
 /** A request that is not answered in this time hangs: what the server itself waits for is shorter for requests that are whole. */
 const HANG_MS = 120_000;
