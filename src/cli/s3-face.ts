@@ -21,7 +21,7 @@ export async function openS3Face(
 ): Promise<S3Face> {
   const io = new NodeFileIo();
   const clock = new SystemClock();
-  const { host, port, region, domain, tls } = config;
+  const { host, port, region, domain, tls, requestsPerSecond } = config;
   const pem = tls === undefined ? undefined : { cert: await readPem(tls.certificate), key: await readPem(tls.key) };
   const users = new UserTable(
     () => loadUsers(io, poolDirectory),
@@ -38,7 +38,7 @@ export async function openS3Face(
       audit: audit.write,
       onFailure: (what, error) => log.error({ err: error }, what),
     },
-    { host, port, region, domain, tls: pem, requestsMax: REQUESTS_MAX },
+    { host, port, region, domain, tls: pem, requestsMax: REQUESTS_MAX, requestsPerSecond },
   );
   log.info({ endpoint: server.endpoint }, 'serving S3');
   return {
