@@ -27,6 +27,10 @@ import type { Commit, Ino, RowChange } from '../meta/rows.js';
 const COMMIT_COPIES_MAX = 5;
 /** A commit that the metadata store refused is given to it again after so long. */
 const APPLY_AGAIN_MS = 2_000;
+/** So many applied commits the metadata store writes down while the disks are at work on the next one, */
+const FLUSH_COMMITS = 8;
+/** and after so long without another one whatever it has kept back. */
+const FLUSH_MS = 200;
 
 /** What one round commits. */
 export interface RoundContent {
@@ -106,6 +110,9 @@ export class Journal {
   /** Durable, but the metadata store refused it: applied before the next round. */
   #unapplied: { commit: Commit; content: RoundContent; recordBytes: number } | undefined;
   #applyAgain: Timer | undefined;
+  /** Applied since the metadata store wrote down what it keeps back. */
+  #unflushed = 0;
+  #flushTimer: Timer | undefined;
   #isRefused = false;
   /** Resolves when the store refuses a commit; made when somebody asks. */
   #refused: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
@@ -238,6 +245,7 @@ export class Journal {
 
   async #round(durable: () => void): Promise<void> {
     if (this.#unapplied !== undefined) await this.#apply(this.#unapplied);
+    else if (this.#isRefused) await this.#flush();
     for (let wait = this.#source?.pending?.(); wait !== undefined; wait = this.#source?.pending?.()) await wait;
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
@@ -266,24 +274,49 @@ export class Journal {
     try {
       await this.#meta.apply(commit);
     } catch (error) {
-      if (!hasCode(error, 'CLOSED')) {
-        this.#isRefused = true;
-        this.#refused?.resolve();
-        this.onRefused?.(error);
-        // Nobody may ask for another round, and files that this commit took wait for it.
-        this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
-          this.#applyAgain = undefined;
-          this.request().catch(() => undefined);
-        });
-      }
+      this.#wasRefused(error);
       throw error;
     }
     this.#unapplied = undefined;
     this.#isRefused = false;
     this.#refused = undefined;
+    this.#flushLater();
     content.onApplied(commit.sequence);
     this.onChanges?.(commit.changes);
     this.onCommit?.(commit.sequence, recordBytes);
+  }
+
+  #wasRefused(error: unknown): void {
+    if (hasCode(error, 'CLOSED')) return;
+    this.#isRefused = true;
+    this.#refused?.resolve();
+    this.onRefused?.(error);
+    // Nobody may ask for another round, and files that this commit took wait for it.
+    this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
+      this.#applyAgain = undefined;
+      this.request().catch(() => undefined);
+    });
+  }
+
+  #flushLater(): void {
+    if (this.#meta.flush === undefined) return;
+    this.#unflushed += 1;
+    this.#flushTimer ??= this.#clock.after(FLUSH_MS, () => {
+      this.#flushTimer = undefined;
+      this.#flush().catch(() => undefined);
+    });
+  }
+
+  /** What the store has kept back it writes down. A failure is as if it had refused its last commit. */
+  async #flush(): Promise<void> {
+    this.#unflushed = 0;
+    try {
+      await this.#meta.flush?.();
+    } catch (error) {
+      this.#wasRefused(error);
+      throw error;
+    }
+    if (this.#unapplied === undefined) this.#isRefused = false;
   }
 
   #encode(content: RoundContent, away: readonly number[]): EncodedCommit {
@@ -336,6 +369,8 @@ export class Journal {
       };
       for (const disk of this.#disks.data()) if (disk.unsynced && !failed.has(disk)) attempt(disk, disk.sync());
       for (const [disk, records] of batches) attempt(disk, disk.append('journal', records, { sync: true }));
+      // The thread has nothing else to do for this commit until the disks answer. If the store refuses, the next one finds that out.
+      if (this.#unflushed >= FLUSH_COMMITS) this.#flush().catch(() => undefined);
       await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
       for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
       if (broken.size === 0) {
