@@ -27,9 +27,7 @@ import type { Commit, Ino, RowChange } from '../meta/rows.js';
 const COMMIT_COPIES_MAX = 5;
 /** A commit that the metadata store refused is given to it again after so long. */
 const APPLY_AGAIN_MS = 2_000;
-/** So many applied commits the metadata store writes down while the disks are at work on the next one, */
-const FLUSH_COMMITS = 8;
-/** and after so long without another one whatever it has kept back. */
+/** What the metadata store keeps back it writes down when so long no commit has been applied. */
 const FLUSH_MS = 200;
 
 /** What one round commits. */
@@ -110,9 +108,9 @@ export class Journal {
   /** Durable, but the metadata store refused it: applied before the next round. */
   #unapplied: { commit: Commit; content: RoundContent; recordBytes: number } | undefined;
   #applyAgain: Timer | undefined;
-  /** Applied since the metadata store wrote down what it keeps back. */
-  #unflushed = 0;
   #flushTimer: Timer | undefined;
+  /** Something has been applied since the timer was set. */
+  #isBusy = false;
   #isRefused = false;
   /** Resolves when the store refuses a commit; made when somebody asks. */
   #refused: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
@@ -300,16 +298,16 @@ export class Journal {
 
   #flushLater(): void {
     if (this.#meta.flush === undefined) return;
-    this.#unflushed += 1;
+    this.#isBusy = this.#flushTimer !== undefined;
     this.#flushTimer ??= this.#clock.after(FLUSH_MS, () => {
       this.#flushTimer = undefined;
-      this.#flush().catch(() => undefined);
+      if (this.#isBusy) this.#flushLater();
+      else this.#flush().catch(() => undefined);
     });
   }
 
   /** What the store has kept back it writes down. A failure is as if it had refused its last commit. */
   async #flush(): Promise<void> {
-    this.#unflushed = 0;
     try {
       await this.#meta.flush?.();
     } catch (error) {
@@ -369,8 +367,6 @@ export class Journal {
       };
       for (const disk of this.#disks.data()) if (disk.unsynced && !failed.has(disk)) attempt(disk, disk.sync());
       for (const [disk, records] of batches) attempt(disk, disk.append('journal', records, { sync: true }));
-      // The thread has nothing else to do for this commit until the disks answer. If the store refuses, the next one finds that out.
-      if (this.#unflushed >= FLUSH_COMMITS) this.#flush().catch(() => undefined);
       await (jobs.length === 1 ? jobs[0] : Promise.all(jobs));
       for (const [disk, records] of batches) if (!broken.has(disk) && records.includes(record)) committed.add(disk);
       if (broken.size === 0) {

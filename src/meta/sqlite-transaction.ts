@@ -15,8 +15,8 @@ import { SqliteChanges } from './sqlite-changes.js';
 import { PositionWriter, readPosition } from './sqlite-position.js';
 
 /** More than this is not kept back: what a kill leaves to be replayed, and the memory for it. */
-const COMMITS_MAX = 128;
-const CHANGES_MAX = 2048;
+const COMMITS_MAX = 512;
+const CHANGES_MAX = 8192;
 
 export class SqliteTransaction {
   /** Of what has been applied. */
