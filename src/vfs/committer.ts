@@ -54,7 +54,7 @@ export class Committer {
   readonly #account: CacheAccount;
   readonly #stage: StageLog;
   readonly #clock: Clock;
-  readonly #options: CommitterOptions;
+  #options: CommitterOptions;
   readonly #log: (message: string) => void;
   /** Whether the pool still takes so many plain bytes. */
   readonly #poolTakes: (bytes: number) => boolean;
@@ -106,6 +106,16 @@ export class Committer {
     if (this.#background !== undefined || this.#closed || this.#failure !== undefined) return;
     if (this.#pressed()) this.#startSoon();
     else this.#later(this.#options.delayMs);
+  }
+
+  /** From the first staged change to the commit that takes it, from now on; what waits already waits as long from now. */
+  setDelay(delayMs: number): void {
+    if (delayMs === this.#options.delayMs) return;
+    this.#options = { ...this.#options, delayMs };
+    if (this.#timer === undefined || this.#failure !== undefined) return;
+    this.#timer.cancel();
+    this.#timer = undefined;
+    this.staged();
   }
 
   /** After the synchronous step that is under way: of what it changes, a commit has all or nothing. */
