@@ -68,12 +68,14 @@ const openS3: S3Opener = async (tree, options) => {
 };
 
 const openVersions: VersionsOpener = async (vfs, tree) => {
-  const [{ mountHistory }, { VersionedVfs }] = await Promise.all([
-    import('../s3/mount-history.js'),
-    import('../s3/versioned-vfs.js'),
-  ]);
-  const history = await mountHistory(tree, new SystemClock());
-  return { vfs: new VersionedVfs(vfs, tree, history), refresh: () => history.refresh() };
+  const { VersionedVfs } = await import('../s3/versioned-vfs.js');
+  const versioned = new VersionedVfs(vfs, tree);
+  const refresh = async (): Promise<void> => {
+    const { mountHistory } = await import('../s3/mount-history.js');
+    versioned.history ??= mountHistory(tree, new SystemClock());
+    await versioned.history.refresh();
+  };
+  return { vfs: versioned, refresh };
 };
 
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
-import { loadConfig, type PoolConfig } from '../pool/config.js';
+import { loadConfig, type PoolConfig, type S3Config } from '../pool/config.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
@@ -23,6 +23,7 @@ export interface MountTarget {
   readonly poolDirectory: string;
   readonly mountpoint: string;
   readonly config: PoolConfig;
+  readonly s3Otherwise?: S3Config | undefined;
   readonly strong: boolean;
   readonly allowOther: boolean;
 }

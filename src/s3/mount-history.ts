@@ -8,7 +8,7 @@
 import type { Clock } from '../io/clock.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
 import { isFile } from '../vfs/mode.js';
-import type { Step } from '../vfs/object-tree.js';
+import type { ObjectTree, Step } from '../vfs/object-tree.js';
 import type { NameChange } from '../vfs/publisher.js';
 import type { Ino } from '../vfs/vfs.js';
 import { type Bucket, isBucketName } from './bucket-config.js';
@@ -207,10 +207,8 @@ export class MountHistory {
 /** No content is at this stage. */
 const UNSENT: ObjectAttributes = { v: 1, stage: -1, size: 0, etag: '' };
 
-/** The history of a pool's buckets; it knows which they are. */
-export async function mountHistory(tree: ObjectStore['tree'], clock: Clock): Promise<MountHistory> {
+/** The history of a pool's buckets, which it is to look for first. */
+export function mountHistory(tree: ObjectTree, clock: Clock): MountHistory {
   const store = new ObjectStore(tree);
-  const history = new MountHistory(store, new Versions(store), clock);
-  await history.refresh();
-  return history;
+  return new MountHistory(store, new Versions(store), clock);
 }

@@ -15,7 +15,7 @@ export interface Pace {
 }
 
 /** 100 bytes a second over half a minute: less than any link that can be worked with. */
-export const PACE: Pace = { everyMs: 10_000, bytesMin: 1000, looksMax: 3 };
+const PACE: Pace = { everyMs: 10_000, bytesMin: 1000, looksMax: 3 };
 
 interface Exchange {
   readonly http: IncomingMessage;

@@ -22,26 +22,31 @@ interface Writing {
 }
 
 export class VersionedVfs implements v.Vfs {
+  /** Undefined while no bucket can have versions. */
+  history: MountHistory | undefined;
   readonly #vfs: v.Vfs;
   readonly #tree: ObjectTree;
-  readonly #history: MountHistory;
   /** Files behind handles that may write. */
   readonly #inos = new Map<v.Handle, v.Ino>();
   readonly #writing = new Map<v.Ino, Writing>();
 
-  constructor(vfs: v.Vfs, tree: ObjectTree, history: MountHistory) {
+  constructor(vfs: v.Vfs, tree: ObjectTree) {
     this.#vfs = vfs;
     this.#tree = tree;
-    this.#history = history;
+  }
+
+  get #needed(): MountHistory | undefined {
+    return this.history?.isNeeded === true ? this.history : undefined;
   }
 
   /** Undefined: the content may be changed now. */
   #begun(ino: v.Ino | undefined): Promise<void> | undefined {
-    if (!this.#history.isNeeded || ino === undefined) return undefined;
+    const history = this.#needed;
+    if (history === undefined || ino === undefined) return undefined;
     const writing = this.#writing.get(ino);
-    if (writing === undefined) return this.#history.beforeContent(ino);
+    if (writing === undefined) return history.beforeContent(ino);
     if (writing.isBegun) return undefined;
-    writing.beginning ??= this.#history
+    writing.beginning ??= history
       .beforeContent(ino)
       .then(() => {
         writing.isBegun = true;
@@ -94,9 +99,10 @@ export class VersionedVfs implements v.Vfs {
 
   /** A new file is a version of its own from the start. */
   #made<T>(parent: v.Ino, ino: v.Ino, result: T): v.Result<T> {
-    if (!this.#history.isNeeded) return result;
-    return this.#history.covers(parent).then(async (isCovered) => {
-      if (isCovered) await this.#history.arrived(parent, ino);
+    const history = this.#needed;
+    if (history === undefined) return result;
+    return history.covers(parent).then(async (isCovered) => {
+      if (isCovered) await history.arrived(parent, ino);
       return result;
     });
   }
@@ -142,36 +148,39 @@ export class VersionedVfs implements v.Vfs {
   }
 
   link(ino: v.Ino, parent: v.Ino, name: v.Name): v.Result<v.Attr> {
-    if (!this.#history.isNeeded) return this.#vfs.link(ino, parent, name);
-    return this.#link(ino, parent, name);
+    const history = this.#needed;
+    if (history === undefined) return this.#vfs.link(ino, parent, name);
+    return this.#link(history, ino, parent, name);
   }
 
-  async #link(ino: v.Ino, parent: v.Ino, name: v.Name): Promise<v.Attr> {
+  async #link(history: MountHistory, ino: v.Ino, parent: v.Ino, name: v.Name): Promise<v.Attr> {
     const inos = [parent, ino];
     // A file that was made without a name (O_TMPFILE) gets its first one.
     const { nlink } = await this.#vfs.getattr(ino);
     for (const one of inos)
-      if (nlink > 0 && (await this.#history.covers(one)))
+      if (nlink > 0 && (await history.covers(one)))
         throw new CairnError('NOT_PERMITTED', 'a file of a bucket with versions has one name');
     const attr = await this.#vfs.link(ino, parent, name);
-    if (await this.#history.covers(parent)) await this.#history.arrived(parent, ino);
+    if (await history.covers(parent)) await history.arrived(parent, ino);
     return attr;
   }
 
   unlink(parent: v.Ino, name: v.Name): v.Result<void> {
-    if (!this.#history.isNeeded) return this.#vfs.unlink(parent, name);
-    return this.#unlink(parent, name);
+    const history = this.#needed;
+    if (history === undefined) return this.#vfs.unlink(parent, name);
+    return this.#unlink(history, parent, name);
   }
 
-  async #unlink(parent: v.Ino, name: v.Name): Promise<void> {
-    const node = (await this.#history.covers(parent)) ? await this.#tree.child(parent, name) : undefined;
-    if (node !== undefined && isFile(node.mode)) await this.#history.beforeRemoval(node.ino);
+  async #unlink(history: MountHistory, parent: v.Ino, name: v.Name): Promise<void> {
+    const node = (await history.covers(parent)) ? await this.#tree.child(parent, name) : undefined;
+    if (node !== undefined && isFile(node.mode)) await history.beforeRemoval(node.ino);
     await this.#vfs.unlink(parent, name);
   }
 
   rmdir(parent: v.Ino, name: v.Name): v.Result<void> {
-    if (!this.#history.isNeeded || parent !== this.#tree.root) return this.#vfs.rmdir(parent, name);
-    return this.#history.hasVersions(parent, name).then((hasVersions) => {
+    const history = this.#needed;
+    if (history === undefined || parent !== this.#tree.root) return this.#vfs.rmdir(parent, name);
+    return history.hasVersions(parent, name).then((hasVersions) => {
       if (hasVersions)
         throw new CairnError('NOT_EMPTY', 'older versions of what was in the bucket are kept; delete them through S3');
       return this.#vfs.rmdir(parent, name);
@@ -179,11 +188,13 @@ export class VersionedVfs implements v.Vfs {
   }
 
   rename(parent: v.Ino, name: v.Name, newParent: v.Ino, newName: v.Name, options: v.RenameOptions): v.Result<void> {
-    if (!this.#history.isNeeded) return this.#vfs.rename(parent, name, newParent, newName, options);
-    return this.#rename(parent, name, newParent, newName, options);
+    const history = this.#needed;
+    if (history === undefined) return this.#vfs.rename(parent, name, newParent, newName, options);
+    return this.#rename(history, parent, name, newParent, newName, options);
   }
 
   async #rename(
+    history: MountHistory,
     parent: v.Ino,
     name: v.Name,
     newParent: v.Ino,
@@ -191,8 +202,8 @@ export class VersionedVfs implements v.Vfs {
     options: v.RenameOptions,
   ): Promise<void> {
     const move = () => this.#vfs.rename(parent, name, newParent, newName, options);
-    const isFrom = await this.#history.covers(parent);
-    const isTo = await this.#history.covers(newParent);
+    const isFrom = await history.covers(parent);
+    const isTo = await history.covers(newParent);
     const node = await this.#tree.child(parent, name);
     const replaced = await this.#tree.child(newParent, newName);
     if (!(isFrom || isTo) || node === undefined || node.ino === replaced?.ino) return move();
@@ -204,10 +215,10 @@ export class VersionedVfs implements v.Vfs {
       return move();
     }
     if (options.noReplace === true && replaced !== undefined) return move();
-    if (isTo && replaced !== undefined && isFile(replaced.mode)) await this.#history.beforeReplacement(replaced.ino);
+    if (isTo && replaced !== undefined && isFile(replaced.mode)) await history.beforeReplacement(replaced.ino);
     if (isFile(node.mode)) {
-      if (isFrom) await this.#history.beforeRemoval(node.ino);
-      await this.#history.arrived(newParent, node.ino);
+      if (isFrom) await history.beforeRemoval(node.ino);
+      await history.arrived(newParent, node.ino);
     }
     return move();
   }

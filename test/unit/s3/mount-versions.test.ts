@@ -26,9 +26,10 @@ class Mounted {
   static async create(t: Test): Promise<Mounted> {
     const s3 = await S3Fixture.create(t);
     const tree = s3.pool.pool.objects;
-    const history = await mountHistory(tree, new SystemClock());
-    s3.onVersioning = () => history.refresh();
-    return new Mounted(s3, new VersionedVfs(s3.pool.vfs, tree, history));
+    const vfs = new VersionedVfs(s3.pool.vfs, tree);
+    vfs.history = mountHistory(tree, new SystemClock());
+    s3.onVersioning = async () => vfs.history?.refresh();
+    return new Mounted(s3, vfs);
   }
 
   async ino(path: string): Promise<number> {

@@ -2,7 +2,7 @@
  * What an attacker would try: signatures, dates and scopes that are not right, requests and chunks sent again or out of order, paths that lead elsewhere,
  * headers that two readers read differently, things too large, too many or too slow; TLS; and what the audit log says of all that.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, createHmac } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
@@ -126,6 +126,10 @@ function raw(endpoint: string, bytes: string, until?: RegExp): Promise<string> {
     socket.on('error', (error) => (text === '' ? reject(error) : resolve(text)));
     socket.on('close', () => resolve(text));
   });
+}
+
+function hasOpenssl(): boolean {
+  return spawnSync('openssl', ['version']).status === 0;
 }
 
 t.test('security', async (t) => {
@@ -442,7 +446,7 @@ t.test('security', async (t) => {
     t.same([...busy.failures, ...impatient.failures], []);
   });
 
-  await t.test('TLS', async (t) => {
+  await t.test('TLS', { skip: hasOpenssl() ? false : 'openssl is not installed' }, async (t) => {
     const directory = mkdtempSync(join(tmpdir(), 'cairn-tls-'));
     t.teardown(() => rmSync(directory, { recursive: true, force: true }));
     const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
