@@ -65,6 +65,10 @@ interface Flushed {
   readonly upTo: number;
 }
 
+const CHUNK_BYTES = 32;
+/** Chunks of which the file is known to have nothing. */
+const ABSENT_MAX = 1024;
+
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
 
 export class ShardIndex {
@@ -72,6 +76,10 @@ export class ShardIndex {
   /** By chunk alone: making a joined key costs more than looking through one or two entries. */
   readonly #pending = new Map<string, Pending[]>();
   #pendingCount = 0;
+  /** Chunks of which the file has no shard: whoever stores one asks first, and need not be asked for again. Only a flush can bring one there. */
+  readonly #absent = new Set<string>();
+  /** The chunk of a look-up: SQLite copies it. */
+  readonly #chunk = Buffer.alloc(CHUNK_BYTES);
   readonly #bucketNumbers = new Map<BucketId, number>();
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
@@ -118,7 +126,8 @@ export class ShardIndex {
   /** In whichever bucket: one look-up, as a chunk has at most a few shards here. */
   findAnywhere(chunk: string): IndexedShard[] {
     const pending = this.#pending.get(chunk);
-    const rows = this.#ask(() => this.#byChunk.all(Buffer.from(chunk, 'hex')));
+    const rows = this.#absent.has(chunk) ? [] : this.#ask(() => this.#byChunk.all(this.#chunkKey(chunk)));
+    if (rows.length === 0) this.#missed(chunk);
     const shards = rows.map((row) => this.#shard(row));
     if (pending === undefined) return shards;
     const known = shards.filter((shard) => this.#pendingOf(shard) === undefined);
@@ -127,6 +136,16 @@ export class ShardIndex {
       if (shard !== undefined) known.push(shard);
     }
     return known;
+  }
+
+  #missed(chunk: string): void {
+    if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
+    this.#absent.add(chunk);
+  }
+
+  #chunkKey(chunk: string): Buffer {
+    assert(this.#chunk.write(chunk, 'hex') === CHUNK_BYTES, 'a chunk has 64 hex digits');
+    return this.#chunk;
   }
 
   get(key: ShardKey): IndexedShard | undefined {
@@ -278,7 +297,8 @@ export class ShardIndex {
     buckets: Map<number, number>,
   ): void {
     const bucket = this.#bucketNumber(key.bucket);
-    const chunk = Buffer.from(key.chunk, 'hex');
+    const chunk = this.#chunkKey(key.chunk);
+    this.#absent.delete(key.chunk);
     const count = (of: IndexedShard, sign: number): void => {
       segments.set(of.segment, (segments.get(of.segment) ?? 0) + sign * of.recordBytes);
       buckets.set(bucket, (buckets.get(bucket) ?? 0) + sign * of.recordBytes);
@@ -360,8 +380,8 @@ export class ShardIndex {
 
   #stored({ bucket, chunk, shard }: ShardKey): IndexedShard | undefined {
     const number = this.#bucketNumbers.get(bucket);
-    if (number === undefined) return undefined;
-    const row = this.#ask(() => this.#byKey.get(number, Buffer.from(chunk, 'hex'), shard));
+    if (number === undefined || this.#absent.has(chunk)) return undefined;
+    const row = this.#ask(() => this.#byKey.get(number, this.#chunkKey(chunk), shard));
     return row && this.#shard(row);
   }
 
