@@ -6,7 +6,6 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { ListedEntry } from './directory.js';
 import type { DirectoryHandle } from './handles.js';
 import { isHidden } from './hidden-name.js';
-import type { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import { S_IFDIR, S_IFREG } from './mode.js';
 import type { Attr, DirEntry } from './vfs.js';
