@@ -66,7 +66,7 @@ interface Flushed {
 }
 
 const CHUNK_BYTES = 32;
-/** Chunks of which the file is known to have nothing. */
+/** Chunks remembered as absent. */
 const ABSENT_MAX = 1024;
 
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
@@ -76,9 +76,9 @@ export class ShardIndex {
   /** By chunk alone: making a joined key costs more than looking through one or two entries. */
   readonly #pending = new Map<string, Pending[]>();
   #pendingCount = 0;
-  /** Chunks of which the file has no shard: whoever stores one asks first, and need not be asked for again. Only a flush can bring one there. */
+  /** Chunks of which neither the file nor `#pending` has anything, as look-ups found: a chunk is looked for before it is written, and need not be looked for twice. */
   readonly #absent = new Set<string>();
-  /** The chunk of a look-up: SQLite copies it. */
+  /** The chunk of a statement: SQLite copies it. */
   readonly #chunk = Buffer.alloc(CHUNK_BYTES);
   readonly #bucketNumbers = new Map<BucketId, number>();
   readonly #bucketNames = new Map<number, BucketId>();
@@ -125,9 +125,14 @@ export class ShardIndex {
 
   /** In whichever bucket: one look-up, as a chunk has at most a few shards here. */
   findAnywhere(chunk: string): IndexedShard[] {
+    if (this.#absent.has(chunk)) return [];
     const pending = this.#pending.get(chunk);
-    const rows = this.#absent.has(chunk) ? [] : this.#ask(() => this.#byChunk.all(this.#chunkKey(chunk)));
-    if (rows.length === 0) this.#missed(chunk);
+    const rows = this.#ask(() => this.#byChunk.all(this.#chunkKey(chunk)));
+    if (rows.length === 0 && pending === undefined) {
+      if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
+      this.#absent.add(chunk);
+      return [];
+    }
     const shards = rows.map((row) => this.#shard(row));
     if (pending === undefined) return shards;
     const known = shards.filter((shard) => this.#pendingOf(shard) === undefined);
@@ -136,11 +141,6 @@ export class ShardIndex {
       if (shard !== undefined) known.push(shard);
     }
     return known;
-  }
-
-  #missed(chunk: string): void {
-    if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
-    this.#absent.add(chunk);
   }
 
   #chunkKey(chunk: string): Buffer {
@@ -158,6 +158,7 @@ export class ShardIndex {
     const pending = this.#pendingOf(shard);
     const newest = pending && latest(pending);
     const before = newest === undefined ? this.#stored(shard) : newest.shard;
+    this.#absent.delete(shard.chunk);
     const known = newest === undefined ? (before?.logSequence ?? -1) : newest.sequence;
     if (shard.logSequence > known) {
       this.#change(shard, pending, before, shard, shard.logSequence, shard);
@@ -298,7 +299,6 @@ export class ShardIndex {
   ): void {
     const bucket = this.#bucketNumber(key.bucket);
     const chunk = this.#chunkKey(key.chunk);
-    this.#absent.delete(key.chunk);
     const count = (of: IndexedShard, sign: number): void => {
       segments.set(of.segment, (segments.get(of.segment) ?? 0) + sign * of.recordBytes);
       buckets.set(bucket, (buckets.get(bucket) ?? 0) + sign * of.recordBytes);
@@ -379,8 +379,9 @@ export class ShardIndex {
   }
 
   #stored({ bucket, chunk, shard }: ShardKey): IndexedShard | undefined {
+    if (this.#absent.has(chunk)) return undefined;
     const number = this.#bucketNumbers.get(bucket);
-    if (number === undefined || this.#absent.has(chunk)) return undefined;
+    if (number === undefined) return undefined;
     const row = this.#ask(() => this.#byKey.get(number, this.#chunkKey(chunk), shard));
     return row && this.#shard(row);
   }
