@@ -601,6 +601,7 @@ class PoolOpening {
     const snapshots = new SnapshotSchedule(
       snapshotter,
       journal,
+      meta,
       log,
       recovery.journal,
       recovery.snapshotDue && !this.#isResting,

@@ -4,6 +4,7 @@
  */
 import type { CacheAccount } from '../cache/cache-account.js';
 import { DIRTY, UNSEALED } from '../cache/file-content.js';
+import { RangeMap } from '../cache/range-map.js';
 import type { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
 import type { Journal } from '../commit/journal.js';
@@ -17,6 +18,7 @@ import type { StagedSet } from './staged-set.js';
 /** Staged bytes of a file up to this travel with the COMMIT record, as replicas in the journal stream. */
 const SMALL_COMMIT_BYTES = 256 * 1024;
 const SMALL_COMMIT_RANGES = 64;
+const DIRTY_RANGES = RangeMap.mask(DIRTY);
 /** Seals of one batch: published together. */
 const BATCH_BYTES = 256 * 1024 * 1024;
 const BATCH_PIECES = 2048;
@@ -547,8 +549,8 @@ function isSmall(inode: Inode): boolean {
   if (content.ranges.bytes(DIRTY) > SMALL_COMMIT_BYTES) return false;
   if (content.ranges.size <= SMALL_COMMIT_RANGES) return true;
   let dirty = 0;
-  content.ranges.forEach(0, inode.sizeBytes, (_from, _to, value) => {
-    if (value === DIRTY) dirty += 1;
+  content.ranges.forEachOf(0, inode.sizeBytes, DIRTY_RANGES, () => {
+    dirty += 1;
   });
   return dirty <= SMALL_COMMIT_RANGES;
 }
