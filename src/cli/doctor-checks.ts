@@ -75,7 +75,7 @@ export function checkKernel(version: string): Diagnosis {
       );
 }
 
-export function checkPassthrough(version: string): Diagnosis {
+function checkPassthrough(version: string): Diagnosis {
   return ok(
     'passthrough',
     isAtLeast(version, PASSTHROUGH_KERNEL)
