@@ -8,6 +8,8 @@ import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
 import { saveConfig } from '../../../src/pool/config.js';
+import { planDisks } from '../../../src/pool/pool-plan.js';
+import { Activity } from '../../../src/vfs/activity.js';
 import type {
   CheckFinding,
   CheckProgress,
@@ -17,13 +19,16 @@ import type {
   CommitReport,
   DiskChangePlan,
   DiskControl,
+  FileListing,
   FileState,
   ForecastRequest,
   JobControl,
   JobPace,
   JobReport,
   LossForecast,
+  PoolActivity,
   PoolControl,
+  PoolPlan,
   PoolStatus,
 } from '../../../src/vfs/reports.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
@@ -244,6 +249,31 @@ export class FakePool implements PoolControl, OpenPool {
     this.calls.push(`forecast ${disk} ${files}`);
     if (disk === '9') throw new CairnError('NOT_FOUND', 'the pool has no disk 9', { hint: 'name it by number' });
     return forecastOf(files);
+  }
+
+  async files(path: string, after: string | undefined, limit: number): Promise<FileListing> {
+    this.calls.push(`files ${path} ${after} ${limit}`);
+    const entry = {
+      name: 'a.txt',
+      kind: 'file',
+      sizeBytes: 3000,
+      modifiedMs: 1000,
+      state: 'staged',
+      health: null,
+    } as const;
+    return { path, entries: [entry], next: after === undefined ? 'a.txt' : null };
+  }
+
+  capacity(): PoolPlan {
+    return planDisks([2 ** 40, 2 ** 40, 2 ** 39], 'auto');
+  }
+
+  /** What has gone through it. */
+  figures: Partial<PoolActivity> = {};
+
+  activity(): PoolActivity {
+    const requests = new Activity(() => 0).report();
+    return { ...requests, committedBytes: 0, stagedBytes: 12345, committingBytes: 0, ...this.figures };
   }
 
   async state(path: string): Promise<FileState> {
