@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
-import { loadConfig, MIN_BUCKET_BYTES } from '../pool/config.js';
+import { MIN_BUCKET_BYTES } from '../pool/config-limits.js';
 import type { DiskChangePlan, DiskChangeRequest, DiskReport, JobPace, JobReport } from '../vfs/reports.js';
 import { sizeArgument } from './arguments.js';
 import { describeDevice } from './block-device.js';
@@ -258,6 +258,7 @@ async function listDisks(context: CliContext, path: string): Promise<readonly Li
     return (await new ControlClient(directory).status()).disks;
   } catch (error) {
     if (!hasCode(error, 'CLOSED')) throw error;
+    const { loadConfig } = await import('../pool/config.js');
     const { disks } = await loadConfig(context.files, directory);
     return disks.map((disk) => ({ ...disk, state: 'not mounted', reason: '' }));
   }

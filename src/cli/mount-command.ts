@@ -103,7 +103,7 @@ export async function runForeground(
   target: MountTarget,
   onReady: (daemon: MountDaemon) => void | Promise<void>,
 ): Promise<ExitCode> {
-  const log = openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
+  const log = await openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
   endAtBug(context, log, (error) => showError(context, error));
   const progress = new Progress(context.stderr, context.clock, 'starting');
   const onStep = (what: string) => progress.step(what);
@@ -119,7 +119,7 @@ export async function runForeground(
 async function serve(context: CliContext, pool: string, mountpoint: string, flags: Flags): Promise<ExitCode> {
   try {
     const config = await loadConfig({ readFile: (path) => readFile(path) }, pool);
-    const log = openDaemonLog(pool, context.env['CAIRN_LOG']);
+    const log = await openDaemonLog(pool, context.env['CAIRN_LOG']);
     endAtBug(context, log, (error) => tellParent(failureMessage(error)));
     const onStep = (what: string) => tellParent({ kind: 'step', what });
     const strong = flags.strong === true;

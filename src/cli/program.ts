@@ -1,22 +1,32 @@
 /** The command line: parses, runs one command, and turns what happened into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
-import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
-import { diskCommand } from './disk-command.js';
-import { forecastCommand } from './forecast-command.js';
-import { fsckCommand } from './fsck-command.js';
-import { initCommand } from './init-command.js';
-import { jobCommand } from './job-command.js';
-import { mountCommand } from './mount-command.js';
-import { planCommand } from './plan-command.js';
-import { rescueCommand } from './rescue-command.js';
-import { scrubCommand } from './scrub-command.js';
 import { showError } from './show-error.js';
-import { startCommand } from './start-command.js';
-import { stateCommand } from './state-command.js';
-import { statusCommand } from './status-command.js';
-import { unmountCommand } from './unmount-command.js';
-import { userCommand } from './user-command.js';
+
+/** Declares one command, its options and its help. */
+type AddCommand = (program: Command, context: CliContext, done: (code: ExitCode) => void) => void;
+
+/**
+ * Every command with its module, in the order of `cairn --help`. Only the module of the command that is named is read: each brings what it needs (S3, valibot, rescue),
+ * and reading all of it takes longer than most commands do.
+ */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  init: async () => (await import('./init-command.js')).initCommand,
+  plan: async () => (await import('./plan-command.js')).planCommand,
+  mount: async () => (await import('./mount-command.js')).mountCommand,
+  unmount: async () => (await import('./unmount-command.js')).unmountCommand,
+  status: async () => (await import('./status-command.js')).statusCommand,
+  commit: async () => (await import('./commit-command.js')).commitCommand,
+  state: async () => (await import('./state-command.js')).stateCommand,
+  forecast: async () => (await import('./forecast-command.js')).forecastCommand,
+  fsck: async () => (await import('./fsck-command.js')).fsckCommand,
+  job: async () => (await import('./job-command.js')).jobCommand,
+  disk: async () => (await import('./disk-command.js')).diskCommand,
+  scrub: async () => (await import('./scrub-command.js')).scrubCommand,
+  rescue: async () => (await import('./rescue-command.js')).rescueCommand,
+  user: async () => (await import('./user-command.js')).userCommand,
+  start: async () => (await import('./start-command.js')).startCommand,
+};
 
 const EXAMPLE = `
 Example:
@@ -54,25 +64,7 @@ export async function runCli(args: readonly string[], version: string, context: 
       getOutHelpWidth: () => context.stdout.columns,
       getErrHelpWidth: () => context.stderr.columns,
     });
-  for (const add of [
-    initCommand,
-    planCommand,
-    mountCommand,
-    unmountCommand,
-    statusCommand,
-    commitCommand,
-    stateCommand,
-    forecastCommand,
-    fsckCommand,
-    jobCommand,
-    diskCommand,
-    scrubCommand,
-    rescueCommand,
-    userCommand,
-    startCommand,
-  ]) {
-    add(program, context, done);
-  }
+  for (const load of modulesFor(args)) (await load())(program, context, done);
   try {
     await program.parseAsync(args, { from: 'user' });
     return code;
@@ -81,4 +73,12 @@ export async function runCli(args: readonly string[], version: string, context: 
     showError(context, error);
     return 1;
   }
+}
+
+/** That of the command which is named; of all where none is (help), or none of these: so that a similar one can be suggested. */
+function modulesFor(args: readonly string[]): readonly (() => Promise<AddCommand>)[] {
+  const [first = ''] = args;
+  if (first === '-V' || first === '--version') return [];
+  const named = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
+  return named === undefined ? Object.values(COMMANDS) : [named];
 }

@@ -1,10 +1,8 @@
 /** `cairn status`: how a pool is. Without a daemon: what its cairn.toml and the directories say. Exit code 0 in both cases. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
-import { loadConfig, type PoolConfig } from '../pool/config.js';
-import { formatScheme } from '../pool/scheme-choice.js';
 import type { LossForecast, PoolStatus } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
 import { jobText } from './job-command.js';
@@ -47,20 +45,25 @@ The JSON has "running": false, and only what can be read without a daemon, if th
     )
     .action(async (path: string, flags: { json?: true }) => {
       const directory = await resolvePool(context, path);
-      const config = await loadConfig({ readFile: (file) => readFile(file) }, directory);
       const status = await new ControlClient(directory).status().catch((error: unknown) => {
         if (hasCode(error, 'CLOSED')) return undefined;
         throw error;
       });
       const answer =
-        status === undefined ? await restingStatus(config, directory) : { ...status, running: true as const };
+        status === undefined ? await restingStatus(context, directory) : { ...status, running: true as const };
       if (flags.json) context.stdout.write(`${JSON.stringify(answer, null, 2)}\n`);
       else context.stdout.write(answer.running ? statusText(answer) : restingText(answer));
       done(0);
     });
 }
 
-async function restingStatus(config: PoolConfig, directory: string): Promise<RestingStatus> {
+async function restingStatus(context: CliContext, directory: string): Promise<RestingStatus> {
+  // What only this needs takes longer to read than a daemon takes to answer.
+  const [{ loadConfig }, { formatScheme }] = await Promise.all([
+    import('../pool/config.js'),
+    import('../pool/scheme-choice.js'),
+  ]);
+  const config = await loadConfig(context.files, directory);
   const present = async (path: string) =>
     (await stat(path).catch(() => undefined))?.isDirectory() ? ('present' as const) : ('missing' as const);
   const disks = config.disks.map(async (disk) => ({ ...disk, state: await present(disk.directory) }));

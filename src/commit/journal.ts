@@ -113,6 +113,8 @@ export class Journal {
   readonly #seen = new Set<Disk>();
   /** Data disks that were online at the end of the last round. */
   #standing: ReadonlySet<Disk>;
+  /** Some chunk was stored with fewer shards than there should be since this was made. */
+  #isShort = false;
 
   /** `position`: the last commit that recovery found; the epoch is this daemon's own, higher than any before. */
   constructor(disks: JournalDisks, meta: MetaStore, chunks: ChunkStore, position: JournalPosition, clock: Clock) {
@@ -142,6 +144,11 @@ export class Journal {
 
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** A chunk has been stored with fewer shards than there should be, because a disk failed or was full: commits say which disks lack theirs. */
+  noteShort(): void {
+    this.#isShort = true;
   }
 
   /** A durable commit waits for the metadata store to take it. */
@@ -380,15 +387,27 @@ export class Journal {
     return this.#disks.data().some((disk) => !this.#standing.has(disk));
   }
 
-  /** Numbers of the data disks that lack their part of the commit: those that are away, and those that were when its chunks were stored. */
-  #lacking({ stored }: RoundContent): number[] {
+  /**
+   * Numbers of the data disks that lack their part of the commit: those that are away, and for each chunk that was stored short as many more as make
+   * up for what it lacks. No more than these: recovery takes every one for a disk that may have kept the commit from being readable.
+   */
+  #lacking({ stored, small }: RoundContent): number[] {
     const lacking = new Set(this.#disks.missing());
-    if (!this.#lostDisk()) return [...lacking].sort(ascending);
+    if (!this.#isShort && !this.#lostDisk()) return [...lacking].sort(ascending);
     const online = this.#disks.data().map(({ identity }) => identity.number);
+    // Those are written with the record itself.
+    const prepared = new Set(small.map((one) => one.prepared.chunk));
     for (const chunk of stored) {
-      const { health, disks } = this.#chunks.health(chunk);
-      if (health === 'healthy') continue;
-      for (const number of online) if (!disks.includes(number)) lacking.add(number);
+      if (prepared.has(chunk)) continue;
+      const { disks, shardsNeeded } = this.#chunks.health(chunk);
+      const without = [...lacking].filter((number) => !disks.includes(number));
+      let short = shardsNeeded + this.#disks.tolerance - disks.length - without.length;
+      for (const number of online) {
+        if (short <= 0) break;
+        if (disks.includes(number) || lacking.has(number)) continue;
+        lacking.add(number);
+        short -= 1;
+      }
     }
     return [...lacking].sort(ascending);
   }
@@ -456,7 +475,7 @@ export class Journal {
   }
 
   #noteDegraded(content: RoundContent, sequence: number): void {
-    if (!this.#lostDisk() && this.#disks.missing().length === 0) return;
+    if (!this.#isShort && !this.#lostDisk() && this.#disks.missing().length === 0) return;
     const degraded = new Set<string>();
     for (const chunk of [...content.stored, ...content.small.map(({ prepared }) => prepared.chunk)])
       if (this.#chunks.health(chunk).health !== 'healthy') degraded.add(chunk);

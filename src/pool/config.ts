@@ -13,15 +13,9 @@ import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { WhenDegraded } from '../vfs/strong-rule.js';
+import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from './config-limits.js';
 import { formatScheme, parseScheme, SCHEME_FORMS } from './scheme-choice.js';
 
-export const CONFIG_NAME = 'cairn.toml';
-
-export const MIN_CHUNK_BYTES = 128 * 1024;
-
-export const CHUNK_STEP_BYTES = 64 * 1024;
-export const MIN_BUCKET_BYTES = 1024 * 1024;
-export const MAX_BUCKET_BYTES = 1024 ** 4;
 const DEFAULT_DELAY_MS = 5000;
 const DEFAULT_SCRUB_DAYS = 30;
 

@@ -369,7 +369,7 @@ class PoolOpening {
     const map = await PoolMap.open(disks, log);
     const damage = new Damage(disks, log);
     // What finds damage is needed before what mends it can be built.
-    const noticed: { repair?: RepairJob } = {};
+    const noticed: { repair?: RepairJob; journal?: Journal } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
     // What it is told of exists before what it asks.
     const census: { current?: LossCensus } = {};
@@ -388,12 +388,16 @@ class PoolOpening {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
         },
-        onShort: (chunk) => census.current?.storedShort(chunk),
+        onShort: (chunk) => {
+          census.current?.storedShort(chunk);
+          noticed.journal?.noteShort();
+        },
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
+    noticed.journal = journal;
     const degraded = { ...NOTHING_DEGRADED };
     journal.onDegraded = ({ chunks, bytes }) => {
       noticed.repair?.noteDegraded(chunks);
