@@ -3,15 +3,16 @@
  * interface by its type, so that a field cannot be forgotten here. Objects are strict: an answer with a field that is not described fails the tests.
  */
 import * as v from 'valibot';
-import type {
-  DiskSensor,
-  FileVersion,
-  History,
-  HistoryPoint,
-  LiveMessage,
-  PoolEvent,
-  Pulse,
-  S3Key,
+import {
+  type DiskSensor,
+  EVENT_KINDS,
+  type FileVersion,
+  type History,
+  type HistoryPoint,
+  type LiveMessage,
+  type PoolEvent,
+  type Pulse,
+  type S3Key,
 } from '../monitor/reports.js';
 import type {
   CheckFinding,
@@ -267,24 +268,7 @@ export const DiskChangePlanSchema: Schema<DiskChangePlan> = v.strictObject({
 export const PoolEventSchema: Schema<PoolEvent> = v.strictObject({
   id: count,
   atMs: number,
-  kind: v.picklist([
-    'started',
-    'degraded',
-    'failed',
-    'healed',
-    'disk-gone',
-    'disk-back',
-    'disk-joined',
-    'disk-left',
-    'disk-failing',
-    'finding',
-    'nearly-full',
-    'room-again',
-    'job-started',
-    'job-ended',
-    'scrub-found',
-    'notify-failed',
-  ]),
+  kind: v.picklist(EVENT_KINDS),
   severity: v.picklist(['good', 'note', 'warning', 'alarm']),
   message: text,
   advice: text,

@@ -2,23 +2,26 @@
 import type { PoolStatus } from '../vfs/reports.js';
 
 /** What is worth a line on the page, and perhaps a message to its owner. */
-export type EventKind =
-  | 'started'
-  | 'degraded'
-  | 'failed'
-  | 'healed'
-  | 'disk-gone'
-  | 'disk-back'
-  | 'disk-joined'
-  | 'disk-left'
-  | 'disk-failing'
-  | 'finding'
-  | 'nearly-full'
-  | 'room-again'
-  | 'job-started'
-  | 'job-ended'
-  | 'scrub-found'
-  | 'notify-failed';
+export const EVENT_KINDS = [
+  'started',
+  'degraded',
+  'failed',
+  'healed',
+  'disk-gone',
+  'disk-back',
+  'disk-joined',
+  'disk-left',
+  'disk-failing',
+  'finding',
+  'nearly-full',
+  'room-again',
+  'job-started',
+  'job-ended',
+  'scrub-found',
+  'notify-failed',
+] as const;
+
+export type EventKind = (typeof EVENT_KINDS)[number];
 
 export interface PoolEvent {
   /** Grows; unique in a run of the daemon. */
