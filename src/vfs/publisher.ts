@@ -4,7 +4,7 @@
  */
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { ExtentRow, Ino, Name } from '../meta/rows.js';
 import { ContentWriter, type StoredContent } from './content-writer.js';
@@ -18,6 +18,9 @@ import type { StagedSet } from './staged-set.js';
 
 /** Small chunks and rows of publications that one round takes. */
 const ROUND_BYTES_MAX = 8 * 1024 * 1024;
+
+/** A look that names what is not there this often is wrong itself. */
+const STALE_ATTEMPTS_MAX = 1000;
 
 /** A file that a publication makes. */
 export interface NewFile {
@@ -115,10 +118,10 @@ export class Publisher {
   ): Promise<(Ino | undefined)[]> {
     let publication: Publication | undefined;
     try {
-      for (;;) {
+      for (let attempts = 0; ; attempts++) {
         publication = undefined;
         const changes = await prepare();
-        const loaded = changes.length === 0 ? [] : await this.#load(changes);
+        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes, attempts);
         if (loaded === undefined) continue;
         if (loaded.length === 0) {
           for (const content of owned) this.discard(content);
@@ -146,6 +149,16 @@ export class Publisher {
       this.#queue.splice(at, 1);
       publication.refuse(error);
     });
+  }
+
+  /** As `#load`; what has gone since it was looked at is not as expected either. STALE where it is said again and again. */
+  async #loadIfThere(changes: readonly NameChange[], attempts: number): Promise<LoadedChange[] | undefined> {
+    try {
+      return await this.#load(changes);
+    } catch (error) {
+      if (hasCode(error, 'STALE') && attempts < STALE_ATTEMPTS_MAX) return undefined;
+      throw error;
+    }
   }
 
   /** Undefined if something is not as expected. */

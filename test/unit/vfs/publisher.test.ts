@@ -93,6 +93,16 @@ t.test('a publication whose ground has moved is prepared again', async (t) => {
   t.equal(calls, 2);
   t.same(await read(fixture, 'a'), Buffer.from('new'));
 
+  const gone = (await fixture.vfs.mknod(ROOT, 'gone', 0o600, 0, CALLER)).ino;
+  let looks = 0;
+  await objects.publish(async () => {
+    looks += 1;
+    if (looks === 2) return [];
+    await fixture.vfs.unlink(ROOT, 'gone');
+    return [{ parent: ROOT, name: 'moved', expected: undefined, to: gone }];
+  });
+  t.equal(looks, 2, 'also where what was to get a name is no more');
+
   const writes = await Promise.all(
     Array.from({ length: 20 }, (_, i) => put(fixture, 'b', Buffer.from(`version ${i}`))),
   );
