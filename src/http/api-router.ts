@@ -119,6 +119,12 @@ export class ApiRouter {
       }
       case 'progress':
         return await this.#stream(response, (onProgress) => work({ signal, onProgress, send: () => false }));
+      case 'text': {
+        const text = String(await work({ signal, onProgress: () => {}, send: () => false }));
+        response.writeHead(200, { 'content-type': answer.type, 'cache-control': 'no-store' });
+        response.end(text);
+        return;
+      }
       case 'messages':
         this.#endless.add(gone);
         try {
@@ -189,7 +195,7 @@ export class ApiRouter {
   }
 }
 
-function sendJson(response: ServerResponse, status: number, body: unknown): void {
+export function sendJson(response: ServerResponse, status: number, body: unknown): void {
   const bytes = Buffer.from(`${JSON.stringify(body)}\n`);
   response.writeHead(status, {
     'content-type': 'application/json',
@@ -218,7 +224,7 @@ function parseUrl(text: string): URL {
   }
 }
 
-async function readJson(request: IncomingMessage): Promise<unknown> {
+export async function readJson(request: IncomingMessage): Promise<unknown> {
   const parts: Buffer[] = [];
   let length = 0;
   for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {

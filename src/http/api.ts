@@ -2,6 +2,7 @@
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileVersion, MonitorView, S3Key } from '../monitor/reports.js';
 import type { CommitProgress, DiskChangeRequest, Json, PoolControl } from '../vfs/reports.js';
+import { metricsText } from './metrics.js';
 import type { InputOf, MessageOf, OperationName, OutputOf, ProgressOf } from './operations.js';
 
 export interface ApiParts {
@@ -14,6 +15,8 @@ export interface ApiParts {
     keys(): Promise<readonly S3Key[]>;
     versions(path: string): Promise<readonly FileVersion[]>;
   };
+  /** Where the status page is; not given where it is not served. */
+  webLink?(): string | undefined;
   /** Commits, unmounts and closes the pool; called once more while it runs, it joins the first. BUSY if files are open. */
   unmount(onProgress: (progress: CommitProgress) => void): Promise<void>;
   /** What went wrong where no client is told: a commit nobody waits for, an error that is not Cairn's own. */
@@ -93,6 +96,8 @@ export function apiOf(parts: ApiParts): Api {
       return control.disks.change(body.request as DiskChangeRequest, pace);
     },
     testNotifications: async () => ({ ways: [...(await monitor().testNotifications())] }),
+    metrics: async () => metricsText(await control.status(), control.activity(), parts.monitor?.sensors() ?? []),
+    webLink: () => ({ link: parts.webLink?.() ?? null }),
     unmount: async (_input, { onProgress }) => {
       await parts.unmount(onProgress);
       return { unmounted: true };

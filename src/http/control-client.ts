@@ -121,6 +121,11 @@ export class ControlClient {
     return this.#get('/v1/keys');
   }
 
+  /** What opens the status page in a browser; null if it is not served. Only over the control socket. */
+  async webLink(): Promise<string | null> {
+    return (await this.#get<{ link: string | null }>('/v1/web/link')).link;
+  }
+
   /** One message of notification over every way; `error` is null where it went. */
   async testNotifications(): Promise<readonly { readonly way: string; readonly error: string | null }[]> {
     const answer = await this.#json(await this.#request('POST', '/v1/notify/test'));

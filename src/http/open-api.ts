@@ -138,6 +138,8 @@ function answersOf({ answer }: Operation): Node {
       const accepted = content('application/json', jsonSchemaOf(answer.accepted));
       return { 200: stream, 202: { description: 'it has begun (`wait` was false)', content: accepted } };
     }
+    case 'text':
+      return { 200: { description: 'the answer', content: content(answer.type, jsonSchemaOf(answer.schema)) } };
     case 'messages':
       return {
         200: {

@@ -42,7 +42,8 @@ type Answer =
       /** What is answered at once (202) where nobody wants to wait. */
       readonly accepted?: Schema<unknown>;
     }
-  | { readonly kind: 'messages'; readonly message: Schema<unknown> };
+  | { readonly kind: 'messages'; readonly message: Schema<unknown> }
+  | { readonly kind: 'text'; readonly type: string; readonly schema: Schema<string> };
 
 export interface Operation {
   readonly method: 'GET' | 'POST';
@@ -275,6 +276,21 @@ export const OPERATIONS = {
     summary: 'Sends a message over every way of [notify], once, and says how each went',
     input: 'the test of notifications',
     answer: json(v.strictObject({ ways: v.array(v.strictObject({ way: v.string(), error: v.nullable(v.string()) })) })),
+  },
+  metrics: {
+    method: 'GET',
+    path: '/metrics',
+    summary: 'Figures for Prometheus',
+    input: 'the metrics',
+    answer: { kind: 'text', type: 'text/plain; version=0.0.4; charset=utf-8', schema: v.string() },
+  },
+  webLink: {
+    method: 'GET',
+    path: '/v1/web/link',
+    summary: 'What opens the status page in a browser; null if it is not served',
+    input: 'the link',
+    answer: json(v.strictObject({ link: v.nullable(v.string()) })),
+    isLocal: true,
   },
   unmount: {
     method: 'POST',

@@ -36,12 +36,10 @@ export function eventsBetween(before: PoolStatus | undefined, after: PoolStatus,
     ...healthChanged(before.health, after),
     ...findingsChanged(before, after),
     ...room(before, after, fullPercent),
-    ...after.jobs.flatMap((job) =>
-      jobChanged(
-        before.jobs.find(({ name }) => name === job.name),
-        job,
-      ),
-    ),
+    ...after.jobs.flatMap((job) => {
+      const was = before.jobs.find(({ name }) => name === job.name);
+      return [...jobChanged(was, job)];
+    }),
   ];
 }
 

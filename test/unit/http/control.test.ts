@@ -100,6 +100,10 @@ t.test('every answer is as its schema says', async (t) => {
     const [url = path, body] = inputs[name as OperationName] ?? [];
     const got = await raw(directory, method, url, body === undefined ? undefined : JSON.stringify(body));
     t.equal(got.status, 200, `${name} ${got.body.slice(0, 200)}`);
+    if (answer.kind === 'text') {
+      t.match(got.body, /^# HELP cairn_pool_info /);
+      continue;
+    }
     if (answer.kind === 'json') {
       t.doesNotThrow(() => v.parse(answer.schema, JSON.parse(got.body)), name);
       continue;
