@@ -125,7 +125,14 @@ async function serve(context: CliContext, pool: string, mountpoint: string, flag
     const strong = flags.strong === true;
     const allowOther = flags.allowOther === true;
     const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, log, onStep };
-    const output = { isTTY: false, columns: 80, write: (text: string) => log.info({}, text.trim()) };
+    const output = {
+      isTTY: false,
+      hasColour: false,
+      isUtf8: false,
+      columns: 80,
+      rows: 24,
+      write: (text: string) => log.info({}, text.trim()),
+    };
     const logged = { ...context, stdout: output, stderr: output };
     return await runInForeground(logged, MountDaemon.start(logged, options), () => tellParent({ kind: 'ready' }));
   } catch (error) {

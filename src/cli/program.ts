@@ -3,8 +3,13 @@ import { Command, CommanderError } from 'commander';
 import type { CliContext, ExitCode } from './context.js';
 import { showError } from './show-error.js';
 
-/** Declares one command, its options and its help. */
-type AddCommand = (program: Command, context: CliContext, done: (code: ExitCode) => void) => void;
+/** Declares one command, its options and its help. `whole` gives the program with every command, for what is made from all of them. */
+type AddCommand = (
+  program: Command,
+  context: CliContext,
+  done: (code: ExitCode) => void,
+  whole: () => Promise<Command>,
+) => void;
 
 /**
  * Every command with its module, in the order of `cairn --help`. Only the module of the command that is named is read: each brings what it needs (S3, valibot, rescue),
@@ -25,6 +30,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
   scrub: async () => (await import('./scrub-command.js')).scrubCommand,
   rescue: async () => (await import('./rescue-command.js')).rescueCommand,
   user: async () => (await import('./user-command.js')).userCommand,
+  completion: async () => (await import('./completion-command.js')).completionCommand,
   start: async () => (await import('./start-command.js')).startCommand,
 };
 
@@ -42,8 +48,30 @@ export async function runCli(args: readonly string[], version: string, context: 
   const done = (ended: ExitCode) => {
     code = ended;
   };
+  const program = emptyProgram(version, context);
+  const whole = () => wholeProgram(version, context);
+  for (const load of modulesFor(args)) (await load())(program, context, done, whole);
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    showError(context, error);
+    return 1;
+  }
+}
+
+/** With every command, declared and not run: what manual pages and completions are made from. */
+export async function wholeProgram(version: string, context: CliContext): Promise<Command> {
+  const program = emptyProgram(version, context);
+  const whole = async () => program;
+  for (const load of Object.values(COMMANDS)) (await load())(program, context, () => {}, whole);
+  return program;
+}
+
+function emptyProgram(version: string, context: CliContext): Command {
   // Subcommands inherit exitOverride and configureOutput when they are made, so these come first.
-  const program = new Command('cairn')
+  return new Command('cairn')
     .description('one trusted store out of the disks of one small box')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
@@ -64,15 +92,6 @@ export async function runCli(args: readonly string[], version: string, context: 
       getOutHelpWidth: () => context.stdout.columns,
       getErrHelpWidth: () => context.stderr.columns,
     });
-  for (const load of modulesFor(args)) (await load())(program, context, done);
-  try {
-    await program.parseAsync(args, { from: 'user' });
-    return code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    showError(context, error);
-    return 1;
-  }
 }
 
 /** That of the command which is named; of all where none is (help), or none of these: so that a similar one can be suggested. */

@@ -44,6 +44,7 @@ import {
   refuseEncryption,
   requestTags,
   requireNewObject,
+  untilSourceStands,
 } from './write-object.js';
 import { document, element, malformed, readXml, type XmlElement } from './xml.js';
 
@@ -205,7 +206,11 @@ async function putPart(
   );
 }
 
-export async function uploadPartCopy(call: Call): Promise<Answer> {
+export function uploadPartCopy(call: Call): Promise<Answer> {
+  return untilSourceStands(() => copyPartOnce(call));
+}
+
+async function copyPartOnce(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await bucketFor(call, WRITE_OBJECT);
   const number = partNumber(call);

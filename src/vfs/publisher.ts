@@ -13,7 +13,14 @@ import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import { PERMISSIONS, S_IFMT, S_IFREG } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
-import { type LoadedChange, type MadeFile, Publication, type PublicationContext, type Taken } from './publication.js';
+import {
+  isSourceAsRead,
+  type LoadedChange,
+  type MadeFile,
+  Publication,
+  type PublicationContext,
+  type Taken,
+} from './publication.js';
 import type { StagedSet } from './staged-set.js';
 
 /** Small chunks and rows of publications that one round takes. */
@@ -110,7 +117,7 @@ export class Publisher {
   /**
    * Makes all changes that `prepare` answers with, in one commit; resolves after the pool promise with the inode numbers of what was made, in order
    * (undefined for changes that make no file). `prepare` may throw, and is called again when what it found has changed. `owned` is the content that
-   * the changes bring: whatever happens, it is not the caller's any more. An empty list changes nothing.
+   * the changes bring: whatever happens, it is not the caller's any more. An empty list changes nothing. CONFLICT if a source is not as it was read.
    */
   async publish(
     prepare: () => Promise<readonly NameChange[]>,
@@ -209,6 +216,9 @@ export class Publisher {
   async #made({ content, attributes, sources = [] }: NewFile): Promise<MadeFile> {
     const found: { inode: Inode; version: number; ctime: Time }[] = [];
     for (const { ino, version, ctime } of sources) found.push({ inode: await this.#table.get(ino), version, ctime });
+    // Preparing again would bring the same extents.
+    if (!found.every(isSourceAsRead))
+      throw new CairnError('CONFLICT', 'a file that is copied from has changed since its extents were read');
     return { content, attributes, sources: found };
   }
 

@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CliContext } from '../../../src/cli/context.js';
 import { MountTable } from '../../../src/cli/mount-table.js';
+import type { Output } from '../../../src/cli/output.js';
 import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../../src/cli/pool-opener.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
@@ -75,12 +76,15 @@ export class FakeClock implements Clock {
   }
 }
 
-export class TextOutput {
+export class TextOutput implements Output {
   text = '';
+  isUtf8 = true;
 
   constructor(
     readonly isTTY = false,
     readonly columns = 80,
+    readonly rows = 24,
+    readonly hasColour = isTTY,
   ) {}
 
   write(text: string): void {
@@ -350,7 +354,7 @@ class FakeMounter implements Mounter {
 }
 
 export interface FakeContext extends CliContext {
-  readonly stdout: TextOutput;
+  stdout: TextOutput;
   readonly stderr: TextOutput;
   readonly clock: FakeClock;
   readonly signals: EventEmitter;

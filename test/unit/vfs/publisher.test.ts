@@ -151,6 +151,19 @@ t.test('extents of files that stand can be published again', async (t) => {
   await fixture.pool.commit();
   await fixture.pool.collect();
   t.same(await read(fixture, 'copy'), bytes, 'the copy stands alone');
+
+  await t.test(
+    'of a file that has changed since its extents were read: CONFLICT, and not tried for ever',
+    async (t) => {
+      const [other] = await put(fixture, 'other', bytesOf(100 * KIB, 6));
+      const found = (await objects.settled(other!))!;
+      const late = { ...to, sources: [{ ino: other!, version: found.version, ctime: found.ctime }] };
+      await objects.setAttributes(other!, new Map([['cairn.s3.object', Buffer.from('changed')]]));
+      const copy = objects.publish(async () => [{ parent: ROOT, name: 'late', expected: undefined, to: late }]);
+      await t.rejects(copy, { code: 'CONFLICT' });
+      t.equal(await objects.child(ROOT, 'late'), undefined);
+    },
+  );
 });
 
 t.test('what is refused or discarded leaves nothing', async (t) => {
