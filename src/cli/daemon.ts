@@ -8,7 +8,7 @@ import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, Watcher, WebOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -67,6 +67,16 @@ const openS3: S3Opener = async (tree, options) => {
   return openS3Face(tree, options);
 };
 
+const openWeb: WebOpener = async (parts, config) => {
+  const { openWebFace } = await import('./web-face.js');
+  return openWebFace(parts, config);
+};
+
+const watchPool: Watcher = async (control, options) => {
+  const watching = await import('./watch-pool.js');
+  return watching.watchPool(control, options);
+};
+
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
   try {
@@ -87,6 +97,8 @@ export function systemContext(): CliContext {
     pools,
     mounter,
     openS3,
+    openWeb,
+    watchPool,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {

@@ -7,19 +7,24 @@
  */
 
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { PoolConfig } from '../pool/config.js';
+import type { WebConfig } from '../pool/face-config.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import type { CliContext } from './context.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import type { MountSession, OpenPool, PoolLog, S3Face } from './pool-opener.js';
+import type { MountSession, OpenPool, PoolLog, S3Face, Watch, WebFace } from './pool-opener.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
 
 type OnProgress = (progress: CommitProgress) => void;
-type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3'>;
+type Context = Pick<
+  CliContext,
+  'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3' | 'openWeb' | 'watchPool'
+>;
 
 export interface MountOptions {
   /** Absolute, without symbolic links; so is the mount point. */
@@ -48,6 +53,8 @@ export class MountDaemon {
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
   #s3: S3Face | undefined;
+  #web: WebFace | undefined;
+  #watching: Watch | undefined;
   #stopping: Promise<Error | undefined> | undefined;
   #lazy = false;
   #unmounted = false;
@@ -67,32 +74,31 @@ export class MountDaemon {
     });
     let session: MountSession | undefined;
     let server: ControlServer | undefined;
+    let watching: Watch | undefined;
     try {
       options.onStep('mounting');
       const { allowOther = false } = options;
       const source = mountSource(poolDirectory);
       session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
       const daemon = new MountDaemon(pool, session, options);
-      server = await ControlServer.start(
-        poolDirectory,
-        {
-          control: daemon.#control(),
-          unmount: (onProgress) => daemon.#unmount(onProgress),
-          onFailure: (what, error) => log.error({ err: error }, what),
-        },
-        context.clock,
-      );
+      const { notify, web } = config;
+      watching = await context.watchPool(daemon.#control(), { poolDirectory, notify, log });
+      daemon.#watching = watching;
+      const parts = daemon.#apiParts(watching);
+      server = await ControlServer.start(poolDirectory, parts, context.clock);
       daemon.#server = server;
       if (config.s3 !== undefined && pool.objects !== undefined) {
         options.onStep('serving S3');
         if (session.watcher !== undefined) pool.objects.watcher = session.watcher;
         daemon.#s3 = await context.openS3(pool.objects, { poolDirectory, config: config.s3, log });
       }
+      if (web !== undefined) daemon.#web = await openPage(context, parts, web, log);
       daemon.#watch();
       log.info({ poolDirectory, mountpoint, mode }, 'mounted');
       return daemon;
     } catch (error) {
       server?.stopListening();
+      await watching?.close();
       await session?.unmount(true).catch(() => {});
       await pool.close().catch(() => {});
       throw error;
@@ -116,6 +122,21 @@ export class MountDaemon {
       this.#options.log.info({}, 'unmounted from outside');
       void this.stop(() => {});
     });
+  }
+
+  #apiParts({ monitor }: Watch): ApiParts {
+    const s3 = (): S3Face | undefined => this.#s3;
+    return {
+      control: this.#control(),
+      monitor,
+      // The S3 face is opened later than this is served.
+      get s3() {
+        return s3();
+      },
+      webLink: () => this.#web?.link,
+      unmount: (onProgress) => this.#unmount(onProgress),
+      onFailure: (what, error) => this.#options.log.error({ err: error }, what),
+    };
   }
 
   /** What the pool says of itself, with what only the daemon knows. */
@@ -142,6 +163,11 @@ export class MountDaemon {
   /** Where the pool is served as S3; undefined if it is not. */
   get s3Endpoint(): string | undefined {
     return this.#s3?.endpoint;
+  }
+
+  /** What opens the status page; undefined if it is not served. */
+  get webLink(): string | undefined {
+    return this.#web?.link;
   }
 
   status(): Promise<PoolStatus> {
@@ -207,6 +233,8 @@ export class MountDaemon {
       log.error({ err: error }, 'unmounting failed');
     }
     // Answers under way still use the pool.
+    await this.#web?.close();
+    await this.#watching?.close();
     await this.#s3?.close().catch((error: unknown) => log.error({ err: error }, 'ending the S3 server failed'));
     // The socket goes before the locks do: who takes the locks next finds no other daemon answering.
     this.#server?.stopListening();
@@ -241,6 +269,24 @@ export class MountDaemon {
     }
     // Answers under way still use the pool.
     await this.#session.ended;
+  }
+}
+
+/** A pool without its page is still a pool: only what is wrong in cairn.toml stops the start. */
+async function openPage(
+  context: Context,
+  parts: ApiParts,
+  config: WebConfig,
+  log: PoolLog,
+): Promise<WebFace | undefined> {
+  try {
+    const web = await context.openWeb(parts, config);
+    log.info({ address: web.address }, 'serving the status page');
+    return web;
+  } catch (error) {
+    if (hasCode(error, 'CONFIG')) throw error;
+    log.error({ err: error }, 'the status page is not served');
+    return undefined;
   }
 }
 

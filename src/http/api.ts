@@ -10,11 +10,13 @@ export interface ApiParts {
   /** History, events, sensors; not given by a stand-in that watches nothing. */
   readonly monitor?: MonitorView;
   /** What the S3 face knows; not given where the pool is not served as S3. */
-  readonly s3?: {
-    readonly endpoint: string;
-    keys(): Promise<readonly S3Key[]>;
-    versions(path: string): Promise<readonly FileVersion[]>;
-  };
+  readonly s3?:
+    | {
+        readonly endpoint: string;
+        keys(): Promise<readonly S3Key[]>;
+        versions(path: string): Promise<readonly FileVersion[]>;
+      }
+    | undefined;
   /** Where the status page is; not given where it is not served. */
   webLink?(): string | undefined;
   /** Commits, unmounts and closes the pool; called once more while it runs, it joins the first. BUSY if files are open. */

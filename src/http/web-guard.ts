@@ -112,7 +112,7 @@ export class WebGuard {
   get #hint(): string {
     return this.needs === 'password'
       ? 'log in with the password of [web]'
-      : 'open the link that `cairn web POOL` shows';
+      : 'open the link that `cairn web link POOL` shows';
   }
 
   /** Ports of one host share their cookies. */

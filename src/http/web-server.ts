@@ -8,9 +8,11 @@ import type { AddressInfo } from 'node:net';
 import * as v from 'valibot';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
+import { isLoopback } from '../io/loopback.js';
 import type { ApiParts } from './api.js';
 import { ApiRouter, readJson, sendJson } from './api-router.js';
 import { PageFiles } from './page-files.js';
+import { isPasswordHash } from './password.js';
 import { type Refusal, WebGuard } from './web-guard.js';
 
 const MAX_HEADER_BYTES = 32 * 1024;
@@ -41,10 +43,6 @@ export interface WebOptions {
   readonly names: readonly string[];
 }
 
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
 export class WebServer {
   readonly #parts: ApiParts;
   readonly #options: WebOptions;
@@ -66,6 +64,10 @@ export class WebServer {
           hint: 'set password, certificate and key in [web], or use 127.0.0.1',
         },
       );
+    if (options.passwordHash !== undefined && !isPasswordHash(options.passwordHash))
+      throw new CairnError('CONFIG', '[web] password is not a hash that can be checked', {
+        hint: 'make one with `cairn web password`',
+      });
     const server = new WebServer(parts, options, clock);
     await server.#listen();
     return server;

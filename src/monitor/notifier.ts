@@ -20,7 +20,7 @@ export interface Way {
 }
 
 /** What is told by each word of `[notify] on`. */
-export const TOLD = {
+const TOLD = {
   degraded: ['degraded', 'failed', 'disk-gone', 'disk-failing', 'finding'],
   healed: ['healed', 'disk-back'],
   scrub: ['scrub-found'],
@@ -28,7 +28,7 @@ export const TOLD = {
   jobs: ['job-ended'],
 } as const satisfies Record<string, readonly EventKind[]>;
 
-export type Topic = keyof typeof TOLD;
+type Topic = keyof typeof TOLD;
 
 const RETRY_FIRST_MS = 5_000;
 const RETRY_MOST_MS = 30 * 60_000;

@@ -31,7 +31,7 @@ export function waysOf(options: WayOptions): Way[] {
   ];
 }
 
-export function titleOf({ host, event }: Message): string {
+function titleOf({ host, event }: Message): string {
   const word = { good: 'good news', note: 'note', warning: 'warning', alarm: 'ALARM' }[event.severity];
   return `Cairn on ${host}: ${word}`;
 }

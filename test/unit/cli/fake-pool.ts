@@ -33,6 +33,7 @@ import type {
   PoolStatus,
 } from '../../../src/vfs/reports.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
+import { FakeMonitor } from '../http/fake-monitor.js';
 
 export const POOL_ID = '0123456789abcdef0123456789abcdef';
 
@@ -406,6 +407,10 @@ export function fakeContext(directory: string): FakeContext {
     openS3: async () => {
       throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
     },
+    openWeb: async () => {
+      throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
+    },
+    watchPool: async (control) => ({ monitor: new FakeMonitor(() => control.status()), close: async () => {} }),
     mounts: '',
     mountTable: () => new MountTable(context.mounts),
     files: { readFile: (path) => readFile(path) },
