@@ -31,9 +31,13 @@ function nameOf({ role, number, directory }: Pick<DiskReport, 'role' | 'number' 
 export function eventsBetween(before: PoolStatus | undefined, after: PoolStatus, fullPercent: number): NewEvent[] {
   if (before === undefined)
     return [...started(after), ...healthChanged('healthy', after), ...room(undefined, after, fullPercent)];
+  const gone = after.disks.some(
+    ({ uuid, state }) => state !== 'online' && before.disks.some((was) => was.uuid === uuid && was.state === 'online'),
+  );
   return [
     ...disksChanged(before, after),
-    ...healthChanged(before.health, after),
+    // That a disk has gone says already that the pool is degraded.
+    ...(gone && after.health === 'degraded' ? [] : healthChanged(before.health, after)),
     ...findingsChanged(before, after),
     ...room(before, after, fullPercent),
     ...after.jobs.flatMap((job) => {
@@ -85,7 +89,10 @@ function* healthChanged(was: PoolStatus['health'], { health, findings, directory
     };
     return;
   }
-  const why = findings.length === 0 ? '' : ` ${findings.slice(0, 3).join('. ')}.`;
+  const why = findings
+    .slice(0, 3)
+    .map((finding) => ` ${capital(finding)}.`)
+    .join('');
   const advice = `See what to do: cairn status ${directory}`;
   yield health === 'failed'
     ? { kind: 'failed', severity: 'alarm', message: `A part of the pool cannot be read.${why}`, advice }
@@ -109,9 +116,13 @@ function* findingsChanged(before: PoolStatus, after: PoolStatus): Generator<NewE
       yield {
         kind: 'finding',
         severity: 'warning',
-        message: `${finding.charAt(0).toUpperCase()}${finding.slice(1)}.`,
+        message: `${capital(finding)}.`,
         advice: '',
       };
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function usedPercent({ usableBytes, freeBytes }: PoolStatus): number {
@@ -144,7 +155,12 @@ function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<N
   if (!isOver || (before?.state === job.state && before.endedMs === job.endedMs)) return;
   const severity = job.state === 'failed' ? 'warning' : job.state === 'done' ? 'good' : 'note';
   const advice = job.state === 'failed' ? `Let it go on: cairn job resume POOL ${job.name}` : '';
-  yield { kind: 'job-ended', severity, message: `${name} is ${job.state}: ${job.line}.`, advice };
+  yield {
+    kind: 'job-ended',
+    severity,
+    message: `${name} is ${job.state}${job.line === job.state ? '' : `: ${job.line}`}.`,
+    advice,
+  };
   const found = job.name === 'scrub' && job.state === 'done' ? v.safeParse(ScrubFound, job.report) : undefined;
   if (found?.success !== true) return;
   const { damagedShards } = found.output;

@@ -85,7 +85,7 @@ export class Sensors {
     } as const;
     if (device === null) return { ...unknown, why: 'this directory has no device of its own that could be asked' };
     const { code, output } = await this.#run(['--json', '-i', '-H', '-A', '--nocheck=standby', device]);
-    if (code === 'ENOENT') return { ...unknown, why: 'smartctl is not installed (package smartmontools)' };
+    if (code === 'ENOENT') return { ...unknown, why: 'smartctl of the package smartmontools is not installed' };
     const answer = readAnswer(output);
     if (answer === undefined) return { ...unknown, why: 'smartctl gave no answer that can be read' };
     const said = answer.smartctl?.messages?.[0]?.string;
