@@ -6,7 +6,7 @@ import { ask } from './api.js';
 import { badge, button, facts, section, type Tone } from './parts.js';
 import { changed, store, textOf } from './store.js';
 import { type Child, type Element_, h } from './view.js';
-import { ago, formatBytes } from './words.js';
+import { ago, counted, formatBytes } from './words.js';
 
 const PAGE = 200;
 const STATES: Readonly<Record<FileState['state'], readonly [Tone, string]>> = {
@@ -192,7 +192,7 @@ function details(): Child {
           ['Staged', formatBytes(state.stagedBytes)],
           [
             'Committed',
-            `${formatBytes(state.committedBytes)} in ${state.chunks} chunks${state.schemes.length === 0 ? '' : ` (${state.schemes.join(', ')})`}`,
+            `${formatBytes(state.committedBytes)} in ${counted(state.chunks, 'chunk')}${state.schemes.length === 0 ? '' : ` (${state.schemes.join(', ')})`}`,
           ],
         ]),
     versions === undefined || versions.length < 2

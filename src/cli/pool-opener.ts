@@ -4,7 +4,7 @@
 import type { SchemeChoice } from '../../diskmap/types.js';
 import type { ApiParts } from '../http/api.js';
 import type { FileVersion, MonitorView, S3Key } from '../monitor/reports.js';
-import type { S3Config } from '../pool/config.js';
+import type { PoolConfig, S3Config } from '../pool/config.js';
 import type { NotifyConfig, WebConfig } from '../pool/face-config.js';
 import type { ObjectTree, TreeWatcher } from '../vfs/object-tree.js';
 import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
@@ -45,8 +45,10 @@ export interface PoolLog {
 
 export interface OpenPool {
   /** The tree for faces of objects; not given by a stand-in that has none. */
-  readonly objects?: ObjectTree;
+  readonly objects?: ObjectTree | undefined;
   readonly control: PoolControl;
+  /** The settings in use, and how to change them; not given by a stand-in that has none. */
+  readonly settings?: { readonly current: PoolConfig; apply(config: PoolConfig): void } | undefined;
   readonly vfs: Vfs;
   /** Commits everything, then lets go of the disks, also if it rejects because something could not be committed. */
   close(onProgress?: (progress: CommitProgress) => void): Promise<void>;

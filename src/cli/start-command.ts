@@ -39,10 +39,11 @@ Example:
       if (context.mountTable().at(mount) === undefined) await mkdir(mount, { recursive: true });
       const poolDirectory = await resolvePool(context, POOL_NAME);
       const mountpoint = await resolveMountpoint(context, MOUNT_NAME);
-      const found = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
-      const config = { ...found, s3: found.s3 ?? (await defaultS3()), web: found.web ?? (await defaultWeb()) };
+      const config = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
+      const s3Otherwise = config.s3 === undefined ? await defaultS3() : undefined;
+      const webOtherwise = config.web === undefined ? await defaultWeb() : undefined;
       const user = await userHere(poolDirectory);
-      const target = { poolDirectory, mountpoint, config, strong: false, allowOther: false };
+      const target = { poolDirectory, mountpoint, config, s3Otherwise, webOtherwise, strong: false, allowOther: false };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });

@@ -27,6 +27,8 @@ import type { Commit, Ino, RowChange } from '../meta/rows.js';
 const COMMIT_COPIES_MAX = 5;
 /** A commit that the metadata store refused is given to it again after so long. */
 const APPLY_AGAIN_MS = 2_000;
+/** What the metadata store keeps back it writes down when so long no commit has been applied. */
+const FLUSH_MS = 200;
 
 /** What one round commits. */
 export interface RoundContent {
@@ -106,6 +108,9 @@ export class Journal {
   /** Durable, but the metadata store refused it: applied before the next round. */
   #unapplied: { commit: Commit; content: RoundContent; recordBytes: number } | undefined;
   #applyAgain: Timer | undefined;
+  #flushTimer: Timer | undefined;
+  /** Something has been applied since the timer was set. */
+  #isBusy = false;
   #isRefused = false;
   /** Resolves when the store refuses a commit; made when somebody asks. */
   #refused: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
@@ -245,6 +250,7 @@ export class Journal {
 
   async #round(durable: () => void): Promise<void> {
     if (this.#unapplied !== undefined) await this.#apply(this.#unapplied);
+    else if (this.#isRefused) await this.#flush();
     for (let wait = this.#source?.pending?.(); wait !== undefined; wait = this.#source?.pending?.()) await wait;
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
@@ -273,24 +279,49 @@ export class Journal {
     try {
       await this.#meta.apply(commit);
     } catch (error) {
-      if (!hasCode(error, 'CLOSED')) {
-        this.#isRefused = true;
-        this.#refused?.resolve();
-        this.onRefused?.(error);
-        // Nobody may ask for another round, and files that this commit took wait for it.
-        this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
-          this.#applyAgain = undefined;
-          this.request().catch(() => undefined);
-        });
-      }
+      this.#wasRefused(error);
       throw error;
     }
     this.#unapplied = undefined;
     this.#isRefused = false;
     this.#refused = undefined;
+    this.#flushLater();
     content.onApplied(commit.sequence);
     this.onChanges?.(commit.changes);
     this.onCommit?.(commit.sequence, recordBytes);
+  }
+
+  #wasRefused(error: unknown): void {
+    if (hasCode(error, 'CLOSED')) return;
+    this.#isRefused = true;
+    this.#refused?.resolve();
+    this.onRefused?.(error);
+    // Nobody may ask for another round, and files that this commit took wait for it.
+    this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
+      this.#applyAgain = undefined;
+      this.request().catch(() => undefined);
+    });
+  }
+
+  #flushLater(): void {
+    if (this.#meta.flush === undefined) return;
+    this.#isBusy = this.#flushTimer !== undefined;
+    this.#flushTimer ??= this.#clock.after(FLUSH_MS, () => {
+      this.#flushTimer = undefined;
+      if (this.#isBusy) this.#flushLater();
+      else this.#flush().catch(() => undefined);
+    });
+  }
+
+  /** What the store has kept back it writes down. A failure is as if it had refused its last commit. */
+  async #flush(): Promise<void> {
+    try {
+      await this.#meta.flush?.();
+    } catch (error) {
+      this.#wasRefused(error);
+      throw error;
+    }
+    if (this.#unapplied === undefined) this.#isRefused = false;
   }
 
   #encode(content: RoundContent, away: readonly number[]): EncodedCommit {

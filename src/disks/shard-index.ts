@@ -65,6 +65,10 @@ interface Flushed {
   readonly upTo: number;
 }
 
+const CHUNK_BYTES = 32;
+/** Chunks remembered as absent. */
+const ABSENT_MAX = 1024;
+
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
 
 export class ShardIndex {
@@ -72,6 +76,10 @@ export class ShardIndex {
   /** By chunk alone: making a joined key costs more than looking through one or two entries. */
   readonly #pending = new Map<string, Pending[]>();
   #pendingCount = 0;
+  /** Chunks of which neither the file nor `#pending` has anything, as look-ups found: a chunk is looked for before it is written, and need not be looked for twice. */
+  readonly #absent = new Set<string>();
+  /** The chunk of a statement: SQLite copies it. */
+  readonly #chunk = Buffer.alloc(CHUNK_BYTES);
   readonly #bucketNumbers = new Map<BucketId, number>();
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
@@ -117,8 +125,14 @@ export class ShardIndex {
 
   /** In whichever bucket: one look-up, as a chunk has at most a few shards here. */
   findAnywhere(chunk: string): IndexedShard[] {
+    if (this.#absent.has(chunk)) return [];
     const pending = this.#pending.get(chunk);
-    const rows = this.#ask(() => this.#byChunk.all(Buffer.from(chunk, 'hex')));
+    const rows = this.#ask(() => this.#byChunk.all(this.#chunkKey(chunk)));
+    if (rows.length === 0 && pending === undefined) {
+      if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
+      this.#absent.add(chunk);
+      return [];
+    }
     const shards = rows.map((row) => this.#shard(row));
     if (pending === undefined) return shards;
     const known = shards.filter((shard) => this.#pendingOf(shard) === undefined);
@@ -127,6 +141,11 @@ export class ShardIndex {
       if (shard !== undefined) known.push(shard);
     }
     return known;
+  }
+
+  #chunkKey(chunk: string): Buffer {
+    assert(this.#chunk.write(chunk, 'hex') === CHUNK_BYTES, 'a chunk has 64 hex digits');
+    return this.#chunk;
   }
 
   get(key: ShardKey): IndexedShard | undefined {
@@ -139,6 +158,7 @@ export class ShardIndex {
     const pending = this.#pendingOf(shard);
     const newest = pending && latest(pending);
     const before = newest === undefined ? this.#stored(shard) : newest.shard;
+    this.#absent.delete(shard.chunk);
     const known = newest === undefined ? (before?.logSequence ?? -1) : newest.sequence;
     if (shard.logSequence > known) {
       this.#change(shard, pending, before, shard, shard.logSequence, shard);
@@ -278,7 +298,7 @@ export class ShardIndex {
     buckets: Map<number, number>,
   ): void {
     const bucket = this.#bucketNumber(key.bucket);
-    const chunk = Buffer.from(key.chunk, 'hex');
+    const chunk = this.#chunkKey(key.chunk);
     const count = (of: IndexedShard, sign: number): void => {
       segments.set(of.segment, (segments.get(of.segment) ?? 0) + sign * of.recordBytes);
       buckets.set(bucket, (buckets.get(bucket) ?? 0) + sign * of.recordBytes);
@@ -359,9 +379,10 @@ export class ShardIndex {
   }
 
   #stored({ bucket, chunk, shard }: ShardKey): IndexedShard | undefined {
+    if (this.#absent.has(chunk)) return undefined;
     const number = this.#bucketNumbers.get(bucket);
     if (number === undefined) return undefined;
-    const row = this.#ask(() => this.#byKey.get(number, Buffer.from(chunk, 'hex'), shard));
+    const row = this.#ask(() => this.#byKey.get(number, this.#chunkKey(chunk), shard));
     return row && this.#shard(row);
   }
 

@@ -54,6 +54,7 @@ import { Damage } from './damage.js';
 import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { LiveSettings } from './live-settings.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
@@ -214,6 +215,11 @@ export class Pool {
     const failures: unknown[] = [];
     for (const step of steps) await step().catch((error: unknown) => failures.push(error));
     if (failures.length > 0) this.#log.warn({ error: failures[0] }, 'the pool was not closed cleanly');
+  }
+
+  /** What of cairn.toml takes effect while the pool is open. */
+  get settings(): LiveSettings {
+    return this.parts.settings;
   }
 
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
@@ -477,9 +483,10 @@ class PoolOpening {
     const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
     const activity = new Activity(() => clock.monotonicMs());
+    const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
-      rule: new StrongRule(config.whenDegraded, journal, () => disks.missing()),
+      rule,
       table,
       data,
       staged,
@@ -597,6 +604,7 @@ class PoolOpening {
     const snapshots = new SnapshotSchedule(
       snapshotter,
       journal,
+      meta,
       log,
       recovery.journal,
       recovery.snapshotDue && !this.#isResting,
@@ -658,6 +666,7 @@ class PoolOpening {
         staged,
         vfs,
       }),
+      settings: new LiveSettings({ disks, committer, scrubs, rule }),
       takeSnapshot,
       findings: () => [
         ...unreadable,

@@ -8,9 +8,10 @@ import type { Output } from '../../../src/cli/output.js';
 import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../../src/cli/pool-opener.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
-import { saveConfig } from '../../../src/pool/config.js';
+import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
 import { planDisks } from '../../../src/pool/pool-plan.js';
 import { Activity } from '../../../src/vfs/activity.js';
+import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import type {
   CheckFinding,
   CheckProgress,
@@ -117,6 +118,11 @@ export class FakePool implements PoolControl, OpenPool {
   get control(): PoolControl {
     return this;
   }
+
+  /** Takes what is live in a real pool; undefined until a test gives it one. */
+  settings: { current: PoolConfig; apply(config: PoolConfig): void } | undefined;
+  /** Given to a daemon that is to serve S3. */
+  objects: ObjectTree | undefined;
 
   /** What a change of the disks would do. */
   changePlan: DiskChangePlan = {
