@@ -594,22 +594,26 @@ export class Volume implements Vfs {
   }
 
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const file = this.#reading(handle);
+    return this.#data.read(file.inode, offset, length, runOf(file, offset, length));
+  }
+
+  #reading(handle: Handle): FileHandle {
     const file = this.#handles.file(handle);
     if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
     if (file.mode.noAccessTime !== true) this.#access(file.inode);
-    file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
-    file.readEnd = offset + length;
-    return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
+    return file;
   }
 
   /** As `read`, with the bytes themselves, which no write changes. */
   async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
-    const parts = await this.read(handle, from, to - from);
+    const file = this.#reading(handle);
+    const parts = await this.#data.readOwn(file.inode, from, to - from, runOf(file, from, to - from));
     return parts.map((part) => {
       // A small file's bytes may be a view of what the next write changes.
       if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
       const bytes = Buffer.allocUnsafe(part.length);
-      this.#data.copyCached(this.#handles.file(handle).inode, bytes, part.position);
+      this.#data.copyCached(file.inode, bytes, part.position);
       return bytes;
     });
   }
@@ -841,6 +845,15 @@ export class Volume implements Vfs {
   statfs(): Result<SpaceReport> {
     return this.#space();
   }
+}
+
+/** Bytes read in a row, with these that are read now; 0 for a reader that reads here and there. Who begins at the beginning is taken to go on. */
+function runOf(file: FileHandle, offset: number, length: number): number {
+  const goesOn = offset === file.readEnd;
+  file.sequentialReads = goesOn ? file.sequentialReads + 1 : 0;
+  file.readRun = (goesOn ? file.readRun : 0) + length;
+  file.readEnd = offset + length;
+  return file.sequentialReads >= SEQUENTIAL_READS || offset === 0 ? file.readRun : 0;
 }
 
 function isAfter(a: Time, b: Time): boolean {
