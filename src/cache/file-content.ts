@@ -25,6 +25,9 @@ export const SEALED_HOLE = 5;
 export const CACHED = RangeMap.mask(CLEAN, DIRTY, SEALED);
 /** Ranges that no commit has taken yet. */
 export const UNSEALED = RangeMap.mask(DIRTY, HOLE);
+/** Ranges that a commit has taken. */
+export const TAKEN = RangeMap.mask(SEALED, SEALED_HOLE);
+const SEALED_HOLES = RangeMap.mask(SEALED_HOLE);
 const STAGED = RangeMap.mask(DIRTY, HOLE, SEALED, SEALED_HOLE);
 const KNOWN = CACHED | STAGED;
 
@@ -270,9 +273,7 @@ export class FileContent {
     this.ranges.replaceAll(SEALED, CLEAN);
     if (this.doubtful) for (const { from, to } of this.cleanRanges()) this.ranges.clear(from, to);
     const holes: { from: number; to: number }[] = [];
-    this.ranges.forEach(0, END, (from, to, value) => {
-      if (value === SEALED_HOLE) holes.push({ from, to });
-    });
+    this.ranges.forEachOf(0, END, SEALED_HOLES, (from, to) => holes.push({ from, to }));
     for (const { from, to } of holes) this.ranges.clear(from, to);
   }
 

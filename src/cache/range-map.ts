@@ -7,7 +7,8 @@
  * Why this way: a million files have a map of zero to four ranges, so a small map is one array of numbers (from, to,
  * value, from, to, value, …) and an empty one none. A file written at random has a quarter of a million, so a large map
  * is a sorted list of such arrays ("blocks"), split when they grow and joined when they shrink: a change moves at most
- * one block's numbers. Nothing is allocated by a change that splits no block.
+ * one block's numbers. Nothing is allocated by a change that splits no block. Beside each block stands which values it may have, so that the few
+ * ranges that are not clean are found among many without looking at all of them.
  */
 import { assert } from '../errors/cairn-error.js';
 
@@ -32,7 +33,11 @@ const SHORTEST = 32 * WIDTH;
 const JOINED = 96 * WIDTH;
 /** Up to this many ranges `bytes` adds them up; beyond, totals are kept. */
 const UNCOUNTED = 8;
+/** So many ranges are changed one by one. */
+const FEW = 64;
 const NO_RANGES: number[] = [];
+/** The mask of a block that nobody has looked at. */
+const ANY = -1;
 
 /** Where `find` found it: block, and index within the block (its length: after the last range). Not kept over calls. */
 let foundBlock = 0;
@@ -45,6 +50,8 @@ export class RangeMap {
   #first: number[] = NO_RANGES;
   /** All blocks when there are two or more. */
   #blocks: number[][] | undefined;
+  /** Per block, the values that may be in it; more than there are, until somebody looks. Exactly while there are `#blocks`. */
+  #masks: number[] = [];
   #size = 0;
   /** Bytes per value; undefined while there are few ranges. */
   #totals: number[] | undefined;
@@ -127,44 +134,63 @@ export class RangeMap {
     if (gaps && position < to) visit(position, to, GAP);
   }
 
+  /** As `forEach` without gaps, for ranges with a value in the mask only. Costs what it visits. */
+  forEachOf(from: number, to: number, mask: number, visit: (from: number, to: number, value: number) => void): void {
+    for (let range = this.firstAtOrAfter(from, mask); range !== undefined; ) {
+      if (range.from >= to) return;
+      const end = Math.min(range.to, to);
+      visit(range.from, end, range.value);
+      range = this.firstAtOrAfter(end, mask);
+    }
+  }
+
   /** The first range with a value in the mask that ends after `position`, its beginning clipped to `position`. */
   firstAtOrAfter(position: number, mask: number): Range | undefined {
     this.#find(position + 1);
     let index = foundIndex;
     for (let b = foundBlock; b < this.#blockCount(); b++, index = 0) {
+      if (!this.#mayHave(b, mask)) continue;
       const block = this.#block(b);
+      const isWhole = index === 0;
       for (; index < block.length; index += WIDTH) {
         const value = block[index + 2]!;
         if (isIn(mask, value)) return { from: Math.max(position, block[index]!), to: block[index + 1]!, value };
       }
+      if (isWhole) this.#hasNone(b, mask);
     }
     return undefined;
   }
 
   /** Within [from, to), gives what has `oldValue` the value `newValue`. */
   replace(from: number, to: number, oldValue: number, newValue: number): void {
-    let position = from;
-    while (position < to) {
-      this.#find(position + 1);
-      let block = this.#block(foundBlock);
-      while (foundIndex < block.length && block[foundIndex + 2] !== oldValue) {
-        foundIndex += WIDTH;
-        if (foundIndex === block.length && foundBlock + 1 < this.#blockCount()) {
-          block = this.#block(++foundBlock);
-          foundIndex = 0;
-        }
-      }
-      if (foundIndex >= block.length || block[foundIndex]! >= to) return;
-      const start = Math.max(block[foundIndex]!, position);
-      position = Math.min(block[foundIndex + 1]!, to);
-      this.set(start, position, newValue);
+    const mask = RangeMap.mask(oldValue);
+    for (let range = this.firstAtOrAfter(from, mask); range !== undefined && range.from < to; ) {
+      const end = Math.min(range.to, to);
+      this.set(range.from, end, newValue);
+      range = this.firstAtOrAfter(end, mask);
     }
   }
 
-  /** Gives everything that has `oldValue` the value `newValue`: in one pass, however many ranges there are. */
+  /** Gives everything that has `oldValue` the value `newValue`: a few ranges by themselves, many in one pass over all. */
   replaceAll(oldValue: number, newValue: number): void {
     assert(newValue >= 0 && newValue <= 255 && Number.isInteger(newValue), `value ${newValue} is a byte`);
     if (this.#size === 0 || oldValue === newValue) return;
+    if (this.#hasFew(oldValue)) this.replace(0, END, oldValue, newValue);
+    else this.#replaceInOnePass(oldValue, newValue);
+  }
+
+  #hasFew(value: number): boolean {
+    const mask = RangeMap.mask(value);
+    let count = 0;
+    let range = this.firstAtOrAfter(0, mask);
+    while (range !== undefined && count <= FEW) {
+      count++;
+      range = this.firstAtOrAfter(range.to, mask);
+    }
+    return count <= FEW;
+  }
+
+  #replaceInOnePass(oldValue: number, newValue: number): void {
     const blocks: number[][] = [];
     let last: number[] = [];
     let size = 0;
@@ -189,6 +215,7 @@ export class RangeMap {
     this.#size = size;
     this.#first = blocks.length === 1 ? last : NO_RANGES;
     this.#blocks = blocks.length === 1 ? undefined : blocks;
+    this.#masks = blocks.length === 1 ? [] : blocks.map(() => ANY);
     this.#totals = undefined;
     this.#keepTotals();
   }
@@ -202,6 +229,15 @@ export class RangeMap {
       if (block[i + 2] === value && block[i + 1] !== END) sum += block[i + 1]! - block[i]!;
     }
     return sum;
+  }
+
+  #mayHave(block: number, mask: number): boolean {
+    return this.#blocks === undefined || (this.#masks[block]! & mask) !== 0;
+  }
+
+  /** All of the block has been looked at. */
+  #hasNone(block: number, mask: number): void {
+    if (this.#blocks !== undefined) this.#masks[block]! &= ~mask;
   }
 
   #blockCount(): number {
@@ -317,6 +353,7 @@ export class RangeMap {
       const tail = end === 0 ? NO_RANGES : this.#block(endBlock);
       block.length = start;
       for (let k = end; k < tail.length; k++) block.push(tail[k]!);
+      this.#masks[startBlock]! |= this.#masks[endBlock]!;
       this.#dropBlocks(startBlock + 1, kept);
       after = start;
     }
@@ -330,6 +367,8 @@ export class RangeMap {
       block.length = old + shift;
     }
     for (let k = 0; k < length; k++) block[start + k] = patch[k]!;
+    if (this.#blocks !== undefined)
+      for (let k = 2; k < length; k += WIDTH) this.#masks[startBlock]! |= bitOf(patch[k]!);
     if (block.length > LONGEST) this.#split(startBlock, block);
     else if (block.length < SHORTEST) this.#join(startBlock, block);
   }
@@ -340,9 +379,11 @@ export class RangeMap {
     block.length = middle;
     if (this.#blocks === undefined) {
       this.#blocks = [block, second];
+      this.#masks = [ANY, ANY];
       this.#first = NO_RANGES;
     } else {
       this.#blocks.splice(index + 1, 0, second);
+      this.#masks.splice(index + 1, 0, this.#masks[index]!);
     }
   }
 
@@ -360,15 +401,18 @@ export class RangeMap {
     const from = blocks[left + 1]!;
     if (block.length > 0 && into.length + from.length > JOINED) return;
     for (const number of from) into.push(number);
+    this.#masks[left]! |= this.#masks[left + 1]!;
     this.#dropBlocks(left + 1, left + 2);
   }
 
   #dropBlocks(from: number, to: number): void {
     const blocks = this.#blocks!;
     blocks.splice(from, to - from);
+    this.#masks.splice(from, to - from);
     if (blocks.length > 1) return;
     this.#first = blocks[0]!;
     this.#blocks = undefined;
+    this.#masks = [];
   }
 
   #count(from: number, to: number, value: number, sign: 1 | -1): void {
@@ -390,5 +434,9 @@ export class RangeMap {
 }
 
 function isIn(mask: number, value: number): boolean {
-  return value < 32 && (mask & (1 << value)) !== 0;
+  return (mask & bitOf(value)) !== 0;
+}
+
+function bitOf(value: number): number {
+  return value < 32 ? 1 << value : 0;
 }

@@ -3,7 +3,7 @@
  * until the pipeline has read them; a writer that would change them before that calls `protect`, which copies them to memory (or waits, for
  * a piece being read just now). So a commit holds what the file was when it was sealed, whatever is written meanwhile.
  */
-import { CACHED, type FileContent, SEALED, SEALED_HOLE } from './file-content.js';
+import { CACHED, type FileContent, SEALED, SEALED_HOLE, TAKEN } from './file-content.js';
 import { END } from './range-map.js';
 
 /** More copied bytes than this wait for the commit instead. */
@@ -67,7 +67,7 @@ export class Seal {
     content.markSealed(limit);
     const runs: { from: number; to: number }[] = [];
     const holes: { from: number; to: number }[] = [];
-    content.ranges.forEach(0, END, (from, to, value) => {
+    content.ranges.forEachOf(0, END, TAKEN, (from, to, value) => {
       if (value === SEALED_HOLE) holes.push({ from, to });
       if (value === SEALED) runs.push({ from, to });
     });

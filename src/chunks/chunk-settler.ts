@@ -43,7 +43,7 @@ interface Tally {
 export class ChunkSettler {
   readonly #store: SettlerStore;
   /** A chunk that is put together to be hashed: used without a pause in between, so one is enough. */
-  readonly #whole = Buffer.alloc(MAX_CHUNK_BYTES);
+  #whole: Buffer | undefined;
 
   constructor(store: SettlerStore) {
     this.#store = store;
@@ -136,14 +136,13 @@ export class ChunkSettler {
     }
     const all = Array.from({ length: codec.shards }, (_, shard) => shards[shard]);
     const made = new Map(plan.places.map(({ shard }) => [shard, all[shard] ?? codec.rebuild(all, shard)]));
+    this.#whole ??= Buffer.allocUnsafeSlow(MAX_CHUNK_BYTES);
+    const whole = this.#whole;
     for (let shard = 0, at = 0; shard < codec.needed; shard++, at += plan.shardBytes) {
       const bytes = all[shard] ?? made.get(shard) ?? codec.rebuild(all, shard);
-      this.#whole.set(
-        bytes.subarray(0, Math.max(0, Math.min(bytes.length, chunkBytes - at))),
-        Math.min(at, chunkBytes),
-      );
+      whole.set(bytes.subarray(0, Math.max(0, Math.min(bytes.length, chunkBytes - at))), Math.min(at, chunkBytes));
     }
-    if (contentHash(this.#whole.subarray(0, chunkBytes)) !== chunk) return false;
+    if (contentHash(whole.subarray(0, chunkBytes)) !== chunk) return false;
     for (const { shard, bucket, disk } of plan.places) {
       const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: plan.shardBytes };
       await appends.add(disk, info, made.get(shard)!);

@@ -4,7 +4,7 @@
  */
 import { renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 
 const LOG_NAME = 'daemon.log';
@@ -16,11 +16,12 @@ export function daemonLogPath(poolDirectory: string): string {
 }
 
 /** `level` as CAIRN_LOG gives it. ACCESS, READ_ONLY or IO if the pool directory takes no file; INVALID for an unknown level. */
-export function openDaemonLog(poolDirectory: string, level: string | undefined): Logger {
+export async function openDaemonLog(poolDirectory: string, level: string | undefined): Promise<Logger> {
   if (level !== undefined && !LEVELS.includes(level)) {
     throw new CairnError('INVALID', `CAIRN_LOG is "${level}"`, { hint: `it is one of: ${LEVELS.join(', ')}` });
   }
   const path = daemonLogPath(poolDirectory);
+  const { pino } = await import('pino');
   try {
     rotate(path);
     return pino({ base: { pid: process.pid }, level: level ?? 'info' }, pino.destination({ dest: path, sync: true }));

@@ -3,11 +3,7 @@
  * native part are loaded at their first use, so that `cairn status` or `--help` opens no database and needs no compiler's work.
  */
 import { readFile } from 'node:fs/promises';
-import { createInterface } from 'node:readline/promises';
-import { loadAddon } from '../../native/addon.js';
 import { CairnError } from '../errors/cairn-error.js';
-import { mountFuse, unmountFuse } from '../fuse/mount.js';
-import { FuseSession } from '../fuse/session.js';
 import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
 import { MountTable } from './mount-table.js';
@@ -31,6 +27,11 @@ const pools: PoolOpener = {
 
 const mounter: Mounter = {
   mount: async (vfs, { mountpoint, source, allowOther, log }) => {
+    const [{ loadAddon }, { mountFuse, unmountFuse }, { FuseSession }] = await Promise.all([
+      import('../../native/addon.js'),
+      import('../fuse/mount.js'),
+      import('../fuse/session.js'),
+    ]);
     const addon = loadAddon();
     const fd = await mountFuse(addon, mountpoint, { source, allowOther });
     const session = new FuseSession({
@@ -55,7 +56,10 @@ const mounter: Mounter = {
       },
     };
   },
-  detach: (mountpoint, lazy) => unmountFuse(mountpoint, lazy),
+  detach: async (mountpoint, lazy) => {
+    const { unmountFuse } = await import('../fuse/mount.js');
+    await unmountFuse(mountpoint, lazy);
+  },
 };
 
 const openS3: S3Opener = async (tree, options) => {
@@ -87,6 +91,7 @@ export function systemContext(): CliContext {
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {
       if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+      const { createInterface } = await import('node:readline/promises');
       const terminal = createInterface({ input: process.stdin, output: process.stderr });
       try {
         return await terminal.question(question);

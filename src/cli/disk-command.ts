@@ -4,14 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
-import { loadConfig, MIN_BUCKET_BYTES } from '../pool/config.js';
+import { MIN_BUCKET_BYTES } from '../pool/config-limits.js';
 import type { DiskChangePlan, DiskChangeRequest, DiskReport, JobPace, JobReport } from '../vfs/reports.js';
 import { sizeArgument } from './arguments.js';
 import { describeDevice } from './block-device.js';
 import type { CliContext, ExitCode } from './context.js';
-import { jobText } from './job-command.js';
+import { jobText } from './job-text.js';
 import type { PoolLog } from './pool-opener.js';
 import { resolvePool } from './pool-path.js';
+import { withProgress } from './progress.js';
 import { textTable } from './text-table.js';
 import { counted, formatBytes, formatDuration } from './units.js';
 
@@ -124,7 +125,7 @@ export async function planDiskChange(
 ): Promise<DiskChangePlan> {
   const changer = await changerOf(context, await resolvePool(context, path));
   try {
-    return await changer.plan(request);
+    return await withProgress(context, 'planning', () => changer.plan(request));
   } finally {
     await changer.close();
   }
@@ -143,11 +144,12 @@ async function change(
 ): Promise<ExitCode> {
   const changer = await changerOf(context, await resolvePool(context, path));
   try {
-    const plan = await changer.plan(request);
+    const plan = await withProgress(context, 'planning', () => changer.plan(request));
     context.stdout.write(flags.json ? `${JSON.stringify(plan, null, 2)}\n` : changePlanText(plan));
     if (plan.refusals.length > 0) return 1;
     if (plan.needsConsent && flags.yes !== true) await askFor(context, plan);
-    await changer.change(request, flags.fullSpeed ? { fullSpeed: true } : undefined);
+    const pace = flags.fullSpeed ? ({ fullSpeed: true } as const) : undefined;
+    await withProgress(context, 'changing the diskmap', () => changer.change(request, pace));
     if (flags.wait) return await waitForMoves(context, changer);
     context.stderr.write(
       changer.isMounted
@@ -170,22 +172,20 @@ async function askFor(context: CliContext, { action }: DiskChangePlan): Promise<
 }
 
 async function waitForMoves(context: CliContext, changer: Changer): Promise<ExitCode> {
-  let last = '';
-  for (;;) {
-    const job = await changer.job();
-    if (job === undefined || job.state === 'idle') return 0;
-    const text = jobText(job);
-    if (text !== last && context.stderr.isTTY) context.stderr.write(`${text}\n`);
-    last = text;
-    if (job.state === 'done') {
-      context.stdout.write(`${text}\n`);
-      return 0;
+  const job = await withProgress(context, 'moving', async (progress) => {
+    for (;;) {
+      const now = await changer.job();
+      if (now?.state !== 'running' && now?.state !== 'waiting') return now;
+      progress.job(now);
+      // A clock's timer would not keep the process.
+      await sleep(POLL_MS);
     }
-    if (job.state !== 'running' && job.state !== 'waiting')
-      throw new CairnError('BUSY', text, { hint: 'what is left moves after `cairn job resume`' });
-    // A clock's timer would not keep the process.
-    await sleep(POLL_MS);
-  }
+  });
+  if (job === undefined || job.state === 'idle') return 0;
+  if (job.state !== 'done')
+    throw new CairnError('BUSY', jobText(job), { hint: 'what is left moves after `cairn job resume`' });
+  context.stdout.write(`${jobText(job)}\n`);
+  return 0;
 }
 
 async function changerOf(context: CliContext, directory: string): Promise<Changer> {
@@ -258,6 +258,7 @@ async function listDisks(context: CliContext, path: string): Promise<readonly Li
     return (await new ControlClient(directory).status()).disks;
   } catch (error) {
     if (!hasCode(error, 'CLOSED')) throw error;
+    const { loadConfig } = await import('../pool/config.js');
     const { disks } = await loadConfig(context.files, directory);
     return disks.map((disk) => ({ ...disk, state: 'not mounted', reason: '' }));
   }

@@ -5,6 +5,7 @@ import { ControlClient } from '../http/control-client.js';
 import type { DiskLoss, LossForecast } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
 import { resolvePool } from './pool-path.js';
+import { withProgress } from './progress.js';
 import { textTable } from './text-table.js';
 import { counted, formatBytes, formatCount } from './units.js';
 
@@ -34,7 +35,7 @@ Copies of committed data in the cache do not count. What is staged counts until 
       const isPath = flags.disk?.includes('/') === true;
       const disk = flags.disk !== undefined && isPath ? resolve(flags.disk) : flags.disk;
       const files = flags.files === undefined ? 0 : flags.json ? JSON_MAX : SHOWN_MAX;
-      const forecast = await client.forecast({ disk, files });
+      const forecast = await withProgress(context, 'counting', () => client.forecast({ disk, files }));
       context.stdout.write(flags.json ? `${JSON.stringify(forecast, null, 2)}\n` : forecastText(forecast, files > 0));
       done(0);
     });

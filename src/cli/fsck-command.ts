@@ -2,11 +2,9 @@
  * `cairn fsck`: checks a pool and says in sentences what it finds. With a daemon it is a job of the daemon, while the pool is in use; without one
  * the pool is opened to be looked at, and nothing of it is written unless --repair says so.
  */
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
-import { loadConfig } from '../pool/config.js';
 import type { CheckFinding, CheckReport, CheckRequest } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
 import { resolvePool } from './pool-path.js';
@@ -39,7 +37,6 @@ Exit code: 0 clean, 1 something is wrong (still), 2 wrong usage. Notes are no da
     )
     .action(async (path: string, flags: { data?: true; repair?: true; json?: true }) => {
       const directory = await resolvePool(context, path);
-      await loadConfig({ readFile: (file) => readFile(file) }, directory);
       const request = { content: flags.data === true, repair: flags.repair === true };
       const answer = await check(context, directory, request);
       if (answer === undefined) {
@@ -67,6 +64,8 @@ async function check(context: CliContext, directory: string, request: CheckReque
     });
     if (status !== undefined)
       return { ...(await client.check(request, progress.check, stop.signal)), directory, running: true };
+    const { loadConfig } = await import('../pool/config.js');
+    await loadConfig(context.files, directory);
     const options = { onProgress: progress.check, signal: stop.signal };
     return { ...(await context.pools.check(directory, request, options)), directory, running: false };
   } catch (error) {

@@ -5,7 +5,13 @@ import type { Command } from 'commander';
 import type { SchemeChoice } from '../../diskmap/types.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
-import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from '../pool/config.js';
+import {
+  CHUNK_STEP_BYTES,
+  CONFIG_NAME,
+  MAX_BUCKET_BYTES,
+  MIN_BUCKET_BYTES,
+  MIN_CHUNK_BYTES,
+} from '../pool/config-limits.js';
 import { disksNeeded, formatScheme, parseScheme } from '../pool/scheme-choice.js';
 import { argument, sizeArgument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';

@@ -1,10 +1,9 @@
 /** `cairn job`: the work in the background of a mounted pool, listed, paused, resumed and cancelled. */
 import type { Command } from 'commander';
 import { ControlClient } from '../http/control-client.js';
-import type { JobReport } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { jobText } from './job-text.js';
 import { resolvePool } from './pool-path.js';
-import { formatBytes, formatDuration, formatRate } from './units.js';
 
 const ACTIONS = {
   pause: 'stop it until it is resumed',
@@ -53,17 +52,4 @@ Work in the background stands back while somebody uses the pool; with --full-spe
       done(0);
     });
   }
-}
-
-/** `scrub: running, 1.5 GiB of 4 TiB, 120 MiB/s, 9 h left: disk 2`. */
-export function jobText(job: JobReport): string {
-  const { name, state, line, doneBytes, totalBytes, bytesPerSecond, leftMs, endedMs } = job;
-  const parts: string[] = [state];
-  if (doneBytes > 0 || totalBytes > 0)
-    parts.push(totalBytes > 0 ? `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}` : formatBytes(doneBytes));
-  if (bytesPerSecond > 0) parts.push(formatRate(bytesPerSecond));
-  if (leftMs !== null) parts.push(`${formatDuration(leftMs)} left`);
-  if (job.fullSpeed && (state === 'running' || state === 'waiting')) parts.push('at full speed');
-  if (endedMs !== null) parts.push(`ended ${new Date(endedMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`);
-  return `${name}: ${parts.join(', ')}${line === '' || line === state ? '' : `: ${line}`}`;
 }

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
-import { loadConfig, type PoolConfig } from '../pool/config.js';
+import { loadConfig, type PoolConfig, type S3Config } from '../pool/config.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
@@ -23,6 +23,7 @@ export interface MountTarget {
   readonly poolDirectory: string;
   readonly mountpoint: string;
   readonly config: PoolConfig;
+  readonly s3Otherwise?: S3Config | undefined;
   readonly strong: boolean;
   readonly allowOther: boolean;
 }
@@ -103,7 +104,7 @@ export async function runForeground(
   target: MountTarget,
   onReady: (daemon: MountDaemon) => void | Promise<void>,
 ): Promise<ExitCode> {
-  const log = openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
+  const log = await openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
   endAtBug(context, log, (error) => showError(context, error));
   const progress = new Progress(context.stderr, context.clock, 'starting');
   const onStep = (what: string) => progress.step(what);
@@ -119,13 +120,20 @@ export async function runForeground(
 async function serve(context: CliContext, pool: string, mountpoint: string, flags: Flags): Promise<ExitCode> {
   try {
     const config = await loadConfig({ readFile: (path) => readFile(path) }, pool);
-    const log = openDaemonLog(pool, context.env['CAIRN_LOG']);
+    const log = await openDaemonLog(pool, context.env['CAIRN_LOG']);
     endAtBug(context, log, (error) => tellParent(failureMessage(error)));
     const onStep = (what: string) => tellParent({ kind: 'step', what });
     const strong = flags.strong === true;
     const allowOther = flags.allowOther === true;
     const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, log, onStep };
-    const output = { isTTY: false, columns: 80, write: (text: string) => log.info({}, text.trim()) };
+    const output = {
+      isTTY: false,
+      hasColour: false,
+      isUtf8: false,
+      columns: 80,
+      rows: 24,
+      write: (text: string) => log.info({}, text.trim()),
+    };
     const logged = { ...context, stdout: output, stderr: output };
     return await runInForeground(logged, MountDaemon.start(logged, options), () => tellParent({ kind: 'ready' }));
   } catch (error) {

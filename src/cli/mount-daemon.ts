@@ -6,11 +6,13 @@
  * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
-import type { PoolConfig } from '../pool/config.js';
+import type { PoolConfig, S3Config } from '../pool/config.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
+import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
@@ -26,6 +28,8 @@ export interface MountOptions {
   readonly poolDirectory: string;
   readonly mountpoint: string;
   readonly config: PoolConfig;
+  /** Served where cairn.toml says nothing of S3. */
+  readonly s3Otherwise?: S3Config | undefined;
   readonly strong: boolean;
   /** Also for other users than the one who mounts; always so for root. */
   readonly allowOther?: boolean;
@@ -48,6 +52,10 @@ export class MountDaemon {
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
   #s3: S3Face | undefined;
+  /** As cairn.toml has it. */
+  #s3Config: S3Config | undefined;
+  #openS3: Context['openS3'];
+  #configWatch: ConfigWatch | undefined;
   #stopping: Promise<Error | undefined> | undefined;
   #lazy = false;
   #unmounted = false;
@@ -72,7 +80,7 @@ export class MountDaemon {
       const { allowOther = false } = options;
       const source = mountSource(poolDirectory);
       session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
-      const daemon = new MountDaemon(pool, session, options);
+      const daemon = new MountDaemon(pool, session, context, options);
       server = await ControlServer.start(
         poolDirectory,
         {
@@ -83,12 +91,11 @@ export class MountDaemon {
         context.clock,
       );
       daemon.#server = server;
-      if (config.s3 !== undefined && pool.objects !== undefined) {
-        options.onStep('serving S3');
-        if (session.watcher !== undefined) pool.objects.watcher = session.watcher;
-        daemon.#s3 = await context.openS3(pool.objects, { poolDirectory, config: config.s3, log });
-      }
+      if ((config.s3 ?? options.s3Otherwise) !== undefined) options.onStep('serving S3');
+      if (session.watcher !== undefined && pool.objects !== undefined) pool.objects.watcher = session.watcher;
+      await daemon.#serveS3(config.s3);
       daemon.#watch();
+      daemon.#watchConfig(context.clock);
       log.info({ poolDirectory, mountpoint, mode }, 'mounted');
       return daemon;
     } catch (error) {
@@ -99,8 +106,9 @@ export class MountDaemon {
     }
   }
 
-  private constructor(pool: OpenPool, session: MountSession, options: MountOptions) {
+  private constructor(pool: OpenPool, session: MountSession, context: Context, options: MountOptions) {
     this.#pool = pool;
+    this.#openS3 = context.openS3;
     this.#session = session;
     this.#options = options;
     this.ended = new Promise((resolve) => {
@@ -118,22 +126,64 @@ export class MountDaemon {
     });
   }
 
+  /** Makes the S3 face what cairn.toml says. If it cannot be, the one from before goes on, and this rejects. */
+  async #serveS3(wanted: S3Config | undefined): Promise<void> {
+    const { poolDirectory, log, s3Otherwise } = this.#options;
+    const { objects } = this.#pool;
+    if (objects === undefined) return;
+    const open = async (config: S3Config | undefined): Promise<void> => {
+      const said = config ?? s3Otherwise;
+      this.#s3 = said === undefined ? undefined : await this.#openS3(objects, { poolDirectory, config: said, log });
+      this.#s3Config = config;
+    };
+    // Both may have the same address.
+    await this.#s3?.close();
+    this.#s3 = undefined;
+    try {
+      await open(wanted);
+    } catch (error) {
+      await open(this.#s3Config).catch((again: unknown) => log.error({ err: again }, 'S3 is not served any more'));
+      throw error;
+    }
+  }
+
+  #watchConfig(clock: Context['clock']): void {
+    const { settings } = this.#pool;
+    if (settings === undefined) return;
+    const { poolDirectory, log } = this.#options;
+    const user = {
+      current: () => ({ ...settings.current, s3: this.#s3Config }),
+      apply: async (config: PoolConfig) => {
+        // What can fail comes first.
+        if (this.#stopping === undefined && !isDeepStrictEqual(config.s3, this.#s3Config))
+          await this.#serveS3(config.s3);
+        settings.apply(config);
+      },
+    };
+    this.#configWatch = new ConfigWatch({ poolDirectory, user, log, clock });
+    this.#configWatch.start();
+  }
+
   /** What the pool says of itself, with what only the daemon knows. */
   #control(): PoolControl {
     const { control } = this.#pool;
     return {
       jobs: control.jobs,
       disks: control.disks,
-      status: async () => ({
-        ...(await control.status()),
-        mountpoint: this.#unmounted ? null : this.#options.mountpoint,
-        pid: process.pid,
-      }),
+      status: async () => {
+        const status = await control.status();
+        const findings = [...status.findings, ...(this.#configWatch?.findings() ?? [])];
+        return { ...status, findings, ...this.#whereabouts() };
+      },
       state: (path) => control.state(path),
       forecast: (request, signal) => control.forecast(request, signal),
       commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
       check: (request, onProgress, signal) => control.check(request, onProgress, signal),
     };
+  }
+
+  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid'> {
+    return { mountpoint: this.#unmounted ? null : this.#options.mountpoint, pid: process.pid };
   }
 
   /** Where the pool is served as S3; undefined if it is not. */
@@ -203,6 +253,7 @@ export class MountDaemon {
       }
       log.error({ err: error }, 'unmounting failed');
     }
+    await this.#configWatch?.close();
     // Answers under way still use the pool.
     await this.#s3?.close().catch((error: unknown) => log.error({ err: error }, 'ending the S3 server failed'));
     // The socket goes before the locks do: who takes the locks next finds no other daemon answering.

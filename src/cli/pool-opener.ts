@@ -2,7 +2,7 @@
  * What the commands need of the pool and of FUSE. The real ones are handed in by daemon.ts; tests hand in fakes.
  */
 import type { SchemeChoice } from '../../diskmap/types.js';
-import type { S3Config } from '../pool/config.js';
+import type { PoolConfig, S3Config } from '../pool/config.js';
 import type { ObjectTree, TreeWatcher } from '../vfs/object-tree.js';
 import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
 import type { Vfs } from '../vfs/vfs.js';
@@ -42,8 +42,10 @@ export interface PoolLog {
 
 export interface OpenPool {
   /** The tree for faces of objects; not given by a stand-in that has none. */
-  readonly objects?: ObjectTree;
+  readonly objects?: ObjectTree | undefined;
   readonly control: PoolControl;
+  /** The settings in use, and how to change them; not given by a stand-in that has none. */
+  readonly settings?: { readonly current: PoolConfig; apply(config: PoolConfig): void } | undefined;
   readonly vfs: Vfs;
   /** Commits everything, then lets go of the disks, also if it rejects because something could not be committed. */
   close(onProgress?: (progress: CommitProgress) => void): Promise<void>;

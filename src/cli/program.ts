@@ -1,22 +1,38 @@
 /** The command line: parses, runs one command, and turns what happened into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
-import { commitCommand } from './commit-command.js';
 import type { CliContext, ExitCode } from './context.js';
-import { diskCommand } from './disk-command.js';
-import { forecastCommand } from './forecast-command.js';
-import { fsckCommand } from './fsck-command.js';
-import { initCommand } from './init-command.js';
-import { jobCommand } from './job-command.js';
-import { mountCommand } from './mount-command.js';
-import { planCommand } from './plan-command.js';
-import { rescueCommand } from './rescue-command.js';
-import { scrubCommand } from './scrub-command.js';
 import { showError } from './show-error.js';
-import { startCommand } from './start-command.js';
-import { stateCommand } from './state-command.js';
-import { statusCommand } from './status-command.js';
-import { unmountCommand } from './unmount-command.js';
-import { userCommand } from './user-command.js';
+
+/** Declares one command, its options and its help. `whole` gives the program with every command, for what is made from all of them. */
+type AddCommand = (
+  program: Command,
+  context: CliContext,
+  done: (code: ExitCode) => void,
+  whole: () => Promise<Command>,
+) => void;
+
+/**
+ * Every command with its module, in the order of `cairn --help`. Only the module of the command that is named is read: each brings what it needs (S3, valibot, rescue),
+ * and reading all of it takes longer than most commands do.
+ */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  init: async () => (await import('./init-command.js')).initCommand,
+  plan: async () => (await import('./plan-command.js')).planCommand,
+  mount: async () => (await import('./mount-command.js')).mountCommand,
+  unmount: async () => (await import('./unmount-command.js')).unmountCommand,
+  status: async () => (await import('./status-command.js')).statusCommand,
+  commit: async () => (await import('./commit-command.js')).commitCommand,
+  state: async () => (await import('./state-command.js')).stateCommand,
+  forecast: async () => (await import('./forecast-command.js')).forecastCommand,
+  fsck: async () => (await import('./fsck-command.js')).fsckCommand,
+  job: async () => (await import('./job-command.js')).jobCommand,
+  disk: async () => (await import('./disk-command.js')).diskCommand,
+  scrub: async () => (await import('./scrub-command.js')).scrubCommand,
+  rescue: async () => (await import('./rescue-command.js')).rescueCommand,
+  user: async () => (await import('./user-command.js')).userCommand,
+  completion: async () => (await import('./completion-command.js')).completionCommand,
+  start: async () => (await import('./start-command.js')).startCommand,
+};
 
 const EXAMPLE = `
 Example:
@@ -32,8 +48,30 @@ export async function runCli(args: readonly string[], version: string, context: 
   const done = (ended: ExitCode) => {
     code = ended;
   };
+  const program = emptyProgram(version, context);
+  const whole = () => wholeProgram(version, context);
+  for (const load of modulesFor(args)) (await load())(program, context, done, whole);
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    showError(context, error);
+    return 1;
+  }
+}
+
+/** With every command, declared and not run: what manual pages and completions are made from. */
+export async function wholeProgram(version: string, context: CliContext): Promise<Command> {
+  const program = emptyProgram(version, context);
+  const whole = async () => program;
+  for (const load of Object.values(COMMANDS)) (await load())(program, context, () => {}, whole);
+  return program;
+}
+
+function emptyProgram(version: string, context: CliContext): Command {
   // Subcommands inherit exitOverride and configureOutput when they are made, so these come first.
-  const program = new Command('cairn')
+  return new Command('cairn')
     .description('one trusted store out of the disks of one small box')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
@@ -54,31 +92,12 @@ export async function runCli(args: readonly string[], version: string, context: 
       getOutHelpWidth: () => context.stdout.columns,
       getErrHelpWidth: () => context.stderr.columns,
     });
-  for (const add of [
-    initCommand,
-    planCommand,
-    mountCommand,
-    unmountCommand,
-    statusCommand,
-    commitCommand,
-    stateCommand,
-    forecastCommand,
-    fsckCommand,
-    jobCommand,
-    diskCommand,
-    scrubCommand,
-    rescueCommand,
-    userCommand,
-    startCommand,
-  ]) {
-    add(program, context, done);
-  }
-  try {
-    await program.parseAsync(args, { from: 'user' });
-    return code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    showError(context, error);
-    return 1;
-  }
+}
+
+/** That of the command which is named; of all where none is (help), or none of these: so that a similar one can be suggested. */
+function modulesFor(args: readonly string[]): readonly (() => Promise<AddCommand>)[] {
+  const [first = ''] = args;
+  if (first === '-V' || first === '--version') return [];
+  const named = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
+  return named === undefined ? Object.values(COMMANDS) : [named];
 }

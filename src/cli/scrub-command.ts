@@ -1,12 +1,14 @@
 /** `cairn scrub`: reads everything that the disks hold, repairs what is damaged from the rest, and says of which files. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CairnError } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { readReport, type ScrubReport } from '../repair/scrub-report.js';
 import type { JobReport } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
-import { jobText } from './job-command.js';
+import { jobText } from './job-text.js';
 import { resolvePool } from './pool-path.js';
+import { withProgress } from './progress.js';
 import { counted, formatBytes, formatCount } from './units.js';
 
 /** How often it is asked how far it is, with --wait. */
@@ -74,24 +76,15 @@ async function current(client: ControlClient): Promise<JobReport> {
 }
 
 async function wait(context: CliContext, client: ControlClient): Promise<JobReport> {
-  let shown = '';
-  for (;;) {
-    const job = await current(client);
-    if (job.state !== 'running' && job.state !== 'waiting') {
-      if (shown !== '' && context.stderr.isTTY) context.stderr.write('\r\u001b[K');
-      return job;
-    }
-    const text = jobText(job);
-    // On a terminal one line that changes; nothing elsewhere.
-    if (context.stderr.isTTY && text !== shown) {
-      context.stderr.write(`\r\u001b[K${text.slice(0, context.stderr.columns - 1)}`);
-      shown = text;
-    }
-    await new Promise<void>((resolve) => {
+  return withProgress(context, 'scrub', async (progress) => {
+    for (;;) {
+      const job = await current(client);
+      if (job.state !== 'running' && job.state !== 'waiting') return job;
+      progress.job(job);
       // Unlike the clock's, this timer keeps the process alive.
-      setTimeout(resolve, ASK_EVERY_MS);
-    });
-  }
+      await sleep(ASK_EVERY_MS);
+    }
+  });
 }
 
 /** What the last scrub found, in lines. */

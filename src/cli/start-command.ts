@@ -4,7 +4,8 @@ import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { NodeFileIo } from '../io/node-file-io.js';
-import { CONFIG_NAME, loadConfig, type S3Config } from '../pool/config.js';
+import { loadConfig, type S3Config } from '../pool/config.js';
+import { CONFIG_NAME } from '../pool/config-limits.js';
 import { loadUsers, newUser, type S3User, saveUsers } from '../s3/users.js';
 import type { CliContext, ExitCode } from './context.js';
 import { initPool } from './init-command.js';
@@ -37,10 +38,10 @@ Example:
       if (context.mountTable().at(mount) === undefined) await mkdir(mount, { recursive: true });
       const poolDirectory = await resolvePool(context, POOL_NAME);
       const mountpoint = await resolveMountpoint(context, MOUNT_NAME);
-      const found = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
-      const config = { ...found, s3: found.s3 ?? (await defaultS3()) };
+      const config = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
+      const s3Otherwise = config.s3 === undefined ? await defaultS3() : undefined;
       const user = await userHere(poolDirectory);
-      const target = { poolDirectory, mountpoint, config, strong: false, allowOther: false };
+      const target = { poolDirectory, mountpoint, config, s3Otherwise, strong: false, allowOther: false };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
-import { CONFIG_NAME } from '../pool/config.js';
+import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext, ExitCode } from './context.js';
 import { waitForEnd } from './daemon-process.js';
 import { poolOf } from './mount-table.js';

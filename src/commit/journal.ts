@@ -27,6 +27,8 @@ import type { Commit, Ino, RowChange } from '../meta/rows.js';
 const COMMIT_COPIES_MAX = 5;
 /** A commit that the metadata store refused is given to it again after so long. */
 const APPLY_AGAIN_MS = 2_000;
+/** What the metadata store keeps back it writes down when so long no commit has been applied. */
+const FLUSH_MS = 200;
 
 /** What one round commits. */
 export interface RoundContent {
@@ -106,6 +108,9 @@ export class Journal {
   /** Durable, but the metadata store refused it: applied before the next round. */
   #unapplied: { commit: Commit; content: RoundContent; recordBytes: number } | undefined;
   #applyAgain: Timer | undefined;
+  #flushTimer: Timer | undefined;
+  /** Something has been applied since the timer was set. */
+  #isBusy = false;
   #isRefused = false;
   /** Resolves when the store refuses a commit; made when somebody asks. */
   #refused: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
@@ -113,6 +118,8 @@ export class Journal {
   readonly #seen = new Set<Disk>();
   /** Data disks that were online at the end of the last round. */
   #standing: ReadonlySet<Disk>;
+  /** Some chunk was stored with fewer shards than there should be since this was made. */
+  #isShort = false;
 
   /** `position`: the last commit that recovery found; the epoch is this daemon's own, higher than any before. */
   constructor(disks: JournalDisks, meta: MetaStore, chunks: ChunkStore, position: JournalPosition, clock: Clock) {
@@ -142,6 +149,11 @@ export class Journal {
 
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** A chunk has been stored with fewer shards than there should be, because a disk failed or was full: commits say which disks lack theirs. */
+  noteShort(): void {
+    this.#isShort = true;
   }
 
   /** A durable commit waits for the metadata store to take it. */
@@ -238,6 +250,7 @@ export class Journal {
 
   async #round(durable: () => void): Promise<void> {
     if (this.#unapplied !== undefined) await this.#apply(this.#unapplied);
+    else if (this.#isRefused) await this.#flush();
     for (let wait = this.#source?.pending?.(); wait !== undefined; wait = this.#source?.pending?.()) await wait;
     const content = this.#source?.assemble();
     // Rounds never overlap: everything taken by an earlier one is durable by now, or was given back and would be here.
@@ -266,24 +279,49 @@ export class Journal {
     try {
       await this.#meta.apply(commit);
     } catch (error) {
-      if (!hasCode(error, 'CLOSED')) {
-        this.#isRefused = true;
-        this.#refused?.resolve();
-        this.onRefused?.(error);
-        // Nobody may ask for another round, and files that this commit took wait for it.
-        this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
-          this.#applyAgain = undefined;
-          this.request().catch(() => undefined);
-        });
-      }
+      this.#wasRefused(error);
       throw error;
     }
     this.#unapplied = undefined;
     this.#isRefused = false;
     this.#refused = undefined;
+    this.#flushLater();
     content.onApplied(commit.sequence);
     this.onChanges?.(commit.changes);
     this.onCommit?.(commit.sequence, recordBytes);
+  }
+
+  #wasRefused(error: unknown): void {
+    if (hasCode(error, 'CLOSED')) return;
+    this.#isRefused = true;
+    this.#refused?.resolve();
+    this.onRefused?.(error);
+    // Nobody may ask for another round, and files that this commit took wait for it.
+    this.#applyAgain ??= this.#clock.after(APPLY_AGAIN_MS, () => {
+      this.#applyAgain = undefined;
+      this.request().catch(() => undefined);
+    });
+  }
+
+  #flushLater(): void {
+    if (this.#meta.flush === undefined) return;
+    this.#isBusy = this.#flushTimer !== undefined;
+    this.#flushTimer ??= this.#clock.after(FLUSH_MS, () => {
+      this.#flushTimer = undefined;
+      if (this.#isBusy) this.#flushLater();
+      else this.#flush().catch(() => undefined);
+    });
+  }
+
+  /** What the store has kept back it writes down. A failure is as if it had refused its last commit. */
+  async #flush(): Promise<void> {
+    try {
+      await this.#meta.flush?.();
+    } catch (error) {
+      this.#wasRefused(error);
+      throw error;
+    }
+    if (this.#unapplied === undefined) this.#isRefused = false;
   }
 
   #encode(content: RoundContent, away: readonly number[]): EncodedCommit {
@@ -380,15 +418,27 @@ export class Journal {
     return this.#disks.data().some((disk) => !this.#standing.has(disk));
   }
 
-  /** Numbers of the data disks that lack their part of the commit: those that are away, and those that were when its chunks were stored. */
-  #lacking({ stored }: RoundContent): number[] {
+  /**
+   * Numbers of the data disks that lack their part of the commit: those that are away, and for each chunk that was stored short as many more as make
+   * up for what it lacks. No more than these: recovery takes every one for a disk that may have kept the commit from being readable.
+   */
+  #lacking({ stored, small }: RoundContent): number[] {
     const lacking = new Set(this.#disks.missing());
-    if (!this.#lostDisk()) return [...lacking].sort(ascending);
+    if (!this.#isShort && !this.#lostDisk()) return [...lacking].sort(ascending);
     const online = this.#disks.data().map(({ identity }) => identity.number);
+    // Those are written with the record itself.
+    const prepared = new Set(small.map((one) => one.prepared.chunk));
     for (const chunk of stored) {
-      const { health, disks } = this.#chunks.health(chunk);
-      if (health === 'healthy') continue;
-      for (const number of online) if (!disks.includes(number)) lacking.add(number);
+      if (prepared.has(chunk)) continue;
+      const { disks, shardsNeeded } = this.#chunks.health(chunk);
+      const without = [...lacking].filter((number) => !disks.includes(number));
+      let short = shardsNeeded + this.#disks.tolerance - disks.length - without.length;
+      for (const number of online) {
+        if (short <= 0) break;
+        if (disks.includes(number) || lacking.has(number)) continue;
+        lacking.add(number);
+        short -= 1;
+      }
     }
     return [...lacking].sort(ascending);
   }
@@ -456,7 +506,7 @@ export class Journal {
   }
 
   #noteDegraded(content: RoundContent, sequence: number): void {
-    if (!this.#lostDisk() && this.#disks.missing().length === 0) return;
+    if (!this.#isShort && !this.#lostDisk() && this.#disks.missing().length === 0) return;
     const degraded = new Set<string>();
     for (const chunk of [...content.stored, ...content.small.map(({ prepared }) => prepared.chunk)])
       if (this.#chunks.health(chunk).health !== 'healthy') degraded.add(chunk);

@@ -54,6 +54,11 @@ export class DiskIndex {
     this.#timer = this.#clock.after(FLUSH_DELAY_MS, () => this.#slice());
   }
 
+  /** What is written down outlives the process. */
+  get isLasting(): boolean {
+    return this.#path !== ':memory:';
+  }
+
   /** Writes down all that is durable. */
   flush(): void {
     if (this.#source !== undefined) while (!this.#flushSome(this.#source, true));

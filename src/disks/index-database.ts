@@ -44,9 +44,10 @@ export interface OpenedIndex {
   readonly reason: string | undefined;
 }
 
-/** `path` may be `:memory:`. */
+/** `path` may be `:memory:`: that one is always made anew. */
 export function openIndexDatabase(path: string, uuid: string): OpenedIndex {
   let reason = 'it is not there';
+  if (path === ':memory:') return { database: createAnew(path, uuid), notes: undefined, reason };
   try {
     const database = connect(path);
     try {

@@ -338,7 +338,7 @@ export class LogDisk implements Disk {
 
   #closeIndex(index: DiskIndex): void {
     try {
-      index.flush();
+      if (index.isLasting) index.flush();
     } catch (error) {
       // What it lacks is replayed from the logs.
       if (!isIndexFailure(error)) throw error;

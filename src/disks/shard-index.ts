@@ -65,6 +65,9 @@ interface Flushed {
   readonly upTo: number;
 }
 
+/** Chunks remembered as absent. */
+const ABSENT_MAX = 1024;
+
 const LIVE = (table: string, key: string): string => `UPDATE ${table} SET live_bytes = live_bytes + ? WHERE ${key} = ?`;
 
 export class ShardIndex {
@@ -72,6 +75,8 @@ export class ShardIndex {
   /** By chunk alone: making a joined key costs more than looking through one or two entries. */
   readonly #pending = new Map<string, Pending[]>();
   #pendingCount = 0;
+  /** Chunks of which neither the file nor `#pending` has anything, as look-ups found: a chunk is looked for before it is written, and need not be looked for twice. */
+  readonly #absent = new Set<string>();
   readonly #bucketNumbers = new Map<BucketId, number>();
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
@@ -117,8 +122,14 @@ export class ShardIndex {
 
   /** In whichever bucket: one look-up, as a chunk has at most a few shards here. */
   findAnywhere(chunk: string): IndexedShard[] {
+    if (this.#absent.has(chunk)) return [];
     const pending = this.#pending.get(chunk);
     const rows = this.#ask(() => this.#byChunk.all(Buffer.from(chunk, 'hex')));
+    if (rows.length === 0 && pending === undefined) {
+      if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
+      this.#absent.add(chunk);
+      return [];
+    }
     const shards = rows.map((row) => this.#shard(row));
     if (pending === undefined) return shards;
     const known = shards.filter((shard) => this.#pendingOf(shard) === undefined);
@@ -139,6 +150,7 @@ export class ShardIndex {
     const pending = this.#pendingOf(shard);
     const newest = pending && latest(pending);
     const before = newest === undefined ? this.#stored(shard) : newest.shard;
+    this.#absent.delete(shard.chunk);
     const known = newest === undefined ? (before?.logSequence ?? -1) : newest.sequence;
     if (shard.logSequence > known) {
       this.#change(shard, pending, before, shard, shard.logSequence, shard);
@@ -359,6 +371,7 @@ export class ShardIndex {
   }
 
   #stored({ bucket, chunk, shard }: ShardKey): IndexedShard | undefined {
+    if (this.#absent.has(chunk)) return undefined;
     const number = this.#bucketNumbers.get(bucket);
     if (number === undefined) return undefined;
     const row = this.#ask(() => this.#byKey.get(number, Buffer.from(chunk, 'hex'), shard));

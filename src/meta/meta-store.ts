@@ -56,6 +56,8 @@ export interface MetaStore {
   /** Files that name the chunk (for reports): up to `limit` inode numbers. */
   listChunkUsers(chunk: ChunkId, limit: number): Promise<Ino[]>;
   apply(commit: Commit): Promise<void>;
+  /** Not given by an engine whose file has every commit at once: writes down those that it has kept back, to be written together. What it keeps back, reads see all the same. */
+  flush?(): Promise<void>;
   /** The whole state at one commit, as puts in batches (any order between tables), with that commit's position. The caller must exhaust or return() it. */
   snapshot(): Promise<MetaSnapshot>;
   /** Empties the store and fills it: the position is set when the batches have ended without an error. */

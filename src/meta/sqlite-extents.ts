@@ -16,6 +16,7 @@ export class SqliteExtents {
   readonly #lastBefore: Database.Statement<[Ino, number], ExtentColumns>;
   readonly #page: Database.Statement<[Ino, from: number, to: number], [offset: number, chunk: string]>;
   readonly #insert: Database.Statement<[Ino, number, number, ChunkId, number, number]>;
+  readonly #exchange: Database.Statement<[ChunkId, number, number, Ino, number]>;
   readonly #shorten: Database.Statement<[length: number, Ino, offset: number]>;
   readonly #deleteRange: Database.Statement<[Ino, from: number, to: number]>;
   readonly #addChunk: Database.Statement<[ChunkId, chunkBytes: number, references: number]>;
@@ -40,6 +41,9 @@ export class SqliteExtents {
     this.#insert = database.prepare(
       'INSERT INTO extent (ino, file_offset, length, chunk, chunk_offset, chunk_bytes) VALUES (?, ?, ?, unhex(?), ?, ?)',
     );
+    this.#exchange = database.prepare(
+      'UPDATE extent SET chunk = unhex(?), chunk_offset = ?, chunk_bytes = ? WHERE ino = ? AND file_offset = ?',
+    );
     this.#shorten = database.prepare('UPDATE extent SET length = ? WHERE ino = ? AND file_offset = ?');
     this.#deleteRange = database.prepare('DELETE FROM extent WHERE ino = ? AND file_offset >= ? AND file_offset < ?');
     this.#addChunk = database.prepare(
@@ -54,7 +58,14 @@ export class SqliteExtents {
 
   /** Replaces what the file has in [from, to): see RowChange. */
   splice(ino: Ino, from: number, to: number, extents: readonly ExtentRow[]): void {
-    this.#clear(ino, from, to);
+    const last = to > from ? this.#lastBefore.get(ino, to) : undefined;
+    const [only] = extents;
+    const fits = extents.length === 1 && only?.offset === from && from + only.length === to;
+    if (fits && last?.[0] === from && last[1] === only.length) {
+      this.#replace(ino, last[2], only);
+      return;
+    }
+    this.#clear(ino, from, to, last);
     let position = from;
     for (const extent of extents) {
       const end = extent.offset + extent.length;
@@ -83,10 +94,16 @@ export class SqliteExtents {
     this.#counts.chunkBytes -= chunkBytes;
   }
 
-  #clear(ino: Ino, from: number, to: number): void {
-    if (to <= from) return;
-    // Only the last extent that starts before `to` can reach over it, and if that one ends before `from` nothing overlaps.
-    const last = this.#lastBefore.get(ino, to);
+  /** What a database does all the time: a page takes the place of a page. */
+  #replace(ino: Ino, chunkBefore: ChunkId, { offset, length, chunk, chunkOffset, chunkBytes }: ExtentRow): void {
+    assert(length > 0 && chunkOffset + length <= chunkBytes, 'an extent lies within its chunk');
+    this.#unreference.run(chunkBefore);
+    this.#exchange.run(chunk, chunkOffset, chunkBytes, ino, offset);
+    this.#refer(chunk, chunkBytes);
+  }
+
+  /** `last` is the last extent that starts before `to`. Only that one can reach over it, and if it ends before `from` nothing overlaps. */
+  #clear(ino: Ino, from: number, to: number, last: ExtentColumns | undefined): void {
     if (last === undefined || last[0] + last[1] <= from) return;
     const first = last[0] < from ? last : this.#lastBefore.get(ino, from);
     if (first !== undefined && first[0] + first[1] > from) this.#shorten.run(from - first[0], ino, first[0]);
@@ -115,6 +132,10 @@ export class SqliteExtents {
     const { chunk, chunkBytes } = extent;
     this.#insert.run(ino, extent.offset, extent.length, chunk, extent.chunkOffset, chunkBytes);
     this.#counts.extents++;
+    this.#refer(chunk, chunkBytes);
+  }
+
+  #refer(chunk: ChunkId, chunkBytes: number): void {
     const { changes } = this.#addChunk.run(chunk, chunkBytes, 1);
     this.#countChunk(changes, chunkBytes);
     if (changes === 0 && this.#reference.run(chunk, chunkBytes).changes === 0) {

@@ -2,10 +2,10 @@
  * The embedded metadata store: SQLite through better-sqlite3, which works on the calling thread. Its promises are settled
  * when they are returned; they exist so that a database across a network can take its place.
  *
- * - A commit is one IMMEDIATE transaction, with the position in it. It is not synced: the journal has it already, and a
- *   store that comes back older after power loss is replayed.
+ * - Commits share a transaction until `flush`, with the position in it (sqlite-transaction.ts). It is not synced: the journal has it already, and a
+ *   store that comes back older is replayed.
  * - A restore is one transaction too: whatever ends it early, the state from before it is there, at its own position.
- * - After an error of SQLite's the transaction is rolled back, and position and counts are what they were.
+ * - After an error of SQLite's a commit has changed nothing, and position and counts are what they were.
  */
 import type Database from 'better-sqlite3';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
@@ -23,12 +23,11 @@ import type {
   RowChange,
   XattrRow,
 } from './rows.js';
-import { SqliteChanges } from './sqlite-changes.js';
 import { fromSqlite, isDamage } from './sqlite-error.js';
-import { PositionWriter, readPosition } from './sqlite-position.js';
 import { SqliteReads } from './sqlite-reads.js';
 import { markDamaged, openDatabase, TABLES } from './sqlite-schema.js';
 import { SqliteSnapshot } from './sqlite-snapshot.js';
+import { SqliteTransaction } from './sqlite-transaction.js';
 
 /**
  * Opens the store in the file `path`, making it if it is not there; SQLite keeps `-wal` and `-shm` files beside it.
@@ -49,27 +48,16 @@ class SqliteMetaStore implements MetaStore {
   readonly #database: Database.Database;
   readonly #path: string;
   readonly #reads: SqliteReads;
-  readonly #changes: SqliteChanges;
-  readonly #positionWriter: PositionWriter;
-  readonly #begin: Database.Statement<[]>;
-  readonly #end: Database.Statement<[]>;
-  readonly #counts: MetaCounts;
+  readonly #transaction: SqliteTransaction;
   readonly #snapshots = new Set<SqliteSnapshot>();
-  #position: MetaPosition;
   #isRestoring = false;
   #isDamaged = false;
 
   constructor(database: Database.Database, path: string) {
     this.#database = database;
     this.#path = path;
-    const { position, counts } = readPosition(database);
-    this.#position = position;
-    this.#counts = counts;
     this.#reads = new SqliteReads(database);
-    this.#changes = new SqliteChanges(database, counts);
-    this.#positionWriter = new PositionWriter(database);
-    this.#begin = database.prepare('BEGIN IMMEDIATE');
-    this.#end = database.prepare('COMMIT');
+    this.#transaction = new SqliteTransaction(database);
   }
 
   get isDamaged(): boolean {
@@ -77,7 +65,7 @@ class SqliteMetaStore implements MetaStore {
   }
 
   position(): MetaPosition {
-    return this.#position;
+    return this.#transaction.position;
   }
 
   async getInode(ino: Ino): Promise<InodeRow | undefined> {
@@ -125,30 +113,25 @@ class SqliteMetaStore implements MetaStore {
   }
 
   async apply(commit: Commit): Promise<void> {
-    const { sequence, epoch, stagedThrough, nextIno } = commit;
-    const last = this.#position.sequence;
+    const { sequence } = commit;
     this.#do(() => {
+      const last = this.#transaction.position.sequence;
       if (sequence <= last) return;
       if (sequence !== last + 1) {
         throw new CairnError('CONFLICT', `commit ${sequence} cannot follow commit ${last} in the metadata store`);
       }
-      const countsBefore = { ...this.#counts };
-      const position = { sequence, epoch, stagedThrough, nextIno };
-      try {
-        this.#begin.run();
-        this.#changes.apply(commit.changes);
-        this.#positionWriter.write(position, this.#counts);
-        this.#end.run();
-      } catch (error) {
-        this.#rollBack(countsBefore);
-        throw error;
-      }
-      this.#position = position;
+      this.#transaction.apply(commit);
     });
+  }
+
+  async flush(): Promise<void> {
+    this.#do(() => this.#transaction.flush());
   }
 
   async snapshot(): Promise<MetaSnapshot> {
     return this.#do(() => {
+      // It reads through a connection of its own.
+      this.#transaction.flush();
       const batches = new SqliteSnapshot(this.#path, (released) => this.#snapshots.delete(released));
       this.#snapshots.add(batches);
       return { position: batches.position, batches };
@@ -157,37 +140,40 @@ class SqliteMetaStore implements MetaStore {
 
   /** Other calls fail with BUSY until it has ended. CORRUPT if the batches contradict each other. */
   async restore(position: MetaPosition, batches: AsyncIterable<readonly RowChange[]>): Promise<void> {
-    this.#do(() => this.#begin.run());
-    const countsBefore = { ...this.#counts };
+    this.#do(() => this.#transaction.flush());
     this.#isRestoring = true;
     try {
-      for (const table of TABLES) this.#database.exec(`DELETE FROM ${table}`);
-      Object.assign(this.#counts, noCounts());
-      for await (const batch of batches) {
+      await this.#transaction.replace(async (changes) => {
+        for (const table of TABLES) this.#database.exec(`DELETE FROM ${table}`);
+        Object.assign(this.#transaction.counts, noCounts());
+        for await (const batch of batches) {
+          if (!this.#database.open) throw closed();
+          changes.apply(batch);
+        }
         if (!this.#database.open) throw closed();
-        this.#changes.apply(batch);
-      }
-      if (!this.#database.open) throw closed();
-      this.#positionWriter.write(position, this.#counts);
-      this.#end.run();
+        return position;
+      });
     } catch (error) {
-      this.#rollBack(countsBefore);
       if (!hasCode(error, 'CONFLICT')) throw this.#failed(error);
       throw new CairnError('CORRUPT', `a metadata snapshot contradicts itself: ${error.message}`, { cause: error });
     } finally {
       this.#isRestoring = false;
     }
-    this.#position = position;
     // The whole store is in the write-ahead log now: give that space back, unless a snapshot would have to be waited for.
     if (this.#snapshots.size === 0) this.#do(() => this.#database.pragma('wal_checkpoint(TRUNCATE)'));
   }
 
   async statistics(): Promise<MetaCounts> {
-    return { ...this.#counts };
+    return this.#do(() => ({ ...this.#transaction.counts }));
   }
 
   async close(): Promise<void> {
     for (const snapshot of this.#snapshots) snapshot.cut();
+    try {
+      if (this.#database.open && !this.#isRestoring) this.#transaction.flush();
+    } catch {
+      // A full or failing file system: what the file lacks is replayed from the journal.
+    }
     this.#database.close();
   }
 
@@ -195,6 +181,7 @@ class SqliteMetaStore implements MetaStore {
     if (!this.#database.open) throw closed();
     if (this.#isRestoring) throw new CairnError('BUSY', 'the metadata store is being restored');
     try {
+      this.#transaction.ensure();
       return task();
     } catch (error) {
       throw this.#failed(error);
@@ -207,12 +194,6 @@ class SqliteMetaStore implements MetaStore {
       markDamaged(this.#path);
     }
     return fromSqlite(error, this.#path);
-  }
-
-  /** SQLite may have rolled back by itself, on a full disk for one. */
-  #rollBack(countsBefore: MetaCounts): void {
-    Object.assign(this.#counts, countsBefore);
-    if (this.#database.open && this.#database.inTransaction) this.#database.exec('ROLLBACK');
   }
 }
 

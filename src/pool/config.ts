@@ -1,5 +1,5 @@
 /**
- * cairn.toml: what a pool consists of. Written once by `cairn init`, read at every start, edited by people in between:
+ * cairn.toml: what a pool consists of. Written by `cairn init`, read at every start and after every change, edited by people in between:
  * so every value is checked, and an error names the key and what is allowed there.
  *
  * Directories in the file may be relative to the pool directory; in memory they are always absolute. What lies inside
@@ -13,15 +13,9 @@ import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { WhenDegraded } from '../vfs/strong-rule.js';
+import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from './config-limits.js';
 import { formatScheme, parseScheme, SCHEME_FORMS } from './scheme-choice.js';
 
-export const CONFIG_NAME = 'cairn.toml';
-
-export const MIN_CHUNK_BYTES = 128 * 1024;
-
-export const CHUNK_STEP_BYTES = 64 * 1024;
-export const MIN_BUCKET_BYTES = 1024 * 1024;
-export const MAX_BUCKET_BYTES = 1024 ** 4;
 const DEFAULT_DELAY_MS = 5000;
 const DEFAULT_SCRUB_DAYS = 30;
 
@@ -211,23 +205,14 @@ function s3Of(toml: v.InferOutput<typeof S3>, poolDirectory: string): S3Config {
 
 /** The text that `parseConfig` reads back to the same config, with comments for the person who edits it. */
 export function formatConfig(config: PoolConfig, poolDirectory: string): string {
-  const line = (key: string, value: string | number) => stringify({ [key]: value }).trimEnd();
   const place = (path: string) => line('directory', shortened(path, poolDirectory));
-  const disks = config.disks.map((disk) =>
-    [
-      '[[disk]]',
-      place(disk.directory),
-      '# The id in the disk itself: another disk in its place is refused, not overwritten.',
-      line('uuid', disk.uuid),
-      line('role', disk.role),
-      ...(disk.role === 'data' ? [line('number', disk.number)] : []),
-    ].join('\n'),
-  );
+  const disks = config.disks.map((disk) => formatDisk(disk, poolDirectory));
   const size =
     config.cache.sizeBytes === undefined
       ? '# size_bytes = 100000000000   # without it: half of what the device has free'
       : line('size_bytes', config.cache.sizeBytes);
-  return `# The configuration of this cairn pool, written by \`cairn init\`. Change it only while the pool is not mounted.
+  return `# The configuration of this cairn pool, written by \`cairn init\`. A change is used at once where that is possible (commit, scrub, strong, s3),
+# else from the next mount on; \`cairn status\` says which, and names what is wrong in a file that cannot be used.
 # Directories may be relative to the one this file is in. Sizes are bytes.
 ${line('format', 1)}
 
@@ -272,11 +257,26 @@ ${disks.join('\n\n')}
 `;
 }
 
+/** One `[[disk]]` table. */
+export function formatDisk(disk: DiskConfig, poolDirectory: string): string {
+  return [
+    '[[disk]]',
+    line('directory', shortened(disk.directory, poolDirectory)),
+    '# The id in the disk itself: another disk in its place is refused, not overwritten.',
+    line('uuid', disk.uuid),
+    line('role', disk.role),
+    ...(disk.role === 'data' ? [line('number', disk.number)] : []),
+  ].join('\n');
+}
+
+function line(key: string, value: string | number): string {
+  return stringify({ [key]: value }).trimEnd();
+}
+
 function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
   const about = `# With it, a mounted pool is served as S3 as well: its top directories are buckets. \`cairn user add\` makes keys.`;
   if (s3 === undefined) return `${about}\n# [s3]\n# address = "127.0.0.1:9000"`;
   const { host, port, region, domain, tls } = s3;
-  const line = (key: string, value: string) => stringify({ [key]: value }).trimEnd();
   const lines = [
     about,
     '[s3]',

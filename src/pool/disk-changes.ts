@@ -18,7 +18,8 @@ import type { Random } from '../io/random.js';
 import type { JobControl, JobPace } from '../jobs/job.js';
 import { REBALANCE, RebalanceJob, type RebalancePool } from '../rebalance/rebalance-job.js';
 import type { DiskChangePlan, DiskChangeRequest, DiskControl, DiskReport } from '../vfs/reports.js';
-import { type DiskConfig, type PoolConfig, saveConfig } from './config.js';
+import type { DiskConfig, PoolConfig } from './config.js';
+import { saveDisks } from './config-edit.js';
 import { type Joining, type PlannedChange, planChange } from './disk-change-plan.js';
 import type { PoolDisks } from './open-disks.js';
 import type { PoolLog } from './pool-log.js';
@@ -238,7 +239,7 @@ export class DiskChanges implements DiskControl {
       number: identity.number,
     };
     const config: PoolConfig = { ...disks.config, disks: [...disks.config.disks, disk] };
-    await saveConfig(io, directory, config);
+    await saveDisks(io, directory, config);
     await disks.join(config, disk);
   }
 
@@ -254,7 +255,7 @@ export class DiskChanges implements DiskControl {
       const gone = disks.listed.find((disk) => disk.number === number);
       if (gone === undefined) continue;
       const config = { ...disks.config, disks: disks.config.disks.filter(({ uuid }) => uuid !== gone.uuid) };
-      await saveConfig(io, directory, config);
+      await saveDisks(io, directory, config);
       await disks.part(config, gone.uuid);
       log.info({ disk: gone.directory }, `disk ${number} at ${gone.directory} is no part of the pool any more`);
     }

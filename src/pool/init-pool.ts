@@ -17,14 +17,8 @@ import { MAP_FILE } from '../disks/log-disk.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { Random } from '../io/random.js';
-import {
-  CHUNK_STEP_BYTES,
-  CONFIG_NAME,
-  type DiskConfig,
-  MIN_CHUNK_BYTES,
-  type PoolConfig,
-  saveConfig,
-} from './config.js';
+import { type DiskConfig, type PoolConfig, saveConfig } from './config.js';
+import { CHUNK_STEP_BYTES, CONFIG_NAME, MIN_CHUNK_BYTES } from './config-limits.js';
 import { formatScheme } from './scheme-choice.js';
 
 const BUCKETS_MAX = 65_536;

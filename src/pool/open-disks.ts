@@ -178,6 +178,11 @@ export class PoolDisks implements JournalDisks {
     return this.#config;
   }
 
+  /** The pool works with these settings from now on. */
+  configure(settings: Pick<PoolConfig, 'commitDelayMs' | 'scrubDays' | 'whenDegraded'>): void {
+    this.#config = { ...this.#config, ...settings };
+  }
+
   /** Data disks as they are listed, whether they are there or not. */
   get listed(): readonly DiskConfig[] {
     return this.#places.flatMap(({ config }) => (config.role === 'data' ? [config] : []));

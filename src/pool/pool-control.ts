@@ -41,6 +41,7 @@ import type { PoolConfig } from './config.js';
 import type { DiskChanges } from './disk-changes.js';
 import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
+import type { LiveSettings } from './live-settings.js';
 import type { PoolDisks } from './open-disks.js';
 import type { PoolMap } from './pool-map.js';
 import type { PoolSpace } from './pool-space.js';
@@ -74,6 +75,7 @@ export interface PoolParts {
   readonly space: PoolSpace;
   readonly vfs: Vfs;
   readonly objects: ObjectTree;
+  readonly settings: LiveSettings;
   readonly clock: Clock;
   /** Written since the pool was opened with fewer shards than there should be. */
   degradedWrites(): { readonly commits: number; readonly chunks: number; readonly bytes: number };

@@ -53,6 +53,7 @@ import { Damage } from './damage.js';
 import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { LiveSettings } from './live-settings.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
 import { OpenPoolControl, type PoolParts } from './pool-control.js';
@@ -215,6 +216,11 @@ export class Pool {
     if (failures.length > 0) this.#log.warn({ error: failures[0] }, 'the pool was not closed cleanly');
   }
 
+  /** What of cairn.toml takes effect while the pool is open. */
+  get settings(): LiveSettings {
+    return this.parts.settings;
+  }
+
   /** Gives the space of deleted data back now, without the grace period; the pool does so on its own after a while. */
   async collect(): Promise<void> {
     await collectAll(this.parts.sweep, this.parts.collector);
@@ -368,7 +374,7 @@ class PoolOpening {
     const map = await PoolMap.open(disks, log);
     const damage = new Damage(disks, log);
     // What finds damage is needed before what mends it can be built.
-    const noticed: { repair?: RepairJob } = {};
+    const noticed: { repair?: RepairJob; journal?: Journal } = {};
     const watch = this.#keep(new DiskWatch(disks, clock, log));
     // What it is told of exists before what it asks.
     const census: { current?: LossCensus } = {};
@@ -387,12 +393,16 @@ class PoolOpening {
           damage.note(chunk, disk);
           noticed.repair?.noteRead(chunk, disk);
         },
-        onShort: (chunk) => census.current?.storedShort(chunk),
+        onShort: (chunk) => {
+          census.current?.storedShort(chunk);
+          noticed.journal?.noteShort();
+        },
       }),
     );
     const { meta, recovery } = await this.#recover(disks, chunks);
     for (const note of recovery.notes) log.info({}, note);
     const journal = new Journal(disks, meta, chunks, recovery, clock);
+    noticed.journal = journal;
     const degraded = { ...NOTHING_DEGRADED };
     journal.onDegraded = ({ chunks, bytes }) => {
       noticed.repair?.noteDegraded(chunks);
@@ -471,9 +481,10 @@ class PoolOpening {
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
+    const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
-      rule: new StrongRule(config.whenDegraded, journal, () => disks.missing()),
+      rule,
       table,
       data,
       staged,
@@ -590,6 +601,7 @@ class PoolOpening {
     const snapshots = new SnapshotSchedule(
       snapshotter,
       journal,
+      meta,
       log,
       recovery.journal,
       recovery.snapshotDue && !this.#isResting,
@@ -650,6 +662,7 @@ class PoolOpening {
         staged,
         vfs,
       }),
+      settings: new LiveSettings({ disks, committer, scrubs, rule }),
       takeSnapshot,
       findings: () => [
         ...unreadable,

@@ -10,7 +10,8 @@ const DAY_MS = 24 * 60 * 60_000;
 export class ScrubSchedule {
   readonly #jobs: JobRunner;
   readonly #clock: Clock;
-  readonly #everyDays: number;
+  #everyDays: number;
+  #isStarted = false;
   #timer: Timer | undefined;
   #isClosed = false;
 
@@ -22,13 +23,25 @@ export class ScrubSchedule {
   }
 
   start(): void {
+    this.#isStarted = true;
     if (this.#everyDays > 0) this.#later(FIRST_LOOK_MS);
+  }
+
+  /** As the constructor's, from now on. */
+  setEvery(days: number): void {
+    if (days === this.#everyDays) return;
+    this.#everyDays = days;
+    this.#timer?.cancel();
+    if (this.#isStarted && days > 0) this.#later(FIRST_LOOK_MS);
   }
 
   #later(delayMs: number): void {
     if (this.#isClosed) return;
+    this.#timer?.cancel();
     this.#timer = this.#clock.after(delayMs, () => {
-      void this.#look().finally(() => this.#later(LOOK_EVERY_MS));
+      void this.#look().finally(() => {
+        if (this.#everyDays > 0) this.#later(LOOK_EVERY_MS);
+      });
     });
   }
 

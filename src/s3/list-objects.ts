@@ -107,7 +107,7 @@ async function listV1(call: Call, bucket: Bucket): Promise<Answer> {
   const { objects, prefixes, next } = await listKeys(call, bucket, { prefix, delimiter, after: marker, limit });
   const head = [
     element('Name', bucket.name),
-    `<Prefix>${encode(prefix)}</Prefix><Marker>${encode(marker)}</Marker>`,
+    `<Prefix>${isSameDecoded(prefix) ? escapeXml(keyText(prefix)) : encode(prefix)}</Prefix><Marker>${encode(marker)}</Marker>`,
     next !== undefined && delimiter !== '' ? `<NextMarker>${encode(next)}</NextMarker>` : '',
     element('MaxKeys', limit),
     delimiter === '' ? '' : `<Delimiter>${encode(delimiter)}</Delimiter>`,
@@ -117,6 +117,15 @@ async function listV1(call: Call, bucket: Bucket): Promise<Answer> {
   return xmlAnswer(
     document('ListBucketResult', head.join('') + contents(call, bucket, objects, prefixes, encode, true)),
   );
+}
+
+/**
+ * True for a text that stays what it is when it is decoded. S3 documents that version 1 encodes the prefix too, but botocore does not decode it where other
+ * clients do: what can be written so that both read the same is written so.
+ */
+function isSameDecoded(prefix: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: XML 1.0 has these only as they are, or not at all
+  return !/[%+\r\x00-\x08\x0b\x0c\x0e-\x1f]/.test(prefix);
 }
 
 async function listV2(call: Call, bucket: Bucket): Promise<Answer> {

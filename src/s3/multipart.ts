@@ -44,6 +44,7 @@ import {
   refuseEncryption,
   requestTags,
   requireNewObject,
+  untilSourceStands,
 } from './write-object.js';
 import { document, element, malformed, readXml, type XmlElement } from './xml.js';
 
@@ -205,7 +206,11 @@ async function putPart(
   );
 }
 
-export async function uploadPartCopy(call: Call): Promise<Answer> {
+export function uploadPartCopy(call: Call): Promise<Answer> {
+  return untilSourceStands(() => copyPartOnce(call));
+}
+
+async function copyPartOnce(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await bucketFor(call, WRITE_OBJECT);
   const number = partNumber(call);
@@ -327,19 +332,26 @@ async function completedBefore(call: Call, bucket: Bucket): Promise<Answer> {
   return completed(call, bucket, present.etag, present.own.version, present.own.checksum);
 }
 
+function partNumberOf(part: XmlElement): number {
+  return Number(part.need('PartNumber').text.trim());
+}
+
 /** InvalidPart, InvalidPartOrder, EntityTooSmall. */
 async function chooseParts(call: Call, upload: Upload, listed: readonly XmlElement[]): Promise<Part[]> {
   const chosen: Part[] = [];
   let last = 0;
-  for (const element of listed) {
-    const number = Number(element.need('PartNumber').text.trim());
+  for (const [i, element] of listed.entries()) {
+    const number = partNumberOf(element);
     if (!Number.isInteger(number) || number < 1) throw malformed('A part has no number.');
-    if (number <= last)
+    if (number < last)
       throw new S3Error(
         'InvalidPartOrder',
         'The list of parts was not in ascending order. Parts must be ordered by part number.',
       );
     last = number;
+    // A client that has sent a part twice may list both answers: the part is what was sent last, which the last one must name.
+    const next = listed[i + 1];
+    if (next !== undefined && partNumberOf(next) === number) continue;
     const etag = element.need('ETag').text.trim().replaceAll('"', '');
     const object = number > PARTS_MAX ? undefined : await call.parts.uploads.part(upload, number);
     const invalid = new S3Error(

@@ -240,23 +240,28 @@ export class ObjectWrites {
   async removeVersion(bucket: Bucket, key: string, id: string, check: Check): Promise<{ readonly isMarker: boolean }> {
     let isMarker = false;
     await this.#store.tree.publish(async () => {
-      const present = await this.#store.find(bucket, key);
-      if (present !== undefined && versionOf(present) === id) {
-        await check(present);
-        return this.#removePresent(bucket, key, present);
+      for (;;) {
+        const present = await this.#store.find(bucket, key);
+        if (present !== undefined && versionOf(present) === id) {
+          await check(present);
+          return this.#removePresent(bucket, key, present);
+        }
+        const others: StoredObject[] = [];
+        for await (const version of await this.#versions.others(bucket, key)) {
+          others.push(version);
+          if (versionOf(version) === id) break;
+        }
+        const found = others.at(-1);
+        if (found === undefined || versionOf(found) !== id) {
+          if (await this.#versions.isStillPresent(bucket, key, present)) return [];
+          continue;
+        }
+        await check(found);
+        isMarker = found.own?.isMarker === true;
+        const gone: NameChange = { parent: found.parent, name: found.name, expected: found.node.ino, to: undefined };
+        if (present !== undefined || others.length > 1 || !isMarker) return [gone];
+        return [gone, ...(await this.#promote(bucket, key, found))];
       }
-      const others: StoredObject[] = [];
-      for await (const version of await this.#versions.others(bucket, key)) {
-        others.push(version);
-        if (versionOf(version) === id) break;
-      }
-      const found = others.at(-1);
-      if (found === undefined || versionOf(found) !== id) return [];
-      await check(found);
-      isMarker = found.own?.isMarker === true;
-      const gone: NameChange = { parent: found.parent, name: found.name, expected: found.node.ino, to: undefined };
-      if (present !== undefined || others.length > 1 || !isMarker) return [gone];
-      return [gone, ...(await this.#promote(bucket, key, found))];
     });
     await this.#store.removeImplicit(bucket, key);
     await this.#versions.tidy(bucket, key);

@@ -130,7 +130,7 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
           sizeBytes: node.sizeBytes,
           tags: object.own?.tags ?? [],
         })),
-    ...(request.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED' && isWhole ? checksumHeaders(object) : {}),
+    ...(await checksumHeaders(call, object, isWhole ? undefined : span)),
     ...overrides,
     ...more,
     'accept-ranges': 'bytes',
@@ -166,13 +166,21 @@ function contentHeaders({ own, attributes }: StoredObject): Headers {
   return headers;
 }
 
-function checksumHeaders({ own, isOwnContent }: StoredObject): Headers {
-  const checksum = isOwnContent ? own?.checksum : undefined;
-  if (checksum === undefined) return {};
-  return {
-    [checksumHeader(checksum.name)]: checksum.value,
-    'x-amz-checksum-type': checksumType(checksum),
-  };
+/** Of the whole object, or of the part that is asked for; another range has none. */
+async function checksumHeaders(call: Call, object: StoredObject, span: Span | undefined): Promise<Headers> {
+  const { request, parts } = call;
+  const checksum = object.isOwnContent ? object.own?.checksum : undefined;
+  if (checksum === undefined || request.header('x-amz-checksum-mode')?.toUpperCase() !== 'ENABLED') return {};
+  const { name } = checksum;
+  let { value } = checksum;
+  if (span !== undefined) {
+    const part = request.number('partNumber', 1, 10_000);
+    if (part === undefined) return {};
+    // Where there are very many parts only the checksum of the whole is kept.
+    if (object.own?.parts !== undefined)
+      value = object.own.partChecksums?.[part - 1] ?? (await parts.checksumOf(object, name, span));
+  }
+  return { [checksumHeader(name)]: value, 'x-amz-checksum-type': checksumType(checksum) };
 }
 
 function overridesOf({ request, identity }: Call): Headers {

@@ -80,6 +80,8 @@ export class S3Server {
   readonly #given: S3ServerParts;
   readonly #keys = new SigningKeys();
   #underWay = 0;
+  /** The request that is being answered on a connection. */
+  readonly #current = new WeakMap<Socket, { readonly http: IncomingMessage; readonly response: ServerResponse }>();
   #closed: Promise<void> | undefined;
 
   /** Listens when it resolves. IO if the address cannot be had. */
@@ -126,7 +128,7 @@ export class S3Server {
     this.#server.on('checkContinue', (request, response) => void this.#answer(request, response, true));
     // An expectation that nobody knows is not met by refusing the request.
     this.#server.on('checkExpectation', answer);
-    this.#server.on('clientError', (error, socket) => refuseGarbage(error, socket as Socket));
+    this.#server.on('clientError', (error, socket) => this.#refuseGarbage(error, socket as Socket));
   }
 
   /** `http://host:port` */
@@ -183,6 +185,9 @@ export class S3Server {
     response.on('error', () => undefined);
     http.on('error', () => undefined);
     this.#underWay += 1;
+    const { socket } = http;
+    const current = { http, response };
+    this.#current.set(socket, current);
     let request: S3Request | undefined;
     try {
       if (this.#underWay > this.#options.requestsMax) throw new S3Error('SlowDown', 'Please reduce your request rate.');
@@ -193,11 +198,12 @@ export class S3Server {
       audit.code = this.#refuse(error, http, response, { request, isWaiting: request?.isWaiting ?? isWaiting });
     } finally {
       this.#underWay -= 1;
+      if (this.#current.get(socket) === current) this.#current.delete(socket);
       this.#given.audit({
         ...audit,
         id,
         time: new Date(this.#given.clock.nowMs()).toISOString(),
-        remote: http.socket.remoteAddress ?? '',
+        remote: socket.remoteAddress ?? '',
         status: response.statusCode,
         elapsedMs: Math.round(this.#given.clock.monotonicMs() - startMs),
       });
@@ -250,6 +256,15 @@ export class S3Server {
       body === undefined && status !== 204 && headers['content-length'] === undefined ? { 'content-length': 0 } : {};
     response.writeHead(status, { ...length, ...none, ...clean(headers) });
     response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  /** What has come is no request. If it came behind one that is being answered, that answer still goes out, and is the last. */
+  #refuseGarbage(error: Error, socket: Socket): void {
+    const current = this.#current.get(socket);
+    if (current === undefined || (!current.http.complete && !current.response.headersSent))
+      refuseGarbage(error, socket);
+    else if (!current.http.complete) socket.destroy();
+    else if (!current.response.writableFinished) current.response.once('finish', () => socket.end());
   }
 
   /** Tells the client, and the log where it is our own failure. Returns the code. */

@@ -143,10 +143,17 @@ export class Versions {
 
   /** The version of the key; undefined if there is none. */
   async find(bucket: Bucket, key: string, id: string): Promise<StoredObject | undefined> {
-    const present = await this.#store.find(bucket, key);
-    if (present !== undefined && versionOf(present) === id) return present;
-    for await (const version of await this.others(bucket, key)) if (versionOf(version) === id) return version;
-    return undefined;
+    for (;;) {
+      const present = await this.#store.find(bucket, key);
+      if (present !== undefined && versionOf(present) === id) return present;
+      for await (const version of await this.others(bucket, key)) if (versionOf(version) === id) return version;
+      if (await this.isStillPresent(bucket, key, present)) return undefined;
+    }
+  }
+
+  /** False if another version has become the present one since: then one that was not among the others may be it. */
+  async isStillPresent(bucket: Bucket, key: string, present: StoredObject | undefined): Promise<boolean> {
+    return (await this.#store.find(bucket, key))?.node.ino === present?.node.ino;
   }
 
   /** The change by which the present version becomes an older one. */

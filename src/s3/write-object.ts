@@ -1,5 +1,6 @@
 /** PUT, COPY and DELETE of objects. */
 import { createHash } from 'node:crypto';
+import { hasCode } from '../errors/cairn-error.js';
 import { bucketOwner, denied, mayAccess, publicAccess, requireAccess, WRITE_OBJECT } from './access.js';
 import { type Grant, grantsFromHeaders, isPublicList } from './acl.js';
 import type { Bucket } from './bucket-config.js';
@@ -21,6 +22,7 @@ import { versionOf, writtenVersion } from './versions.js';
 import { document, element, escapeXml, malformed, readXml } from './xml.js';
 
 const FOR_BUCKET_OWNER = 'bucket-owner-full-control';
+const COPY_ATTEMPTS_MAX = 10;
 const METADATA_BYTES_MAX = 2 * 1024;
 const DELETE_KEYS_MAX = 1000;
 const DELETE_DOCUMENT_BYTES_MAX = 2 * 1024 * 1024;
@@ -230,7 +232,22 @@ export async function copySource(
   return { bucket, object, version: version ?? (bucket.info.versioning === undefined ? undefined : versionOf(object)) };
 }
 
-export async function copyObject(call: Call): Promise<Answer> {
+export function copyObject(call: Call): Promise<Answer> {
+  return untilSourceStands(() => copyOnce(call));
+}
+
+/** What copies, once more where its source changed under it. */
+export async function untilSourceStands<T>(copy: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await copy();
+    } catch (error) {
+      if (!hasCode(error, 'CONFLICT') || attempt === COPY_ATTEMPTS_MAX) throw error;
+    }
+  }
+}
+
+async function copyOnce(call: Call): Promise<Answer> {
   const { request, parts } = call;
   const bucket = await parts.store.bucket(request.bucket);
   const key = request.key!;

@@ -4,6 +4,7 @@
  */
 import type { CacheAccount } from '../cache/cache-account.js';
 import { DIRTY, UNSEALED } from '../cache/file-content.js';
+import { RangeMap } from '../cache/range-map.js';
 import type { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
 import type { Journal } from '../commit/journal.js';
@@ -17,6 +18,7 @@ import type { StagedSet } from './staged-set.js';
 /** Staged bytes of a file up to this travel with the COMMIT record, as replicas in the journal stream. */
 const SMALL_COMMIT_BYTES = 256 * 1024;
 const SMALL_COMMIT_RANGES = 64;
+const DIRTY_RANGES = RangeMap.mask(DIRTY);
 /** Seals of one batch: published together. */
 const BATCH_BYTES = 256 * 1024 * 1024;
 const BATCH_PIECES = 2048;
@@ -52,7 +54,7 @@ export class Committer {
   readonly #account: CacheAccount;
   readonly #stage: StageLog;
   readonly #clock: Clock;
-  readonly #options: CommitterOptions;
+  #options: CommitterOptions;
   readonly #log: (message: string) => void;
   /** Whether the pool still takes so many plain bytes. */
   readonly #poolTakes: (bytes: number) => boolean;
@@ -104,6 +106,16 @@ export class Committer {
     if (this.#background !== undefined || this.#closed || this.#failure !== undefined) return;
     if (this.#pressed()) this.#startSoon();
     else this.#later(this.#options.delayMs);
+  }
+
+  /** From the first staged change to the commit that takes it, from now on; what waits already waits as long from now. */
+  setDelay(delayMs: number): void {
+    if (delayMs === this.#options.delayMs) return;
+    this.#options = { ...this.#options, delayMs };
+    if (this.#timer === undefined || this.#failure !== undefined) return;
+    this.#timer.cancel();
+    this.#timer = undefined;
+    this.staged();
   }
 
   /** After the synchronous step that is under way: of what it changes, a commit has all or nothing. */
@@ -537,8 +549,8 @@ function isSmall(inode: Inode): boolean {
   if (content.ranges.bytes(DIRTY) > SMALL_COMMIT_BYTES) return false;
   if (content.ranges.size <= SMALL_COMMIT_RANGES) return true;
   let dirty = 0;
-  content.ranges.forEach(0, inode.sizeBytes, (_from, _to, value) => {
-    if (value === DIRTY) dirty += 1;
+  content.ranges.forEachOf(0, inode.sizeBytes, DIRTY_RANGES, () => {
+    dirty += 1;
   });
   return dirty <= SMALL_COMMIT_RANGES;
 }

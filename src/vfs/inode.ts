@@ -114,8 +114,8 @@ export class Inode implements Attr {
     let kept = this.allocatedBytes;
     if (kept > 0 && ranges.firstAtOrAfter(0, HOLES) !== undefined) {
       let holes = 0;
-      ranges.forEach(0, this.committedSize, (from, to, value) => {
-        if ((HOLES & (1 << value)) !== 0) holes += to - from;
+      ranges.forEachOf(0, this.committedSize, HOLES, (from, to) => {
+        holes += to - from;
       });
       kept = Math.max(0, kept - holes);
     }

@@ -133,9 +133,7 @@ export class Publication {
       if (old !== undefined && (old.held !== undefined || context.mustPin(old))) return false;
       if (oldCtime !== undefined && (old === undefined || !isSame(old.ctime, oldCtime))) return false;
       if (made === undefined) return to === undefined || (!to.gone && to.held === undefined);
-      return made.sources.every(
-        ({ inode, version, ctime }) => !inode.gone && inode.version >= version && isSame(inode.ctime, ctime),
-      );
+      return made.sources.every(isSourceAsRead);
     });
   }
 
@@ -250,6 +248,11 @@ export class Publication {
   refuse(error: unknown): void {
     this.#reject(error);
   }
+}
+
+/** The extents that were read of it are its extents. */
+export function isSourceAsRead({ inode, version, ctime }: MadeFile['sources'][number]): boolean {
+  return !inode.gone && inode.version >= version && isSame(inode.ctime, ctime);
 }
 
 function isSame(a: Time, b: Time): boolean {

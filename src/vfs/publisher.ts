@@ -4,7 +4,7 @@
  */
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { ExtentRow, Ino, Name } from '../meta/rows.js';
 import { ContentWriter, type StoredContent } from './content-writer.js';
@@ -13,11 +13,21 @@ import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import { PERMISSIONS, S_IFMT, S_IFREG } from './mode.js';
 import type { PoolReader } from './pool-reader.js';
-import { type LoadedChange, type MadeFile, Publication, type PublicationContext, type Taken } from './publication.js';
+import {
+  isSourceAsRead,
+  type LoadedChange,
+  type MadeFile,
+  Publication,
+  type PublicationContext,
+  type Taken,
+} from './publication.js';
 import type { StagedSet } from './staged-set.js';
 
 /** Small chunks and rows of publications that one round takes. */
 const ROUND_BYTES_MAX = 8 * 1024 * 1024;
+
+/** A look that names what is not there this often is wrong itself. */
+const STALE_ATTEMPTS_MAX = 1000;
 
 /** A file that a publication makes. */
 export interface NewFile {
@@ -107,7 +117,7 @@ export class Publisher {
   /**
    * Makes all changes that `prepare` answers with, in one commit; resolves after the pool promise with the inode numbers of what was made, in order
    * (undefined for changes that make no file). `prepare` may throw, and is called again when what it found has changed. `owned` is the content that
-   * the changes bring: whatever happens, it is not the caller's any more. An empty list changes nothing.
+   * the changes bring: whatever happens, it is not the caller's any more. An empty list changes nothing. CONFLICT if a source is not as it was read.
    */
   async publish(
     prepare: () => Promise<readonly NameChange[]>,
@@ -115,10 +125,10 @@ export class Publisher {
   ): Promise<(Ino | undefined)[]> {
     let publication: Publication | undefined;
     try {
-      for (;;) {
+      for (let attempts = 0; ; attempts++) {
         publication = undefined;
         const changes = await prepare();
-        const loaded = changes.length === 0 ? [] : await this.#load(changes);
+        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes, attempts);
         if (loaded === undefined) continue;
         if (loaded.length === 0) {
           for (const content of owned) this.discard(content);
@@ -146,6 +156,16 @@ export class Publisher {
       this.#queue.splice(at, 1);
       publication.refuse(error);
     });
+  }
+
+  /** As `#load`; what has gone since it was looked at is not as expected either. STALE where it is said again and again. */
+  async #loadIfThere(changes: readonly NameChange[], attempts: number): Promise<LoadedChange[] | undefined> {
+    try {
+      return await this.#load(changes);
+    } catch (error) {
+      if (hasCode(error, 'STALE') && attempts < STALE_ATTEMPTS_MAX) return undefined;
+      throw error;
+    }
   }
 
   /** Undefined if something is not as expected. */
@@ -196,6 +216,9 @@ export class Publisher {
   async #made({ content, attributes, sources = [] }: NewFile): Promise<MadeFile> {
     const found: { inode: Inode; version: number; ctime: Time }[] = [];
     for (const { ino, version, ctime } of sources) found.push({ inode: await this.#table.get(ino), version, ctime });
+    // Preparing again would bring the same extents.
+    if (!found.every(isSourceAsRead))
+      throw new CairnError('CONFLICT', 'a file that is copied from has changed since its extents were read');
     return { content, attributes, sources: found };
   }
 

@@ -238,8 +238,8 @@ export class StagedSet implements RoundSource {
     if (content.ranges.size + content.ranges.bytes(DIRTY) / this.chunkBytes <= most) return END;
     let count = 0;
     let limit = END;
-    content.ranges.forEach(0, END, (from, to, value) => {
-      if (limit !== END || (UNSEALED & (1 << value)) === 0) return;
+    content.ranges.forEachOf(0, END, UNSEALED, (from, to, value) => {
+      if (limit !== END) return;
       const chunks = value === DIRTY ? Math.ceil((to - from) / this.chunkBytes) : 1;
       if (count + chunks > most) limit = from + (most - count) * this.chunkBytes;
       count += chunks;

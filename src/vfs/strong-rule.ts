@@ -15,7 +15,7 @@ export interface RedundancyView {
 }
 
 export class StrongRule {
-  readonly whenDegraded: WhenDegraded;
+  whenDegraded: WhenDegraded;
   readonly #journal: RedundancyView;
   readonly #missing: () => readonly number[];
 

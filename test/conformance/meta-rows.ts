@@ -30,7 +30,11 @@ export function extent(ino: Ino, offset: number, length: number, number: number)
 }
 
 /** The commit that the store expects next. */
-export function nextCommit(store: MetaStore, changes: readonly RowChange[], fields: Partial<Commit> = {}): Commit {
+export function nextCommit(
+  store: Pick<MetaStore, 'position'>,
+  changes: readonly RowChange[],
+  fields: Partial<Commit> = {},
+): Commit {
   const { sequence, epoch, stagedThrough, nextIno } = store.position();
   return { sequence: sequence + 1, epoch, acknowledged: sequence, stagedThrough, nextIno, changes, ...fields };
 }

@@ -168,6 +168,7 @@ export class PowerCutPool {
     for (;;) {
       const { dirtyFiles } = await control.status();
       if (dirtyFiles > 0 || this.#pool.mode === 'strong') return dirtyFiles;
+      await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
 

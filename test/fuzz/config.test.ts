@@ -1,8 +1,10 @@
 /** cairn.toml is edited by people: whatever it holds, the answer is a config or one CONFIG error of one line. */
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import { CairnError } from '../../src/errors/cairn-error.js';
 import { formatConfig, parseConfig } from '../../src/pool/config.js';
+import { withDisks } from '../../src/pool/config-edit.js';
 
 const seed = Number(process.env['SEED'] ?? Math.trunc(Math.random() * 2 ** 31));
 t.comment(`SEED=${seed}`);
@@ -31,6 +33,14 @@ function judge(text: string): boolean {
     const config = parseConfig(text, '/p');
     // What was accepted has one meaning: written and read again it is the same.
     t.same(parseConfig(formatConfig(config, '/p'), '/p'), config);
+    // Edited, it is what was wanted, or it is not edited.
+    const disks = [
+      ...config.disks.slice(1),
+      { directory: '/new', uuid: id(99), role: 'data' as const, number: 65_000 },
+    ];
+    const edited = withDisks(text, '/p', disks);
+    if (edited !== undefined && !isDeepStrictEqual(new Set(parseConfig(edited, '/p').disks), new Set(disks)))
+      throw new Error(`edited otherwise than asked: ${JSON.stringify(edited)}`);
   } catch (error) {
     if (!(error instanceof CairnError) || error.code !== 'CONFIG' || error.message.includes('\n')) {
       t.comment(JSON.stringify(text));

@@ -13,6 +13,8 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waitForEnd } from '../../src/cli/daemon-process.js';
 import { isInside, MountTable } from '../../src/cli/mount-table.js';
+import { hasCode } from '../../src/errors/cairn-error.js';
+import { ControlClient } from '../../src/http/control-client.js';
 import type { FileState, PoolStatus } from '../../src/vfs/reports.js';
 import { RunningProgram } from './running-program.js';
 import { SCALE } from './scale.js';
@@ -219,7 +221,13 @@ export class MountHarness {
     }
   }
 
+  /** As `cairn status`; where a daemon runs it is asked without the price of a process. */
   async status(): Promise<PoolStatus & { running: boolean }> {
+    const running = await new ControlClient(this.pool).status().catch((error: unknown) => {
+      if (hasCode(error, 'CLOSED')) return undefined;
+      throw error;
+    });
+    if (running !== undefined) return { ...running, running: true };
     return JSON.parse(await this.ok('status', '--json', this.pool)) as PoolStatus & { running: boolean };
   }
 

@@ -5,6 +5,7 @@
  *   CAIRN_PJDFSTEST   a checkout of github.com/pjd/pjdfstest in which `make pjdfstest` was run
  *   CAIRN_FSX         the program fsx
  *   CAIRN_FSSTRESS    the program fsstress
+ *   CAIRN_SQLITE      a directory with SQLite's mptester, threadtest3, wordcount, kvtest and speedtest1, and its mptest/*.test
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,15 +15,16 @@ import { SCALE } from './scale.js';
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
 const { CAIRN_PJDFSTEST: pjdfstest = '', CAIRN_FSX: fsx = '', CAIRN_FSSTRESS: fsstress = '' } = process.env;
+const { CAIRN_SQLITE: sqlite = '' } = process.env;
 
 function without(variable: string, value: string): string | false {
   return cannotMount() || (value === '' && `${variable} does not say where it is`);
 }
 
-async function mounted(t: Test): Promise<MountHarness> {
+async function mounted(t: Test, ...options: string[]): Promise<MountHarness> {
   const harness = await MountHarness.create(t, { init: ['--bucket-size', '64MiB', '--scheme', 'ec:2+1'] });
   await harness.init();
-  await harness.mount();
+  await harness.mount(...options);
   return harness;
 }
 
@@ -86,5 +88,38 @@ t.test('fsstress', { skip: without('CAIRN_FSSTRESS', fsstress) }, async (t) => {
   await harness.mount();
   t.same(await state(), before, 'the same after unmount and mount');
   t.ok((await readdir(place)).length > 0);
+  await harness.unmount();
+});
+
+t.test("SQLite's stress programs, strong mode", { skip: without('CAIRN_SQLITE', sqlite) }, async (t) => {
+  const harness = await mounted(t, '--strong');
+  const isFull = SCALE.fsxOperations > 5000;
+  /** In a directory of its own: the programs leave their databases behind. */
+  const check = async (name: string, program: string, args: readonly string[]): Promise<void> => {
+    const place = join(harness.mountpoint, name.replaceAll(' ', '-'));
+    await mkdir(place);
+    const { code, stdout, stderr } = await harness.exec(join(sqlite, program), args, place);
+    t.equal(code, 0, name, { stdout: stdout.slice(-4000), stderr });
+    t.notMatch(stdout, /malformed|disk I\/O error|[1-9]\d* errors/i, name);
+  };
+  for (const mode of ['wal', 'delete', 'truncate', 'persist']) {
+    // Each script is several processes on one database. Without --sync they would not sync at all.
+    for (const script of isFull ? ['config01', 'config02', 'crash01', 'multiwrite01'] : ['config01'])
+      await check(`mptester ${mode} ${script}`, 'mptester', [
+        'mp.db',
+        ...['--journalmode', mode, '--sync', join(sqlite, 'mptest', `${script}.test`)],
+      ]);
+    await check(`speedtest1 ${mode}`, 'speedtest1', [
+      '--journal',
+      mode,
+      '--size',
+      isFull ? '10' : '1',
+      '--verify',
+      'sp.db',
+    ]);
+  }
+  if (isFull) await check('threadtest3', 'threadtest3', []);
+  await harness.commit();
+  t.equal(await harness.fsck(), undefined, 'nothing is wrong with the pool');
   await harness.unmount();
 });

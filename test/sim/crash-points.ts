@@ -24,6 +24,8 @@ export interface Scenario {
   readonly stops: number | 'every';
   /** The share of recoveries that are stopped at each of their own events. */
   readonly nested: number;
+  /** The share of recoveries after which the pool has to take a new file. */
+  readonly probed: number;
   /** The share of recoveries after which the whole pool is checked. */
   readonly audited: number;
   /** What each recovered pool that has lost no disk is asked to finish. */
@@ -164,7 +166,7 @@ class Checker implements Outcome {
       const found = await settled(machine, readTree(pool));
       this.#promises.check(found, event, loss);
       this.#recovered.set(left, found);
-      await settled(machine, probe(pool));
+      if (this.random.chance(this.#scenario.probed)) await settled(machine, probe(pool));
       const degraded = losesDisk(stop);
       const { change } = this.#scenario;
       if (change !== undefined && !degraded) {

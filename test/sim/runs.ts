@@ -71,14 +71,14 @@ export function smallScenario(seed: number): Scenario {
   const { steps, change } = history;
   // While disks change there are several times as many events, and each recovery moves all that is left to be moved.
   const stops = change === undefined ? 'every' : 2;
-  return { layout, steps, seed, share: 1, stops, nested: 0.02, audited: 0.05, change };
+  return { layout, steps, seed, share: 1, stops, nested: 0.02, probed: 0.4, audited: 0.05, change };
 }
 
 export function shortScenario(seed: number): Scenario {
   const random = new SeededRandom(seed);
   const steps = drawSteps(random, 30);
   const mode = random.chance(0.5) ? 'strong' : 'default';
-  return { layout: { ...USUAL_LAYOUT, mode }, steps, seed, share: 1, stops: 1, nested: 0.02, audited: 0.1 };
+  return { layout: { ...USUAL_LAYOUT, mode }, steps, seed, share: 1, stops: 1, nested: 0.02, probed: 1, audited: 0.1 };
 }
 
 async function runLong(seed: number, shorter: boolean): Promise<RunResult> {

@@ -65,6 +65,13 @@ function sameInWindow(map: RangeMap, model: Model, from: number, to: number, mas
   const next = model.runs(from, END).find(([, , value]) => inMask(value));
   const found = map.firstAtOrAfter(from, mask);
   assertEqual(found && [found.from, found.to, found.value], next, `firstAtOrAfter ${from} ${mask}`);
+  const visited: [number, number, number][] = [];
+  map.forEachOf(from, to, mask, (a, b, value) => visited.push([a, b, value]));
+  assertEqual(
+    visited,
+    runs.filter(([, , value]) => inMask(value)),
+    `forEachOf ${from}–${to} ${mask}`,
+  );
   assertEqual(map.at(from) ?? GAP, model.cells[from], `at ${from}`);
 }
 

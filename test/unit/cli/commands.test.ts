@@ -1,15 +1,17 @@
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { createMap, encodeMap } from '../../../diskmap/index.js';
-import { runCli } from '../../../src/cli/program.js';
+import { manualPages } from '../../../src/cli/manual.js';
+import { runCli, wholeProgram } from '../../../src/cli/program.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlServer } from '../../../src/http/control-server.js';
 import { SystemClock } from '../../../src/io/clock.js';
 import { addFile, emptyReport } from '../../../src/repair/scrub-report.js';
-import { type FakeContext, fakeContext, mountLine, POOL_ID, readText, writeConfig } from './fake-pool.js';
+import { type FakeContext, fakeContext, mountLine, POOL_ID, readText, TextOutput, writeConfig } from './fake-pool.js';
 
 async function prepare(t: Test) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'cairn-cli-')));
@@ -40,6 +42,11 @@ async function withDaemon(t: Test) {
   return { ...prepared, pool, mount, server };
 }
 
+/** What is said to a terminal, for an expression. */
+function seen(text: string): string {
+  return text.replaceAll('\u001b', 'ESC');
+}
+
 function serve(context: FakeContext, pool: string) {
   const handlers = {
     control: context.pool,
@@ -52,26 +59,13 @@ function serve(context: FakeContext, pool: string) {
 }
 
 t.test('every command explains itself with an example', async (t) => {
-  const { run } = await prepare(t);
-  for (const command of [
-    'init',
-    'plan',
-    'mount',
-    'unmount',
-    'status',
-    'commit',
-    'state',
-    'fsck',
-    'rescue',
-    'start',
-    'job',
-    'disk',
-    'scrub',
-  ]) {
-    const { code, out, err } = await run(command, '--help');
+  const { run, context } = await prepare(t);
+  const { commands } = await wholeProgram('1', context);
+  for (const name of commands.map((command) => command.name())) {
+    const { code, out, err } = await run(name, '--help');
     t.equal(code, 0);
     t.equal(err, '');
-    t.match(out, new RegExp(`Example:\n {2}\\$ cairn ${command}`), command);
+    t.match(out, new RegExp(`Example:\n {2}\\$ cairn ${name}`), name);
   }
   t.same(await run('--version'), { code: 0, out: '1.2.3\n', err: '' });
 });
@@ -172,6 +166,116 @@ t.test('status with a daemon', async (t) => {
   t.match(out, / {3}2 {2}data {2}missing {2}1 GiB {2}512 GiB {2}1 TiB {2}\/d2 \(it is not there\)\n/);
   t.match(out, /ec:2\+1 {6}12 {9}4\n/);
   t.match(JSON.parse((await run('status', pool, '--json')).out), { running: true, commitSequence: 7, format: 1 });
+});
+
+t.test('status on a terminal has colours and bars, and the same words', async (t) => {
+  const { run, context, pool } = await withDaemon(t);
+  const plain = (await run('status', pool)).out;
+  t.notMatch(seen(plain), /ESC|█/);
+  context.stdout = new TextOutput(true, 120);
+  const page = (await run('status', pool)).out;
+  t.match(seen(page), /ESC\[33mdegradedESC\[0m/);
+  t.match(seen(page), /ESC\[32m█░{23}ESC\[0m {3}0 % {2}1 GiB used/);
+  t.match(seen(page), /-> put disk 2 back .*cairn disk locate .*cairn disk replace \S+ 2 NEW-DIRECTORY\n/);
+  context.stdout = new TextOutput(true, 120, 40, false);
+  context.stdout.isUtf8 = false;
+  const grey = (await run('status', pool)).out;
+  t.match(
+    grey,
+    /#\.{23} {3}0 % {2}1 GiB used/,
+    'no colour where it is not wanted, and no marks that a terminal does not know',
+  );
+  t.notMatch(seen(grey), /ESC|█/);
+  for (const line of plain.split('\n').slice(0, 8)) t.ok(grey.includes(line.slice(-8)), line);
+});
+
+t.test('status --watch goes on until the signal', async (t) => {
+  const { run, context, pool } = await withDaemon(t);
+  let pages = 0;
+  const status = context.pool.status.bind(context.pool);
+  context.pool.status = async () => {
+    pages += 1;
+    if (pages === 3) context.signals.emit('SIGINT');
+    return status();
+  };
+  const lines = (await run('status', pool, '--watch', '--every', '0.2', '--json')).out.trimEnd().split('\n');
+  t.equal(lines.length, 2, 'a page that is asked for when the signal comes is not waited for');
+  for (const line of lines) t.match(JSON.parse(line), { running: true, format: 1 });
+  pages = 1;
+  context.stdout = new TextOutput(true, 100, 6);
+  const out = (await run('status', pool, '--watch', '--every', '0.2')).out;
+  t.match(
+    seen(out),
+    /^ESC\[2J.*ESC\[H[\s\S]*… \d+ more linesESC\[K\nESC\[J[\s\S]*ESC\[\?25h$/,
+    'in its place, cut to the screen',
+  );
+  t.equal(context.signals.listenerCount('SIGINT'), 0);
+  t.match(await run('status', pool, '--every', '0'), { code: 2, err: /from 0\.2 to 3600/ });
+});
+
+t.test('docs/status.md has every field of the JSON, and no other', async (t) => {
+  const { context } = await prepare(t);
+  const status = { running: true, ...(await context.pool.status()), jobs: context.pool.jobs.list() };
+  const fields = new Set<string>();
+  const collect = (value: unknown, path: string): void => {
+    if (Array.isArray(value)) {
+      if (value.length === 0 || typeof value[0] !== 'object') fields.add(`${path}[]`);
+      for (const each of value) if (typeof each === 'object') collect(each, `${path}[]`);
+    } else if (typeof value === 'object' && value !== null) {
+      for (const [key, inner] of Object.entries(value)) collect(inner, path === '' ? key : `${path}.${key}`);
+    } else fields.add(path);
+  };
+  collect(status, '');
+  const text = readFileSync(new URL('../../../../docs/status.md', import.meta.url), 'utf8');
+  const documented = text
+    .split('\n')
+    .filter((line) => line.startsWith('| `'))
+    .flatMap((line) => [...line.split('|')[1]!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!));
+  const only = (from: Iterable<string>, other: Iterable<string>) =>
+    [...from].filter((name) => ![...other].includes(name));
+  t.same(only(fields, documented), []);
+  t.same(only(documented, fields), ['scheme', 'bucketBytes'], 'these are of a pool at rest');
+});
+
+t.test('manual pages and completions are made of what --help is made of', async (t) => {
+  const { context, run, directory } = await prepare(t);
+  const program = await wholeProgram('1.2.3', context);
+  const commands = program.commands.map((command) => command.name());
+  const pages = manualPages(program, '1.2.3', '2026-11-28');
+  t.same([...pages.keys()], ['cairn.1', ...commands.map((name) => `cairn-${name}.1`)]);
+  const status = pages.get('cairn-status.1')!;
+  t.match(status, /\.TH "CAIRN\\-STATUS" 1 "2026\\-11\\-28"/);
+  t.match(status, /\\fB\\-\\-every <seconds>\\fR\nhow often, with \\-\\-watch \(default: 2\)/);
+  t.match(status, /\.SH EXAMPLES\n\.PP\n\.nf\n\.RS 4\n\$ cairn status \/srv\/pool\n/);
+  const place = join(directory, 'man');
+  mkdirSync(place);
+  for (const [name, text] of pages) writeFileSync(join(place, name), text);
+  const groff = spawnSync('groff', [
+    '-man',
+    '-Tutf8',
+    '-ww',
+    '-z',
+    ...[...pages.keys()].map((name) => join(place, name)),
+  ]);
+  if (groff.error === undefined) t.equal(`${groff.stderr}${groff.stdout}`, '', 'groff has nothing to say');
+  else t.comment('groff is not here: the pages are not formatted');
+
+  const { code, out } = await run('completion', 'bash');
+  t.equal(code, 0);
+  const script = `${out}
+    try() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _cairn; echo "\${COMPREPLY[*]}"; }
+    cd ${directory}; try cairn sta; try cairn disk re; try cairn status ma; try cairn disk add --y; try cairn init --cache m; try cairn completion z`;
+  t.equal(
+    spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout,
+    'status state start\nreplace remove\nman\n--yes\nman\nzsh\n',
+  );
+  for (const shell of ['zsh', 'fish']) {
+    const { out } = await run('completion', shell);
+    for (const name of commands) t.ok(out.includes(name), `${shell}: ${name}`);
+    const check = spawnSync(shell, ['-n', '-c', out]);
+    if (check.error === undefined) t.equal(check.status, 0, String(check.stderr));
+  }
+  t.match(await run('completion', 'csh'), { code: 2, err: /Allowed choices are bash, zsh, fish/ });
 });
 
 t.test('status without a daemon says so and what can be known', async (t) => {

@@ -4,10 +4,12 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CliContext } from '../../../src/cli/context.js';
 import { MountTable } from '../../../src/cli/mount-table.js';
+import type { Output } from '../../../src/cli/output.js';
 import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../../src/cli/pool-opener.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
-import { saveConfig } from '../../../src/pool/config.js';
+import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
+import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import type {
   CheckFinding,
   CheckProgress,
@@ -70,12 +72,15 @@ export class FakeClock implements Clock {
   }
 }
 
-export class TextOutput {
+export class TextOutput implements Output {
   text = '';
+  isUtf8 = true;
 
   constructor(
     readonly isTTY = false,
     readonly columns = 80,
+    readonly rows = 24,
+    readonly hasColour = isTTY,
   ) {}
 
   write(text: string): void {
@@ -107,6 +112,11 @@ export class FakePool implements PoolControl, OpenPool {
   get control(): PoolControl {
     return this;
   }
+
+  /** Takes what is live in a real pool; undefined until a test gives it one. */
+  settings: { current: PoolConfig; apply(config: PoolConfig): void } | undefined;
+  /** Given to a daemon that is to serve S3. */
+  objects: ObjectTree | undefined;
 
   /** What a change of the disks would do. */
   changePlan: DiskChangePlan = {
@@ -320,7 +330,7 @@ class FakeMounter implements Mounter {
 }
 
 export interface FakeContext extends CliContext {
-  readonly stdout: TextOutput;
+  stdout: TextOutput;
   readonly stderr: TextOutput;
   readonly clock: FakeClock;
   readonly signals: EventEmitter;

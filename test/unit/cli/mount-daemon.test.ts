@@ -7,7 +7,9 @@ import { runInForeground } from '../../../src/cli/foreground.js';
 import { MountDaemon } from '../../../src/cli/mount-daemon.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
-import type { PoolConfig } from '../../../src/pool/config.js';
+import { NodeFileIo } from '../../../src/io/node-file-io.js';
+import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
+import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
 
 async function prepare(t: Test) {
@@ -238,3 +240,64 @@ t.test('what was not committed is an error of the command', async (t) => {
   t.equal(await ended, 1);
   t.match(context.stderr.text, /not everything is committed: the disks are full; it is safe in the cache/);
 });
+
+t.test('a change of cairn.toml is used at once, at the next mount, or not at all, and status says which', async (t) => {
+  const { context, options, poolDirectory, client } = await prepare(t);
+  const save = (config: PoolConfig) => saveConfig(new NodeFileIo(), poolDirectory, config);
+  const config = { ...options.config, s3: s3At(1) };
+  await save(config);
+  const opened: string[] = [];
+  const { pool } = context;
+  pool.objects = {} as ObjectTree;
+  const settings = {
+    current: config as PoolConfig,
+    apply: ({ commitDelayMs }: PoolConfig) => {
+      settings.current = { ...settings.current, commitDelayMs };
+    },
+  };
+  pool.settings = settings;
+  const openS3: typeof context.openS3 = async (_tree, { config: { port } }) => {
+    if (port === 3) throw new CairnError('IO', 'port 3 is taken');
+    opened.push(`open ${port}`);
+    return { endpoint: `http://127.0.0.1:${port}`, close: async () => void opened.push(`close ${port}`) };
+  };
+  const daemon = await MountDaemon.start({ ...context, openS3 }, { ...options, config });
+  t.teardown(() => daemon.stop(() => {}));
+  const findings = async () => (await client.status()).findings.filter((finding) => finding.includes('cairn.toml'));
+  const until = async (what: string, isSo: () => Promise<boolean>) => {
+    while (!(await isSo())) {
+      // The watcher hears of it when the kernel says so; the clock is the test's.
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      context.clock.advance(300);
+    }
+    t.pass(what);
+  };
+  t.same(await findings(), []);
+
+  await save({ ...config, commitDelayMs: 250 });
+  await until('the delay is used at once', async () => settings.current.commitDelayMs === 250);
+  t.same(await findings(), []);
+
+  writeFileSync(join(poolDirectory, 'cairn.toml'), '[commit]\ndelay_ms = "soon"\n');
+  await until('a wrong file is refused by name', async () =>
+    /not used as it is, .*stay: .*cairn\.toml: .*; correct the file/.test((await findings())[0] ?? ''),
+  );
+  t.equal(settings.current.commitDelayMs, 250, 'and what was used before still is');
+
+  await save({ ...config, commitDelayMs: 250, mode: 'strong', s3: s3At(2) });
+  await until('a new address is served', async () => opened.length === 3);
+  t.same(opened, ['open 1', 'close 1', 'open 2']);
+  t.same(await findings(), ['cairn.toml has changed: mode will be used from the next mount on']);
+
+  await save({ ...config, commitDelayMs: 1, s3: s3At(3) });
+  await until(
+    'an address that cannot be had is refused',
+    async () => (await findings())[0]?.includes('port 3 is taken') === true,
+  );
+  t.same(opened.slice(3), ['close 2', 'open 2'], 'and the one from before is served again');
+  t.equal(settings.current.commitDelayMs, 250, 'nothing of a refused file is used');
+  await save({ ...config, commitDelayMs: 250, s3: s3At(2) });
+  await until('put right, it is no finding any more', async () => (await findings()).length === 0);
+});
+
+const s3At = (port: number) => ({ host: '127.0.0.1', port, region: 'us-east-1', domain: undefined, tls: undefined });

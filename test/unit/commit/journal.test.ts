@@ -2,6 +2,7 @@
 import t from 'tap';
 import type { Disk } from '../../../src/disks/disk.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
+import { decodeCommit } from '../../../src/meta/row-codec.js';
 import { content } from '../chunks/fixture.js';
 import { directoryOf, Machine, type Run } from './simulated-pool.js';
 
@@ -465,5 +466,45 @@ t.test('no disk has room for the commit: the error says so', async (t) => {
   const full = new CairnError('NO_SPACE', 'full');
   for (const disk of run.disks) disk.append = () => Promise.reject(full);
   await t.rejects(run.commit(), { code: 'NO_SPACE' });
+  await run.stop();
+});
+
+t.test(
+  'a record names as away the disk that a chunk was stored without, and no other that merely has none of it',
+  async (t) => {
+    const machine = await new Machine({ data: 5 }).create();
+    const run = await machine.start();
+    await run.commit();
+    machine.io.fail('write', pathOf(2), BROKEN);
+    for (let seed = 0; seed < 8; seed++) {
+      const bytes = content(150_000, seed);
+      run.writer.stage(bytes, await run.chunks.store({ kind: 'bytes', bytes }, () => undefined));
+    }
+    run.writer.stage(content(500, 99));
+    await run.log.request();
+    t.equal(run.disk(2).state, 'suspect');
+    const away = await Promise.all(
+      run.data().map(async (disk) => decodeCommit(await disk.readCommit(disk.commits(0).at(-1)!)).away),
+    );
+    t.strictSame(away, [[2], [2], [2], [2]]);
+    await run.stop();
+  },
+);
+
+t.test('a chunk that was stored short because a disk was full counts as stored without it', async (t) => {
+  const machine = await new Machine().create();
+  const run = await machine.start();
+  await run.commit();
+  const full = run.disk(3);
+  full.reserve = () => Promise.reject(new CairnError('NO_SPACE', 'full'));
+  const bytes = content(150_000, 3);
+  const degraded: string[] = [];
+  run.log.onDegraded = ({ chunks }) => degraded.push(...chunks);
+  const stored = await run.chunks.store({ kind: 'bytes', bytes }, () => undefined);
+  run.writer.stage(bytes, stored);
+  await run.log.request();
+  t.equal(full.state, 'online');
+  t.strictSame(decodeCommit(await full.readCommit(full.commits(0).at(-1)!)).away, [3]);
+  t.strictSame(degraded, [stored.chunk]);
   await run.stop();
 });

@@ -127,7 +127,7 @@ export class Run implements JournalDisks {
     const byNumber = new Map<number, Disk | undefined>();
     for (const disk of disks) if (disk.identity.role === 'data') byNumber.set(disk.identity.number, disk);
     const pipeline = new InlinePipeline();
-    this.chunks = new PoolChunkStore({ map, disks: byNumber, pipeline });
+    this.chunks = new PoolChunkStore({ map, disks: byNumber, pipeline, onShort: () => this.log?.noteShort() });
     this.writer = new Writer(this.chunks);
   }
 

@@ -13,7 +13,9 @@ import Database from 'better-sqlite3';
 import t from 'tap';
 import type { RowChange } from '../../../src/meta/rows.js';
 import { openSqliteMetaStore } from '../../../src/meta/sqlite-meta-store.js';
+import { readPosition } from '../../../src/meta/sqlite-position.js';
 import { destroySqliteMetaStore } from '../../../src/meta/sqlite-schema.js';
+import { SqliteTransaction } from '../../../src/meta/sqlite-transaction.js';
 import { dentry, extent, inode, nextCommit } from '../../conformance/meta-rows.js';
 import { testMetaStore } from '../../conformance/meta-store.js';
 
@@ -96,6 +98,7 @@ t.test('a snapshot lets go of the file when it ends, however it ends', async (t)
   /** A checkpoint that truncates succeeds only if nobody reads an older state. */
   const isFree = async () => {
     await store.apply(nextCommit(store, []));
+    await store.flush?.();
     const other = new Database(path, { timeout: 0 });
     const [row] = other.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
     other.close();
@@ -109,6 +112,82 @@ t.test('a snapshot lets go of the file when it ends, however it ends', async (t)
   t.equal(await isFree(), true, 'returned before the first batch');
   for await (const _ of (await store.snapshot()).batches) break;
   t.equal(await isFree(), true, 'left in the middle');
+});
+
+/** The COMMITs of the database fail as on a full disk while the answer is true: SQLite ends the transaction by itself then. */
+function failCommits(database: Database.Database, isFull: () => boolean): void {
+  const prepare = database.prepare.bind(database);
+  database.prepare = ((sql: string) => {
+    const statement = prepare(sql);
+    if (sql !== 'COMMIT') return statement;
+    const run = statement.run.bind(statement);
+    statement.run = () => {
+      if (!isFull()) return run();
+      database.exec('ROLLBACK');
+      throw new Database.SqliteError('database or disk is full', 'SQLITE_FULL');
+    };
+    return statement;
+  }) as Database.Database['prepare'];
+}
+
+t.test('commits share a transaction, and none is lost where it fails', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  await (await openSqliteMetaStore(path)).close();
+  const database = new Database(path);
+  let isFull = false;
+  failCommits(database, () => isFull);
+  const other = new Database(path, { readonly: true });
+  t.teardown(() => {
+    database.close();
+    other.close();
+  });
+  const inodes = (from: Database.Database) => from.prepare('SELECT ino FROM inode ORDER BY ino').pluck().all();
+  const transaction = new SqliteTransaction(database);
+  const apply = (changes: RowChange[]) =>
+    transaction.apply(nextCommit({ position: () => transaction.position }, changes));
+  apply([inode(5)]);
+  apply([inode(6), inode(7)]);
+  t.strictSame(inodes(database), [5, 6, 7]);
+  t.strictSame(inodes(other), [], 'the file has them together, later');
+  t.throws(() => apply([inode(8), inode(5)]), { code: 'CONFLICT' });
+  t.strictSame([inodes(database), transaction.position.sequence], [[5, 6, 7], 2], 'and what does not fit, not at all');
+  transaction.flush();
+  t.strictSame(inodes(other), [5, 6, 7]);
+  t.strictSame(readPosition(other), { position: transaction.position, counts: transaction.counts });
+
+  apply([inode(8)]);
+  isFull = true;
+  t.throws(() => transaction.flush(), { code: 'SQLITE_FULL' });
+  t.strictSame(inodes(database), [5, 6, 7], 'SQLite has forgotten it');
+  transaction.ensure();
+  t.strictSame([inodes(database), transaction.counts.inodes], [[5, 6, 7, 8], 4]);
+  t.throws(() => apply([inode(9)]), { code: 'SQLITE_FULL' }, 'no more is taken on top of what is overdue');
+  transaction.ensure();
+  t.strictSame([inodes(database), transaction.position.sequence], [[5, 6, 7, 8], 3]);
+  isFull = false;
+  apply([inode(9)]);
+  t.strictSame(
+    [inodes(database), inodes(other)],
+    [
+      [5, 6, 7, 8, 9],
+      [5, 6, 7, 8],
+    ],
+  );
+  transaction.flush();
+  t.strictSame(readPosition(other), { position: transaction.position, counts: transaction.counts });
+
+  // Within a statement SQLite may end the transaction too: here the file may not grow.
+  apply([inode(10)]);
+  const pages = Number(database.pragma('page_count', { simple: true }));
+  database.pragma(`max_page_count = ${pages + 1}`);
+  const many = Array.from({ length: 500 }, (_, index) => inode(100 + index, { target: 'x'.repeat(500) }));
+  t.throws(() => apply(many), { code: 'SQLITE_FULL' });
+  transaction.ensure();
+  t.strictSame([inodes(database), transaction.counts.inodes], [[5, 6, 7, 8, 9, 10], 6]);
+  database.pragma('max_page_count = 1000000');
+  apply(many);
+  transaction.flush();
+  t.equal(inodes(other).length, 506);
 });
 
 t.test('files that cannot be used are CORRUPT, with what to do', async (t) => {

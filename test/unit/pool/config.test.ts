@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { formatConfig, loadConfig, type PoolConfig, parseConfig, saveConfig } from '../../../src/pool/config.js';
+import { saveDisks, withDisks } from '../../../src/pool/config-edit.js';
 import { disksNeeded, formatScheme, parseScheme } from '../../../src/pool/scheme-choice.js';
 
 const POOL = '/srv/pool';
@@ -78,7 +79,7 @@ t.test('defaults', async (t) => {
 t.test('a mistake is refused by the name of its key', async (t) => {
   const swap = (from: string | RegExp, to: string) => TEXT.replace(from, to);
   const cases: [string, string, RegExp][] = [
-    ['not TOML', swap('format = 1', 'format == 1'), /^line 3, column \d+: /],
+    ['not TOML', swap('format = 1', 'format == 1'), /^line 4, column \d+: /],
     ['another format', swap('format = 1', 'format = 2'), /^format must be 1.*, not 2$/],
     ['a missing key', swap(/^pool = .*$/m, ''), /^pool is missing$/],
     ['an unknown key', swap('format = 1', 'format = 1\ncolour = "red"'), /^colour is not a key of the file/],
@@ -174,4 +175,41 @@ t.test('schemes', async (t) => {
   t.equal(disksNeeded(parseScheme('ec:4+2')), 6);
   t.equal(disksNeeded(parseScheme('copies:3')), 3);
   t.equal(disksNeeded('auto'), 1);
+});
+
+t.test('a change of disks leaves all else of the file as people have written it', async (t) => {
+  const edited = TEXT.replace('delay_ms = 5000', '# Slower: the disks sleep at night.\ndelay_ms   =  60_000 # a minute')
+    .replace(
+      '[[disk]]\ndirectory = "disk2"',
+      '# The loud one, in the upper bay.\n[[disk]]\ndirectory = "disk2" # by hand',
+    )
+    .concat('\n# The last word.\n');
+  const old = parseConfig(edited, POOL);
+  const added = { directory: '/mnt/d', uuid: uuid(9), role: 'data', number: 3 } as const;
+  const grown = withDisks(edited, POOL, [...old.disks, added]) ?? '';
+  t.same(parseConfig(grown, POOL), { ...old, disks: [...old.disks, added] });
+  t.equal(grown.replace(/\n\n\[\[disk\]\]\ndirectory = "\/mnt\/d"[\s\S]*?number = 3/, ''), edited, 'only a table more');
+  const less = withDisks(grown, POOL, [old.disks[0]!, old.disks[2]!, added]) ?? '';
+  t.match(less, /# Slower: the disks sleep at night\.\ndelay_ms {3}= {2}60_000 # a minute\n/);
+  t.match(less, /\n# The last word\.\n/);
+  t.notMatch(less, /disk2|loud one/, 'a disk that leaves takes its comment along');
+  t.equal(withDisks(edited, POOL, old.disks), edited, 'nothing to change changes nothing');
+
+  const inline = edited
+    .replace(/\[\[disk\]\][\s\S]*$/, '')
+    .replace('format = 1', `format = 1\ndisk = [{ directory = "x", uuid = "${uuid(1)}", number = 1 }]`);
+  t.equal(withDisks(inline, POOL, old.disks), undefined, 'written in another way, it cannot be edited');
+  for (const [kept, text] of [
+    ['a list in one line', inline],
+    ['half an edit', edited.replace('[commit]', '[commit')],
+  ] as const) {
+    const files = new Map([[join(POOL, 'cairn.toml'), Buffer.from(text)]]);
+    const io = {
+      readFile: async (path: string) => files.get(path)!,
+      replaceFile: async (path: string, bytes: Uint8Array) => void files.set(path, Buffer.from(bytes)),
+    };
+    await saveDisks(io, POOL, { ...BASE, disks: [...BASE.disks, added] });
+    t.equal(files.get(join(POOL, 'cairn.toml.before'))?.toString(), text, kept);
+    t.same(parseConfig(files.get(join(POOL, 'cairn.toml'))!.toString(), POOL).disks, [...BASE.disks, added]);
+  }
 });

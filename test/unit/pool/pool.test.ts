@@ -105,3 +105,19 @@ t.test('one process has a pool, and closing lets go of everything', async (t) =>
   await fixture.open();
   t.equal((await fixture.pool.control.state('/f')).state, 'committed');
 });
+
+t.test('settings of an open pool change: the commit delay, the rule of strong fsync, scrubs', async (t) => {
+  const { pool } = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+  const { settings } = pool;
+  const file = await pool.openFile('/a', 'w');
+  await file.write(0, Buffer.from('waits'));
+  const { commitSequence } = await pool.control.status();
+  settings.apply({ ...settings.current, commitDelayMs: 0, whenDegraded: 'refuse', scrubDays: 7, mode: 'strong' });
+  // What was waiting for a day is committed at once.
+  while ((await pool.control.status()).dirtyBytes > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const status = await pool.control.status();
+  t.ok(status.commitSequence > commitSequence);
+  t.equal(status.whenDegraded, 'refuse');
+  t.match(settings.current, { commitDelayMs: 0, scrubDays: 7, mode: 'default' }, 'the mode of a mount stays');
+  await file.close();
+});

@@ -4,15 +4,20 @@ import { connect } from 'node:net';
 import t from 'tap';
 import { MAIN, S3Fixture } from './s3-fixture.js';
 
-/** The first status line that comes back for a head whose body is never sent. */
-function firstStatus(endpoint: string, head: string): Promise<string> {
+/** The first status (or what else is looked for) that comes back for bytes of which no more follow. */
+function firstStatus(endpoint: string, head: string, wanted = /(?<=^HTTP\/1.1 )\d+/): Promise<string> {
   const { hostname, port } = new URL(endpoint);
   return new Promise((resolve, reject) => {
     const socket = connect(Number(port), hostname, () => socket.write(head));
-    socket.once('data', (bytes) => {
+    let text = '';
+    socket.on('data', (bytes) => {
+      text += bytes.toString('latin1');
+      const found = wanted.exec(text)?.[0];
+      if (found === undefined) return;
       socket.destroy();
-      resolve(bytes.toString('latin1').split(' ')[1] ?? '');
+      resolve(found);
     });
+    socket.once('close', () => resolve(text));
     socket.once('error', reject);
   });
 }
@@ -85,6 +90,75 @@ t.test('what clients are told', async (t) => {
     t.match(await told(), /^.{8,}$/);
     await versioning('Suspended');
     t.equal(await told(), null, 'the null version is what is there without versions');
+  });
+  await t.test('versions that are removed at once are all gone', async (t) => {
+    await s3.send('PUT', '/crowd');
+    const body = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
+    await s3.send('PUT', '/crowd?versioning', { body });
+    for (let round = 0; round < 4; round++) {
+      const puts = await Promise.all([1, 2, 3, 4, 5, 6].map((i) => s3.send('PUT', '/crowd/key', { body: `${i}` })));
+      const ids = puts.map(({ headers }) => headers.get('x-amz-version-id'));
+      t.equal(new Set(ids).size, ids.length);
+      await Promise.all(ids.map((id) => s3.send('DELETE', `/crowd/key?versionId=${id}`)));
+      t.notMatch((await s3.send('GET', '/crowd?versions')).text, '<Version>');
+    }
+  });
+
+  await t.test('a part that is asked for comes with the checksum of that part', async (t) => {
+    const start = { headers: { 'x-amz-checksum-algorithm': 'CRC32C', 'x-amz-checksum-type': 'FULL_OBJECT' } };
+    const id = /<UploadId>([^<]*)</.exec((await s3.send('POST', '/box/parts?uploads', start)).text)?.[1] ?? '';
+    const name = 'x-amz-checksum-crc32c';
+    const headers = { 'x-amz-sdk-checksum-algorithm': 'CRC32C' };
+    const bodies = [Buffer.alloc(5 * 1024 * 1024, 'a'), Buffer.from('the last')];
+    const etags: string[] = [];
+    const sums: (string | null)[] = [];
+    // The second one is sent twice: what counts is what was sent last.
+    for (const [number, sent] of [
+      [1, bodies[0]!],
+      [2, Buffer.from('sent before')],
+      [2, bodies[1]!],
+    ] as const) {
+      const sending = { body: sent, headers };
+      const part = await s3.send('PUT', `/box/parts?partNumber=${number}&uploadId=${id}`, sending);
+      etags.push(`<Part><PartNumber>${number}</PartNumber><ETag>${part.headers.get('etag')}</ETag></Part>`);
+      sums[number] = part.headers.get(name);
+    }
+    const complete = (parts: readonly string[]) =>
+      s3.send('POST', `/box/parts?uploadId=${id}`, {
+        body: `<CompleteMultipartUpload>${parts.join('')}</CompleteMultipartUpload>`,
+      });
+    t.equal((await complete([etags[0]!, etags[1]!])).code, 'InvalidPart', 'that one has been replaced');
+    t.equal((await complete([etags[2]!, etags[0]!])).code, 'InvalidPartOrder');
+    t.equal((await complete(etags)).status, 200, 'listed twice, as it was sent');
+    const mode = { headers: { 'x-amz-checksum-mode': 'ENABLED' } };
+    for (const number of [1, 2]) {
+      const part = await s3.send('GET', `/box/parts?partNumber=${number}`, mode);
+      t.equal(part.headers.get(name), sums[number]);
+      t.equal(part.headers.get('x-amz-checksum-type'), 'FULL_OBJECT');
+      t.equal(part.text, bodies[number - 1]!.toString());
+    }
+    const whole = (await s3.send('HEAD', '/box/parts', mode)).headers.get(name);
+    t.not(whole, null);
+    t.notOk(sums.includes(whole));
+    const range = await s3.send('GET', '/box/parts', { headers: { ...mode.headers, range: 'bytes=0-9' } });
+    t.equal(range.headers.get(name), null, 'of a range nothing is known');
+  });
+
+  await t.test('the prefix of a list reads the same whether a client decodes it or not', async (t) => {
+    const prefixOf = async (query: string) =>
+      /<Prefix>([^<]*)</.exec((await s3.send('GET', `/box?encoding-type=url&${query}`)).text)?.[1];
+    t.equal(await prefixOf('prefix=a%20b'), 'a b');
+    t.equal(await prefixOf('prefix=%0A'), '&#xA;');
+    t.equal(await prefixOf('prefix=a%2520b'), 'a%2520b', 'a percent sign must be encoded');
+    t.equal(await prefixOf('prefix=%01'), '%01', 'XML has no such character');
+    t.equal(await prefixOf('list-type=2&prefix=a%20b'), 'a%20b');
+  });
+
+  await t.test('what is wrong behind a request does not cost it its answer', async (t) => {
+    await s3.send('PUT', '/open/there', { body: 'x' });
+    const head = 'Host: localhost\r\nContent-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\nContent-Length: 2\r\n\r\n';
+    const status = await firstStatus(s3.server.endpoint, `PUT /open/short HTTP/1.1\r\n${head}bar`, /<Code>\w+/);
+    t.equal(status, '<Code>BadDigest');
   });
   t.same(s3.failures, []);
 });

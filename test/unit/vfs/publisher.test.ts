@@ -93,6 +93,16 @@ t.test('a publication whose ground has moved is prepared again', async (t) => {
   t.equal(calls, 2);
   t.same(await read(fixture, 'a'), Buffer.from('new'));
 
+  const gone = (await fixture.vfs.mknod(ROOT, 'gone', 0o600, 0, CALLER)).ino;
+  let looks = 0;
+  await objects.publish(async () => {
+    looks += 1;
+    if (looks === 2) return [];
+    await fixture.vfs.unlink(ROOT, 'gone');
+    return [{ parent: ROOT, name: 'moved', expected: undefined, to: gone }];
+  });
+  t.equal(looks, 2, 'also where what was to get a name is no more');
+
   const writes = await Promise.all(
     Array.from({ length: 20 }, (_, i) => put(fixture, 'b', Buffer.from(`version ${i}`))),
   );
@@ -141,6 +151,19 @@ t.test('extents of files that stand can be published again', async (t) => {
   await fixture.pool.commit();
   await fixture.pool.collect();
   t.same(await read(fixture, 'copy'), bytes, 'the copy stands alone');
+
+  await t.test(
+    'of a file that has changed since its extents were read: CONFLICT, and not tried for ever',
+    async (t) => {
+      const [other] = await put(fixture, 'other', bytesOf(100 * KIB, 6));
+      const found = (await objects.settled(other!))!;
+      const late = { ...to, sources: [{ ino: other!, version: found.version, ctime: found.ctime }] };
+      await objects.setAttributes(other!, new Map([['cairn.s3.object', Buffer.from('changed')]]));
+      const copy = objects.publish(async () => [{ parent: ROOT, name: 'late', expected: undefined, to: late }]);
+      await t.rejects(copy, { code: 'CONFLICT' });
+      t.equal(await objects.child(ROOT, 'late'), undefined);
+    },
+  );
 });
 
 t.test('what is refused or discarded leaves nothing', async (t) => {

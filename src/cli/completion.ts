@@ -1,0 +1,155 @@
+/**
+ * Completion scripts for bash, zsh and fish. They hold all that there is to complete, so that a Tab starts no process; a script is as old as the cairn that
+ * has printed it. Operands are completed as files and directories, which is what nearly all of them are.
+ */
+import type { Command } from 'commander';
+import { type CommandNode, commandTree, type OptionNode } from './command-tree.js';
+
+export const SHELLS = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof SHELLS)[number];
+
+export function completionScript(shell: Shell, program: Command): string {
+  const root = commandTree(program);
+  switch (shell) {
+    case 'bash':
+      return bashScript(root);
+    case 'zsh':
+      return zshScript(root);
+    default:
+      return fishScript(root);
+  }
+}
+
+/** Every command that has something of its own to complete, outermost first. */
+function flat(node: CommandNode): CommandNode[] {
+  return [node, ...node.commands.flatMap(flat)];
+}
+
+function wordsOf(node: CommandNode): string[] {
+  const subcommands = node.commands.flatMap(({ path, aliases }) => [path.at(-1)!, ...aliases]);
+  return [...subcommands, ...node.operands.flatMap(({ choices }) => choices), ...longNames(node.options)];
+}
+
+function longNames(options: readonly OptionNode[]): string[] {
+  return options.flatMap(({ names }) => names.at(-1) ?? []);
+}
+
+/** `disk add`: as the script puts together what has been typed. */
+function keyOf({ path }: CommandNode): string {
+  return path.slice(1).join(' ');
+}
+
+/** What stands first on a line of commands that are no operands: the words that lead further down the tree. */
+function keysOf(root: CommandNode): string[] {
+  return flat(root).flatMap((node) => {
+    const above = node.path.slice(1, -1).join(' ');
+    const names = [node.path.at(-1)!, ...node.aliases];
+    return node === root ? [] : names.map((name) => `${above} ${name}`.trim());
+  });
+}
+
+/** Files are completed where an operand may be one, and after an option that takes a value. */
+function takesFiles({ operands }: CommandNode): boolean {
+  return operands.some(({ choices }) => choices.length === 0);
+}
+
+/** What has been typed of the tree's words, as patterns of a shell's `case`. */
+function patternOf(node: CommandNode): string {
+  const above = node.path.slice(1, -1);
+  if (node.path.length === 1) return quote('');
+  return [node.path.at(-1)!, ...node.aliases].map((name) => quote([...above, name].join(' '))).join('|');
+}
+
+function bashScript(root: CommandNode): string {
+  const cases = flat(root).map((node) => {
+    const files = takesFiles(node) ? ' files=1' : '';
+    return `    ${patternOf(node)}) words=${quote(wordsOf(node).join(' '))}${files} ;;\n`;
+  });
+  return `# bash completion of cairn
+_cairn() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" key='' word words='' files=''
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "\${key:+$key }$word" in
+    ${keysOf(root).map(quote).join('|')}) key="\${key:+$key }$word" ;;
+    esac
+  done
+  case "$key" in
+${cases.join('')}  esac
+  case "\${COMP_WORDS[COMP_CWORD-1]}" in
+  --*) files=1 ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  case "$files$current" in
+  1-*) ;;
+  1*) mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
+  esac
+}
+complete -o filenames -F _cairn cairn
+`;
+}
+
+function zshScript(root: CommandNode): string {
+  const cases = flat(root).map((node) => {
+    const described = [
+      ...node.commands.map(({ path, description }) => `${path.at(-1)!}:${description}`),
+      ...node.operands.flatMap(({ choices }) => choices),
+      ...node.options.map(({ names, description }) => `${names.at(-1)!}:${description}`),
+    ];
+    const files = takesFiles(node) ? ' files=1' : '';
+    return `    ${patternOf(node)})\n      found=(${described.map(quote).join(' ')})${files} ;;\n`;
+  });
+  return `#compdef cairn
+# zsh completion of cairn
+_cairn() {
+  local key='' word files=''
+  local -a found
+  for word in "\${words[@]:1:$((CURRENT-2))}"; do
+    case "\${key:+$key }$word" in
+    ${keysOf(root).map(quote).join('|')}) key="\${key:+$key }$word" ;;
+    esac
+  done
+  case "$key" in
+${cases.join('')}  esac
+  _describe 'cairn' found
+  [[ -n "$files" || "\${words[CURRENT-1]}" = --* ]] && _files
+}
+if [ "$funcstack[1]" = "_cairn" ]; then _cairn "$@"; else compdef _cairn cairn; fi
+`;
+}
+
+function fishScript(root: CommandNode): string {
+  const lines = flat(root).flatMap((node) => {
+    const when = node === root ? '__cairn_at ""' : `__cairn_at ${quote(keyOf(node))}`;
+    const condition = `-n ${quote(when)}`;
+    return [
+      ...node.commands.map(
+        ({ path, description }) => `complete -c cairn ${condition} -f -a ${path.at(-1)!} -d ${quote(description)}`,
+      ),
+      ...node.operands.flatMap(({ choices }) =>
+        choices.length > 0 ? [`complete -c cairn ${condition} -f -a ${quote(choices.join(' '))}`] : [],
+      ),
+      ...node.options.map(({ names, description, takesValue }) => {
+        const long = names.at(-1)!.replace(/^--/, '');
+        return `complete -c cairn ${condition} -l ${long}${takesValue ? ' -r' : ''} -d ${quote(description)}`;
+      }),
+    ];
+  });
+  return `# fish completion of cairn
+function __cairn_at
+  set -l key ''
+  for word in (commandline -opc)[2..-1]
+    switch (string trim "$key $word")
+      case ${keysOf(root).map(quote).join(' ')}
+        set key (string trim "$key $word")
+    end
+  end
+  test "$key" = "$argv[1]"
+end
+complete -c cairn -n '__cairn_at ""' -f
+${lines.join('\n')}
+`;
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
