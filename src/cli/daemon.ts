@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { CairnError } from '../errors/cairn-error.js';
 import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
+import { isJournal, JournalOutput } from './journal-output.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
 import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
@@ -79,7 +80,7 @@ function workingDirectory(): string {
 export function systemContext(): CliContext {
   return {
     stdout: new StreamOutput(process.stdout),
-    stderr: new StreamOutput(process.stderr),
+    stderr: isJournal(process.env) ? new JournalOutput() : new StreamOutput(process.stderr),
     cwd: workingDirectory(),
     env: process.env,
     clock: new SystemClock(),

@@ -171,8 +171,10 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => this.#table.measured(inode));
   }
 
+  /** A size is kept as names are: SQLite ends a transaction with one (TRUNCATE). Other attributes reach the stage log with what comes next, or a moment later. */
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
-    return this.#kept(this.#setattr(ino, change, caller));
+    const changed = this.#setattr(ino, change, caller);
+    return change.sizeBytes === undefined ? changed : this.#kept(changed);
   }
 
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
