@@ -116,15 +116,16 @@ export class Volume implements Vfs {
         if (name === '..') return this.#parentOf(dir);
         if (isHidden(parent, name)) return undefined;
         return chain(dir.directory!.lookup(name), (target) =>
-          target === undefined ? undefined : this.#child(dir, target),
+          target === undefined ? undefined : this.#child(dir, name, target),
         );
       }),
     );
   }
 
-  #child(parent: Inode, target: EntryTarget): Result<Inode> {
+  #child(parent: Inode, name: Name, target: EntryTarget): Result<Inode> {
     return chain(this.#table.get(target.ino), (inode) => {
       inode.parent = parent.ino;
+      inode.name = name;
       return this.#table.measured(inode);
     });
   }
@@ -346,7 +347,10 @@ export class Volume implements Vfs {
 
   #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
     const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
-    if (inode !== undefined) inode.parent = dir.ino;
+    if (inode !== undefined) {
+      inode.parent = dir.ino;
+      inode.name = entry.name;
+    }
     this.#staged.changeEntry(dir, entry, target);
   }
 
