@@ -9,7 +9,7 @@ import type { CliContext } from './context.js';
 import { isJournal, JournalOutput } from './journal-output.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener, S3Opener, Watcher, WebOpener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, VersionsOpener, Watcher, WebOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -78,6 +78,17 @@ const watchPool: Watcher = async (control, options) => {
   return watching.watchPool(control, options);
 };
 
+const openVersions: VersionsOpener = async (vfs, tree) => {
+  const { VersionedVfs } = await import('../s3/versioned-vfs.js');
+  const versioned = new VersionedVfs(vfs, tree);
+  const refresh = async (): Promise<void> => {
+    const { mountHistory } = await import('../s3/mount-history.js');
+    versioned.history ??= mountHistory(tree, new SystemClock());
+    await versioned.history.refresh();
+  };
+  return { vfs: versioned, refresh };
+};
+
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
   try {
@@ -100,6 +111,7 @@ export function systemContext(): CliContext {
     openS3,
     openWeb,
     watchPool,
+    openVersions,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {
