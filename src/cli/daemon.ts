@@ -9,7 +9,7 @@ import type { CliContext } from './context.js';
 import { isJournal, JournalOutput } from './journal-output.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, VersionsOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -68,6 +68,17 @@ const openS3: S3Opener = async (tree, options) => {
   return openS3Face(tree, options);
 };
 
+const openVersions: VersionsOpener = async (vfs, tree) => {
+  const { VersionedVfs } = await import('../s3/versioned-vfs.js');
+  const versioned = new VersionedVfs(vfs, tree);
+  const refresh = async (): Promise<void> => {
+    const { mountHistory } = await import('../s3/mount-history.js');
+    versioned.history ??= mountHistory(tree, new SystemClock());
+    await versioned.history.refresh();
+  };
+  return { vfs: versioned, refresh };
+};
+
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
   try {
@@ -88,6 +99,7 @@ export function systemContext(): CliContext {
     pools,
     mounter,
     openS3,
+    openVersions,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {

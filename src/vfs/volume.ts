@@ -116,15 +116,16 @@ export class Volume implements Vfs {
         if (name === '..') return this.#parentOf(dir);
         if (isHidden(parent, name)) return undefined;
         return chain(dir.directory!.lookup(name), (target) =>
-          target === undefined ? undefined : this.#child(dir, target),
+          target === undefined ? undefined : this.#child(dir, name, target),
         );
       }),
     );
   }
 
-  #child(parent: Inode, target: EntryTarget): Result<Inode> {
+  #child(parent: Inode, name: Name, target: EntryTarget): Result<Inode> {
     return chain(this.#table.get(target.ino), (inode) => {
       inode.parent = parent.ino;
+      inode.name = name;
       return this.#table.measured(inode);
     });
   }
@@ -171,8 +172,10 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => this.#table.measured(inode));
   }
 
+  /** A size is kept as names are: SQLite ends a transaction with one (TRUNCATE). Other attributes reach the stage log with what comes next, or a moment later. */
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
-    return this.#kept(this.#setattr(ino, change, caller));
+    const changed = this.#setattr(ino, change, caller);
+    return change.sizeBytes === undefined ? changed : this.#kept(changed);
   }
 
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
@@ -344,7 +347,10 @@ export class Volume implements Vfs {
 
   #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
     const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
-    if (inode !== undefined) inode.parent = dir.ino;
+    if (inode !== undefined) {
+      inode.parent = dir.ino;
+      inode.name = entry.name;
+    }
     this.#staged.changeEntry(dir, entry, target);
   }
 
