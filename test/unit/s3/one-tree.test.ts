@@ -1,6 +1,6 @@
 /**
  * One tree of many keys on both faces: made half through S3 and half through the mount's side, it is listed in byte order by both, whole and in pages, with and
- * without a delimiter. 100,000 keys with CAIRN_TEST_SCALE=full.
+ * without a delimiter. 100,000 keys with CAIRN_TEST_SCALE=full TAP_TIMEOUT=3600.
  */
 import t from 'tap';
 import { uriEncode } from '../../../src/s3/signature-v4.js';
