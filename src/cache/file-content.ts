@@ -29,6 +29,7 @@ export const UNSEALED = RangeMap.mask(DIRTY, HOLE);
 export const TAKEN = RangeMap.mask(SEALED, SEALED_HOLE);
 const SEALED_HOLES = RangeMap.mask(SEALED_HOLE);
 const STAGED = RangeMap.mask(DIRTY, HOLE, SEALED, SEALED_HOLE);
+const KNOWN = CACHED | STAGED;
 
 /** A fresh file up to this size lives in memory and in the stage log instead of a file of its own. */
 export const MEMORY_FILE_BYTES = 64 * 1024;
@@ -105,6 +106,12 @@ export class FileContent {
   /** See ContentFiles; asked after a commit has read its bytes. */
   writebackFailure(): CairnError | undefined {
     return this.#memory === undefined ? this.#files.writebackFailure(this.ino) : undefined;
+  }
+
+  /** Nothing of [from, to) is in the cache, nor staged to be zeros. */
+  isInPool(from: number, to: number): boolean {
+    const next = this.ranges.firstAtOrAfter(from, KNOWN);
+    return next === undefined || next.from >= to;
   }
 
   /** Anything staged, sealed or not. */

@@ -41,6 +41,13 @@ export interface PreparedChunk extends StoredChunk {
   readonly records: readonly { readonly disk: Disk; readonly record: RecordInput }[];
 }
 
+/** A chunk that has been read whole, in memory that is used again. */
+export interface WholeChunk {
+  readonly bytes: Uint8Array;
+  /** To be called once: from the next turn of the event loop on the bytes may be others. */
+  release(): void;
+}
+
 export interface ChunkToSettle {
   readonly chunk: string;
   readonly chunkBytes: number;
@@ -82,6 +89,8 @@ export interface ChunkStore {
   storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]>;
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
+  /** As `read` of all its bytes, for whoever reads much: read from all disks at once into memory that is used again, and decoded and hashed in a worker thread. */
+  readWhole(chunk: string, chunkBytes: number): Promise<WholeChunk>;
   /**
    * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. With `verify`, every shard that is there is
    * read first, and written anew where it is not what it should be. Nothing is synced. Holds the chunk meanwhile. UNREADABLE; NO_SPACE and DISK_FAILED

@@ -11,17 +11,19 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { PoolConfig, S3Config } from '../pool/config.js';
+import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import type { MountSession, OpenPool, PoolLog, S3Face } from './pool-opener.js';
+import type { MountSession, OpenPool, PoolLog, S3Face, VersionedMount } from './pool-opener.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
 
 type OnProgress = (progress: CommitProgress) => void;
-type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3'>;
+type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3' | 'openVersions'>;
 
 export interface MountOptions {
   /** Absolute, without symbolic links; so is the mount point. */
@@ -48,6 +50,7 @@ export class MountDaemon {
   readonly ended: Promise<MountEnd>;
   readonly #pool: OpenPool;
   readonly #session: MountSession;
+  readonly #versions: VersionedMount | undefined;
   readonly #options: MountOptions;
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
@@ -79,8 +82,12 @@ export class MountDaemon {
       options.onStep('mounting');
       const { allowOther = false } = options;
       const source = mountSource(poolDirectory);
-      session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
-      const daemon = new MountDaemon(pool, session, context, options);
+      // Also where nothing is served as S3 yet: that may begin while it is mounted.
+      const versions = pool.objects && (await context.openVersions(pool.vfs, pool.objects));
+      if (pool.objects !== undefined && (await hasBuckets(pool.objects))) await versions?.refresh();
+      const vfs = versions?.vfs ?? pool.vfs;
+      session = await context.mounter.mount(vfs, { mountpoint, source, allowOther, log });
+      const daemon = new MountDaemon(pool, { session, versions }, context, options);
       server = await ControlServer.start(
         poolDirectory,
         {
@@ -106,8 +113,14 @@ export class MountDaemon {
     }
   }
 
-  private constructor(pool: OpenPool, session: MountSession, context: Context, options: MountOptions) {
+  private constructor(
+    pool: OpenPool,
+    { session, versions }: { session: MountSession; versions: VersionedMount | undefined },
+    context: Context,
+    options: MountOptions,
+  ) {
     this.#pool = pool;
+    this.#versions = versions;
     this.#openS3 = context.openS3;
     this.#session = session;
     this.#options = options;
@@ -129,11 +142,17 @@ export class MountDaemon {
   /** Makes the S3 face what cairn.toml says. If it cannot be, the one from before goes on, and this rejects. */
   async #serveS3(wanted: S3Config | undefined): Promise<void> {
     const { poolDirectory, log, s3Otherwise } = this.#options;
+    const versions = this.#versions;
+    const onVersioning = versions && (() => versions.refresh());
     const { objects } = this.#pool;
     if (objects === undefined) return;
     const open = async (config: S3Config | undefined): Promise<void> => {
       const said = config ?? s3Otherwise;
-      this.#s3 = said === undefined ? undefined : await this.#openS3(objects, { poolDirectory, config: said, log });
+      this.#s3 =
+        said === undefined
+          ? undefined
+          : await this.#openS3(objects, { poolDirectory, config: said, log, onVersioning });
+      if (said !== undefined) await onVersioning?.();
       this.#s3Config = config;
     };
     // Both may have the same address.
@@ -302,4 +321,16 @@ async function explainLock(poolDirectory: string, locked: CairnError): Promise<C
         hint: `unmount it first with \`cairn unmount ${mountpoint}\``,
         cause: locked,
       });
+}
+
+/** True if something of the tree has been served as S3. */
+async function hasBuckets(tree: ObjectTree): Promise<boolean> {
+  for (let after = ''; ; ) {
+    const page = await tree.list(tree.root, after, 1000);
+    for (const { key, ino, isDirectory } of page) {
+      after = key;
+      if (isDirectory && (await tree.attributes(ino)).has(BUCKET_ATTRIBUTE)) return true;
+    }
+    if (page.length < 1000) return false;
+  }
 }

@@ -91,5 +91,20 @@ export interface S3Face {
 /** Serves the tree as S3. IO if the address cannot be had. */
 export type S3Opener = (
   tree: ObjectTree,
-  options: { poolDirectory: string; config: S3Config; log: PoolLog },
+  options: {
+    poolDirectory: string;
+    config: S3Config;
+    log: PoolLog;
+    /** A bucket keeps versions, or keeps them no longer. */
+    onVersioning?: (() => Promise<void>) | undefined;
+  },
 ) => Promise<S3Face>;
+
+/** A vfs for the mount, by which buckets with versions keep what is changed there. */
+export interface VersionedMount {
+  readonly vfs: Vfs;
+  /** Which buckets have versions may have changed. */
+  refresh(): Promise<void>;
+}
+
+export type VersionsOpener = (vfs: Vfs, tree: ObjectTree) => Promise<VersionedMount>;

@@ -38,6 +38,8 @@ export interface S3Config {
   readonly domain: string | undefined;
   /** PEM files; absolute. Undefined: no TLS. */
   readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+  /** What one user may ask for in the long run; undefined: no limit. */
+  readonly requestsPerSecond?: number | undefined;
 }
 
 export interface PoolConfig {
@@ -101,6 +103,7 @@ const S3 = v.strictObject(
     domain: v.optional(hostName),
     certificate: v.optional(filePath),
     key: v.optional(filePath),
+    requests_per_second: v.optional(whole(1, 1_000_000)),
   },
   objectMessage('[s3]'),
 );
@@ -193,14 +196,14 @@ function addressOf(text: string): { host: string; port: number } | undefined {
 }
 
 function s3Of(toml: v.InferOutput<typeof S3>, poolDirectory: string): S3Config {
-  const { certificate, key, region, domain } = toml;
+  const { certificate, key, region, domain, requests_per_second: requestsPerSecond } = toml;
   if ((certificate === undefined) !== (key === undefined))
     throw refuse('s3.certificate and s3.key must both be given, or neither');
   const tls =
     certificate === undefined || key === undefined
       ? undefined
       : { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
-  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls };
+  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls, requestsPerSecond };
 }
 
 /** The text that `parseConfig` reads back to the same config, with comments for the person who edits it. */
@@ -276,7 +279,7 @@ function line(key: string, value: string | number): string {
 function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
   const about = `# With it, a mounted pool is served as S3 as well: its top directories are buckets. \`cairn user add\` makes keys.`;
   if (s3 === undefined) return `${about}\n# [s3]\n# address = "127.0.0.1:9000"`;
-  const { host, port, region, domain, tls } = s3;
+  const { host, port, region, domain, tls, requestsPerSecond } = s3;
   const lines = [
     about,
     '[s3]',
@@ -289,6 +292,7 @@ function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
           line('certificate', shortened(tls.certificate, poolDirectory)),
           line('key', shortened(tls.key, poolDirectory)),
         ]),
+    ...(requestsPerSecond === undefined ? [] : [line('requests_per_second', requestsPerSecond)]),
   ];
   return lines.join('\n');
 }

@@ -479,7 +479,7 @@ class PoolOpening {
       poolTakes: (bytes) => space.takes(bytes),
     });
     journal.source = staged;
-    const reader = new PoolReader(meta, chunks);
+    const reader = new PoolReader(meta, chunks, clock);
     committer.filler = new WindowFiller(reader, account);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);

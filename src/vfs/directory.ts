@@ -6,6 +6,7 @@
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type DentryRow, type Ino, type Name, sortKey } from '../meta/rows.js';
+import { chain } from './result.js';
 import type { Result } from './vfs.js';
 
 const NAME_BYTES_MAX = 255;
@@ -75,13 +76,17 @@ export class Directory {
     if (entry !== undefined) return entry.target;
     if (this.fresh || this.#absent.has(name)) return undefined;
     const { changes } = this;
-    return this.#meta.getDentry(this.ino, name).then((row) => {
+    return chain<DentryRow | undefined, EntryTarget | undefined>(this.#row(name), (row) => {
       // While the row was being read, somebody may have changed the name.
       const since = this.entries.get(name);
       if (since !== undefined) return since.target;
       if (row === undefined && this.changes === changes) this.#missed(name);
       return row;
     });
+  }
+
+  #row(name: Name): Result<DentryRow | undefined> {
+    return (this.#meta.now ?? this.#meta).getDentry(this.ino, name);
   }
 
   /** The record of a name that is about to change. NAME_TOO_LONG, INVALID. */
@@ -93,7 +98,7 @@ export class Directory {
     if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
       throw new CairnError('INVALID', 'this is not a name that an entry can have');
     if (this.fresh || this.#absent.has(name)) return this.#add(name, undefined);
-    return this.#meta.getDentry(this.ino, name).then((row) => this.entries.get(name) ?? this.#add(name, row));
+    return chain(this.#row(name), (row) => this.entries.get(name) ?? this.#add(name, row));
   }
 
   #missed(name: Name): void {
@@ -165,7 +170,8 @@ export class Directory {
     const listed: ListedEntry[] = [];
     let key = afterKey;
     for (;;) {
-      const rows = this.fresh ? [] : await this.#meta.listDentries(this.ino, key, PAGE);
+      const found = this.fresh ? [] : (this.#meta.now ?? this.#meta).listDentries(this.ino, key, PAGE);
+      const rows = found instanceof Promise ? await found : found;
       const last = rows.length < PAGE ? undefined : sortKey(rows.at(-1)!.name, rows.at(-1)!.isDirectory);
       this.#merge(rows, key, last, limit, listed);
       if (listed.length >= limit || last === undefined) return listed;

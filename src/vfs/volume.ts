@@ -116,15 +116,16 @@ export class Volume implements Vfs {
         if (name === '..') return this.#parentOf(dir);
         if (isHidden(parent, name)) return undefined;
         return chain(dir.directory!.lookup(name), (target) =>
-          target === undefined ? undefined : this.#child(dir, target),
+          target === undefined ? undefined : this.#child(dir, name, target),
         );
       }),
     );
   }
 
-  #child(parent: Inode, target: EntryTarget): Result<Inode> {
+  #child(parent: Inode, name: Name, target: EntryTarget): Result<Inode> {
     return chain(this.#table.get(target.ino), (inode) => {
       inode.parent = parent.ino;
+      inode.name = name;
       return this.#table.measured(inode);
     });
   }
@@ -171,8 +172,10 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => this.#table.measured(inode));
   }
 
+  /** A size is kept as names are: SQLite ends a transaction with one (TRUNCATE). Other attributes reach the stage log with what comes next, or a moment later. */
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
-    return this.#kept(this.#setattr(ino, change, caller));
+    const changed = this.#setattr(ino, change, caller);
+    return change.sizeBytes === undefined ? changed : this.#kept(changed);
   }
 
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
@@ -344,7 +347,10 @@ export class Volume implements Vfs {
 
   #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
     const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
-    if (inode !== undefined) inode.parent = dir.ino;
+    if (inode !== undefined) {
+      inode.parent = dir.ino;
+      inode.name = entry.name;
+    }
     this.#staged.changeEntry(dir, entry, target);
   }
 
@@ -594,22 +600,26 @@ export class Volume implements Vfs {
   }
 
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const file = this.#reading(handle);
+    return this.#data.read(file.inode, offset, length, runOf(file, offset, length));
+  }
+
+  #reading(handle: Handle): FileHandle {
     const file = this.#handles.file(handle);
     if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
     if (file.mode.noAccessTime !== true) this.#access(file.inode);
-    file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
-    file.readEnd = offset + length;
-    return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
+    return file;
   }
 
   /** As `read`, with the bytes themselves, which no write changes. */
   async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
-    const parts = await this.read(handle, from, to - from);
+    const file = this.#reading(handle);
+    const parts = await this.#data.readOwn(file.inode, from, to - from, runOf(file, from, to - from));
     return parts.map((part) => {
       // A small file's bytes may be a view of what the next write changes.
       if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
       const bytes = Buffer.allocUnsafe(part.length);
-      this.#data.copyCached(this.#handles.file(handle).inode, bytes, part.position);
+      this.#data.copyCached(file.inode, bytes, part.position);
       return bytes;
     });
   }
@@ -841,6 +851,15 @@ export class Volume implements Vfs {
   statfs(): Result<SpaceReport> {
     return this.#space();
   }
+}
+
+/** Bytes read in a row, with these that are read now; 0 for a reader that reads here and there. Who begins at the beginning is taken to go on. */
+function runOf(file: FileHandle, offset: number, length: number): number {
+  const goesOn = offset === file.readEnd;
+  file.sequentialReads = goesOn ? file.sequentialReads + 1 : 0;
+  file.readRun = (goesOn ? file.readRun : 0) + length;
+  file.readEnd = offset + length;
+  return file.sequentialReads >= SEQUENTIAL_READS || offset === 0 ? file.readRun : 0;
 }
 
 function isAfter(a: Time, b: Time): boolean {

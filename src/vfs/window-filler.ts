@@ -49,7 +49,7 @@ export class WindowFiller {
       for (const gap of filling.gaps) {
         if (!(await this.#isWhole(inode, gap.from, gap.to))) return false;
         const buffer = Buffer.allocUnsafe(gap.to - gap.from);
-        await this.#reader.read(inode, gap.from, buffer, false);
+        await this.#reader.read(inode, gap.from, buffer, 0);
         fetched.push(buffer);
       }
       if (inode.gone || content.busy !== undefined || content.doubtful) return true;

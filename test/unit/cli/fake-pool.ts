@@ -382,6 +382,9 @@ export function fakeContext(directory: string): FakeContext {
     openS3: async () => {
       throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
     },
+    openVersions: async () => {
+      throw new CairnError('NOT_SUPPORTED', 'a fake pool has no versions');
+    },
     mounts: '',
     mountTable: () => new MountTable(context.mounts),
     files: { readFile: (path) => readFile(path) },
