@@ -138,6 +138,11 @@ export class FileContent {
     return this.ranges.bytes(DIRTY) + this.ranges.bytes(SEALED);
   }
 
+  /** Of the dirty bytes, those that a commit has under way. */
+  get sealedBytes(): number {
+    return this.ranges.bytes(SEALED);
+  }
+
   get cachedBytes(): number {
     return this.dirtyBytes + this.ranges.bytes(CLEAN);
   }
