@@ -55,6 +55,8 @@ const may = {
   '^src/s3/': ['^src/s3/', '^src/vfs/', '^src/meta/rows\\.ts$', '^src/io/', '^src/errors/', '^native/'],
   '^src/monitor/': ['^src/monitor/', '^src/vfs/(reports|activity)\\.ts$', '^src/io/', '^src/errors/'],
   '^src/http/': ['^src/http/', '^src/monitor/', '^src/vfs/', '^src/io/', '^src/errors/'],
+  // Types of reports and one figure formatter: it runs in a browser.
+  '^src/page/': ['^src/page/', '^src/(vfs|monitor)/reports\\.ts$', '^src/errors/byte-figures\\.ts$'],
   '^src/pool/': [
     '^src/pool/',
     '^src/(fsck|forecast|repair|rebalance|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',

@@ -14,7 +14,7 @@ function step(name, command, args) {
   }
 }
 
-step('build', 'npx', ['tsc', '--build']);
+step('build', 'npx', ['tsc', '--build', 'src/page']);
 if (only.length === 0) {
   step('format and lint', 'npx', ['biome', 'check', '.']);
   step('arrows', 'npx', [
