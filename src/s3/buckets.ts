@@ -81,6 +81,7 @@ export async function createBucket(call: Call): Promise<Answer> {
     },
     [writeSubject('acl', grants)],
   );
+  if (objectLock) await parts.versioningChanged();
   if (!isNew) return taken(call, await parts.store.bucket(name), grants);
   return { status: 200, headers: { location: `/${name}` } };
 }
@@ -108,8 +109,16 @@ export async function deleteBucket(call: Call): Promise<Answer> {
   const { user } = call.identity;
   if (user === undefined || bucketOwner(call, bucket) !== user.id)
     requireAccess(call, bucket, { action: 's3:DeleteBucket', writes: true });
-  await call.parts.uploads.removeAll(bucket);
-  await call.parts.store.removeBucket(bucket);
+  const { store, uploads, versions } = call.parts;
+  if (await versions.hasAny(bucket))
+    throw new S3Error(
+      'BucketNotEmpty',
+      'The bucket you tried to delete is not empty. You must delete all versions in the bucket.',
+    );
+  await uploads.removeAll(bucket);
+  await store.removeBucket(bucket);
+  await versions.forget(bucket);
+  await call.parts.versioningChanged();
   return NO_CONTENT_ANSWER;
 }
 

@@ -53,7 +53,10 @@ export async function listDirectory(
       const child = found instanceof Promise ? await found : found;
       // It may have gone between the listing and now.
       if (plus && child === undefined) continue;
-      if (plus && child !== undefined) child.parent = inode.ino;
+      if (plus && child !== undefined) {
+        child.parent = inode.ino;
+        child.name = entry.name;
+      }
       const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));
       if (!take({ name: entry.name, ino: entry.ino, mode, cookie: index + 1 + DOTS }, child)) return;
       handle.returned(index, entry.key);
