@@ -169,10 +169,11 @@ export class Directory {
   async list(afterKey: string, limit: number): Promise<ListedEntry[]> {
     const listed: ListedEntry[] = [];
     let key = afterKey;
-    for (;;) {
-      const found = this.fresh ? [] : (this.#meta.now ?? this.#meta).listDentries(this.ino, key, PAGE);
+    // No more than whoever asks can take; whole pages where staged changes have taken the place of what was found.
+    for (let page = Math.min(limit, PAGE); ; page = PAGE) {
+      const found = this.fresh ? [] : (this.#meta.now ?? this.#meta).listDentries(this.ino, key, page);
       const rows = found instanceof Promise ? await found : found;
-      const last = rows.length < PAGE ? undefined : sortKey(rows.at(-1)!.name, rows.at(-1)!.isDirectory);
+      const last = rows.length < page ? undefined : sortKey(rows.at(-1)!.name, rows.at(-1)!.isDirectory);
       this.#merge(rows, key, last, limit, listed);
       if (listed.length >= limit || last === undefined) return listed;
       key = last;
