@@ -76,6 +76,8 @@ export interface Mended {
 }
 
 export interface ChunkStore {
+  /** Plain bytes that `store`, `storeSmall` and `prepareSmall` have taken since the start, what was there already included. */
+  readonly takenBytes: number;
   /**
    * Reads the source, hashes, and unless the chunk is held healthy already: encodes, places and writes its shards to the data streams of the
    * disks in parallel (not synced: `syncAll` or the commit round does that). Off the event loop. `onRead` is called as soon as the source's bytes have been read, so

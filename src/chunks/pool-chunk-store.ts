@@ -74,6 +74,7 @@ export class PoolChunkStore implements ChunkStore {
   #collected: Promise<unknown> = Promise.resolve();
   /** Chunks that could not be read, though enough shards seemed to be there: the same content is written anew, and never answered as held. */
   readonly #unreadable = new Set<string>();
+  #takenBytes = 0;
   #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
@@ -95,6 +96,10 @@ export class PoolChunkStore implements ChunkStore {
     this.#onShort = options.onShort ?? (() => {});
   }
 
+  get takenBytes(): number {
+    return this.#takenBytes;
+  }
+
   async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
     this.#refuseIfClosed();
     const job = await this.#pipeline.take(source, onRead, signal);
@@ -109,6 +114,7 @@ export class PoolChunkStore implements ChunkStore {
         this.release([chunk]);
         throw error;
       });
+      this.#takenBytes += chunkBytes;
       return { chunk, chunkBytes, deduplicated };
     } finally {
       job.end();
@@ -121,6 +127,7 @@ export class PoolChunkStore implements ChunkStore {
     assert(!this.#collecting.has(chunk), 'nothing is prepared while chunks are collected');
     const prepared = this.#prepare({ chunk, bytes }, avoid);
     this.#hold(chunk);
+    this.#takenBytes += bytes.length;
     return prepared;
   }
 
@@ -143,6 +150,7 @@ export class PoolChunkStore implements ChunkStore {
       this.#refuseIfClosed();
       try {
         stored.push(...(await this.#storeSlice(sources.slice(from, to))));
+        for (const bytes of sources.slice(from, to)) this.#takenBytes += bytes.length;
       } catch (error) {
         this.release(stored.map(({ chunk }) => chunk));
         throw error;
