@@ -20,10 +20,17 @@ type OnMissing = (shard: number, disk: number | undefined) => void;
 /** Combinations of shards to try for a chunk whose hash is wrong: all of 8+3. */
 const MAX_COMBINATIONS = 165;
 
-/** What a whole chunk is read with. */
-interface WholeReading {
+/** What a whole chunk is put together with. */
+interface SpaceMeans {
   readonly spaces: ChunkSpaces;
   readonly pipeline: Pipeline;
+  readonly pace: ReadPace;
+}
+
+/** A space that its owner gives back, or drops. */
+export interface FilledSpace {
+  readonly space: ChunkSpace;
+  readonly layout: SpaceLayout;
 }
 
 /**
@@ -33,24 +40,64 @@ interface WholeReading {
 export async function readWhole(
   set: ShardSet,
   chunk: string,
-  { spaces, pipeline }: WholeReading,
+  means: SpaceMeans,
   onMissing: OnMissing,
-  pace: ReadPace,
 ): Promise<WholeChunk> {
-  const reader = new SetReader(set, onMissing, pace);
-  if (reader.fitsSpace) {
-    const space = spaces.take();
-    let isGood = false;
-    try {
-      const layout = await reader.gather(space.bytes);
-      isGood = layout !== undefined && (await nameIn(space, layout, pipeline)) === chunk;
-      if (layout !== undefined && isGood) return lent(chunkIn(space.bytes, layout), () => spaces.give(space));
-    } finally {
-      // A late read may still write to it.
-      if (!isGood) spaces.drop(space);
-    }
+  const reader = new SetReader(set, onMissing, means.pace);
+  const filled = await fill(reader, means, [], chunk);
+  if (filled === undefined) return lent(await reader.readSlowly(chunk), () => {});
+  const { space, layout } = filled;
+  return lent(chunkIn(space.bytes, layout), () => means.spaces.give(space));
+}
+
+/** As `readWhole`, of shards: those `wanted` are made, whatever there is of them, and the chunk has its name. undefined if that cannot be, or would take long. */
+export function remakeShards(
+  set: ShardSet,
+  chunk: string,
+  wanted: readonly number[],
+  means: SpaceMeans,
+): Promise<FilledSpace | undefined> {
+  return fill(new SetReader(set, () => {}, means.pace), means, wanted, chunk);
+}
+
+/** These shards as they lie, each verified, and nothing else. undefined if one cannot be read, or not soon. */
+export function copyShards(
+  set: ShardSet,
+  shards: readonly number[],
+  means: SpaceMeans,
+): Promise<FilledSpace | undefined> {
+  return fill(new SetReader(set, () => {}, means.pace), means, shards, undefined);
+}
+
+/** With a chunk's name: as many shards as are needed, and from them what is wanted; without one, just what is wanted. */
+async function fill(
+  reader: SetReader,
+  { spaces, pipeline }: SpaceMeans,
+  wanted: readonly number[],
+  chunk: string | undefined,
+): Promise<FilledSpace | undefined> {
+  if (!reader.fitsSpace) return undefined;
+  const space = spaces.take();
+  let isGood = false;
+  try {
+    const layout =
+      chunk === undefined ? await reader.fetch(space.bytes, wanted, []) : await reader.gather(space.bytes, wanted);
+    isGood = layout !== undefined && (chunk === undefined || (await nameIn(space, layout, pipeline)) === chunk);
+    return layout !== undefined && isGood ? { space, layout } : undefined;
+  } finally {
+    // A late read may still write to it.
+    if (!isGood) spaces.drop(space);
   }
-  return lent(await reader.readSlowly(chunk), () => {});
+}
+
+/** undefined if the worker thread has ended: the chunk is hashed here then. */
+async function nameIn(space: ChunkSpace, layout: SpaceLayout, pipeline: Pipeline): Promise<string | undefined> {
+  try {
+    return await pipeline.complete(space, layout);
+  } catch (error) {
+    if (!hasCode(error, 'IO')) throw error;
+    return undefined;
+  }
 }
 
 function lent(bytes: Uint8Array, giveBack: () => void): WholeChunk {
@@ -63,16 +110,6 @@ function lent(bytes: Uint8Array, giveBack: () => void): WholeChunk {
       giveBack();
     },
   };
-}
-
-/** undefined if the worker thread has ended: the chunk is hashed here then. */
-async function nameIn(space: ChunkSpace, layout: SpaceLayout, pipeline: Pipeline): Promise<string | undefined> {
-  try {
-    return await pipeline.complete(space, layout);
-  } catch (error) {
-    if (!hasCode(error, 'IO')) throw error;
-    return undefined;
-  }
 }
 
 /** Bytes [from, to) of the chunk from one set of shards. UNREADABLE, with what went wrong in the message. */
@@ -129,16 +166,21 @@ class SetReader {
     return fitsSpace(this.#set.scheme, this.#shardBytes);
   }
 
-  /** As many shards as are needed into their places in the space; undefined if one of them does not come, or not soon: then the space is written to even later. */
-  async gather(space: Uint8Array): Promise<SpaceLayout | undefined> {
-    const { scheme, chunkBytes, holders } = this.#set;
+  /** As many shards as are needed into their places in the space; the data shards that are not among them, and those wanted, are to be made. As `fetch`. */
+  async gather(space: Uint8Array, wanted: readonly number[]): Promise<SpaceLayout | undefined> {
     const { needed } = this.#codec;
     const there = this.#quickest().slice(0, needed);
     if (there.length < needed) return undefined;
-    const make: number[] = [];
-    if (scheme.erasure) for (let shard = 0; shard < needed; shard++) if (!there.includes(shard)) make.push(shard);
+    const data = Array.from({ length: needed }, (_, shard) => shard);
+    for (const shard of data) if (this.#set.holders[shard]!.length === 0) this.#report(shard, undefined);
+    const make = [...new Set([...data, ...wanted])].filter((shard) => !there.includes(shard));
+    return this.fetch(space, there, this.#set.scheme.erasure ? make : []);
+  }
+
+  /** These shards into their places in the space; undefined if one of them does not come, or not soon: then the space is written to even later. */
+  async fetch(space: Uint8Array, there: readonly number[], make: readonly number[]): Promise<SpaceLayout | undefined> {
+    const { scheme, chunkBytes } = this.#set;
     const layout = { scheme, chunkBytes, shardBytes: this.#shardBytes, there, make };
-    for (const shard of make) if (holders[shard]!.length === 0) this.#report(shard, undefined);
     const read = await Promise.all(there.map((shard) => this.#readInto(shard, shardIn(space, layout, shard))));
     return read.every(Boolean) ? layout : undefined;
   }

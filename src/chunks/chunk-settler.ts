@@ -15,13 +15,12 @@ import type { Disk } from '../disks/disk.js';
 import type { RecordInput, ShardEntry, ShardInfo } from '../disks/record.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ChunkToSettle, SettleReport } from './chunk-store.js';
-import { MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from './chunk-store.js';
-import { contentHash } from './content-hash.js';
+import { SMALL_CHUNK_BYTES } from './chunk-store.js';
 import type { Home, Placement, Plan } from './placement.js';
 import { type Disks, type Holder, locate, type ShardSet } from './shard-set.js';
 
-/** Chunks read or made at the same time. */
-const AT_ONCE = 4;
+/** Chunks read or made at the same time, each with memory for one and its parity. */
+const AT_ONCE = 6;
 /** Payload that is gathered for one append. */
 const APPEND_BYTES = 4 * 1024 * 1024;
 
@@ -29,6 +28,11 @@ export interface SettlerStore {
   readonly disks: Disks;
   placement(): Placement;
   read(chunk: string, chunkBytes: number): Promise<Uint8Array>;
+  /**
+   * Writes the shards of a plan from others of the set, in worker threads: moved as they are where they can be read, else made from as many as are needed, of a chunk that has its name then.
+   * undefined, and nothing written, if they cannot. Else as `write`.
+   */
+  writeFromSet(set: ShardSet, chunk: string, plan: Plan): Promise<number | undefined>;
   /** Writes the shards of a plan from the whole chunk. Returns the bytes written; fewer shards than planned may have been. */
   write(chunk: string, bytes: Uint8Array, plan: Plan): Promise<number>;
 }
@@ -42,8 +46,6 @@ interface Tally {
 
 export class ChunkSettler {
   readonly #store: SettlerStore;
-  /** A chunk that is put together to be hashed: used without a pause in between, so one is enough. */
-  #whole: Buffer | undefined;
 
   constructor(store: SettlerStore) {
     this.#store = store;
@@ -94,8 +96,13 @@ export class ChunkSettler {
     const placement = this.#store.placement();
     const plan = home === undefined ? this.#wholePlan(chunk, chunkBytes, sets) : placement.completing(home);
     if (plan === undefined || plan.places.length === 0) return;
-    if (home !== undefined && (await copyShards(home.set, chunk, plan, appends))) return;
-    if (home !== undefined && (await this.#rebuild(home.set, chunk, plan, appends))) return;
+    if (home !== undefined) {
+      if (chunkBytes > SMALL_CHUNK_BYTES || home.set.scheme.erasure) {
+        const writtenBytes = await this.#store.writeFromSet(home.set, chunk, plan);
+        tally.writtenBytes += writtenBytes ?? 0;
+        if (writtenBytes !== undefined) return;
+      } else if (await copySmall(home.set, chunk, plan, appends)) return;
+    }
     let bytes: Uint8Array;
     try {
       bytes = await this.#store.read(chunk, chunkBytes);
@@ -113,41 +120,6 @@ export class ChunkSettler {
       const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
       await appends.add(disk, info, bytes);
     }
-  }
-
-  /**
-   * Makes the plan's shards from as many others as are needed, without decoding and encoding the whole chunk: what has to be computed is what is missing. False,
-   * and nothing written, if too few can be read or the chunk does not have its hash then: whoever reads it whole may find shards that fit together.
-   */
-  async #rebuild(set: ShardSet, chunk: string, plan: Plan, appends: Appends): Promise<boolean> {
-    const { codec, chunkBytes } = set;
-    if (!set.scheme.erasure) return false;
-    const shards: (Uint8Array | undefined)[] = [];
-    let found = 0;
-    while (found < codec.needed) {
-      const wanted = set.holders.flatMap((holders, shard) => (holders.length > 0 && !(shard in shards) ? [shard] : []));
-      const next = wanted.slice(0, codec.needed - found);
-      if (next.length === 0) return false;
-      const read = await Promise.all(next.map((shard) => readAny(set.holders[shard]!)));
-      next.forEach((shard, i) => {
-        shards[shard] = read[i];
-        if (read[i] !== undefined) found++;
-      });
-    }
-    const all = Array.from({ length: codec.shards }, (_, shard) => shards[shard]);
-    const made = new Map(plan.places.map(({ shard }) => [shard, all[shard] ?? codec.rebuild(all, shard)]));
-    this.#whole ??= Buffer.allocUnsafeSlow(MAX_CHUNK_BYTES);
-    const whole = this.#whole;
-    for (let shard = 0, at = 0; shard < codec.needed; shard++, at += plan.shardBytes) {
-      const bytes = all[shard] ?? made.get(shard) ?? codec.rebuild(all, shard);
-      whole.set(bytes.subarray(0, Math.max(0, Math.min(bytes.length, chunkBytes - at))), Math.min(at, chunkBytes));
-    }
-    if (contentHash(whole.subarray(0, chunkBytes)) !== chunk) return false;
-    for (const { shard, bucket, disk } of plan.places) {
-      const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: plan.shardBytes };
-      await appends.add(disk, info, made.get(shard)!);
-    }
-    return true;
   }
 
   #wholePlan(chunk: string, chunkBytes: number, sets: readonly ShardSet[]): Plan | undefined {
@@ -225,13 +197,11 @@ class Appends {
   }
 }
 
-/** Copies the plan's shards from where they lie in other buckets; false if one lies nowhere, or cannot be read. */
-async function copyShards(set: ShardSet, chunk: string, plan: Plan, appends: Appends): Promise<boolean> {
+/** Copies the plan's copies of a small chunk from where there are others; false if none can be read. */
+async function copySmall(set: ShardSet, chunk: string, plan: Plan, appends: Appends): Promise<boolean> {
   const copies: { disk: Disk; info: ShardInfo; payload: Uint8Array }[] = [];
   for (const { shard, bucket, disk } of plan.places) {
-    // Copies are all alike.
-    const holders = set.scheme.erasure ? (set.holders[shard] ?? []) : set.holders.flat();
-    const payload = await readAny(holders);
+    const payload = await readAny(set.holders.flat());
     if (payload === undefined) return false;
     const { scheme, shardBytes } = plan;
     copies.push({ disk, info: { bucket, chunk, shard, scheme, chunkBytes: set.chunkBytes, shardBytes }, payload });

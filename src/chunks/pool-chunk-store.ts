@@ -5,10 +5,10 @@
  */
 import { createRanking, type DiskMap } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
-import type { ShardInfo } from '../disks/record.js';
+import type { ShardInfo, ShardScheme } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
-import { readRange, readWhole } from './chunk-reader.js';
+import { copyShards, readRange, readWhole, remakeShards } from './chunk-reader.js';
 import { ChunkSettler } from './chunk-settler.js';
 import { ChunkSpaces } from './chunk-space.js';
 import {
@@ -90,6 +90,7 @@ export class PoolChunkStore implements ChunkStore {
       placement: () => this.#placement,
       read: (chunk, chunkBytes) => this.read(chunk, chunkBytes, 0, chunkBytes),
       write: (chunk, bytes, plan) => this.#writeAgain(chunk, bytes, plan),
+      writeFromSet: (set, chunk, plan) => this.#writeFromSet(set, chunk, plan),
     });
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
     this.#onShort = options.onShort ?? (() => {});
@@ -181,9 +182,8 @@ export class PoolChunkStore implements ChunkStore {
 
   readWhole(chunk: string, chunkBytes: number): Promise<WholeChunk> {
     const onMissing = (_shard: number, disk: number | undefined): void => this.#onDegradedRead(chunk, disk);
-    const means = { spaces: this.#spaces, pipeline: this.#pipeline };
     return this.#readFrom(chunk, chunkBytes, async (set) => {
-      const whole = await readWhole(set, chunk, means, onMissing, this.#pace);
+      const whole = await readWhole(set, chunk, this.#means, onMissing);
       this.#unreadable.delete(chunk);
       return whole;
     });
@@ -296,6 +296,34 @@ export class PoolChunkStore implements ChunkStore {
       for (const { chunk } of chunks) this.#writing.delete(chunk);
       this.release(chunks.map(({ chunk }) => chunk));
     }
+  }
+
+  get #means() {
+    return { spaces: this.#spaces, pipeline: this.#pipeline, pace: this.#pace };
+  }
+
+  /** Shards of a plan from others of the set: moved where each of them lies somewhere, else made. Bytes written; undefined if what can be read soon does not suffice. */
+  async #writeFromSet(set: ShardSet, chunk: string, plan: Plan): Promise<number | undefined> {
+    const wanted = plan.places.map(({ shard }) => shard);
+    const liesSomewhere = wanted.every((shard) => set.holders[shard]!.length > 0);
+    const copied = liesSomewhere ? await copyShards(set, wanted, this.#means) : undefined;
+    const filled = copied ?? (await remakeShards(set, chunk, wanted, this.#means));
+    if (filled === undefined) return undefined;
+    const { space, layout } = filled;
+    const failed = new Set<Disk>();
+    const written: { disk: Disk; info: ShardInfo }[] = [];
+    let isOver = false;
+    try {
+      const write = (_scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> =>
+        this.#pipeline.writeFrom(space, layout, reservations);
+      await this.#writePlan({ chunk, chunkBytes: set.chunkBytes, write }, plan, failed, written);
+      isOver = failed.size === 0;
+    } finally {
+      // A write that was given up because its disk hangs reads from it all the same.
+      if (isOver) this.#spaces.give(space);
+      else this.#spaces.drop(space);
+    }
+    return written.length * plan.shardBytes;
   }
 
   /** Shards of a plan, from the whole chunk; bytes written. */
@@ -447,7 +475,7 @@ export class PoolChunkStore implements ChunkStore {
 
   /** Writes the plan's shards and publishes those that stand: into `written`. Adds disks that failed to `failed`; returns one's error. */
   async #writePlan(
-    job: ChunkJob,
+    job: Pick<ChunkJob, 'chunk' | 'chunkBytes' | 'write'>,
     plan: Plan,
     failed: Set<Disk>,
     written: { disk: Disk; info: ShardInfo }[],

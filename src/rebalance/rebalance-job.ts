@@ -21,7 +21,7 @@ const RANK = 20;
 /** Index rows looked at in one step. */
 const SLICE = 512;
 /** Chunk bytes and chunks settled in one step, with one sync of each disk at its end. */
-const BATCH_BYTES = 32 * 1024 * 1024;
+const BATCH_BYTES = 64 * 1024 * 1024;
 const BATCH_CHUNKS = 1024;
 /** Segments with less live than this are emptied at the end of a disk's walk; then, while the disk has less than ROOM_SHARE of its capacity free, also those with more. */
 const LIVE_SHARE = 0.5;
