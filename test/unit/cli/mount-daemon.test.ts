@@ -248,7 +248,7 @@ t.test('a change of cairn.toml is used at once, at the next mount, or not at all
   await save(config);
   const opened: string[] = [];
   const { pool } = context;
-  pool.objects = {} as ObjectTree;
+  pool.objects = { list: async () => [] } as unknown as ObjectTree;
   const settings = {
     current: config as PoolConfig,
     apply: ({ commitDelayMs }: PoolConfig) => {
