@@ -1,5 +1,5 @@
 /**
- * The files of the status page, from the package: page/ (document, styles, icon) as they are, and the modules that the compiler made of page/*.ts. Read once, and
+ * The files of the status page, from the package: src/page/ (document, styles, icon) as they are, and the modules that the compiler made of src/page/*.ts. Read once, and
  * sent compressed. Only what is listed here can be had: names are matched, never joined to a path from outside.
  */
 import { createHash } from 'node:crypto';
@@ -15,11 +15,11 @@ const gzip = promisify(gzipCallback);
 
 const PACKAGE = new URL('../../../', import.meta.url);
 const PLAIN: Readonly<Record<string, readonly [file: string, type: string]>> = {
-  '/': ['page/index.html', 'text/html; charset=utf-8'],
-  '/style.css': ['page/style.css', 'text/css; charset=utf-8'],
-  '/icon.svg': ['page/icon.svg', 'image/svg+xml'],
+  '/': ['src/page/index.html', 'text/html; charset=utf-8'],
+  '/style.css': ['src/page/style.css', 'text/css; charset=utf-8'],
+  '/icon.svg': ['src/page/icon.svg', 'image/svg+xml'],
 };
-const MODULE = /^\/(page|src\/errors)\/([a-z-]{1,40})\.js$/;
+const MODULE = /^\/src\/(page|errors)\/([a-z-]{1,40})\.js$/;
 
 interface PageFile {
   readonly type: string;

@@ -1,5 +1,5 @@
 /** How the page speaks to the daemon: requests of docs/openapi.json with the session's cookie, and the live messages. */
-import type { LiveMessage } from '../src/monitor/reports.js';
+import type { LiveMessage } from '../monitor/reports.js';
 
 const RETRY_MS = 2000;
 

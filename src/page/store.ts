@@ -1,6 +1,6 @@
 /** What the page knows, in one object; whoever changes it calls `changed`, and the page is drawn again with the next frame. */
-import type { DiskSensor, FileVersion, History, HistorySpan, PoolEvent, Pulse, S3Key } from '../src/monitor/reports.js';
-import type { DiskChangePlan, FileListing, FileState, PoolPlan, PoolStatus } from '../src/vfs/reports.js';
+import type { DiskSensor, FileVersion, History, HistorySpan, PoolEvent, Pulse, S3Key } from '../monitor/reports.js';
+import type { DiskChangePlan, FileListing, FileState, PoolPlan, PoolStatus } from '../vfs/reports.js';
 
 export type Wizard = {
   readonly action: 'add' | 'replace' | 'remove';

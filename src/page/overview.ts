@@ -1,6 +1,6 @@
 /** The first view: how the pool is, what to do if it is not well, and what is happening in it. */
-import type { DiskSensor } from '../src/monitor/reports.js';
-import type { DiskLoss, DiskReport, PoolStatus } from '../src/vfs/reports.js';
+import type { DiskSensor } from '../monitor/reports.js';
+import type { DiskLoss, DiskReport, PoolStatus } from '../vfs/reports.js';
 import { ask } from './api.js';
 import { graphs } from './graphs.js';
 import { badge, bar, button, facts, section, type Tone } from './parts.js';

@@ -1,5 +1,5 @@
 /** Adding, replacing and removing a disk in steps: where it is, what would be done, done. Nothing is done before its plan was shown. */
-import type { DiskChangePlan, DiskChangeRequest, DiskReport } from '../src/vfs/reports.js';
+import type { DiskChangePlan, DiskChangeRequest, DiskReport } from '../vfs/reports.js';
 import { ask } from './api.js';
 import { button, facts } from './parts.js';
 import { changed, store, textOf, type Wizard } from './store.js';

@@ -1,5 +1,5 @@
 /** Figures as people read them. */
-import { formatBytes } from '../src/errors/byte-figures.js';
+import { formatBytes } from '../errors/byte-figures.js';
 
 export { formatBytes };
 

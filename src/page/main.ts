@@ -1,6 +1,6 @@
 /** The status page: logs in, listens to what changes, and draws the view that the address names. */
-import type { History, LiveMessage, PoolEvent } from '../src/monitor/reports.js';
-import type { PoolPlan } from '../src/vfs/reports.js';
+import type { History, LiveMessage, PoolEvent } from '../monitor/reports.js';
+import type { PoolPlan } from '../vfs/reports.js';
 import { access, loadKeys } from './access.js';
 import { ApiError, ask, watch } from './api.js';
 import { files, openPath } from './files.js';

@@ -1,7 +1,7 @@
 /** The files of the pool, with how safe each is. */
 
-import type { FileVersion } from '../src/monitor/reports.js';
-import type { FileListing, FileState } from '../src/vfs/reports.js';
+import type { FileVersion } from '../monitor/reports.js';
+import type { FileListing, FileState } from '../vfs/reports.js';
 import { ask } from './api.js';
 import { badge, button, facts, section, type Tone } from './parts.js';
 import { changed, store, textOf } from './store.js';

@@ -1,5 +1,5 @@
 /** Throughput and latency over the last hour, day or month, drawn as lines that differ in dashes as well as in colour. */
-import type { HistoryPoint, HistorySpan } from '../src/monitor/reports.js';
+import type { HistoryPoint, HistorySpan } from '../monitor/reports.js';
 import { section } from './parts.js';
 import { changed, store } from './store.js';
 import { type Element_, h } from './view.js';
