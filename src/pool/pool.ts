@@ -36,6 +36,7 @@ import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
 import { InodeTable } from '../vfs/inode-table.js';
+import { stateOf } from '../vfs/list-entries.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { ObjectTree } from '../vfs/object-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
@@ -502,6 +503,7 @@ class PoolOpening {
       space: () => space.blocks(),
       userWork,
       activity,
+      stateOf: (inode) => stateOf(inode, { table, reader, chunks }),
     });
     const publisher = new Publisher({
       staged,

@@ -37,8 +37,10 @@ import {
 import type { PoolReader } from './pool-reader.js';
 import { mustPin } from './publisher.js';
 import type { RangeCopier } from './range-copier.js';
+import type { FileState } from './reports.js';
 import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
+import { isStateAttribute, refuseStateAttribute, stateAttribute } from './state-attributes.js';
 import type { StrongRule } from './strong-rule.js';
 import type {
   AllocateMode,
@@ -79,6 +81,7 @@ export class Volume implements Vfs {
   readonly #space: () => SpaceReport;
   readonly #userWork: UserWork;
   readonly #activity: Activity;
+  readonly #stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   readonly #handles = new Handles();
 
   constructor(parts: {
@@ -96,6 +99,7 @@ export class Volume implements Vfs {
     space: () => SpaceReport;
     userWork: UserWork;
     activity: Activity;
+    stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   }) {
     this.strong = parts.strong;
     this.#rule = parts.rule;
@@ -111,6 +115,7 @@ export class Volume implements Vfs {
     this.#space = parts.space;
     this.#userWork = parts.userWork;
     this.#activity = parts.activity;
+    this.#stateOf = parts.stateOf;
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
@@ -815,6 +820,8 @@ export class Volume implements Vfs {
   }
 
   getxattr(ino: Ino, name: string): Result<Uint8Array> {
+    if (isStateAttribute(name))
+      return chain(this.#table.get(ino), (inode) => stateAttribute(name, () => this.#stateOf(inode)));
     return chain(this.#table.get(ino), (inode) => this.#xattrs.get(inode, name));
   }
 
@@ -831,6 +838,7 @@ export class Volume implements Vfs {
   ): Result<void> {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode, killSetGroupId));
+    if (isStateAttribute(name)) return refuseStateAttribute();
     if (name === ACCESS_LIST) return this.#setAccessList(ino, AccessList.decode(value), killSetGroupId);
     if (name === DEFAULT_LIST) AccessList.decode(value);
     return chain(this.#free(ino), (inode) => {
@@ -851,6 +859,7 @@ export class Volume implements Vfs {
   }
 
   removexattr(ino: Ino, name: string): Result<void> {
+    if (isStateAttribute(name)) return refuseStateAttribute();
     return chain(this.#free(ino), (inode) =>
       chain(this.#xattrs.remove(inode, name), () => this.#attributesChanged(inode)),
     );

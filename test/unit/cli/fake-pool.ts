@@ -417,9 +417,7 @@ export function fakeContext(directory: string): FakeContext {
       throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
     },
     watchPool: async (control) => ({ monitor: new FakeMonitor(() => control.status()), close: async () => {} }),
-    openVersions: async () => {
-      throw new CairnError('NOT_SUPPORTED', 'a fake pool has no versions');
-    },
+    openVersions: async (vfs) => ({ vfs, refresh: async () => {} }),
     mounts: '',
     mountTable: () => new MountTable(context.mounts),
     files: { readFile: (path) => readFile(path) },

@@ -213,3 +213,35 @@ t.test('a change of disks leaves all else of the file as people have written it'
     t.same(parseConfig(files.get(join(POOL, 'cairn.toml'))!.toString(), POOL).disks, [...BASE.disks, added]);
   }
 });
+
+t.test('the status page and notifications: read back as written, refused by name where they cannot be', (t) => {
+  const web = {
+    host: '0.0.0.0',
+    port: 8090,
+    password: 'scrypt$32768$8$1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2g',
+    names: ['nas.local'],
+    tls: { certificate: '/srv/pool/web.pem', key: '/etc/web.key' },
+  };
+  const notify = {
+    on: ['degraded', 'jobs'] as const,
+    fullPercent: 80,
+    webhook: 'https://example.org/hook?a="b"',
+    ntfy: undefined,
+    ntfyToken: undefined,
+    mailTo: 'me@example.org',
+    mailFrom: undefined,
+    mailCommand: ['msmtp', '-t'],
+  };
+  t.same(parseConfig(formatConfig({ ...BASE, web, notify }, POOL), POOL), { ...BASE, web, notify });
+  const refused = (table: string, message: RegExp) =>
+    t.throws(() => parseConfig(`${TEXT}\n${table}`, POOL), { code: 'CONFIG', message }, table);
+  refused('[web]\naddress = "0.0.0.0:8090"', /can be reached from elsewhere.*password, certificate and key/);
+  refused('[web]\npassword = "hunter2"', /web\.password .*never the password itself/);
+  refused('[web]\ncertificate = "a.pem"', /web\.key must both/);
+  refused('[web]\nport = 80', /web\.port is not a key of \[web\]/);
+  refused('[notify]', /must say how: webhook, ntfy or mail_to/);
+  refused('[notify]\nmail_to = "a@b\\nBcc: c@d"', /notify\.mail_to must be a mail address/);
+  refused('[notify]\nntfy = "file:///etc/passwd"', /notify\.ntfy must begin with http/);
+  refused('[notify]\nwebhook = "http://a/"\non = ["everything"]', /notify\.on\[1\] must be "degraded"/);
+  t.end();
+});

@@ -131,8 +131,11 @@ t.test('extended attributes', async (t) => {
   await fixture.vfs.setxattr(ino, 'user.a', Buffer.from('1'), 'create');
   await fixture.reopen();
   const { vfs } = fixture;
+  const told = async (word: string) => Buffer.from(await vfs.getxattr(ino, `user.cairn.${word}`)).toString();
+  t.equal(await told('state'), 'committed');
   await fails(t, 'EXISTS', () => vfs.setxattr(ino, 'user.a', Buffer.from('2'), 'create'), 'create of a committed one');
   await vfs.setxattr(ino, 'user.a', Buffer.from('2'), 'replace');
+  t.equal(await told('state'), 'staged');
   await fails(t, 'NO_DATA', () => vfs.setxattr(ino, 'user.b', Buffer.from('2'), 'replace'), 'replace of none');
   await vfs.removexattr(ino, 'user.a');
   await fails(t, 'NO_DATA', () => vfs.removexattr(ino, 'user.a'), 'remove of a removed one');
@@ -143,6 +146,13 @@ t.test('extended attributes', async (t) => {
   await vfs.setxattr(ino, 'user.0', Buffer.alloc(65_535), 'set');
   await fails(t, 'NO_SPACE', () => vfs.setxattr(ino, 'user.8', Buffer.alloc(65_536), 'set'), 'more than 512 KiB');
   t.equal((await vfs.listxattr(ino)).length, 7);
+  await fixture.pool.commit();
+  t.same([await told('state'), await told('chunks'), await told('health')], ['committed', '1', 'healthy']);
+  t.match(await told('scheme'), /^copies:/);
+  t.equal((await vfs.listxattr(ino)).length, 7, 'what says how a file is, is not listed: it would be copied with it');
+  await fails(t, 'NO_DATA', () => vfs.getxattr(ino, 'user.cairn.constructor'), 'none of these');
+  await fails(t, 'NOT_PERMITTED', () => vfs.setxattr(ino, 'user.cairn.state', Buffer.from('x'), 'set'), 'to be set');
+  await fails(t, 'NOT_PERMITTED', () => vfs.removexattr(ino, 'user.cairn.state'), 'to be removed');
 });
 
 t.test('sparse files, holes and seek', async (t) => {

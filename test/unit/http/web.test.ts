@@ -1,0 +1,202 @@
+import { request } from 'node:http';
+import t, { type Test } from 'tap';
+import { ControlClient } from '../../../src/http/control-client.js';
+import { metricsText } from '../../../src/http/metrics.js';
+import { hashPassword, isPassword, isPasswordHash } from '../../../src/http/password.js';
+import { WebServer } from '../../../src/http/web-server.js';
+import type { Clock } from '../../../src/io/clock.js';
+import { SystemClock } from '../../../src/io/clock.js';
+import type { RequestFigures } from '../../../src/vfs/reports.js';
+import { FakeClock, FakePool } from '../cli/fake-pool.js';
+import { FakeMonitor } from './fake-monitor.js';
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+}
+
+const LOCAL = { host: '127.0.0.1', port: 0, passwordHash: undefined, tls: undefined, names: [] };
+
+async function serve(
+  t: Test,
+  options: Partial<Parameters<typeof WebServer.start>[1]> = {},
+  clock: Clock = new SystemClock(),
+) {
+  const pool = new FakePool('/pool');
+  const monitor = new FakeMonitor(() => pool.status());
+  const failures: string[] = [];
+  const parts = {
+    control: pool,
+    monitor,
+    unmount: async () => {},
+    onFailure: (what: string, error: unknown) => failures.push(`${what}: ${String(error)}`),
+  };
+  const server = await WebServer.start(parts, { ...LOCAL, ...options }, clock);
+  t.teardown(() => server.close());
+  const { port } = new URL(server.address);
+  const send = (method: string, path: string, headers: Record<string, string> = {}, body?: string): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      const sent = { host: `127.0.0.1:${port}`, ...headers };
+      const outgoing = request(
+        { host: '127.0.0.1', port, method, path, headers: sent, agent: false },
+        async (response) => {
+          let text = '';
+          for await (const part of response) text += String(part);
+          resolve({ status: response.statusCode, headers: response.headers, body: text });
+        },
+      );
+      outgoing.once('error', reject);
+      outgoing.end(body);
+    });
+  const key = new URL(server.link).hash.slice('#key='.length);
+  const own = { origin: server.address, 'sec-fetch-site': 'same-origin', 'content-type': 'application/json' };
+  const logIn = async (password: string) => send('POST', '/v1/login', own, JSON.stringify({ password }));
+  const cookieOf = ({ headers }: Answer) => String(headers['set-cookie']).split(';')[0] ?? '';
+  return { pool, server, send, key, own, logIn, cookieOf, failures };
+}
+
+t.test(
+  'nothing of the pool is told to strangers; the page itself and, on this machine, the metrics are open',
+  async (t) => {
+    const { send } = await serve(t);
+    for (const path of ['/v1/status', '/v1/live', '/v1/keys', '/v1/web/link', '/v1/nothing']) {
+      const { status, body } = await send('GET', path);
+      t.equal(status, 401, path);
+      t.match(JSON.parse(body), { error: { code: 'ACCESS', hint: /cairn web link/ }, needs: 'key' });
+    }
+    t.equal((await send('POST', '/v1/commit', {}, '{"paths":["/"]}')).status, 401);
+    const page = await send('GET', '/', { 'accept-encoding': 'gzip' });
+    t.match(page.headers, {
+      'content-security-policy': /default-src 'none'.*frame-ancestors 'none'/,
+      'content-encoding': 'gzip',
+    });
+    const script = await send('GET', '/src/page/main.js');
+    t.match(script, { status: 200, headers: { 'content-type': /javascript/ } });
+    t.equal((await send('GET', '/src/page/main.js', { 'if-none-match': String(script.headers['etag']) })).status, 304);
+    for (const path of [
+      '/src/page/../package.json',
+      '/src/page/%2e%2e/secrets.js',
+      '/src/pool/config.js',
+      '/src/page/tsconfig.json',
+      '/src/page/absent.js',
+    ])
+      t.equal((await send('GET', path)).status, 401, `${path} is no file of the page`);
+    t.match(await send('GET', '/metrics'), { status: 200, body: /^cairn_pool_health\{health="degraded"\} 1$/m });
+  },
+);
+
+t.test('only under its own names: another name that leads here is somebody else’s', async (t) => {
+  const { send, server } = await serve(t, { names: ['nas.local'] });
+  const { port } = new URL(server.address);
+  for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`, `NAS.local:${port}`])
+    t.equal((await send('GET', '/', { host })).status, 200, host);
+  for (const host of [
+    `evil.example:${port}`,
+    'localhost',
+    `localhost:${Number(port) + 1}`,
+    `127.0.0.1.evil.example:${port}`,
+  ])
+    t.equal((await send('GET', '/', { host })).status, 403, host);
+});
+
+t.test('a session: by the key of the link, only for the own page, and over when logged out', async (t) => {
+  const { send, key, own, logIn, cookieOf, pool } = await serve(t);
+  const answer = await logIn(key);
+  t.match(answer, { status: 200, headers: { 'set-cookie': [/HttpOnly; SameSite=Strict$/] } });
+  const cookie = cookieOf(answer);
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 200);
+  const body = '{"paths":["/"]}';
+  for (const foreign of [
+    {},
+    { origin: 'http://evil.example' },
+    { origin: 'null' },
+    { ...own, 'sec-fetch-site': 'cross-site' },
+    { ...own, origin: own.origin.replace('http:', 'https:') },
+  ])
+    t.equal((await send('POST', '/v1/commit', { cookie, ...foreign }, body)).status, 403, JSON.stringify(foreign));
+  t.same(pool.calls, [], 'nothing of this reached the pool');
+  t.equal((await send('POST', '/v1/commit', { cookie, ...own }, body)).status, 200);
+  t.equal((await send('POST', '/v1/unmount', { cookie, ...own })).status, 404, 'the page cannot end the daemon');
+  t.equal((await send('POST', '/v1/logout', { cookie, ...own }, '{}')).status, 200);
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 401);
+  t.equal(
+    (await send('POST', '/v1/login', { ...own, origin: 'http://evil.example' }, `{"password":"${key}"}`)).status,
+    403,
+  );
+  t.equal((await send('POST', '/v1/login', own, '{"password":1}')).status, 400);
+});
+
+t.test('guessing is slow, and a session rests only so long', async (t) => {
+  const clock = new FakeClock();
+  const { send, key, logIn, cookieOf } = await serve(t, {}, clock);
+  for (let i = 0; i < 6; i++) t.equal((await logIn('wrong')).status, 401);
+  t.equal((await logIn(key)).status, 429, 'the right one too');
+  clock.advance(60_000);
+  const cookie = cookieOf(await logIn(key));
+  clock.advance(11 * 3_600_000);
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 200);
+  clock.advance(11 * 3_600_000);
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 200, 'it was used in between');
+  clock.advance(13 * 3_600_000);
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 401);
+});
+
+t.test('a password, by the page and by the client of the package', async (t) => {
+  const hash = await hashPassword('correct horse');
+  t.ok(isPasswordHash(hash) && !hash.includes('horse'));
+  t.notOk(await isPassword('correct  horse', hash));
+  for (const wrong of [
+    '',
+    'correct horse',
+    'scrypt$1$8$1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA',
+    `scrypt$8388608$16$9${hash.slice(16)}`,
+  ])
+    t.notOk(isPasswordHash(wrong), `${wrong} is no hash that could be checked`);
+  const { server, logIn } = await serve(t, { passwordHash: hash });
+  t.equal(server.link, `${server.address}/`, 'no key where there is a password');
+  t.equal((await logIn('correct horse')).status, 200);
+  const client = ControlClient.at(server.address, 'correct horse');
+  t.equal((await client.status()).commitSequence, 7);
+  t.equal((await client.files('/', undefined, 5)).entries.length, 1);
+  await t.rejects(ControlClient.at(server.address, 'wrong').status(), { code: 'ACCESS' });
+  t.throws(() => ControlClient.at('nas.local', 'x'), { code: 'INVALID' });
+  await server.close();
+  await t.rejects(client.status(), { code: 'CLOSED' });
+});
+
+t.test('an address beyond this machine needs a password and TLS', async (t) => {
+  for (const host of ['0.0.0.0', '::', 'nas.local', '192.168.1.2'])
+    await t.rejects(serve(t, { host }), { code: 'CONFIG', message: /password and TLS/ }, host);
+  await t.rejects(serve(t, { host: '0.0.0.0', passwordHash: await hashPassword('long enough') }), { code: 'CONFIG' });
+  await t.rejects(serve(t, { passwordHash: 'hunter2' }), { code: 'CONFIG', hint: /cairn web password/ });
+  const { server } = await serve(t);
+  await t.rejects(serve(t, { port: Number(new URL(server.address).port) }), {
+    code: 'IO',
+    message: /cannot be served/,
+  });
+});
+
+t.test('metrics: the text format, with names by convention and labels that are escaped', async (t) => {
+  const pool = new FakePool('/pool');
+  const status = await pool.status();
+  const figures = (count: number): RequestFigures => ({
+    count,
+    bytes: 10 * count,
+    totalMs: 500 * count,
+    withinCounts: [0, count - 1],
+  });
+  const activity = { ...pool.activity(), boundsMs: [1, 1000], read: figures(3), write: figures(5), sync: figures(1) };
+  const disk = { ...status.disks[0]!, directory: '/a"b\\c\nd' };
+  const text = metricsText({ ...status, disks: [disk] }, activity, new FakeMonitor(async () => status).sensors());
+  const metric = /^(?:# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{(?:[a-z]+="(?:[^"\\\n]|\\.)*",?)+\})? -?[\d.e+-]+)$/;
+  for (const line of text.trimEnd().split('\n')) if (!metric.test(line)) t.fail(`not of the format: ${line}`);
+  t.match(text, 'directory="/a\\"b\\\\c\\nd"');
+  t.match(text, /^cairn_request_duration_seconds_bucket\{kind="read",le="0.001"\} 0$/m);
+  t.match(text, /^cairn_request_duration_seconds_bucket\{kind="read",le="1"\} 2$/m);
+  t.match(text, /^cairn_request_duration_seconds_bucket\{kind="read",le="\+Inf"\} 3$/m);
+  t.match(text, /^cairn_request_duration_seconds_sum\{kind="read"\} 1.5$/m);
+  t.match(text, /^cairn_disk_temperature_celsius\{uuid="a"\} 41$/m);
+  const types = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+  t.equal(new Set(types).size, types.length, 'each family stands once');
+});

@@ -1,0 +1,412 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import t, { type Test } from 'tap';
+import { CairnError } from '../../../src/errors/cairn-error.js';
+import { eventsBetween, sensorEvents } from '../../../src/monitor/event-finder.js';
+import { HistoryRings, type Sample } from '../../../src/monitor/history.js';
+import { Monitor } from '../../../src/monitor/monitor.js';
+import { Notifier, type Way } from '../../../src/monitor/notifier.js';
+import type { LiveMessage, PoolEvent } from '../../../src/monitor/reports.js';
+import { Sensors } from '../../../src/monitor/sensors.js';
+import { waysOf } from '../../../src/monitor/ways.js';
+import type { PoolStatus } from '../../../src/vfs/reports.js';
+import { FakeClock, FakePool } from '../cli/fake-pool.js';
+
+const figures = (count: number, bytes: number, totalMs: number) => ({ count, bytes, totalMs, withinCounts: [] });
+const turns = async () => {
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+};
+
+/** A healthy pool of disks 1 and 2. */
+async function healthy(): Promise<PoolStatus> {
+  const status = await new FakePool('/pool').status();
+  const disk = (number: number) => ({
+    ...status.disks[0]!,
+    number,
+    uuid: `u${number}`,
+    state: 'online' as const,
+    reason: '',
+  });
+  return { ...status, health: 'healthy', findings: [], disks: [disk(1), disk(2)], jobs: [] };
+}
+
+const kinds = (events: readonly { readonly kind: string }[]) => events.map(({ kind }) => kind);
+
+t.test('what happened between two looks, in plain words with what to do', async (t) => {
+  const well = await healthy();
+  const gone = {
+    ...well,
+    health: 'degraded' as const,
+    disks: [well.disks[0]!, { ...well.disks[1]!, state: 'missing' as const, reason: 'it is not there' }],
+    findings: ['the data disk at /d2 is missing: it is not there'],
+  };
+  t.same(kinds(eventsBetween(undefined, well, 90)), ['started']);
+  t.same(kinds(eventsBetween(undefined, gone, 90)), ['started', 'degraded']);
+  t.same(eventsBetween(well, well, 90), []);
+  const [event, ...others] = eventsBetween(well, gone, 90);
+  t.match(event, {
+    kind: 'disk-gone',
+    severity: 'warning',
+    message: /Disk 2.*it is not there\. Nothing is lost/,
+    advice: /cable.*cairn disk replace \/pool 2/,
+  });
+  t.same(others, [], 'one message for one thing');
+  t.same(kinds(eventsBetween(gone, well, 90)), ['disk-back', 'healed']);
+  t.match(eventsBetween(well, { ...gone, health: 'failed' }, 90), [
+    { kind: 'disk-gone', severity: 'alarm', message: /cannot be read/ },
+    { kind: 'failed', severity: 'alarm' },
+  ]);
+  t.same(kinds(eventsBetween(well, { ...well, disks: [well.disks[0]!] }, 90)), ['disk-left']);
+  const found = (count: number) => ({ ...well, findings: [`${count} chunks were committed while a disk was failing`] });
+  t.same(kinds(eventsBetween(well, found(1), 90)), ['finding']);
+  t.same(eventsBetween(found(1), found(2), 90), [], 'another figure is no other finding');
+  const filled = (percent: number) => ({ ...well, usableBytes: 1000, freeBytes: 1000 - 10 * percent });
+  t.same(kinds(eventsBetween(filled(89), filled(91), 90)), ['nearly-full']);
+  t.same(eventsBetween(filled(91), filled(89), 90), [], 'at the limit it is not told again and again');
+  t.same(kinds(eventsBetween(filled(91), filled(80), 90)), ['room-again']);
+});
+
+t.test('jobs and scrubs', async (t) => {
+  const well = await healthy();
+  const job = (state: 'running' | 'done' | 'failed', report: object | null = null): PoolStatus => ({
+    ...well,
+    jobs: [
+      {
+        ...new FakePool('/pool').jobs.list()[0]!,
+        state,
+        line: 'disk 1',
+        report: report as never,
+        endedMs: state === 'running' ? null : 5,
+      },
+    ],
+  });
+  t.same(kinds(eventsBetween(well, job('running'), 90)), ['job-started']);
+  t.match(eventsBetween(job('running'), job('failed'), 90), [
+    { kind: 'job-ended', severity: 'warning', advice: /resume/ },
+  ]);
+  const report = { lost: { names: ['/a'], more: 2 }, damagedShards: 1, more: true };
+  t.match(eventsBetween(job('running'), job('done', report), 90), [
+    { kind: 'job-ended' },
+    { kind: 'scrub-found', severity: 'warning', message: /a damaged piece/ },
+    { kind: 'scrub-found', severity: 'alarm', message: /3 files/ },
+  ]);
+  t.same(eventsBetween(job('done', report), job('done', report), 90), []);
+  t.same(
+    kinds(eventsBetween(job('running'), job('done', { lost: 1 }), 90)),
+    ['job-ended'],
+    'a report that it does not know',
+  );
+});
+
+t.test('the history: means of a step, steps that are full leave at the other end, nothing where no daemon ran', (t) => {
+  const rings = new HistoryRings();
+  const sample = (atMs: number, bytes: number): Sample => ({
+    atMs,
+    elapsedMs: 5000,
+    readBytes: 0,
+    writeBytes: bytes,
+    committedBytes: bytes,
+    read: { count: 0, totalMs: 0 },
+    write: { count: 2, totalMs: 3 },
+    sync: { count: 0, totalMs: 0 },
+    stagedBytes: 7,
+    usedBytes: 9,
+  });
+  rings.add(sample(20_000, 5000));
+  rings.add(sample(25_000, 15_000));
+  rings.add(sample(40_000, 0));
+  const { points } = rings.history('hour', 41_000);
+  t.match(points, [
+    { atMs: 20_000, writeBytesPerSecond: 2000, writeMs: 1.5, readMs: null, stagedBytes: 7 },
+    { atMs: 40_000, writeBytesPerSecond: 0 },
+  ]);
+  t.equal(points.length, 2);
+  for (let atMs = 50_000; atMs < 8_000_000; atMs += 10_000) rings.add(sample(atMs, 1));
+  const full = rings.history('hour', 8_000_000).points;
+  t.equal(full.length, 360);
+  t.equal(rings.history('day', 8_000_000).points.length, 34);
+  const again = new HistoryRings();
+  again.load(rings.kept(8_000_000));
+  t.same(again.history('hour', 8_000_000), rings.history('hour', 8_000_000), 'as it was kept');
+  t.same(again.history('hour', 20_000_000).points, [], 'what is too old is left out');
+  t.end();
+});
+
+async function watched(t: Test, kept: string | undefined = undefined) {
+  const pool = new FakePool('/pool');
+  let status = await healthy();
+  const clock = new FakeClock();
+  const files = new Map<string, string>(kept === undefined ? [] : [['/pool/monitor.json', kept]]);
+  const warnings: string[] = [];
+  const monitor = new Monitor({
+    control: { status: async () => status, activity: () => pool.activity() },
+    clock,
+    io: {
+      readFile: async (path) => {
+        const text = files.get(path);
+        if (text === undefined) throw new CairnError('NOT_FOUND', path);
+        return Buffer.from(text);
+      },
+      replaceFile: async (path, bytes) => void files.set(path, Buffer.from(bytes).toString()),
+    },
+    poolDirectory: '/pool',
+    fullPercent: 90,
+    warn: (_error, message) => warnings.push(message),
+  });
+  t.teardown(() => monitor.close());
+  const become = (change: Partial<PoolStatus>) => {
+    status = { ...status, ...change };
+  };
+  return { pool, monitor, clock, files, warnings, become };
+}
+
+t.test('whoever watches is told at once and then of what changes; what was seen outlives the daemon', async (t) => {
+  const { pool, monitor, clock, files, become } = await watched(t);
+  pool.figures = { write: figures(0, 0, 0), committedBytes: 0 };
+  await monitor.start();
+  const seen: LiveMessage[] = [];
+  const stop = monitor.watch((message) => seen.push(message));
+  t.match(seen, [{ kind: 'status', status: { health: 'healthy' } }], 'without waiting');
+  await turns();
+  seen.length = 0;
+  pool.figures = {
+    write: figures(4, 4_000_000, 8),
+    committedBytes: 1_000_000,
+    stagedBytes: 3_000_000,
+    committingBytes: 500_000,
+  };
+  become({ findings: ['something is wrong'], health: 'degraded' });
+  clock.advance(1000);
+  await turns();
+  t.match(seen, [
+    {
+      kind: 'pulse',
+      pulse: {
+        writeBytesPerSecond: 4_000_000,
+        commitBytesPerSecond: 1_000_000,
+        writeMs: 2,
+        stagedBytes: 2_500_000,
+        committingBytes: 500_000,
+      },
+    },
+    { kind: 'event', event: { kind: 'degraded' } },
+    { kind: 'event', event: { kind: 'finding', message: 'Something is wrong.' } },
+    { kind: 'status', status: { health: 'degraded' } },
+  ]);
+  stop();
+  clock.advance(1000);
+  await turns();
+  const told = seen.length;
+  clock.advance(10_000);
+  await turns();
+  t.equal(seen.length, told, 'and no more afterwards');
+  t.same(kinds(monitor.events()), ['finding', 'degraded', 'started'], 'newest first');
+  await monitor.close();
+  const next = await watched(t, files.get('/pool/monitor.json'));
+  await next.monitor.start();
+  t.same(kinds(next.monitor.events()).slice(1), ['finding', 'degraded', 'started']);
+  t.same(new Set(next.monitor.events().map(({ id }) => id)).size, 4, 'numbers go on');
+  t.ok(next.monitor.history('hour').points.length > 0);
+  t.same(next.warnings, []);
+});
+
+t.test('a file of history that is damaged is said and begins anew', async (t) => {
+  const { monitor, files } = await watched(t);
+  await monitor.start();
+  await monitor.close();
+  const text = files.get('/pool/monitor.json') ?? '';
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1e9);
+  t.comment(`SEED=${seed}`);
+  let state = seed;
+  const random = (below: number): number => {
+    state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
+    return state % below;
+  };
+  for (let i = 0; i < 40; i++) {
+    const at = random(text.length);
+    const broken = [text.slice(0, at), `${text.slice(0, at)}${'x{[0"'[random(5)]}${text.slice(at + 1)}`][random(2)]!;
+    const { monitor: next, warnings } = await watched(t, broken);
+    await next.start();
+    t.ok(next.events().length >= 1);
+    if (warnings.length > 0) t.match(warnings, [/begin anew/]);
+    await next.close();
+  }
+  const { warnings, monitor: last } = await watched(t, '{"format":2}');
+  await last.start();
+  t.match(warnings, [/monitor.json is not what it should be/]);
+});
+
+t.test('notifications: what is asked for, by every way, tried again until it went, and never waited for', async (t) => {
+  const received: { body: string; headers: NodeJS.Dict<string | string[]>; url: string | undefined }[] = [];
+  let failing = 1;
+  const receiver = createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request) body += String(part);
+    if (failing > 0) {
+      failing -= 1;
+      response.writeHead(503).end('later');
+      return;
+    }
+    received.push({ body, headers: request.headers, url: request.url });
+    response.end();
+  }).listen(0, '127.0.0.1');
+  await once(receiver, 'listening');
+  t.teardown(() => receiver.close());
+  const base = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
+  const clock = new FakeClock();
+  const failures: string[] = [];
+  const ways = waysOf({ webhook: `${base}/hook`, ntfy: undefined, mailTo: undefined, mailCommand: [] });
+  const notifier = new Notifier({
+    ways,
+    on: ['degraded', 'healed'],
+    pool: '/pool',
+    host: 'nas',
+    clock,
+    onFailure: (way, _message, error) => failures.push(`${way}: ${String(error)}`),
+  });
+  t.teardown(() => notifier.close());
+  const event = (kind: PoolEvent['kind'], message: string): PoolEvent => ({
+    id: 1,
+    atMs: clock.nowMs(),
+    kind,
+    severity: 'warning',
+    message,
+    advice: 'do this',
+  });
+  notifier.tell(event('disk-gone', 'first'));
+  notifier.tell(event('job-ended', 'not asked for'));
+  notifier.tell(event('healed', 'second'));
+  while (failing > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await turns();
+  t.same(received, []);
+  while (received.length < 2) {
+    clock.advance(5000);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  t.match(
+    received.map(({ body }) => JSON.parse(body)),
+    [
+      { format: 1, host: 'nas', pool: '/pool', event: { kind: 'disk-gone', message: 'first', advice: 'do this' } },
+      { event: { kind: 'healed', message: 'second' } },
+    ],
+  );
+  t.same(failures, []);
+
+  const all = waysOf({
+    webhook: undefined,
+    ntfy: `${base}/topic`,
+    ntfyToken: 'tk_1',
+    mailTo: 'me@example.org',
+    mailFrom: 'nas@example.org',
+    mailCommand: ['sh', '-c', 'cat >&2; exit 3'],
+  });
+  const tester = new Notifier({ ways: all, on: [], pool: '/pool', host: 'nas', clock, onFailure: () => {} });
+  const [ntfy, mail] = await tester.test();
+  t.match(ntfy, { way: 'ntfy', error: null });
+  t.match(received.at(-1), {
+    url: '/topic',
+    headers: { title: /Cairn on nas/, authorization: 'Bearer tk_1', priority: '3' },
+    body: /This is a test/,
+  });
+  t.match(mail, {
+    way: 'mail',
+    error: /ended with 3: From: nas@example.org\nTo: me@example.org\nSubject: Cairn on nas/,
+  });
+});
+
+t.test('a message that never goes is given up after a day, and said', async (t) => {
+  const clock = new FakeClock();
+  let tries = 0;
+  const way: Way = {
+    name: 'webhook',
+    send: async () => {
+      tries += 1;
+      throw new CairnError('IO', 'nobody there');
+    },
+  };
+  const failures: string[] = [];
+  const notifier = new Notifier({
+    ways: [way],
+    on: ['full'],
+    pool: '/pool',
+    host: 'nas',
+    clock,
+    onFailure: (name, { event }, error) => failures.push(`${name}: ${event.message}: ${String(error)}`),
+  });
+  notifier.tell({ id: 1, atMs: clock.nowMs(), kind: 'nearly-full', severity: 'warning', message: 'full', advice: '' });
+  for (let i = 0; i < 60 && failures.length === 0; i++) {
+    await turns();
+    clock.advance(30 * 60_000);
+  }
+  t.match(failures, [/webhook: full: .*nobody there/]);
+  t.ok(tries > 40 && tries < 70, `${tries} tries in a day`);
+  notifier.close();
+});
+
+t.test('sensors: what smartctl says, what a sleeping disk said last, and why where it says nothing', async (t) => {
+  const disk = (await healthy()).disks[0]!;
+  const answer = {
+    model_name: 'WDC',
+    serial_number: 'S1',
+    smart_status: { passed: true },
+    temperature: { current: 38 },
+    power_on_time: { hours: 4800 },
+    ata_smart_attributes: {
+      table: [
+        { id: 5, raw: { value: 2 } },
+        { id: 197, raw: { value: 0 } },
+      ],
+    },
+  };
+  let next: { code: number | 'ENOENT'; output: string } = { code: 0, output: JSON.stringify(answer) };
+  const asked: string[][] = [];
+  const run = async (args: readonly string[]) => {
+    asked.push([...args]);
+    return next;
+  };
+  const sensors = new Sensors(
+    run,
+    async (directory) => (directory === '/d2' ? '/dev/sda1' : undefined),
+    () => 5,
+  );
+  const first = await sensors.ask([disk]);
+  t.match(first, [
+    {
+      device: '/dev/sda1',
+      model: 'WDC',
+      temperatureCelsius: 38,
+      smart: 'passed',
+      poweredOnHours: 4800,
+      reallocatedSectors: 2,
+      pendingSectors: 0,
+      why: '',
+    },
+  ]);
+  t.ok(asked[0]?.includes('--nocheck=standby'));
+  next = { code: 2, output: '{"smartctl":{"messages":[{"string":"Device is in STANDBY mode, exit(2)"}]}}' };
+  t.same(await sensors.ask([disk]), first, 'a disk that sleeps is as it was');
+  t.same(await sensors.ask([{ ...disk, state: 'missing' }]), first, 'and so is one that is away');
+  next = {
+    code: 8,
+    output: JSON.stringify({ ...answer, smart_status: { passed: false }, temperature: { current: 63 } }),
+  };
+  const failing = await sensors.ask([disk]);
+  t.match(sensorEvents(first, failing, [disk]), [
+    { kind: 'disk-failing', message: /SMART/ },
+    { kind: 'disk-failing', message: /63 °C/ },
+  ]);
+  t.same(sensorEvents(failing, failing, [disk]), []);
+  for (const [output, code, why] of [
+    ['', 'ENOENT', /smartmontools/],
+    ['no json', 0, /no answer/],
+    ['{"smartctl":{"messages":[{"string":"Permission denied"}]}}', 2, /Permission denied/],
+    ['{"temperature":"hot"}', 0, /no answer/],
+  ] as const) {
+    next = { code, output };
+    t.match(await sensors.ask([{ ...disk, uuid: `other ${output}` }]), [{ smart: null, why }]);
+  }
+  t.match(await sensors.ask([{ ...disk, uuid: 'x', directory: '/tmpfs' }]), [
+    { device: null, why: /no device of its own/ },
+  ]);
+});
