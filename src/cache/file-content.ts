@@ -29,6 +29,7 @@ export const UNSEALED = RangeMap.mask(DIRTY, HOLE);
 export const TAKEN = RangeMap.mask(SEALED, SEALED_HOLE);
 const SEALED_HOLES = RangeMap.mask(SEALED_HOLE);
 const STAGED = RangeMap.mask(DIRTY, HOLE, SEALED, SEALED_HOLE);
+const KNOWN = CACHED | STAGED;
 
 /** A fresh file up to this size lives in memory and in the stage log instead of a file of its own. */
 export const MEMORY_FILE_BYTES = 64 * 1024;
@@ -99,6 +100,12 @@ export class FileContent {
     return this.#memory === undefined ? this.#files.writebackFailure(this.ino) : undefined;
   }
 
+  /** Nothing of [from, to) is in the cache, nor staged to be zeros. */
+  isInPool(from: number, to: number): boolean {
+    const next = this.ranges.firstAtOrAfter(from, KNOWN);
+    return next === undefined || next.from >= to;
+  }
+
   /** Anything staged, sealed or not. */
   get staged(): boolean {
     return this.ranges.firstAtOrAfter(0, STAGED) !== undefined;
@@ -121,6 +128,11 @@ export class FileContent {
 
   get dirtyBytes(): number {
     return this.ranges.bytes(DIRTY) + this.ranges.bytes(SEALED);
+  }
+
+  /** Of the dirty bytes, those that a commit has under way. */
+  get sealedBytes(): number {
+    return this.ranges.bytes(SEALED);
   }
 
   get cachedBytes(): number {

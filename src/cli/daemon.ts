@@ -9,7 +9,7 @@ import type { CliContext } from './context.js';
 import { isJournal, JournalOutput } from './journal-output.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener, S3Opener, VersionsOpener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, VersionsOpener, Watcher, WebOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -68,6 +68,16 @@ const openS3: S3Opener = async (tree, options) => {
   return openS3Face(tree, options);
 };
 
+const openWeb: WebOpener = async (parts, config) => {
+  const { openWebFace } = await import('./web-face.js');
+  return openWebFace(parts, config);
+};
+
+const watchPool: Watcher = async (control, options) => {
+  const watching = await import('./watch-pool.js');
+  return watching.watchPool(control, options);
+};
+
 const openVersions: VersionsOpener = async (vfs, tree) => {
   const { VersionedVfs } = await import('../s3/versioned-vfs.js');
   const versioned = new VersionedVfs(vfs, tree);
@@ -99,6 +109,8 @@ export function systemContext(): CliContext {
     pools,
     mounter,
     openS3,
+    openWeb,
+    watchPool,
     openVersions,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },

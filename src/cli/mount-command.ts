@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { loadConfig, type PoolConfig, type S3Config } from '../pool/config.js';
+import type { WebConfig } from '../pool/face-config.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
@@ -25,6 +26,7 @@ export interface MountTarget {
   readonly mountpoint: string;
   readonly config: PoolConfig;
   readonly s3Otherwise?: S3Config | undefined;
+  readonly webOtherwise?: WebConfig | undefined;
   readonly strong: boolean;
   readonly allowOther: boolean;
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { CairnError } from '../errors/cairn-error.js';
 import { SystemClock } from '../io/clock.js';
 import { NodeFileIo } from '../io/node-file-io.js';
+import { versionsOf } from '../s3/file-versions.js';
 import { type AuditLine, S3Server } from '../s3/s3-server.js';
 import { loadUsers, UserTable } from '../s3/users.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
@@ -43,6 +44,13 @@ export async function openS3Face(
   log.info({ endpoint: server.endpoint }, 'serving S3');
   return {
     endpoint: server.endpoint,
+    keys: async () =>
+      (await loadUsers(io, poolDirectory)).map(({ name, accessKey, buckets }) => ({
+        name,
+        accessKey,
+        buckets: buckets ?? {},
+      })),
+    versions: (path) => versionsOf(server.parts, path),
     close: async () => {
       await server.close();
       await audit.close();

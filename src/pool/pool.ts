@@ -31,6 +31,7 @@ import { ScrubJob } from '../repair/scrub-job.js';
 import { readReport } from '../repair/scrub-report.js';
 import { ScrubSchedule } from '../repair/scrub-schedule.js';
 import { syncAll } from '../repair/sync-all.js';
+import { Activity } from '../vfs/activity.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -477,10 +478,11 @@ class PoolOpening {
       poolTakes: (bytes) => space.takes(bytes),
     });
     journal.source = staged;
-    const reader = new PoolReader(meta, chunks);
+    const reader = new PoolReader(meta, chunks, clock);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
+    const activity = new Activity(() => clock.monotonicMs());
     const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -496,6 +498,7 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
       userWork,
+      activity,
     });
     const publisher = new Publisher({
       staged,
@@ -642,6 +645,7 @@ class PoolOpening {
       repair,
       scrubs,
       userWork,
+      activity,
       table,
       reader,
       space,

@@ -11,6 +11,7 @@ import type { Clock, Time } from '../io/clock.js';
 import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
+import type { Activity } from './activity.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
@@ -77,6 +78,7 @@ export class Volume implements Vfs {
   readonly #clock: Clock;
   readonly #space: () => SpaceReport;
   readonly #userWork: UserWork;
+  readonly #activity: Activity;
   readonly #handles = new Handles();
 
   constructor(parts: {
@@ -93,6 +95,7 @@ export class Volume implements Vfs {
     clock: Clock;
     space: () => SpaceReport;
     userWork: UserWork;
+    activity: Activity;
   }) {
     this.strong = parts.strong;
     this.#rule = parts.rule;
@@ -107,6 +110,7 @@ export class Volume implements Vfs {
     this.#clock = parts.clock;
     this.#space = parts.space;
     this.#userWork = parts.userWork;
+    this.#activity = parts.activity;
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
@@ -600,22 +604,32 @@ export class Volume implements Vfs {
   }
 
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const file = this.#reading(handle);
+    const startedMs = this.#clock.monotonicMs();
+    const bytes = bytesWithin(file, offset, length);
+    const parts = this.#data.read(file.inode, offset, length, runOf(file, offset, length));
+    return this.#activity.read.note(startedMs, bytes, parts);
+  }
+
+  #reading(handle: Handle): FileHandle {
     const file = this.#handles.file(handle);
     if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
     if (file.mode.noAccessTime !== true) this.#access(file.inode);
-    file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
-    file.readEnd = offset + length;
-    return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
+    return file;
   }
 
   /** As `read`, with the bytes themselves, which no write changes. */
   async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
-    const parts = await this.read(handle, from, to - from);
+    const file = this.#reading(handle);
+    const startedMs = this.#clock.monotonicMs();
+    const bytes = bytesWithin(file, from, to - from);
+    const reading = this.#data.readOwn(file.inode, from, to - from, runOf(file, from, to - from));
+    const parts = await this.#activity.read.note(startedMs, bytes, reading);
     return parts.map((part) => {
       // A small file's bytes may be a view of what the next write changes.
       if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
       const bytes = Buffer.allocUnsafe(part.length);
-      this.#data.copyCached(this.#handles.file(handle).inode, bytes, part.position);
+      this.#data.copyCached(file.inode, bytes, part.position);
       return bytes;
     });
   }
@@ -637,7 +651,9 @@ export class Volume implements Vfs {
     // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
     if (killPrivileges) this.#killPrivileges(file.inode);
     else this.#xattrs.dropCapability(file.inode);
-    return this.#data.write(file.inode, offset, bytes, file.mode.append === true, interruption);
+    const startedMs = this.#clock.monotonicMs();
+    const written = this.#data.write(file.inode, offset, bytes, file.mode.append === true, interruption);
+    return this.#activity.write.note(startedMs, bytes.length, written);
   }
 
   flush(handle: Handle): Result<void> {
@@ -649,16 +665,17 @@ export class Volume implements Vfs {
     file.written = false;
     const flushing = this.#stage.flush();
     if (!this.strong || inode.gone) return flushing;
-    return this.#reporting(
-      file,
-      this.#rule.promise(() => this.#committer.commitFile(inode)),
-    );
+    const startedMs = this.#clock.monotonicMs();
+    const promised = this.#rule.promise(() => this.#committer.commitFile(inode));
+    return this.#activity.sync.note(startedMs, 0, this.#reporting(file, promised));
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
   fsync(handle: Handle, _dataOnly: boolean): Result<void> {
     const file = this.#handles.file(handle);
-    return this.#userWork.count(this.#reporting(file, this.#sync(file.inode)));
+    const startedMs = this.#clock.monotonicMs();
+    const synced = this.#reporting(file, this.#sync(file.inode));
+    return this.#userWork.count(this.#activity.sync.note(startedMs, 0, synced));
   }
 
   /** What has failed in the background, or for another handle, is told with the outcome: once per handle. */
@@ -849,6 +866,20 @@ export class Volume implements Vfs {
   }
 }
 
+/** Bytes read in a row, with these that are read now; 0 for a reader that reads here and there. Who begins at the beginning is taken to go on. */
+function runOf(file: FileHandle, offset: number, length: number): number {
+  const goesOn = offset === file.readEnd;
+  file.sequentialReads = goesOn ? file.sequentialReads + 1 : 0;
+  file.readRun = (goesOn ? file.readRun : 0) + length;
+  file.readEnd = offset + length;
+  return file.sequentialReads >= SEQUENTIAL_READS || offset === 0 ? file.readRun : 0;
+}
+
 function isAfter(a: Time, b: Time): boolean {
   return a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
+}
+
+/** What a read gives at most. */
+function bytesWithin({ inode }: FileHandle, offset: number, length: number): number {
+  return Math.max(0, Math.min(length, inode.sizeBytes - offset));
 }
