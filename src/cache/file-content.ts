@@ -50,6 +50,12 @@ export interface ContentFiles {
   writebackFailure(ino: Ino): CairnError | undefined;
 }
 
+/** Gaps of the cache that are being fetched from the pool. */
+export interface Filling {
+  /** `isTouched`: what the pool has of it may be old by now. */
+  readonly gaps: readonly { readonly from: number; readonly to: number; isTouched: boolean }[];
+}
+
 export class FileContent {
   readonly ino: Ino;
   readonly ranges = new RangeMap();
@@ -59,8 +65,10 @@ export class FileContent {
   stagedSinceMs: number | undefined;
   /** Changes up to this stage sequence are in the pool, or were never made. */
   stagedFrom = 0;
-  /** Per window of MAX_CHUNK_BYTES: how many small extents strong commits have put there since it was last written whole. */
-  readonly smallExtents = new Map<number, number>();
+  /** Per window of MAX_CHUNK_BYTES: how many small extents commits have put there since it was last written whole, and when the last (monotonic milliseconds). */
+  readonly smallExtents = new Map<number, { readonly count: number; readonly lastMs: number }>();
+  /** What is being fetched from the pool, if something is. */
+  #filling: Filling | undefined;
   /** Bytes that the owner's account of the cache has booked for this file. */
   bookedCached = 0;
   bookedDirty = 0;
@@ -142,6 +150,7 @@ export class FileContent {
   /** Takes the bytes; the caller has made room and called `protect`. */
   write(offset: number, bytes: Uint8Array): void {
     const end = offset + bytes.length;
+    this.#touch(offset, end);
     if (this.#memory !== undefined && end > MEMORY_FILE_BYTES) this.#spill();
     if (this.#memory !== undefined) this.#writeMemory(this.#memory, offset, bytes, end);
     else this.#writeFile(offset, bytes, end);
@@ -186,7 +195,43 @@ export class FileContent {
 
   /** The bytes are gone from [from, to): they read as zeros. `to` may be END. */
   punch(from: number, to: number): void {
-    if (from < to) this.ranges.set(from, to, HOLE);
+    if (from >= to) return;
+    this.#touch(from, to);
+    this.ranges.set(from, to, HOLE);
+  }
+
+  /** What the cache lacks of [from, to) is going to be fetched from the pool. One at a time: the one before is dropped. */
+  beginFilling(from: number, to: number): Filling {
+    const gaps: Filling['gaps'][number][] = [];
+    this.ranges.forEach(
+      from,
+      to,
+      (start, end, value) => {
+        if (value === GAP) gaps.push({ from: start, to: end, isTouched: false });
+      },
+      true,
+    );
+    this.#filling = { gaps };
+    return this.#filling;
+  }
+
+  /** Takes the bytes of the gaps as clean ones, except where something has come between. Errors of the cache file. */
+  endFilling(filling: Filling, bytes: readonly Uint8Array[]): void {
+    if (this.#filling !== filling || this.#memory !== undefined) return;
+    for (const [index, { from, to, isTouched }] of filling.gaps.entries()) {
+      if (isTouched) continue;
+      this.#files.writeNow(this.ino, from, bytes[index]!);
+      this.ranges.set(from, to, CLEAN);
+    }
+  }
+
+  dropFilling(filling: Filling): void {
+    if (this.#filling === filling) this.#filling = undefined;
+  }
+
+  #touch(from: number, to: number): void {
+    if (this.#filling === undefined) return;
+    for (const gap of this.#filling.gaps) if (gap.from < to && gap.to > from) gap.isTouched = true;
   }
 
   /** Copies cached bytes; every byte of the range must be cached. */
@@ -290,6 +335,7 @@ export class FileContent {
 
   /** A commit has put something else in the place of [from, to): what was cached of it, and has not been changed since, goes. */
   dropCleanWithin(from: number, to: number): void {
+    this.#touch(from, to);
     for (const range of this.#cleanWithin(from, to)) this.ranges.clear(range.from, range.to);
   }
 

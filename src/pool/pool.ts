@@ -48,6 +48,7 @@ import { StrongRule } from '../vfs/strong-rule.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
 import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
+import { WindowFiller } from '../vfs/window-filler.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
@@ -445,6 +446,7 @@ class PoolOpening {
     const staged = new StagedSet({
       chunks,
       stage,
+      clock,
       chunkBytes: config.chunkBytes,
       roundBytes,
       nextIno: Math.max(position.nextIno, ROOT_INO + 1),
@@ -479,6 +481,7 @@ class PoolOpening {
     });
     journal.source = staged;
     const reader = new PoolReader(meta, chunks, clock);
+    committer.filler = new WindowFiller(reader, account);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();

@@ -10,6 +10,8 @@ import { document, element, readXml } from './xml.js';
 const DOCUMENT_BYTES_MAX = 64 * 1024;
 const BUCKETS_PER_PAGE = 10_000;
 const BUCKETS_MAX = 1000;
+/** Our own: the bucket refuses `a` beside `a/b` instead of keeping both. */
+const STRICT_KEYS = 'x-cairn-strict-keys';
 
 export async function listBuckets(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
@@ -75,6 +77,7 @@ export async function createBucket(call: Call): Promise<Answer> {
     {
       owner: user.id,
       createdMs: parts.clock.nowMs(),
+      ...(request.header(STRICT_KEYS)?.toLowerCase() === 'true' && { strictKeys: true }),
       ...(objectLock && { objectLock: true, versioning: 'Enabled' as const }),
       ...(ownership !== undefined && { ownership: ownership as 'ObjectWriter' }),
       ...(location !== undefined && { location }),

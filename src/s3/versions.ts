@@ -92,7 +92,8 @@ export class Versions {
   /** Where the heads of the bucket are, as if they were a bucket. */
   async heads(bucket: Bucket, make: boolean): Promise<Bucket | undefined> {
     const ino = await this.area('heads', bucket.ino, make);
-    return ino === undefined ? undefined : { ...bucket, ino };
+    // What has been and what is may have one name.
+    return ino === undefined ? undefined : { ...bucket, ino, info: { ...bucket.info, strictKeys: false } };
   }
 
   /** The directory of the key's other versions. */

@@ -431,6 +431,7 @@ t.test('security', async (t) => {
       return impatient.audit.at(-1)!;
     };
     t.equal((await lineOf('open/slow')).code, 'IncompleteBody', 'the body of a client that trickles is not waited for');
+    t.equal((await client.send('GET', 'box', { key: 'open/slow' })).status, 404, 'and leaves nothing');
     await client.send('PUT', 'box', { key: 'open/large', body: Buffer.alloc(24 * 1024 * 1024) });
     const taker = await new Promise<Socket>((resolve) => {
       const { hostname, port } = new URL(impatient.endpoint);
