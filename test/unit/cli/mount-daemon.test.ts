@@ -8,7 +8,7 @@ import { MountDaemon } from '../../../src/cli/mount-daemon.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { NodeFileIo } from '../../../src/io/node-file-io.js';
-import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
+import { type PoolConfig, type S3Config, saveConfig } from '../../../src/pool/config.js';
 import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
 
@@ -304,4 +304,11 @@ t.test('a change of cairn.toml is used at once, at the next mount, or not at all
   await until('put right, it is no finding any more', async () => (await findings()).length === 0);
 });
 
-const s3At = (port: number) => ({ host: '127.0.0.1', port, region: 'us-east-1', domain: undefined, tls: undefined });
+const s3At = (port: number): S3Config => ({
+  host: '127.0.0.1',
+  port,
+  region: 'us-east-1',
+  domain: undefined,
+  tls: undefined,
+  requestsPerSecond: undefined,
+});
