@@ -4,6 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -101,4 +102,46 @@ t.test('a box of three disks, and what runs on it', { skip: cannotMount() }, asy
     t.equal(status, 0, stderr);
     t.notMatch(stderr, /Unknown parameter|Ignoring/i);
   });
+});
+
+t.test('docs/getting-started.md, followed literally', { skip: cannotMount() }, async (t) => {
+  const { directory } = await MountHarness.create(t, { disks: 0 });
+  await writeFile(join(directory, 'cairn'), `#!/bin/sh\nexec ${CAIRN} "$@"\n`, { mode: 0o755 });
+  const page = readFileSync(join(ROOT, 'docs', 'getting-started.md'), 'utf8');
+  const blocks = [...page.matchAll(/```(sh|text)\n([\s\S]*?)```/g)].map(([, kind, text]) => ({ kind, text: text! }));
+  const commands = blocks.filter(({ kind }) => kind === 'sh').map(({ text }) => text);
+  t.ok(commands.length >= 6, 'the page has commands');
+  // What each block prints ends with a line that nothing else prints. Only of the doctor may it be that something is to be fixed here.
+  const script = commands
+    .map((text) => `${text.replace(/^cairn doctor$/m, 'cairn doctor || true')}\necho '#####'\n`)
+    .join('');
+  const env = { ...process.env, HOME: directory, PATH: `${directory}:${process.env['PATH']}`, LC_ALL: 'C' };
+  const { status, stdout, stderr } = spawnSync('sh', ['-ec', script], { encoding: 'utf8', env, timeout: 100_000 });
+  t.equal(status, 0, `${stdout}${stderr}`);
+  const printed = stdout.split('#####\n');
+  let at = -1;
+  for (const { kind, text } of blocks) {
+    if (kind === 'sh') at += 1;
+    else
+      for (const line of text.trimEnd().split('\n')) {
+        const pattern = line
+          .split('…')
+          .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+          .join('.*');
+        t.match(printed[at], new RegExp(`^${pattern}`, 'm'), line);
+      }
+  }
+});
+
+t.test('the site of the documents has no link that leads nowhere', async (t) => {
+  const target = t.testdir();
+  const { status, stderr, stdout } = spawnSync(process.execPath, [join(ROOT, 'scripts', 'docs.mjs'), target], {
+    encoding: 'utf8',
+  });
+  if (stderr.includes("Cannot find package 'marked'")) return t.comment('marked is not installed: npm ci');
+  t.equal(status, 0, stderr);
+  t.match(stdout, /^\d+ pages in /);
+  const page = readFileSync(join(target, 'getting-started.html'), 'utf8');
+  t.match(page, /<a href="operations\.html#mounted-at-every-boot">/);
+  t.notMatch(page, /https?:\/\/(?!127\.0\.0\.1)/, 'nothing is loaded from elsewhere');
 });

@@ -262,7 +262,10 @@ t.test('a change of cairn.toml is used at once, at the next mount, or not at all
     const none = { keys: async () => [], versions: async () => [] };
     return { endpoint: `http://127.0.0.1:${port}`, ...none, close: async () => void opened.push(`close ${port}`) };
   };
-  const daemon = await MountDaemon.start({ ...context, openS3 }, { ...options, config });
+  const daemon = await MountDaemon.start(
+    { ...context, openS3, openVersions: async (vfs) => ({ vfs, refresh: async () => {} }) },
+    { ...options, config },
+  );
   t.teardown(() => daemon.stop(() => {}));
   const findings = async () => (await client.status()).findings.filter((finding) => finding.includes('cairn.toml'));
   const until = async (what: string, isSo: () => Promise<boolean>) => {
