@@ -135,7 +135,7 @@ t.test('docs/getting-started.md, followed literally', { skip: cannotMount() }, a
 
 t.test('the site of the documents has no link that leads nowhere', async (t) => {
   const target = t.testdir();
-  const { status, stderr, stdout } = spawnSync(process.execPath, [join(ROOT, 'scripts', 'docs.mjs'), target], {
+  const { status, stderr, stdout } = spawnSync(process.execPath, [join(ROOT, 'docs', 'site.mjs'), target], {
     encoding: 'utf8',
   });
   if (stderr.includes("Cannot find package 'marked'")) return t.comment('marked is not installed: npm ci');
