@@ -13,6 +13,10 @@ export interface Addon {
   crc32cPortable(buffer: Uint8Array, from: number, to: number, seed: number): number;
   /** One CRC32C per `blockBytes` of buffer[from, to) into `out`. */
   crc32cBlocks(buffer: Uint8Array, from: number, to: number, blockBytes: number, out: Uint32Array): void;
+  /** MD5 of as many streams as there are parts, at once: takes the whole blocks of each part (a multiple of 64 bytes) into its state, 16 bytes of `states`. No padding. */
+  md5Blocks(states: Uint8Array, parts: readonly Uint8Array[]): void;
+  /** As `md5Blocks`, as one job of libuv's pool. The array, its parts and the states must stay as they are meanwhile. */
+  md5BlocksAsync(states: Uint8Array, parts: readonly Uint8Array[], callback: () => void): void;
   /** pwritev of all parts, on the calling thread. */
   writeAll(fd: number, parts: readonly Uint8Array[], position: number): void;
   /** pwritev of all parts (may be none), then fdatasync if `datasync`; one job in libuv's pool. No fstat in between. */

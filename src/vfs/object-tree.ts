@@ -6,7 +6,7 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { Time } from '../io/clock.js';
 import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Committer } from './committer.js';
-import type { ContentWriter, StoredContent } from './content-writer.js';
+import type { ContentObserver, ContentWriter, StoredContent } from './content-writer.js';
 import type { ListedEntry } from './directory.js';
 import type { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
@@ -143,8 +143,8 @@ export class ObjectTree {
     await this.#committer.commitNames();
   }
 
-  writer(expectedBytes?: number): ContentWriter {
-    return this.#publisher.writer(expectedBytes);
+  writer(expectedBytes?: number, observer?: ContentObserver): ContentWriter {
+    return this.#publisher.writer(expectedBytes, observer);
   }
 
   discard(content: StoredContent): void {

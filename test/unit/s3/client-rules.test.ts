@@ -154,6 +154,10 @@ t.test('what clients are told', async (t) => {
     t.equal(await prefixOf('list-type=2&prefix=a%20b'), 'a%20b');
   });
 
+  await t.test('a version id that no header can carry is refused', async (t) => {
+    t.equal((await s3.send('DELETE', '/box/key?versionId=%00')).code, 'InvalidArgument');
+  });
+
   await t.test('what is wrong behind a request does not cost it its answer', async (t) => {
     await s3.send('PUT', '/open/there', { body: 'x' });
     const head = 'Host: localhost\r\nContent-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\nContent-Length: 2\r\n\r\n';
