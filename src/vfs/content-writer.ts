@@ -70,7 +70,7 @@ export class ContentWriter {
     for (let at = 0; at < bytes.length; ) {
       const length = Math.min(bytes.length - at, this.#chunkBytes - this.#filled);
       this.#grow(this.#filled + length);
-      this.#buffer.set(bytes.subarray(at, at + length), this.#filled);
+      this.#buffers.copy(this.#buffer, this.#filled, bytes.subarray(at, at + length));
       this.#filled += length;
       at += length;
       if (this.#filled === this.#chunkBytes) this.#store();
