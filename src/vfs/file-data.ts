@@ -93,6 +93,25 @@ export class FileData {
     return Promise.all(jobs).then(() => parts);
   }
 
+  /** [from, to) as it is, up to the end of the file: copies of what the cache has, and views of the pool's chunks. Nobody changes them. */
+  async pieces(inode: Inode, from: number, to: number, sequential: boolean): Promise<Uint8Array[]> {
+    const content = contentOf(inode);
+    const end = Math.min(to, inode.sizeBytes);
+    if (from >= end) return [];
+    const pieces: (Uint8Array[] | Promise<Uint8Array[]>)[] = [];
+    content.forEach(from, end, (start, stop, source) => {
+      if (source === 'zeros') pieces.push([Buffer.alloc(stop - start)]);
+      else if (source === 'cache') {
+        const bytes = Buffer.allocUnsafe(stop - start);
+        content.readInto(bytes, start);
+        this.#account.used(content);
+        pieces.push([bytes]);
+      } else if (inode.version === 0 && inode.extents === undefined) pieces.push([Buffer.alloc(stop - start)]);
+      else pieces.push(this.#reader.pieces(inode, start, stop, sequential));
+    });
+    return (await Promise.all(pieces)).flat();
+  }
+
   /** Fills `into` with bytes that `read` has answered to be in the cache file. */
   copyCached(inode: Inode, into: Uint8Array, from: number): void {
     contentOf(inode).readInto(into, from);

@@ -9,6 +9,8 @@ import type { Inode } from './inode.js';
 
 /** Plain chunks kept for sequential readers. */
 const KEPT_BYTES = 48 * 1024 * 1024;
+/** Chunks of at most this length are read whole and kept, whoever reads them: they are whole small files. */
+const TINY_BYTES = 16 * 1024;
 /** What is fetched ahead of a sequential reader: enough to keep several disks busy. */
 const AHEAD_BYTES = 12 * 1024 * 1024;
 /** A file's extents are kept in memory up to this many. */
@@ -49,14 +51,35 @@ export class PoolReader {
     if (sequential && last !== undefined) this.#ahead(inode, last.offset + last.length);
   }
 
-  async #copy(extent: ExtentRow, from: number, into: Uint8Array, sequential: boolean): Promise<void> {
-    const to = from + into.length;
-    const kept = this.#kept.get(extent.chunk);
-    if (kept !== undefined || (sequential && extent.chunkBytes > SMALL_CHUNK_BYTES)) {
-      into.set((await this.#whole(extent)).subarray(from, to));
-      return;
+  /** As `read`, without a copy where a chunk is at hand or read whole. The pieces are nobody's to change. */
+  async pieces(inode: Inode, from: number, to: number, sequential: boolean): Promise<Uint8Array[]> {
+    const extents = await this.extents(inode, from, to);
+    const pieces: (Uint8Array | Promise<Uint8Array>)[] = [];
+    let position = from;
+    for (const extent of extents) {
+      const start = Math.max(from, extent.offset);
+      const end = Math.min(to, extent.offset + extent.length);
+      if (start >= end) continue;
+      if (start > position) pieces.push(Buffer.alloc(start - position));
+      const inChunk = extent.chunkOffset + (start - extent.offset);
+      pieces.push(this.#part(extent, inChunk, inChunk + (end - start), sequential));
+      position = end;
     }
-    into.set(await this.#chunks.read(extent.chunk, extent.chunkBytes, from, to));
+    if (position < to) pieces.push(Buffer.alloc(to - position));
+    const all = await Promise.all(pieces);
+    const last = extents.at(-1);
+    if (sequential && last !== undefined) this.#ahead(inode, last.offset + last.length);
+    return all;
+  }
+
+  async #part(extent: ExtentRow, from: number, to: number, sequential: boolean): Promise<Uint8Array> {
+    const { chunk, chunkBytes } = extent;
+    const isWhole = this.#kept.has(chunk) || chunkBytes <= TINY_BYTES || (sequential && chunkBytes > SMALL_CHUNK_BYTES);
+    return isWhole ? (await this.#whole(extent)).subarray(from, to) : this.#chunks.read(chunk, chunkBytes, from, to);
+  }
+
+  async #copy(extent: ExtentRow, from: number, into: Uint8Array, sequential: boolean): Promise<void> {
+    into.set(await this.#part(extent, from, from + into.length, sequential));
   }
 
   #whole(extent: ExtentRow): Promise<Uint8Array> {

@@ -4,7 +4,6 @@
  * Every change is made in one synchronous step, after everything it needs has been loaded; so no other request sees half of it, and a
  * commit, which also takes its cut synchronously, never takes half of it.
  */
-import { MEMORY_FILE_BYTES } from '../cache/file-content.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
@@ -594,24 +593,24 @@ export class Volume implements Vfs {
   }
 
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const { inode, sequential } = this.#reads(handle, offset, length);
+    return this.#data.read(inode, offset, length, sequential);
+  }
+
+  /** As `read`, with the bytes themselves, which no write changes. */
+  async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
+    const { inode, sequential } = this.#reads(handle, from, to - from);
+    return this.#data.pieces(inode, from, to, sequential);
+  }
+
+  /** Notes a read of the handle. */
+  #reads(handle: Handle, offset: number, length: number): { readonly inode: Inode; readonly sequential: boolean } {
     const file = this.#handles.file(handle);
     if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
     if (file.mode.noAccessTime !== true) this.#access(file.inode);
     file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
     file.readEnd = offset + length;
-    return this.#data.read(file.inode, offset, length, file.sequentialReads >= SEQUENTIAL_READS || offset === 0);
-  }
-
-  /** As `read`, with the bytes themselves, which no write changes. */
-  async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
-    const parts = await this.read(handle, from, to - from);
-    return parts.map((part) => {
-      // A small file's bytes may be a view of what the next write changes.
-      if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
-      const bytes = Buffer.allocUnsafe(part.length);
-      this.#data.copyCached(this.#handles.file(handle).inode, bytes, part.position);
-      return bytes;
-    });
+    return { inode: file.inode, sequential: file.sequentialReads >= SEQUENTIAL_READS || offset === 0 };
   }
 
   write(
