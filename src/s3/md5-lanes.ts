@@ -79,7 +79,7 @@ export class Md5Stream {
     assert(this.#rest.length === 0, 'only the last piece has a length that is no multiple of a block');
     this.#length += bytes.length;
     const whole = bytes.length - (bytes.length % BLOCK_BYTES);
-    this.#rest = bytes.slice(whole);
+    this.#rest = Buffer.from(bytes.subarray(whole));
     const blocks = bytes.subarray(0, whole);
     if (whole <= AT_ONCE_BYTES && this.#pieces.length === 0) {
       if (whole > 0) this.#lanes.addon.md5Blocks(this.state, [blocks]);
