@@ -82,6 +82,9 @@ export class ObjectTree {
   child(parent: Ino, name: Name): Result<TreeNode | undefined> {
     return chain(this.#find(parent), (dir) => {
       if (dir?.directory === undefined || dir.gone) return undefined;
+      // A publication of the name is under way: what it brings cannot be read yet, and may come to nothing.
+      const held = dir.directory.entries.get(name)?.held;
+      if (held !== undefined) return held.then(() => this.child(parent, name));
       return chain(dir.directory.lookup(name), (target) => (target === undefined ? undefined : this.node(target.ino)));
     });
   }

@@ -593,14 +593,23 @@ export class Volume implements Vfs {
   }
 
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const made = this.#underWay(handle);
+    if (made !== undefined) return made.then(() => this.read(handle, offset, length));
     const { inode, sequential } = this.#reads(handle, offset, length);
     return this.#data.read(inode, offset, length, sequential);
   }
 
   /** As `read`, with the bytes themselves, which no write changes. */
   async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
+    await this.#underWay(handle);
     const { inode, sequential } = this.#reads(handle, from, to - from);
     return this.#data.pieces(inode, from, to, sequential);
+  }
+
+  /** Ends with the publication that makes the file: before that its last bytes may be on no disk. */
+  #underWay(handle: Handle): Promise<void> | undefined {
+    const { inode } = this.#handles.file(handle);
+    return inode.version === 0 ? inode.held : undefined;
   }
 
   /** Notes a read of the handle. */
