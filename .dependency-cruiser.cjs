@@ -53,7 +53,8 @@ const may = {
   '^src/rebalance/': ['^src/rebalance/', '^src/(chunks|disks|jobs|errors)/'],
   '^src/fuse/': ['^src/fuse/', '^src/vfs/', '^src/io/', '^src/errors/', '^native/'],
   '^src/s3/': ['^src/s3/', '^src/vfs/', '^src/meta/rows\\.ts$', '^src/io/', '^src/errors/', '^native/'],
-  '^src/http/': ['^src/http/', '^src/vfs/', '^src/io/', '^src/errors/'],
+  '^src/monitor/': ['^src/monitor/', '^src/vfs/(reports|activity)\\.ts$', '^src/io/', '^src/errors/'],
+  '^src/http/': ['^src/http/', '^src/monitor/', '^src/vfs/', '^src/io/', '^src/errors/'],
   '^src/pool/': [
     '^src/pool/',
     '^src/(fsck|forecast|repair|rebalance|vfs|cache|commit|meta|chunks|erasure|disks|jobs|io|errors)/',

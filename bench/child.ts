@@ -42,6 +42,14 @@ export function run(command: string, args: readonly string[], timeoutMs = 0): Pr
   });
 }
 
+/** Whether a program of this name can be run. */
+export function isRunnable(program: string): Promise<boolean> {
+  return run(program, ['--version']).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** Runs one load on a directory, in a process of its own. */
 export async function runLoad(name: LoadName, directory: string, size: LoadSize): Promise<Figures> {
   const worker = fileURLToPath(new URL('./worker.js', import.meta.url));

@@ -1,5 +1,5 @@
 /** What the figures were measured on, and what /proc and /sys say while measuring. */
-import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 
 export interface Machine {
@@ -40,9 +40,25 @@ export function freeBytes(directory: string): number {
 
 /** The highest resident size that a process has had. */
 export function peakResidentBytes(pid: number): number {
-  const line = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  if (line === null) throw new Error(`/proc/${pid}/status has no VmHWM`);
-  return Number(line[1]) * 1024;
+  return statusField(`/proc/${pid}`, 'VmHWM') * 1024;
+}
+
+export function residentBytes(pid: number): number {
+  return statusField(`/proc/${pid}`, 'VmRSS') * 1024;
+}
+
+/** How often the threads of a process have waited for something so far, and were woken. */
+export function wakeupCount(pid: number): number {
+  let count = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`))
+    count += statusField(`/proc/${pid}/task/${thread}`, 'voluntary_ctxt_switches');
+  return count;
+}
+
+function statusField(process: string, name: string): number {
+  const line = new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`${process}/status`, 'utf8'));
+  if (line === null) throw new Error(`${process}/status has no ${name}`);
+  return Number(line[1]);
 }
 
 /** Flushes that the device below a directory has completed since boot; undefined if the kernel does not say. */

@@ -27,6 +27,8 @@ Measures a cairn mount and the plain file system beside it, and prints medians a
   --quick           small sizes, one repeat: to see that everything works
   --repeats N       how often each is measured; the median is shown (3; with --quick 1)
   --memory-gb N     how much is copied while the daemon's memory is watched (10; with --quick 1)
+  --tree-files N    how many files the tree has that tar unpacks (5000; a kernel's has 90000)
+  --many-files N    measure the rate of metadata operations again with N more files in the pool (10000000 takes hours)
   --dir DIR         where to work: pool, disks, cache and plain files (the current directory)
   --peers           also other FUSE file systems that are installed (mergerfs; root only)
   --plain           only the plain file system, no mount
@@ -41,6 +43,8 @@ const FULL: LoadSize = {
   streamBytes: 2048 * MIB,
   smallFiles: 5000,
   smallFileBytes: 4096,
+  treeFiles: 5000,
+  manyFiles: 0,
   randomBytes: 256 * MIB,
   randomOperations: 50_000,
   seconds: 3,
@@ -50,6 +54,8 @@ const QUICK: LoadSize = {
   streamBytes: 256 * MIB,
   smallFiles: 1000,
   smallFileBytes: 4096,
+  treeFiles: 1000,
+  manyFiles: 0,
   randomBytes: 32 * MIB,
   randomOperations: 5000,
   seconds: 1,
@@ -74,6 +80,8 @@ function readOptions(): Options | undefined {
       quick: { type: 'boolean', default: false },
       repeats: { type: 'string' },
       'memory-gb': { type: 'string' },
+      'many-files': { type: 'string' },
+      'tree-files': { type: 'string' },
       dir: { type: 'string', default: '.' },
       plain: { type: 'boolean', default: false },
       peers: { type: 'boolean', default: false },
@@ -88,12 +96,20 @@ function readOptions(): Options | undefined {
   if (unknown !== undefined) throw new Error(`--only ${unknown} is none of: ${NAMES.join(', ')}`);
   if (values.peers && process.getuid?.() !== 0) throw new Error('--peers mounts other file systems, which needs root');
   const size = values.quick ? QUICK : FULL;
-  const memoryGb = values['memory-gb'];
+  const { 'memory-gb': memoryGb, 'many-files': manyFiles, 'tree-files': treeFiles } = values;
   return {
     measurements: MEASUREMENTS.filter(
-      ({ name, alone }) => only.includes(name) && !(values.plain && alone !== undefined),
+      ({ name, alone }) =>
+        only.includes(name) &&
+        !(values.plain && alone !== undefined) &&
+        (name !== 'many-files' || manyFiles !== undefined),
     ),
-    size: memoryGb === undefined ? size : { ...size, copyBytes: whole('--memory-gb', memoryGb) * 1024 * MIB },
+    size: {
+      ...size,
+      ...(memoryGb !== undefined && { copyBytes: whole('--memory-gb', memoryGb) * 1024 * MIB }),
+      ...(manyFiles !== undefined && { manyFiles: whole('--many-files', manyFiles) }),
+      ...(treeFiles !== undefined && { treeFiles: whole('--tree-files', treeFiles) }),
+    },
     repeats: values.repeats === undefined ? (values.quick ? 1 : 3) : whole('--repeats', values.repeats),
     directory: realpathSync(values.dir),
     plainOnly: values.plain,
@@ -104,7 +120,7 @@ function readOptions(): Options | undefined {
 }
 
 function whole(option: string, text: string): number {
-  if (!/^[1-9]\d{0,5}$/.test(text)) throw new Error(`${option} must be a whole number from 1, not ${text}`);
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${option} must be a whole number from 1, not ${text}`);
   return Number(text);
 }
 

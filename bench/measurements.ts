@@ -2,9 +2,10 @@
  * What is measured, in order. Each measurement runs on either side alike: the same loads in the same kind of process, the
  * same sizes, and `settle` at the same places, so that no load pays for what an earlier one left to be done.
  */
-import { runLoad } from './child.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isRunnable, runLoad } from './child.js';
 import type { LoadSize } from './loads/load.js';
-import { flushCount, peakResidentBytes } from './machine.js';
+import { flushCount, peakResidentBytes, residentBytes, wakeupCount } from './machine.js';
 import { MountSubject } from './mount-subject.js';
 import type { Results } from './results.js';
 import { canDropPageCache, type Subject } from './subject.js';
@@ -22,6 +23,9 @@ export interface Measurement {
 
 /** File, cache file, and its shards with their parity. */
 const COPIES = 3;
+/** After this an idle daemon has only its own timers to do. */
+const CALM_MS = 15_000;
+const IDLE_MS = 15_000;
 
 export const MEASUREMENTS: readonly Measurement[] = [
   {
@@ -40,6 +44,10 @@ export const MEASUREMENTS: readonly Measurement[] = [
       // Warm is what has been read before. What a program has only written is in the cache, but not in the kernel's pages of the mount.
       await step('readStream', 'sequential read, first after writing');
       await step('readStream', 'sequential read, warm');
+      if (await isRunnable('python3')) {
+        const { bytesPerSecond } = await runLoad('readMapped', subject.directory, size);
+        results.add(subject.side, `mapped read, a byte of each page, warm ${what}`, 'bytes/s', bytesPerSecond);
+      } else results.note('No mapped read: python3 is not installed.');
       if (canDropPageCache()) {
         await subject.makeCold();
         await step('readStream', 'sequential read, cold from the disks');
@@ -59,6 +67,44 @@ export const MEASUREMENTS: readonly Measurement[] = [
       results.add(subject.side, `create, write 4 KiB, close ${files}`, '/s', figures['create']);
       results.add(subject.side, `stat ${files}`, '/s', figures['stat']);
       results.add(subject.side, `unlink ${files}`, '/s', figures['unlink']);
+      if (!canDropPageCache()) return;
+      await runLoad('makeListed', subject.directory, size);
+      await subject.makeCold();
+      const { filesPerSecond } = await runLoad('listWithAttributes', subject.directory, size);
+      results.add(subject.side, `list with attributes (readdirplus), cold, ${files}`, '/s', filesPerSecond);
+    },
+  },
+  {
+    name: 'shared-directory',
+    strong: false,
+    space: () => 2 ** 28,
+    run: async (subject, size, results) => {
+      await subject.settle();
+      const { filesPerSecond } = await runLoad('sharedDirectory', subject.directory, size);
+      results.add(subject.side, 'create, write, close, unlink: 16 processes, one directory', '/s', filesPerSecond);
+    },
+  },
+  {
+    name: 'tree',
+    strong: false,
+    space: ({ treeFiles }) => treeFiles * 2 ** 14 * COPIES,
+    run: async (subject, size, results) => {
+      if (!(await isRunnable('git'))) {
+        results.note('No tree: git is not installed.');
+        return;
+      }
+      await runLoad('prepareTree', subject.directory, size);
+      await subject.settle();
+      const files = `${size.treeFiles.toLocaleString('en-US')} files`;
+      for (const [name, label] of [
+        ['unpackTree', 'untar'],
+        ['statusOfTree', 'git status of'],
+        ['removeTree', 'rm -rf'],
+      ] as const) {
+        const { filesPerSecond } = await runLoad(name, subject.directory, size);
+        results.add(subject.side, `${label} ${files}`, '/s', filesPerSecond);
+        await subject.settle();
+      }
     },
   },
   {
@@ -89,9 +135,12 @@ export const MEASUREMENTS: readonly Measurement[] = [
         ['deleteTransactions', 'DELETE'],
       ] as const) {
         await subject.settle();
-        const { operationsPerSecond } = await runLoad(name, subject.directory, size);
         const label = `SQLite transactions, ${journal}, FULL, strong mode`;
-        results.add(subject.side, label, '/s', operationsPerSecond);
+        await withFlushes(subject, results, `SQLite transaction, ${journal}`, async () => {
+          const { operationsPerSecond, operations = 0 } = await runLoad(name, subject.directory, size);
+          results.add(subject.side, label, '/s', operationsPerSecond);
+          return operations;
+        });
       }
     },
   },
@@ -128,6 +177,49 @@ export const MEASUREMENTS: readonly Measurement[] = [
       );
     },
   },
+  {
+    name: 'idle',
+    strong: false,
+    alone: { on: 'directory', once: true },
+    space: () => 2 ** 28,
+    run: async (subject, size, results) => {
+      const { pid } = mountOf(subject);
+      await runLoad('smallFiles', subject.directory, size);
+      await subject.settle();
+      await delay(CALM_MS);
+      const before = wakeupCount(pid);
+      await delay(IDLE_MS);
+      results.add(
+        subject.side,
+        'wakeups of an idle daemon, all threads',
+        '/s',
+        (wakeupCount(pid) - before) / (IDLE_MS / 1000),
+      );
+      results.add(subject.side, 'resident memory of an idle daemon', 'bytes', residentBytes(pid));
+    },
+  },
+  {
+    name: 'many-files',
+    strong: false,
+    alone: { on: 'directory', once: true },
+    space: ({ manyFiles }) => manyFiles * 2 ** 11,
+    run: async (subject, size, results) => {
+      const few = { ...size, smallFiles: 10_000 };
+      const step = async (when: string) => {
+        await subject.settle();
+        const figures = await runLoad('smallFiles', subject.directory, few);
+        for (const what of ['create', 'stat', 'unlink'])
+          results.add(subject.side, `${what}, ${when}`, '/s', figures[what]);
+      };
+      // Not in the figures: what the daemon's compiler does once.
+      await runLoad('smallFiles', subject.directory, few);
+      await step('beside no other files');
+      await runLoad('makeMany', subject.directory, size);
+      await step(`beside ${size.manyFiles.toLocaleString('en-US')} files`);
+      const label = 'highest resident memory of the daemon with so many files';
+      results.add(subject.side, label, 'bytes', peakResidentBytes(mountOf(subject).pid));
+    },
+  },
 ];
 
 function synced(mode: string, strong: boolean): Measurement {
@@ -138,22 +230,25 @@ function synced(mode: string, strong: boolean): Measurement {
     run: async (subject, size, results) => {
       await runLoad('prepareSynced', subject.directory, size);
       await subject.settle();
-      // the device cannot be asked about a fuse mount: the directory around it lies on it
-      const beside = `${subject.directory}/..`;
-      const before = flushCount(beside);
-      const { operationsPerSecond, operations = 0 } = await runLoad('writeSynced', subject.directory, size);
-      const after = flushCount(beside);
-      results.add(subject.side, `4 KiB overwrite + fsync, ${mode}`, '/s', operationsPerSecond);
-      if (before === undefined || after === undefined) return;
-      results.add(
-        subject.side,
-        `flushes of the device per such fsync, ${mode}`,
-        'flushes/op',
-        (after - before) / operations,
-      );
-      results.note('Flushes are those of the whole device: other programs that use it are counted too.');
+      await withFlushes(subject, results, `such fsync, ${mode}`, async () => {
+        const { operationsPerSecond, operations = 0 } = await runLoad('writeSynced', subject.directory, size);
+        results.add(subject.side, `4 KiB overwrite + fsync, ${mode}`, '/s', operationsPerSecond);
+        return operations;
+      });
     },
   };
+}
+
+/** Also tells how many flushes each of the operations took, of which `work` says how many there were. */
+async function withFlushes(subject: Subject, results: Results, what: string, work: () => Promise<number>) {
+  // the device cannot be asked about a fuse mount: the directory around it lies on it
+  const beside = `${subject.directory}/..`;
+  const before = flushCount(beside);
+  const operations = await work();
+  const after = flushCount(beside);
+  if (before === undefined || after === undefined) return;
+  results.add(subject.side, `flushes of the device per ${what}`, 'flushes/op', (after - before) / operations);
+  results.note('Flushes are those of the whole device: other programs that use it are counted too.');
 }
 
 function mountOf(subject: Subject): MountSubject {

@@ -5,15 +5,27 @@
 import { deleteTransactions, walTransactions } from './loads/database.js';
 import type { Load, LoadSize } from './loads/load.js';
 import { prepareRandom, readRandom, writeRandom } from './loads/random-access.js';
-import { smallFiles } from './loads/small-files.js';
-import { copyIn, readStream, writeStream } from './loads/stream.js';
+import { memberOfMany, sharedDirectory } from './loads/shared-directory.js';
+import { listWithAttributes, makeListed, makeMany, smallFiles } from './loads/small-files.js';
+import { copyIn, readMapped, readStream, writeStream } from './loads/stream.js';
 import { prepareSynced, writeSynced } from './loads/synced.js';
+import { prepareTree, removeTree, statusOfTree, unpackTree } from './loads/tree.js';
 
 const LOADS = {
   writeStream,
   readStream,
+  readMapped,
   copyIn,
   smallFiles,
+  makeListed,
+  listWithAttributes,
+  makeMany,
+  sharedDirectory,
+  memberOfMany,
+  prepareTree,
+  unpackTree,
+  statusOfTree,
+  removeTree,
   prepareRandom,
   writeRandom,
   readRandom,
@@ -26,4 +38,5 @@ const LOADS = {
 export type LoadName = keyof typeof LOADS;
 
 const [name = '', directory = '', size = ''] = process.argv.slice(2);
-process.stdout.write(JSON.stringify(LOADS[name as LoadName](directory, JSON.parse(size) as LoadSize)));
+const load: Load = LOADS[name as LoadName];
+process.stdout.write(JSON.stringify(await load(directory, JSON.parse(size) as LoadSize)));

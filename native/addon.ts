@@ -31,6 +31,19 @@ export interface Addon {
     datasync: boolean,
     callback: (error: Error | null) => void,
   ): void;
+  /**
+   * preadv of `head` and `body`, which lie one after the other in the file, and into `sums` the CRC32C of each `blockBytes` of `body`; one job in libuv's pool. The device is asked
+   * for the whole range first. Calls back with the bytes read: fewer only at the end of the file.
+   */
+  readSummed(
+    fd: number,
+    head: Uint8Array,
+    body: Uint8Array,
+    position: number,
+    sums: Uint32Array,
+    blockBytes: number,
+    callback: (error: Error | null, bytesRead?: number) => void,
+  ): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
   /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */
@@ -50,6 +63,8 @@ export interface Addon {
   fuseMountHelper(program: string, mountpoint: string, options: string): number;
   /** umount2(2); `lazy` detaches at once. Not lazily only from a process that does not serve the mount: it waits for the server. */
   unmount(mountpoint: string, lazy: boolean): void;
+  /** One datagram to a unix socket, as sd_notify(3): a path, or `@` and a name. Does not wait: EAGAIN. */
+  notifySocket(socket: string, text: Uint8Array): void;
   /** Polls the descriptor with uv_poll; reads each request into `buffer` and calls `onRequest(length)` on the event loop, until EAGAIN or a bounded number of requests; ENODEV ends it: `onEnd(null)`, or `onEnd(error)`. */
   fuseStart(
     fd: number,

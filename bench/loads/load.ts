@@ -5,6 +5,10 @@ export interface LoadSize {
   readonly streamBytes: number;
   readonly smallFiles: number;
   readonly smallFileBytes: number;
+  /** Of the tree that is unpacked. */
+  readonly treeFiles: number;
+  /** That are made before the metadata rate is measured again; 0: not at all. */
+  readonly manyFiles: number;
   /** Of the file with random access, and how many accesses. */
   readonly randomBytes: number;
   readonly randomOperations: number;
@@ -17,4 +21,4 @@ export interface LoadSize {
 /** By name: bytes or operations per second, or a count. */
 export type Figures = Readonly<Record<string, number>>;
 
-export type Load = (directory: string, size: LoadSize) => Figures;
+export type Load = (directory: string, size: LoadSize) => Figures | Promise<Figures>;

@@ -1,5 +1,5 @@
-/** Small files in one directory: create, write and close; stat; unlink. No fsync on either side. */
-import { closeSync, mkdirSync, openSync, rmdirSync, statSync, unlinkSync } from 'node:fs';
+/** Small files in one directory: create, write and close; stat; list; unlink. No fsync on either side. */
+import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, rmdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Content, secondsOf, writeFully } from './content.js';
 import type { Load } from './load.js';
@@ -26,4 +26,34 @@ export const smallFiles: Load = (directory, { smallFiles, smallFileBytes }) => {
   });
   rmdirSync(parent);
   return { create: smallFiles / create, stat: smallFiles / stat, unlink: smallFiles / unlink };
+};
+
+export const makeListed: Load = (directory, { smallFiles }) => {
+  const parent = join(directory, 'listed');
+  mkdirSync(parent);
+  for (let i = 0; i < smallFiles; i++) closeSync(openSync(join(parent, `file-${i}`), 'wx'));
+  return {};
+};
+
+/** As `ls -l` does: names, and the attributes of each. */
+export const listWithAttributes: Load = (directory, { smallFiles }) => {
+  const parent = join(directory, 'listed');
+  let files = 0;
+  const seconds = secondsOf(() => {
+    for (const name of readdirSync(parent)) files += Number(lstatSync(join(parent, name)).isFile());
+  });
+  if (files !== smallFiles) throw new Error(`${files} of ${smallFiles} files are listed`);
+  return { filesPerSecond: files / seconds };
+};
+
+const FILES_PER_DIRECTORY = 1000;
+
+/** Empty files, a thousand to a directory. */
+export const makeMany: Load = (directory, { manyFiles }) => {
+  for (let i = 0; i < manyFiles; i++) {
+    const parent = join(directory, `many-${Math.floor(i / FILES_PER_DIRECTORY)}`);
+    if (i % FILES_PER_DIRECTORY === 0) mkdirSync(parent);
+    closeSync(openSync(join(parent, `${i}`), 'wx'));
+  }
+  return {};
 };

@@ -1,4 +1,5 @@
 /** One large file from end to end in calls of 1 MiB, through the page cache: no fsync on either side. */
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Content, MIB, readFileThrough, secondsOf } from './content.js';
 import type { Load } from './load.js';
@@ -11,6 +12,20 @@ export const writeStream: Load = (directory, { streamBytes }) => {
 export const readStream: Load = (directory, { streamBytes }) => {
   return { bytesPerSecond: streamBytes / secondsOf(() => readFileThrough(join(directory, 'stream'), streamBytes)) };
 };
+
+/** One byte of each page, through a mapping: node has none, python does. */
+const TOUCH = `
+import mmap, sys, time
+with open(sys.argv[1], 'rb') as f:
+    start = time.monotonic()
+    m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+    m[::4096]
+    print(len(m) / (time.monotonic() - start))
+`;
+
+export const readMapped: Load = (directory) => ({
+  bytesPerSecond: Number(execFileSync('python3', ['-c', TOUCH, join(directory, 'stream')], { encoding: 'utf8' })),
+});
 
 /** Many files of 256 MiB. */
 export const copyIn: Load = (directory, { copyBytes }) => {

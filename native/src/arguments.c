@@ -107,6 +107,19 @@ bool get_bytes(napi_env env, napi_value value, const char *name, uint8_t **data,
   return true;
 }
 
+bool get_sums(napi_env env, napi_value value, const char *name, uint32_t **sums, size_t *count) {
+  bool is_typed_array = false;
+  napi_typedarray_type type;
+  void *pointer = NULL;
+  if (napi_is_typedarray(env, value, &is_typed_array) != napi_ok || !is_typed_array ||
+      napi_get_typedarray_info(env, value, &type, count, &pointer, NULL, NULL) != napi_ok || type != napi_uint32_array) {
+    return throw_invalid(env, "%s must be a Uint32Array", name), false;
+  }
+  if (pointer == NULL) *count = 0;
+  *sums = pointer;
+  return true;
+}
+
 bool get_string(napi_env env, napi_value value, const char *name, char *out, size_t size) {
   size_t length;
   napi_valuetype type;

@@ -38,6 +38,8 @@ bool get_integer(napi_env env, napi_value value, const char *name, int64_t min, 
 bool get_fd(napi_env env, napi_value value, int *out);
 bool get_boolean(napi_env env, napi_value value, const char *name, bool *out);
 bool get_bytes(napi_env env, napi_value value, const char *name, uint8_t **data, size_t *length);
+/* The elements of a Uint32Array. */
+bool get_sums(napi_env env, napi_value value, const char *name, uint32_t **sums, size_t *count);
 /* A string without NUL that fits `size` bytes with its terminator. */
 bool get_string(napi_env env, napi_value value, const char *name, char *out, size_t size);
 bool get_function(napi_env env, napi_value value, const char *name, napi_value *out);

@@ -114,7 +114,7 @@ static uint32_t portable_crc32c(uint32_t seed, const uint8_t *data, size_t lengt
   return ~crc;
 }
 
-static uint32_t best_crc32c(uint32_t seed, const uint8_t *data, size_t length) {
+uint32_t crc32c(uint32_t seed, const uint8_t *data, size_t length) {
 #if defined(__x86_64__)
   if (has_instruction) return instruction_crc32c(seed, data, length);
 #endif
@@ -135,7 +135,7 @@ static bool get_range(napi_env env, napi_value *arguments, const uint8_t **data,
   return true;
 }
 
-static napi_value one(napi_env env, napi_callback_info info, uint32_t (*crc32c)(uint32_t, const uint8_t *, size_t)) {
+static napi_value one(napi_env env, napi_callback_info info, uint32_t (*algorithm)(uint32_t, const uint8_t *, size_t)) {
   napi_value arguments[4], result;
   const uint8_t *data;
   size_t bytes;
@@ -144,11 +144,11 @@ static napi_value one(napi_env env, napi_callback_info info, uint32_t (*crc32c)(
       !get_integer(env, arguments[3], "seed", 0, UINT32_MAX, &seed)) {
     return NULL;
   }
-  if (napi_create_uint32(env, crc32c((uint32_t)seed, data, bytes), &result) != napi_ok) return throw_api_failure(env);
+  if (napi_create_uint32(env, algorithm((uint32_t)seed, data, bytes), &result) != napi_ok) return throw_api_failure(env);
   return result;
 }
 
-static napi_value call_crc32c(napi_env env, napi_callback_info info) { return one(env, info, best_crc32c); }
+static napi_value call_crc32c(napi_env env, napi_callback_info info) { return one(env, info, crc32c); }
 
 static napi_value call_portable(napi_env env, napi_callback_info info) { return one(env, info, portable_crc32c); }
 
@@ -157,23 +157,16 @@ static napi_value call_blocks(napi_env env, napi_callback_info info) {
   const uint8_t *data;
   size_t bytes, capacity;
   int64_t block;
-  bool is_typed_array = false;
-  napi_typedarray_type type;
-  void *out;
+  uint32_t *sums;
   if (!get_arguments(env, info, 5, arguments, NULL) || !get_range(env, arguments, &data, &bytes) ||
       !get_integer(env, arguments[3], "blockBytes", 1, MAX_SAFE_INTEGER, &block)) {
     return NULL;
   }
-  if (napi_is_typedarray(env, arguments[4], &is_typed_array) != napi_ok || !is_typed_array ||
-      napi_get_typedarray_info(env, arguments[4], &type, &capacity, &out, NULL, NULL) != napi_ok || type != napi_uint32_array) {
-    return throw_invalid(env, "out must be a Uint32Array");
-  }
+  if (!get_sums(env, arguments[4], "out", &sums, &capacity)) return NULL;
   size_t block_bytes = (size_t)block, count = bytes / block_bytes + (bytes % block_bytes != 0);
-  if (out == NULL) capacity = 0;
   if (capacity < count) return throw_invalid(env, "out must have %zu elements, not %zu", count, capacity);
-  uint32_t *sums = out;
   for (size_t i = 0; i < count; i++, data += block_bytes, bytes -= block_bytes) {
-    sums[i] = best_crc32c(0, data, bytes < block_bytes ? bytes : block_bytes);
+    sums[i] = crc32c(0, data, bytes < block_bytes ? bytes : block_bytes);
     if (bytes < block_bytes) break;
   }
   return NULL;

@@ -1,5 +1,6 @@
 /*
- * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, flock.
+ * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, flock. Reading:
+ * what is to be held against checksums, with its checksums, as one job too.
  *
  * A job owns its iovecs and keeps the JavaScript buffers alive through one reference; nothing in it touches JavaScript until it is done.
  * Jobs are Node-API async work, not bare uv_queue_work: a worker thread that ends waits for them.
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "arguments.h"
+#include "crc32c.h"
 
 /* Writes everything; uses up `iov`. Returns 0 or the errno, and names the call that failed. */
 static int write_parts(int fd, struct iovec *iov, size_t count, off_t position) {
@@ -60,16 +62,84 @@ static napi_value call_write_all(napi_env env, napi_callback_info info) {
   return error == 0 ? NULL : throw_system_error(env, error, "pwritev", NULL);
 }
 
+/* Bytes read at a time before they are summed: they are in the processor's cache then. */
+#define SUM_STEP_BYTES (128 << 10)
+
+/* What read_summed fills. */
+struct summed {
+  uint8_t *head;
+  size_t head_bytes;
+  uint8_t *body;
+  size_t body_bytes;
+  size_t block_bytes;
+  uint32_t *sums;
+  size_t done;
+};
+
+/* Returns 0 or the errno; at the end of the file it stops early. */
+static int read_parts(int fd, struct iovec *iov, int count, off_t position, size_t *done) {
+  *done = 0;
+  while (count > 0) {
+    ssize_t got = preadv(fd, iov, count, position + (off_t)*done);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    if (got == 0) return 0;
+    *done += (size_t)got;
+    size_t left = (size_t)got;
+    while (count > 0 && left >= iov->iov_len) {
+      left -= iov->iov_len;
+      iov++;
+      count--;
+    }
+    if (left > 0) {
+      iov->iov_base = (uint8_t *)iov->iov_base + left;
+      iov->iov_len -= left;
+    }
+  }
+  return 0;
+}
+
+/* Step by step, so that each is summed while it is warm. Blocks that the end of the file cuts short are summed as far as they go. */
+static int read_summed(int fd, off_t position, struct summed *into) {
+  size_t total = into->head_bytes + into->body_bytes;
+  /* The whole range is asked of the device at once: it has all of it to sort, whatever others read from this file meanwhile. */
+  if (total > SUM_STEP_BYTES) posix_fadvise(fd, position, (off_t)total, POSIX_FADV_WILLNEED);
+  size_t step = SUM_STEP_BYTES / into->block_bytes * into->block_bytes;
+  if (step == 0) step = into->block_bytes;
+  size_t at = 0;
+  do {
+    size_t bytes = into->body_bytes - at < step ? into->body_bytes - at : step;
+    size_t head = at == 0 ? into->head_bytes : 0, got;
+    struct iovec iov[2] = {{.iov_base = into->head, .iov_len = head}, {.iov_base = into->body + at, .iov_len = bytes}};
+    int error = read_parts(fd, head == 0 ? iov + 1 : iov, head == 0 ? 1 : 2, position + (off_t)into->done, &got);
+    if (error != 0) return error;
+    into->done += got;
+    size_t body = got < head ? 0 : got - head;
+    for (size_t from = 0; from < body; from += into->block_bytes) {
+      size_t length = body - from < into->block_bytes ? body - from : into->block_bytes;
+      into->sums[(at + from) / into->block_bytes] = crc32c(0, into->body + at + from, length);
+    }
+    if (got < head + bytes) return 0;
+    at += bytes;
+  } while (at < into->body_bytes);
+  return 0;
+}
+
+enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ };
+
 struct job {
+  enum job_kind kind;
   int fd;
   int error;
   const char *syscall; /* the call that failed */
   bool datasync;
-  bool allocate;
   int mode;
   int64_t position;
   int64_t length;
   struct parts parts;
+  struct summed summed;
   napi_ref buffers; /* NULL if there are none */
   napi_ref callback;
   napi_async_work work;
@@ -78,7 +148,12 @@ struct job {
 static void run_job(napi_env env, void *data) {
   (void)env;
   struct job *job = data;
-  if (job->allocate) {
+  if (job->kind == JOB_READ) {
+    job->syscall = "preadv";
+    job->error = read_summed(job->fd, job->position, &job->summed);
+    return;
+  }
+  if (job->kind == JOB_ALLOCATE) {
     job->syscall = "fallocate";
     do {
       job->error = fallocate(job->fd, job->mode, job->position, job->length) == 0 ? 0 : errno;
@@ -105,17 +180,21 @@ static void free_job(napi_env env, struct job *job) {
 /* An exception that the callback throws is left pending: node makes an uncaughtException of it. */
 static void finish_job(napi_env env, napi_status status, void *data) {
   struct job *job = data;
-  napi_value callback, receiver, argument;
+  napi_value callback, receiver, arguments[2];
+  size_t count = 1;
   /* Cancelled is only what never ran: its thread is ending. */
   if (status == napi_cancelled) job->error = ECANCELED;
   bool ready = napi_get_reference_value(env, job->callback, &callback) == napi_ok &&
-               napi_get_undefined(env, &receiver) == napi_ok && napi_get_null(env, &argument) == napi_ok;
+               napi_get_undefined(env, &receiver) == napi_ok && napi_get_null(env, &arguments[0]) == napi_ok;
   if (ready && job->error != 0) {
-    argument = create_system_error(env, job->error, job->syscall == NULL ? "cairn" : job->syscall, NULL, NULL);
-    ready = argument != NULL;
+    arguments[0] = create_system_error(env, job->error, job->syscall == NULL ? "cairn" : job->syscall, NULL, NULL);
+    ready = arguments[0] != NULL;
+  } else if (ready && job->kind == JOB_READ) {
+    ready = napi_create_int64(env, (int64_t)job->summed.done, &arguments[1]) == napi_ok;
+    count = 2;
   }
   free_job(env, job);
-  if (ready) napi_call_function(env, receiver, callback, 1, &argument, NULL);
+  if (ready) napi_call_function(env, receiver, callback, count, arguments, NULL);
 }
 
 static struct job *create_job(napi_env env) {
@@ -193,8 +272,51 @@ static napi_value call_fallocate(napi_env env, napi_callback_info info) {
     free_job(env, job);
     return NULL;
   }
-  job->allocate = true;
+  job->kind = JOB_ALLOCATE;
   job->mode = (int)mode;
+  return queue_job(env, job, callback);
+}
+
+/* Keeps head, body and sums alive until the job is done. */
+static bool hold_summed(napi_env env, struct job *job, napi_value head, napi_value body, napi_value sums) {
+  napi_value array;
+  if (napi_create_array_with_length(env, 3, &array) != napi_ok || napi_set_element(env, array, 0, head) != napi_ok ||
+      napi_set_element(env, array, 1, body) != napi_ok || napi_set_element(env, array, 2, sums) != napi_ok ||
+      napi_create_reference(env, array, 1, &job->buffers) != napi_ok) {
+    return throw_api_failure(env), false;
+  }
+  return true;
+}
+
+/* After everything that could run JavaScript: the pointers must still hold when the job is queued. */
+static bool take_summed(napi_env env, napi_value head, napi_value body, napi_value sums, int64_t block, struct summed *into) {
+  size_t capacity;
+  if (!get_bytes(env, head, "head", &into->head, &into->head_bytes) ||
+      !get_bytes(env, body, "body", &into->body, &into->body_bytes) || !get_sums(env, sums, "sums", &into->sums, &capacity)) {
+    return false;
+  }
+  into->block_bytes = (size_t)block;
+  size_t count = into->body_bytes / into->block_bytes + (into->body_bytes % into->block_bytes != 0);
+  if (capacity < count) return throw_invalid(env, "sums must have %zu elements, not %zu", count, capacity), false;
+  return true;
+}
+
+static napi_value call_read_summed(napi_env env, napi_callback_info info) {
+  napi_value arguments[7], callback;
+  int64_t block;
+  struct job *job;
+  if (!get_arguments(env, info, 7, arguments, NULL) || !get_function(env, arguments[6], "callback", &callback) ||
+      !get_integer(env, arguments[5], "blockBytes", 1, INT32_MAX, &block) || (job = create_job(env)) == NULL) {
+    return NULL;
+  }
+  job->kind = JOB_READ;
+  if (!get_fd(env, arguments[0], &job->fd) || !hold_summed(env, job, arguments[1], arguments[2], arguments[4]) ||
+      !take_summed(env, arguments[1], arguments[2], arguments[4], block, &job->summed) ||
+      !get_integer(env, arguments[3], "position", 0,
+                   MAX_SAFE_INTEGER - (int64_t)(job->summed.head_bytes + job->summed.body_bytes), &job->position)) {
+    free_job(env, job);
+    return NULL;
+  }
   return queue_job(env, job, callback);
 }
 
@@ -227,6 +349,7 @@ napi_status file_register(napi_env env, napi_value exports) {
   const napi_property_descriptor properties[] = {
       {"writeAll", NULL, call_write_all, NULL, NULL, NULL, napi_enumerable, NULL},
       {"writeAllAsync", NULL, call_write_all_async, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"readSummed", NULL, call_read_summed, NULL, NULL, NULL, napi_enumerable, NULL},
       {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
       {"checkWriteback", NULL, call_check_writeback, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},

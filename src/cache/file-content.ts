@@ -29,6 +29,7 @@ export const UNSEALED = RangeMap.mask(DIRTY, HOLE);
 export const TAKEN = RangeMap.mask(SEALED, SEALED_HOLE);
 const SEALED_HOLES = RangeMap.mask(SEALED_HOLE);
 const STAGED = RangeMap.mask(DIRTY, HOLE, SEALED, SEALED_HOLE);
+const KNOWN = CACHED | STAGED;
 
 /** A fresh file up to this size lives in memory and in the stage log instead of a file of its own. */
 export const MEMORY_FILE_BYTES = 64 * 1024;
@@ -49,6 +50,12 @@ export interface ContentFiles {
   writebackFailure(ino: Ino): CairnError | undefined;
 }
 
+/** Gaps of the cache that are being fetched from the pool. */
+export interface Filling {
+  /** `isTouched`: what the pool has of it may be old by now. */
+  readonly gaps: readonly { readonly from: number; readonly to: number; isTouched: boolean }[];
+}
+
 export class FileContent {
   readonly ino: Ino;
   readonly ranges = new RangeMap();
@@ -58,8 +65,10 @@ export class FileContent {
   stagedSinceMs: number | undefined;
   /** Changes up to this stage sequence are in the pool, or were never made. */
   stagedFrom = 0;
-  /** Per window of MAX_CHUNK_BYTES: how many small extents strong commits have put there since it was last written whole. */
-  readonly smallExtents = new Map<number, number>();
+  /** Per window of MAX_CHUNK_BYTES: how many small extents commits have put there since it was last written whole, and when the last (monotonic milliseconds). */
+  readonly smallExtents = new Map<number, { readonly count: number; readonly lastMs: number }>();
+  /** What is being fetched from the pool, if something is. */
+  #filling: Filling | undefined;
   /** Bytes that the owner's account of the cache has booked for this file. */
   bookedCached = 0;
   bookedDirty = 0;
@@ -99,6 +108,12 @@ export class FileContent {
     return this.#memory === undefined ? this.#files.writebackFailure(this.ino) : undefined;
   }
 
+  /** Nothing of [from, to) is in the cache, nor staged to be zeros. */
+  isInPool(from: number, to: number): boolean {
+    const next = this.ranges.firstAtOrAfter(from, KNOWN);
+    return next === undefined || next.from >= to;
+  }
+
   /** Anything staged, sealed or not. */
   get staged(): boolean {
     return this.ranges.firstAtOrAfter(0, STAGED) !== undefined;
@@ -123,6 +138,11 @@ export class FileContent {
     return this.ranges.bytes(DIRTY) + this.ranges.bytes(SEALED);
   }
 
+  /** Of the dirty bytes, those that a commit has under way. */
+  get sealedBytes(): number {
+    return this.ranges.bytes(SEALED);
+  }
+
   get cachedBytes(): number {
     return this.dirtyBytes + this.ranges.bytes(CLEAN);
   }
@@ -130,6 +150,7 @@ export class FileContent {
   /** Takes the bytes; the caller has made room and called `protect`. */
   write(offset: number, bytes: Uint8Array): void {
     const end = offset + bytes.length;
+    this.#touch(offset, end);
     if (this.#memory !== undefined && end > MEMORY_FILE_BYTES) this.#spill();
     if (this.#memory !== undefined) this.#writeMemory(this.#memory, offset, bytes, end);
     else this.#writeFile(offset, bytes, end);
@@ -174,7 +195,43 @@ export class FileContent {
 
   /** The bytes are gone from [from, to): they read as zeros. `to` may be END. */
   punch(from: number, to: number): void {
-    if (from < to) this.ranges.set(from, to, HOLE);
+    if (from >= to) return;
+    this.#touch(from, to);
+    this.ranges.set(from, to, HOLE);
+  }
+
+  /** What the cache lacks of [from, to) is going to be fetched from the pool. One at a time: the one before is dropped. */
+  beginFilling(from: number, to: number): Filling {
+    const gaps: Filling['gaps'][number][] = [];
+    this.ranges.forEach(
+      from,
+      to,
+      (start, end, value) => {
+        if (value === GAP) gaps.push({ from: start, to: end, isTouched: false });
+      },
+      true,
+    );
+    this.#filling = { gaps };
+    return this.#filling;
+  }
+
+  /** Takes the bytes of the gaps as clean ones, except where something has come between. Errors of the cache file. */
+  endFilling(filling: Filling, bytes: readonly Uint8Array[]): void {
+    if (this.#filling !== filling || this.#memory !== undefined) return;
+    for (const [index, { from, to, isTouched }] of filling.gaps.entries()) {
+      if (isTouched) continue;
+      this.#files.writeNow(this.ino, from, bytes[index]!);
+      this.ranges.set(from, to, CLEAN);
+    }
+  }
+
+  dropFilling(filling: Filling): void {
+    if (this.#filling === filling) this.#filling = undefined;
+  }
+
+  #touch(from: number, to: number): void {
+    if (this.#filling === undefined) return;
+    for (const gap of this.#filling.gaps) if (gap.from < to && gap.to > from) gap.isTouched = true;
   }
 
   /** Copies cached bytes; every byte of the range must be cached. */
@@ -278,6 +335,7 @@ export class FileContent {
 
   /** A commit has put something else in the place of [from, to): what was cached of it, and has not been changed since, goes. */
   dropCleanWithin(from: number, to: number): void {
+    this.#touch(from, to);
     for (const range of this.#cleanWithin(from, to)) this.ranges.clear(range.from, range.to);
   }
 

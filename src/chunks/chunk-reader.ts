@@ -6,8 +6,11 @@
  */
 import type { Codec } from '../erasure/codec.js';
 import { combinations } from '../erasure/combinations.js';
-import { assert, CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { type ChunkSpace, type ChunkSpaces, chunkIn, fitsSpace, type SpaceLayout, shardIn } from './chunk-space.js';
+import type { WholeChunk } from './chunk-store.js';
 import { contentHash } from './content-hash.js';
+import type { Pipeline } from './pipeline.js';
 import { type Reading, type ReadPace, SilentDisk } from './read-pace.js';
 import type { Holder, ShardSet } from './shard-set.js';
 
@@ -16,6 +19,61 @@ type OnMissing = (shard: number, disk: number | undefined) => void;
 
 /** Combinations of shards to try for a chunk whose hash is wrong: all of 8+3. */
 const MAX_COMBINATIONS = 165;
+
+/** What a whole chunk is read with. */
+interface WholeReading {
+  readonly spaces: ChunkSpaces;
+  readonly pipeline: Pipeline;
+}
+
+/**
+ * The whole chunk from one set of shards: as many as are needed, from all their disks at once, straight to their places in a space, where a worker thread makes what is missing and hashes
+ * the chunk. Where a shard is late or damaged, or the chunk is not what it is named, it goes on as `readRange` does, with what has been read. UNREADABLE, CLOSED.
+ */
+export async function readWhole(
+  set: ShardSet,
+  chunk: string,
+  { spaces, pipeline }: WholeReading,
+  onMissing: OnMissing,
+  pace: ReadPace,
+): Promise<WholeChunk> {
+  const reader = new SetReader(set, onMissing, pace);
+  if (reader.fitsSpace) {
+    const space = spaces.take();
+    let isGood = false;
+    try {
+      const layout = await reader.gather(space.bytes);
+      isGood = layout !== undefined && (await nameIn(space, layout, pipeline)) === chunk;
+      if (layout !== undefined && isGood) return lent(chunkIn(space.bytes, layout), () => spaces.give(space));
+    } finally {
+      // A late read may still write to it.
+      if (!isGood) spaces.drop(space);
+    }
+  }
+  return lent(await reader.readSlowly(chunk), () => {});
+}
+
+function lent(bytes: Uint8Array, giveBack: () => void): WholeChunk {
+  let isReleased = false;
+  return {
+    bytes,
+    release: () => {
+      assert(!isReleased, 'a chunk is released once');
+      isReleased = true;
+      giveBack();
+    },
+  };
+}
+
+/** undefined if the worker thread has ended: the chunk is hashed here then. */
+async function nameIn(space: ChunkSpace, layout: SpaceLayout, pipeline: Pipeline): Promise<string | undefined> {
+  try {
+    return await pipeline.complete(space, layout);
+  } catch (error) {
+    if (!hasCode(error, 'IO')) throw error;
+    return undefined;
+  }
+}
 
 /** Bytes [from, to) of the chunk from one set of shards. UNREADABLE, with what went wrong in the message. */
 export async function readRange(
@@ -28,13 +86,8 @@ export async function readRange(
 ): Promise<Uint8Array> {
   assert(from < to, 'the range is not empty');
   const reader = new SetReader(set, onMissing, pace);
-  const whole = from === 0 && to === set.chunkBytes;
-  if (!set.scheme.erasure) {
-    return reader.readCopy(from, to, (bytes) => !whole || contentHash(bytes) === chunk);
-  }
-  const bytes = await reader.readData(from, to);
-  if (!whole || contentHash(bytes) === chunk) return bytes;
-  return reader.readAnyHow(chunk);
+  if (from === 0 && to === set.chunkBytes) return reader.readSlowly(chunk);
+  return set.scheme.erasure ? reader.readData(from, to) : reader.readCopy(from, to, () => true);
 }
 
 interface ShardBytes {
@@ -57,6 +110,8 @@ class SetReader {
   readonly #onMissing: OnMissing;
   /** What has been read of each shard: a rebuild uses it again. */
   readonly #read: (ShardBytes | undefined)[] = [];
+  /** What could not be read: it is not asked for twice. */
+  readonly #failed: { readonly holder: Holder; readonly from: number; readonly to: number }[] = [];
   readonly #reported = new Set<string>();
   readonly #troubles: string[] = [];
   readonly #pace: ReadPace;
@@ -68,6 +123,41 @@ class SetReader {
     this.#codec = set.codec;
     this.#shardBytes = set.codec.shardBytes(set.chunkBytes);
     this.#onMissing = onMissing;
+  }
+
+  get fitsSpace(): boolean {
+    return fitsSpace(this.#set.scheme, this.#shardBytes);
+  }
+
+  /** As many shards as are needed into their places in the space; undefined if one of them does not come, or not soon: then the space is written to even later. */
+  async gather(space: Uint8Array): Promise<SpaceLayout | undefined> {
+    const { scheme, chunkBytes, holders } = this.#set;
+    const { needed } = this.#codec;
+    const there = this.#quickest().slice(0, needed);
+    if (there.length < needed) return undefined;
+    const make: number[] = [];
+    if (scheme.erasure) for (let shard = 0; shard < needed; shard++) if (!there.includes(shard)) make.push(shard);
+    const layout = { scheme, chunkBytes, shardBytes: this.#shardBytes, there, make };
+    for (const shard of make) if (holders[shard]!.length === 0) this.#report(shard, undefined);
+    const read = await Promise.all(there.map((shard) => this.#readInto(shard, shardIn(space, layout, shard))));
+    return read.every(Boolean) ? layout : undefined;
+  }
+
+  /** Shards that can be asked for at once, those that need no decoding first, and those on online disks before. */
+  #quickest(): number[] {
+    const isOnline = (shard: number): number => Number(this.#set.holders[shard]![0]?.disk.state === 'online');
+    return this.#set.holders
+      .map((_, shard) => shard)
+      .filter((shard) => this.#set.holders[shard]!.length > 0 && !this.#isSatOut(shard))
+      .sort((a, b) => isOnline(b) - isOnline(a) || a - b);
+  }
+
+  /** The whole chunk, hashed on the calling thread. */
+  async readSlowly(chunk: string): Promise<Uint8Array> {
+    const { chunkBytes, scheme } = this.#set;
+    if (!scheme.erasure) return this.readCopy(0, chunkBytes, (bytes) => contentHash(bytes) === chunk);
+    const bytes = await this.readData(0, chunkBytes);
+    return contentHash(bytes) === chunk ? bytes : this.readAnyHow(chunk);
   }
 
   /** The first copy that can be read and is `good`. */
@@ -87,6 +177,7 @@ class SetReader {
       return undefined;
     };
     for (const { holder, shard } of holders) {
+      if (this.#isAwaited(shard, from, to)) continue;
       const bytes = use(await this.#readHolder(holder, shard, from, to), shard, holder.number);
       if (bytes !== undefined) return bytes;
     }
@@ -131,6 +222,9 @@ class SetReader {
 
   /** What was not waited for, or what the others make of it: whichever comes first. */
   async #recover(shard: number, from: number, to: number): Promise<Uint8Array> {
+    // The rebuild of another shard may have waited for it.
+    const known = this.#known(shard, from, to);
+    if (known !== undefined) return known;
     const own = this.#late.find((late) => late.shard === shard && late.from === from && late.to === to);
     if (own === undefined) return this.#rebuild(shard, from, to);
     const others = this.#rebuild(shard, from, to);
@@ -199,6 +293,7 @@ class SetReader {
         if (late === undefined) throw this.#unreadable();
         if (late.bytes === undefined || ranges[late.shard] !== undefined) continue;
         ranges[late.shard] = late.bytes;
+        this.#read[late.shard] ??= { from: start, to: end, bytes: late.bytes };
         got++;
         continue;
       }
@@ -214,9 +309,9 @@ class SetReader {
 
   /** undefined if no holder can give them. */
   async #readShard(shard: number, from: number, to: number): Promise<Uint8Array | undefined> {
-    const before = this.#read[shard];
-    if (before && before.from <= from && before.to >= to)
-      return before.bytes.subarray(from - before.from, to - before.from);
+    const before = this.#known(shard, from, to);
+    if (before !== undefined) return before;
+    if (this.#isAwaited(shard, from, to)) return undefined;
     const holders = this.#set.holders[shard]!;
     if (holders.length === 0) this.#report(shard, undefined);
     for (const holder of holders) {
@@ -228,11 +323,39 @@ class SetReader {
     return undefined;
   }
 
-  async #readHolder(holder: Holder, shard: number, from: number, to: number): Promise<Uint8Array | undefined> {
+  #known(shard: number, from: number, to: number): Uint8Array | undefined {
+    const before = this.#read[shard];
+    if (before === undefined || before.from > from || before.to < to) return undefined;
+    return before.bytes.subarray(from - before.from, to - before.from);
+  }
+
+  /** It has been asked for, and was not waited for. */
+  #isAwaited(shard: number, from: number, to: number): boolean {
+    return this.#late.some((late) => late.shard === shard && late.from === from && late.to === to);
+  }
+
+  /** The whole shard, from its first holder. False if it does not come, or not soon: what there is of it serves the slow way. */
+  async #readInto(shard: number, into: Uint8Array): Promise<boolean> {
+    const [holder] = this.#set.holders[shard]!;
+    const bytes = holder && (await this.#readHolder(holder, shard, 0, this.#shardBytes, into));
+    if (bytes === undefined) return false;
+    this.#read[shard] = { from: 0, to: this.#shardBytes, bytes };
+    return true;
+  }
+
+  async #readHolder(
+    holder: Holder,
+    shard: number,
+    from: number,
+    to: number,
+    into?: Uint8Array,
+  ): Promise<Uint8Array | undefined> {
     const { disk, entry, number } = holder;
-    const begin = (): Reading => this.#pace.begin(number, to - from, () => disk.readShard(entry, from, to));
+    if (this.#failed.some((failed) => failed.holder === holder && failed.from === from && failed.to === to))
+      return undefined;
+    const begin = (): Reading => this.#pace.begin(number, to - from, () => disk.readShard(entry, from, to, into));
     // Where there are no others, waiting is all there is.
-    if (this.#set.present <= this.#codec.needed) return this.#take(begin(), holder, shard, to - from);
+    if (this.#set.present <= this.#codec.needed) return this.#take(begin(), holder, shard, from, to);
     if (this.#pace.isSatOut(number)) {
       let answer: Promise<Uint8Array | undefined> | undefined;
       this.#late.push({
@@ -240,27 +363,34 @@ class SetReader {
         from,
         to,
         answer: () => {
-          answer ??= this.#take(begin(), holder, shard, to - from);
+          answer ??= this.#take(begin(), holder, shard, from, to);
           return answer;
         },
       });
       return undefined;
     }
     const reading = begin();
-    const answer = this.#take(reading, holder, shard, to - from);
+    const answer = this.#take(reading, holder, shard, from, to);
     if (await reading.inTime()) return answer;
     this.#late.push({ shard, from, to, answer: () => answer });
     return undefined;
   }
 
-  async #take({ answer }: Reading, holder: Holder, shard: number, length: number): Promise<Uint8Array | undefined> {
+  async #take(
+    { answer }: Reading,
+    holder: Holder,
+    shard: number,
+    from: number,
+    to: number,
+  ): Promise<Uint8Array | undefined> {
     try {
       const bytes = await answer;
-      assert(bytes.length === length, 'a disk answers with as many bytes as it was asked for');
+      assert(bytes.length === to - from, 'a disk answers with as many bytes as it was asked for');
       return bytes;
     } catch (error) {
       // Only what a disk may fail with is made up for from the others; a bug is not.
       if (!(error instanceof CairnError)) throw error;
+      this.#failed.push({ holder, from, to });
       this.#troubles.push(`disk ${holder.number}: ${error.message}`);
       if (!(error instanceof SilentDisk)) this.#report(shard, holder.number);
       return undefined;

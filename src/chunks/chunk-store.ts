@@ -41,6 +41,13 @@ export interface PreparedChunk extends StoredChunk {
   readonly records: readonly { readonly disk: Disk; readonly record: RecordInput }[];
 }
 
+/** A chunk that has been read whole, in memory that is used again. */
+export interface WholeChunk {
+  readonly bytes: Uint8Array;
+  /** To be called once: from the next turn of the event loop on the bytes may be others. */
+  release(): void;
+}
+
 export interface ChunkToSettle {
   readonly chunk: string;
   readonly chunkBytes: number;
@@ -69,6 +76,8 @@ export interface Mended {
 }
 
 export interface ChunkStore {
+  /** Plain bytes that `store`, `storeSmall` and `prepareSmall` have taken since the start, what was there already included. */
+  readonly takenBytes: number;
   /**
    * Reads the source, hashes, and unless the chunk is held healthy already: encodes, places and writes its shards to the data streams of the
    * disks in parallel (not synced: `syncAll` or the commit round does that). Off the event loop. `onRead` is called as soon as the source's bytes have been read, so
@@ -82,6 +91,8 @@ export interface ChunkStore {
   storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]>;
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
+  /** As `read` of all its bytes, for whoever reads much: read from all disks at once into memory that is used again, and decoded and hashed in a worker thread. */
+  readWhole(chunk: string, chunkBytes: number): Promise<WholeChunk>;
   /**
    * Writes the shards that a readable chunk lacks where online disks can take them: read, and stored again. With `verify`, every shard that is there is
    * read first, and written anew where it is not what it should be. Nothing is synced. Holds the chunk meanwhile. UNREADABLE; NO_SPACE and DISK_FAILED

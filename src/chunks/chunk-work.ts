@@ -77,9 +77,7 @@ export class ChunkWork {
 
   /** Header and payload of the record of one shard: to be written one after the other. Encodes when first asked under a scheme. */
   record(scheme: ShardScheme, stub: RecordStub): [header: Uint8Array, payload: Uint8Array] {
-    const payload = this.#shard(scheme, stub.info.shard);
-    const { info, generation, logSequence, owner } = stub;
-    return [shardRecordHeader(info, generation, logSequence, owner, payload, this.#addon.crc32c), payload];
+    return shardRecord(this.#shard(scheme, stub.info.shard), stub, this.#addon);
   }
 
   #shard(scheme: ShardScheme, shard: number): Uint8Array {
@@ -110,6 +108,15 @@ export class ChunkWork {
     this.#scheme = undefined;
     this.#shards = [];
   }
+}
+
+/** Header and payload of a shard's record. */
+export function shardRecord(
+  payload: Uint8Array,
+  { info, generation, logSequence, owner }: RecordStub,
+  addon: Addon,
+): [header: Uint8Array, payload: Uint8Array] {
+  return [shardRecordHeader(info, generation, logSequence, owner, payload, addon.crc32c), payload];
 }
 
 function checkLength(length: number): void {

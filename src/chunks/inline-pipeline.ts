@@ -3,16 +3,19 @@ import { type Addon, loadAddon } from '../../native/addon.js';
 import type { Reservation } from '../disks/disk.js';
 import type { ShardScheme } from '../disks/record.js';
 import { assert } from '../errors/cairn-error.js';
+import { type ChunkSpace, completeSpace, type SpaceLayout, shardIn } from './chunk-space.js';
 import type { ChunkSource } from './chunk-store.js';
-import { ChunkWork } from './chunk-work.js';
+import { ChunkWork, shardRecord } from './chunk-work.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { SlotQueue } from './slot-queue.js';
 
 export class InlinePipeline implements Pipeline {
   readonly #slots: SlotQueue;
   readonly #work: ChunkWork[];
+  readonly #addon: Addon;
 
   constructor(slots = 2, addon: Addon = loadAddon()) {
+    this.#addon = addon;
     this.#slots = new SlotQueue(slots);
     this.#work = Array.from({ length: slots }, () => new ChunkWork(addon));
   }
@@ -31,6 +34,23 @@ export class InlinePipeline implements Pipeline {
       throw error;
     }
   }
+
+  async complete({ bytes }: ChunkSpace, layout: SpaceLayout): Promise<string> {
+    return completeSpace(bytes, layout);
+  }
+
+  async writeFrom(
+    { bytes }: ChunkSpace,
+    layout: SpaceLayout,
+    reservations: readonly Reservation[],
+  ): Promise<(Error | undefined)[]> {
+    const writes = reservations.map((reservation) =>
+      reservation.write(shardRecord(shardIn(bytes, layout, reservation.info.shard), reservation, this.#addon)),
+    );
+    return errorsOf(await Promise.allSettled(writes));
+  }
+
+  forget(): void {}
 
   async close(): Promise<void> {
     this.#slots.close();
@@ -55,8 +75,7 @@ class InlineJob implements ChunkJob {
   async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {
     assert(!this.#ended, 'the job has not ended');
     const writes = reservations.map((reservation) => reservation.write(this.#work.record(scheme, reservation)));
-    const results = await Promise.allSettled(writes);
-    return results.map((result) => (result.status === 'fulfilled' ? undefined : (result.reason as Error)));
+    return errorsOf(await Promise.allSettled(writes));
   }
 
   end(): void {
@@ -64,4 +83,8 @@ class InlineJob implements ChunkJob {
     this.#ended = true;
     this.#giveBack();
   }
+}
+
+function errorsOf(results: readonly PromiseSettledResult<void>[]): (Error | undefined)[] {
+  return results.map((result) => (result.status === 'fulfilled' ? undefined : (result.reason as Error)));
 }

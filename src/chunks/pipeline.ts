@@ -1,5 +1,5 @@
 /**
- * The part of storing a chunk that costs time: reading the source, hashing, encoding, checksums, writing. It runs in worker threads
+ * The part of storing and reading a chunk that costs time: reading the source, hashing, encoding, decoding, checksums, writing. It runs in worker threads
  * (worker-pipeline.ts) or on the calling thread (inline-pipeline.ts, for simulated disks); both do it with chunk-work.ts.
  * Between its two halves the store decides, on the main thread, whether and where the chunk is to be written.
  *
@@ -7,6 +7,7 @@
  */
 import type { Reservation } from '../disks/disk.js';
 import type { ShardScheme } from '../disks/record.js';
+import type { ChunkSpace, SpaceLayout } from './chunk-space.js';
 import type { ChunkSource } from './chunk-store.js';
 
 export interface Pipeline {
@@ -16,6 +17,16 @@ export interface Pipeline {
    * CLOSED. The job must be ended.
    */
   take(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<ChunkJob>;
+  /** Makes the shards of a space that its layout says are to be made, and hashes the chunk. INVALID if they do not fit, IO if its thread ends, CLOSED. */
+  complete(space: ChunkSpace, layout: SpaceLayout): Promise<string>;
+  /** Writes one shard of a completed space per reservation, as `ChunkJob.write`. A write that fails because its disk hangs may go on, and then reads from the space. */
+  writeFrom(
+    space: ChunkSpace,
+    layout: SpaceLayout,
+    reservations: readonly Reservation[],
+  ): Promise<(Error | undefined)[]>;
+  /** The space is used no more. */
+  forget(space: ChunkSpace): void;
   /** Ends the worker threads; jobs under way fail with CLOSED. */
   close(): Promise<void>;
 }

@@ -8,8 +8,9 @@ import type { Disk, Reservation } from '../disks/disk.js';
 import type { ShardInfo } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
-import { readRange } from './chunk-reader.js';
+import { readRange, readWhole } from './chunk-reader.js';
 import { ChunkSettler } from './chunk-settler.js';
+import { ChunkSpaces } from './chunk-space.js';
 import {
   type ChunkHealth,
   type ChunkSource,
@@ -22,6 +23,7 @@ import {
   type SettleReport,
   SMALL_CHUNK_BYTES,
   type StoredChunk,
+  type WholeChunk,
 } from './chunk-store.js';
 import { contentHash } from './content-hash.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
@@ -59,6 +61,7 @@ export class PoolChunkStore implements ChunkStore {
   #placement: Placement;
   #slots: PoolSlots;
   readonly #pace: ReadPace;
+  readonly #spaces: ChunkSpaces;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
@@ -71,6 +74,7 @@ export class PoolChunkStore implements ChunkStore {
   #collected: Promise<unknown> = Promise.resolve();
   /** Chunks that could not be read, though enough shards seemed to be there: the same content is written anew, and never answered as held. */
   readonly #unreadable = new Set<string>();
+  #takenBytes = 0;
   #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
@@ -78,7 +82,9 @@ export class PoolChunkStore implements ChunkStore {
     this.#pipeline = options.pipeline;
     this.#placement = new Placement(options.map, createRanking(options.map), options.disks);
     this.#slots = new PoolSlots(this.#placement);
-    this.#pace = new ReadPace(options.clock ?? new SystemClock(), options.onSlowDisk);
+    const clock = options.clock ?? new SystemClock();
+    this.#pace = new ReadPace(clock, options.onSlowDisk);
+    this.#spaces = new ChunkSpaces(clock, (space) => this.#pipeline.forget(space));
     this.#settler = new ChunkSettler({
       disks: this.#disks,
       placement: () => this.#placement,
@@ -87,6 +93,10 @@ export class PoolChunkStore implements ChunkStore {
     });
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
     this.#onShort = options.onShort ?? (() => {});
+  }
+
+  get takenBytes(): number {
+    return this.#takenBytes;
   }
 
   async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
@@ -103,6 +113,7 @@ export class PoolChunkStore implements ChunkStore {
         this.release([chunk]);
         throw error;
       });
+      this.#takenBytes += chunkBytes;
       return { chunk, chunkBytes, deduplicated };
     } finally {
       job.end();
@@ -115,6 +126,7 @@ export class PoolChunkStore implements ChunkStore {
     assert(!this.#collecting.has(chunk), 'nothing is prepared while chunks are collected');
     const prepared = this.#prepare({ chunk, bytes }, avoid);
     this.#hold(chunk);
+    this.#takenBytes += bytes.length;
     return prepared;
   }
 
@@ -137,6 +149,7 @@ export class PoolChunkStore implements ChunkStore {
       this.#refuseIfClosed();
       try {
         stored.push(...(await this.#storeSlice(sources.slice(from, to))));
+        for (const bytes of sources.slice(from, to)) this.#takenBytes += bytes.length;
       } catch (error) {
         this.release(stored.map(({ chunk }) => chunk));
         throw error;
@@ -156,17 +169,36 @@ export class PoolChunkStore implements ChunkStore {
     to: number,
     onDegraded: (chunk: string, disk: number | undefined) => void,
   ): Promise<Uint8Array> {
-    assert(0 <= from && from <= to && to <= chunkBytes && chunkBytes <= MAX_CHUNK_BYTES, 'the range lies in the chunk');
+    assert(0 <= from && from <= to && to <= chunkBytes, 'the range lies in the chunk');
     if (from === to) return Buffer.alloc(0);
+    const onMissing = (_shard: number, disk: number | undefined): void => onDegraded(chunk, disk);
+    return this.#readFrom(chunk, chunkBytes, async (set) => {
+      const bytes = await readRange(set, chunk, from, to, onMissing, this.#pace);
+      if (bytes.length === chunkBytes) this.#unreadable.delete(chunk);
+      return bytes;
+    });
+  }
+
+  readWhole(chunk: string, chunkBytes: number): Promise<WholeChunk> {
+    const onMissing = (_shard: number, disk: number | undefined): void => this.#onDegradedRead(chunk, disk);
+    const means = { spaces: this.#spaces, pipeline: this.#pipeline };
+    return this.#readFrom(chunk, chunkBytes, async (set) => {
+      const whole = await readWhole(set, chunk, means, onMissing, this.#pace);
+      this.#unreadable.delete(chunk);
+      return whole;
+    });
+  }
+
+  /** Reads from what the disks hold of the chunk, the best first. UNREADABLE if none of it will do. */
+  async #readFrom<T>(chunk: string, chunkBytes: number, read: (set: ShardSet) => Promise<T>): Promise<T> {
+    assert(chunkBytes <= MAX_CHUNK_BYTES, 'a chunk has at most 4 MiB');
     let trouble: CairnError | undefined;
     // Twice: between the look-up and the read, a shard may have moved to another segment or another disk.
     for (let attempt = 0; attempt < 2; attempt++) {
       for (const set of this.#locate(chunk, chunkBytes)) {
         if (!set.readable) continue;
         try {
-          const bytes = await readRange(set, chunk, from, to, (_shard, disk) => onDegraded(chunk, disk), this.#pace);
-          if (bytes.length === chunkBytes) this.#unreadable.delete(chunk);
-          return bytes;
+          return await read(set);
         } catch (error) {
           if (!hasCode(error, 'UNREADABLE')) throw error;
           trouble = error;
@@ -338,6 +370,7 @@ export class PoolChunkStore implements ChunkStore {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled(this.#writing.values());
+    this.#spaces.clear();
     await this.#pipeline.close();
   }
 

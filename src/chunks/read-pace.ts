@@ -82,9 +82,13 @@ export class ReadPace {
       for (const tell of patient.splice(0)) tell();
     };
     const lateTimer = this.#clock.after(this.#patienceMs(disk, size), () => {
-      isLate = true;
-      this.#late(disk, pace);
-      tellPatient();
+      // The answer may be there already: a thread that was busy runs its timers before it looks.
+      setImmediate(() => {
+        if (isOver) return;
+        isLate = true;
+        this.#late(disk, pace);
+        tellPatient();
+      });
     });
     let giveUp: Timer | undefined;
     const over = (): void => {

@@ -1,5 +1,5 @@
 /**
- * A worker thread of the pipeline: reads sources, hashes and encodes, all blocking, and writes shards, one job of libuv's pool each, so that
+ * A worker thread of the pipeline. It completes chunks that the main thread has read into spaces (chunk-space.ts), and stores others: reads sources, hashes and encodes, all blocking, and writes shards, one job of libuv's pool each, so that
  * a disk that does not answer holds up neither the others nor the thread. It keeps the bytes of a chunk in the job's slot from the first
  * message to the next, while the main thread decides where they go; a slot that is used again while a write of its last chunk is still under
  * way leaves that its buffers.
@@ -7,8 +7,17 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadAddon } from '../../native/addon.js';
 import { assert, systemCode } from '../errors/cairn-error.js';
-import { ChunkWork } from './chunk-work.js';
-import type { FromWorker, PostedError, ToWorker, WorkerOptions, WriteResult } from './worker-messages.js';
+import { completeSpace, shardIn } from './chunk-space.js';
+import { ChunkWork, shardRecord } from './chunk-work.js';
+import type {
+  FromWorker,
+  PostedError,
+  Result,
+  SlotMessage,
+  ToWorker,
+  WorkerOptions,
+  WriteTarget,
+} from './worker-messages.js';
 
 assert(parentPort, 'shard-worker runs as a worker thread');
 const port = parentPort;
@@ -23,7 +32,29 @@ interface Slot {
 
 const work = Array.from({ length: slots }, (): Slot => ({ work: new ChunkWork(addon), writes: { count: 0 } }));
 
+/** Memory of the main thread's, by its number. */
+const spaces = new Map<number, Uint8Array>();
+
 port.on('message', (message: ToWorker) => {
+  switch (message.kind) {
+    case 'space':
+      spaces.set(message.space, message.bytes);
+      return;
+    case 'forget':
+      spaces.delete(message.space);
+      return;
+    case 'complete':
+      complete(message);
+      return;
+    case 'writeFrom':
+      writeFrom(message);
+      return;
+    default:
+      serve(message);
+  }
+});
+
+function serve(message: SlotMessage): void {
   const slot = work[message.job];
   assert(slot, 'the job is one of the slots');
   if (message.kind === 'write') {
@@ -35,7 +66,25 @@ port.on('message', (message: ToWorker) => {
   } catch (error) {
     answer({ kind: 'failed', job: message.job, error: posted(error) });
   }
-});
+}
+
+function complete({ request, space, layout }: ToWorker & { kind: 'complete' }): void {
+  try {
+    done(request, { kind: 'completed', chunk: completeSpace(spaceOf(space), layout) });
+  } catch (error) {
+    done(request, { kind: 'error', error: posted(error) });
+  }
+}
+
+function writeFrom({ space, layout, request, target }: ToWorker & { kind: 'writeFrom' }): void {
+  writeRecord(request, target, () => shardRecord(shardIn(spaceOf(space), layout, target.info.shard), target, addon));
+}
+
+function spaceOf(number: number): Uint8Array {
+  const bytes = spaces.get(number);
+  assert(bytes, 'the space has been told');
+  return bytes;
+}
 
 function take(slot: Slot, message: ToWorker & { kind: 'file' | 'bytes' }): void {
   const { job } = message;
@@ -53,22 +102,39 @@ function take(slot: Slot, message: ToWorker & { kind: 'file' | 'bytes' }): void 
   answer({ kind: 'hashed', job, chunk: chunk.hash() });
 }
 
-function write({ work: chunk, writes }: Slot, { write, scheme, target }: ToWorker & { kind: 'write' }): void {
-  const written = (result: WriteResult): void => answer({ kind: 'written', write, result });
+function write({ work: chunk, writes }: Slot, { request, scheme, target }: ToWorker & { kind: 'write' }): void {
+  const isUnderWay = writeRecord(
+    request,
+    target,
+    () => chunk.record(scheme, target),
+    () => {
+      writes.count -= 1;
+    },
+  );
+  if (isUnderWay) writes.count += 1;
+}
+
+/** Hands the record back, or begins to write it: then true, and `onEnd` is called when that has ended. */
+function writeRecord(request: number, target: WriteTarget, record: () => Uint8Array[], onEnd?: () => void): boolean {
   try {
-    const parts = chunk.record(scheme, target);
+    const parts = record();
     if (target.fd === undefined) {
-      written({ record: Buffer.concat(parts) });
-      return;
+      done(request, { kind: 'record', record: Buffer.concat(parts) });
+      return false;
     }
     addon.writeAllAsync(target.fd, parts, target.position, false, (error) => {
-      writes.count -= 1;
-      written(error ? { error: posted(error) } : 'written');
+      onEnd?.();
+      done(request, error ? { kind: 'error', error: posted(error) } : { kind: 'written' });
     });
-    writes.count += 1;
+    return true;
   } catch (error) {
-    written({ error: posted(error) });
+    done(request, { kind: 'error', error: posted(error) });
+    return false;
   }
+}
+
+function done(request: number, result: Result): void {
+  answer({ kind: 'done', request, result });
 }
 
 function posted(error: unknown): PostedError {

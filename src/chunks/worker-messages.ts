@@ -1,5 +1,6 @@
 /** What the main thread and a shard worker say to each other. `job` is a slot of that worker. */
 import type { ShardScheme } from '../disks/record.js';
+import type { SpaceLayout } from './chunk-space.js';
 import type { RecordStub } from './chunk-work.js';
 
 export interface WorkerOptions {
@@ -25,11 +26,30 @@ export type ToWorker =
   | {
       readonly kind: 'write';
       readonly job: number;
-      /** The number of this write, by which it is answered: that may be after the job has ended. */
-      readonly write: number;
+      /** By which it is answered: that may be after the job has ended. */
+      readonly request: number;
       readonly scheme: ShardScheme;
       readonly target: WriteTarget;
+    }
+  /** Memory that later messages name by its number. */
+  | { readonly kind: 'space'; readonly space: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'forget'; readonly space: number }
+  | {
+      readonly kind: 'complete';
+      readonly request: number;
+      readonly space: number;
+      readonly layout: SpaceLayout;
+    }
+  | {
+      readonly kind: 'writeFrom';
+      readonly space: number;
+      readonly layout: SpaceLayout;
+      readonly request: number;
+      readonly target: WriteTarget;
     };
+
+/** What concerns a slot. */
+export type SlotMessage = Extract<ToWorker, { readonly job: number }>;
 
 /** Errors lose their class on the way between threads. */
 export interface PostedError {
@@ -37,11 +57,16 @@ export interface PostedError {
   readonly message: string;
 }
 
-export type WriteResult = { readonly error: PostedError } | { readonly record: Uint8Array } | 'written';
+/** What has become of a request. */
+export type Result =
+  | { readonly kind: 'error'; readonly error: PostedError }
+  | { readonly kind: 'completed'; readonly chunk: string }
+  | { readonly kind: 'record'; readonly record: Uint8Array }
+  | { readonly kind: 'written' };
 
 export type FromWorker =
   /** The source's bytes have been read. */
   | { readonly kind: 'read'; readonly job: number }
   | { readonly kind: 'hashed'; readonly job: number; readonly chunk: string }
-  | { readonly kind: 'written'; readonly write: number; readonly result: WriteResult }
+  | { readonly kind: 'done'; readonly request: number; readonly result: Result }
   | { readonly kind: 'failed'; readonly job: number; readonly error: PostedError };

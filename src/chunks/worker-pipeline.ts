@@ -7,10 +7,19 @@ import { Worker } from 'node:worker_threads';
 import type { Reservation } from '../disks/disk.js';
 import type { ShardScheme } from '../disks/record.js';
 import { assert, CairnError, type ErrorCode } from '../errors/cairn-error.js';
+import type { ChunkSpace, SpaceLayout } from './chunk-space.js';
 import { type ChunkSource, MAX_CHUNK_BYTES } from './chunk-store.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { SlotQueue } from './slot-queue.js';
-import type { FromWorker, PostedError, ToWorker, WorkerOptions, WriteResult, WriteTarget } from './worker-messages.js';
+import type {
+  FromWorker,
+  PostedError,
+  Result,
+  SlotMessage,
+  ToWorker,
+  WorkerOptions,
+  WriteTarget,
+} from './worker-messages.js';
 
 /** Jobs of one thread: while one waits for the main thread's decision, another is worked on. */
 const SLOTS_PER_WORKER = 4;
@@ -58,6 +67,27 @@ export class WorkerPipeline implements Pipeline {
     }
   }
 
+  complete(space: ChunkSpace, layout: SpaceLayout): Promise<string> {
+    return this.#idlest().complete(space, layout);
+  }
+
+  async writeFrom(
+    space: ChunkSpace,
+    layout: SpaceLayout,
+    reservations: readonly Reservation[],
+  ): Promise<(Error | undefined)[]> {
+    const thread = this.#idlest();
+    return writeAll(reservations, (target) => thread.writeFrom(space, layout, target));
+  }
+
+  forget({ id }: ChunkSpace): void {
+    for (const thread of this.#threads) thread.forget(id);
+  }
+
+  #idlest(): Thread {
+    return this.#threads.reduce((best, thread) => (thread.requests < best.requests ? thread : best));
+  }
+
   async close(): Promise<void> {
     this.#slots.close();
     await Promise.all(this.#threads.map((thread) => thread.close()));
@@ -94,32 +124,15 @@ class WorkerJob implements ChunkJob {
   async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {
     assert(!this.#ended, 'the job has not ended');
     this.#thread.check(this.#worker);
-    return Promise.all(
-      reservations.map((reservation) =>
-        this.#write(scheme, reservation).then(
-          () => undefined,
-          (error: Error) => error,
-        ),
-      ),
-    );
-  }
-
-  async #write(scheme: ShardScheme, reservation: Reservation): Promise<void> {
-    const { info, generation, logSequence, owner, position, lend } = reservation;
-    const ask = async (fd: number | undefined): Promise<Uint8Array | undefined> => {
+    return writeAll(reservations, async (target) => {
       this.#writes += 1;
       try {
-        const target = { info, generation, logSequence, owner, fd, position };
         return await this.#thread.write(this.#worker, this.#job, scheme, target);
       } finally {
         this.#writes -= 1;
         this.#released();
       }
-    };
-    if (lend !== undefined) return lend(async (fd) => void (await ask(fd)));
-    const record = await ask(undefined);
-    assert(record, 'without a descriptor the record comes back');
-    await reservation.write([record]);
+    });
   }
 
   end(): void {
@@ -139,6 +152,29 @@ function isShared(source: ChunkSource): boolean {
   return source.kind === 'bytes' && source.bytes.buffer instanceof SharedArrayBuffer;
 }
 
+/** `ask` has one record written, or handed over where the disk has no descriptor. */
+function writeAll(
+  reservations: readonly Reservation[],
+  ask: (target: WriteTarget) => Promise<Uint8Array | undefined>,
+): Promise<(Error | undefined)[]> {
+  const write = async (reservation: Reservation): Promise<void> => {
+    const { info, generation, logSequence, owner, position, lend } = reservation;
+    const target = { info, generation, logSequence, owner, position };
+    if (lend !== undefined) return lend(async (fd) => void (await ask({ ...target, fd })));
+    const record = await ask({ ...target, fd: undefined });
+    assert(record, 'without a descriptor the record comes back');
+    await reservation.write([record]);
+  };
+  return Promise.all(
+    reservations.map((reservation) =>
+      write(reservation).then(
+        () => undefined,
+        (error: Error) => error,
+      ),
+    ),
+  );
+}
+
 interface Taken {
   readonly chunk: string;
   /** The one that holds the chunk's bytes. */
@@ -149,8 +185,10 @@ class Thread {
   readonly #program: URL;
   readonly #waiters = new Map<number, Waiter>();
   /** By their number. */
-  readonly #writes = new Map<number, { resolve(result: WriteResult): void; reject(error: Error): void }>();
-  #nextWrite = 0;
+  readonly #requests = new Map<number, { resolve(result: Result): void; reject(error: Error): void }>();
+  #nextRequest = 0;
+  /** Numbers of the spaces that the present worker knows. */
+  readonly #spaces = new Set<number>();
   #worker: Worker | undefined;
   #closed = false;
 
@@ -185,15 +223,49 @@ class Thread {
   /** The record, if it was not written. */
   async write(worker: Worker, job: number, scheme: ShardScheme, target: WriteTarget): Promise<Uint8Array | undefined> {
     this.check(worker);
-    const result = await new Promise<WriteResult>((resolve, reject) => {
-      const write = this.#nextWrite++;
+    return recordOf(await this.#request(worker, (request) => ({ kind: 'write', job, request, scheme, target })));
+  }
+
+  get requests(): number {
+    return this.#requests.size;
+  }
+
+  async complete(space: ChunkSpace, layout: SpaceLayout): Promise<string> {
+    const worker = this.#running();
+    this.#tell(worker, space);
+    const result = await this.#request(worker, (request) => ({ kind: 'complete', request, space: space.id, layout }));
+    assert(result.kind === 'completed', 'a space is answered with the name of the chunk in it');
+    return result.chunk;
+  }
+
+  /** The record, if it was not written. */
+  async writeFrom(space: ChunkSpace, layout: SpaceLayout, target: WriteTarget): Promise<Uint8Array | undefined> {
+    const worker = this.#running();
+    this.#tell(worker, space);
+    return recordOf(
+      await this.#request(worker, (request) => ({ kind: 'writeFrom', request, space: space.id, layout, target })),
+    );
+  }
+
+  forget(space: number): void {
+    if (this.#spaces.delete(space)) this.#worker?.postMessage({ kind: 'forget', space } satisfies ToWorker);
+  }
+
+  #tell(worker: Worker, { id, bytes }: ChunkSpace): void {
+    if (this.#spaces.has(id)) return;
+    this.#spaces.add(id);
+    worker.postMessage({ kind: 'space', space: id, bytes } satisfies ToWorker);
+  }
+
+  async #request(worker: Worker, message: (request: number) => ToWorker): Promise<Result> {
+    const result = await new Promise<Result>((resolve, reject) => {
+      const request = this.#nextRequest++;
       this.#keepAlive(worker);
-      this.#writes.set(write, { resolve, reject });
-      worker.postMessage({ kind: 'write', job, write, scheme, target } satisfies ToWorker);
+      this.#requests.set(request, { resolve, reject });
+      worker.postMessage(message(request));
     });
-    if (result === 'written') return undefined;
-    if ('error' in result) throw revived(result.error);
-    return result.record;
+    if (result.kind === 'error') throw revived(result.error);
+    return result;
   }
 
   async close(): Promise<void> {
@@ -201,15 +273,15 @@ class Thread {
     const worker = this.#worker;
     this.#worker = undefined;
     // A thread ends when its writes have: those on a disk that hangs are not waited for.
-    const hasWrites = this.#writes.size > 0;
+    const hasRequests = this.#requests.size > 0;
     this.#failAll(closed());
     const ended = worker?.terminate();
-    if (!hasWrites) await ended;
+    if (!hasRequests) await ended;
   }
 
   #ask(
     worker: Worker,
-    message: ToWorker,
+    message: SlotMessage,
     onRead: (() => void) | undefined,
     transfer: ArrayBuffer[] = [],
   ): Promise<FromWorker> {
@@ -223,11 +295,11 @@ class Thread {
 
   /** Whoever awaits an answer keeps the process alive; a thread that idles does not. Called before it is noted that somebody waits. */
   #keepAlive(worker: Worker): void {
-    if (this.#waiters.size === 0 && this.#writes.size === 0) worker.ref();
+    if (this.#waiters.size === 0 && this.#requests.size === 0) worker.ref();
   }
 
   #letGo(): void {
-    if (this.#waiters.size === 0 && this.#writes.size === 0) this.#worker?.unref();
+    if (this.#waiters.size === 0 && this.#requests.size === 0) this.#worker?.unref();
   }
 
   #running(): Worker {
@@ -237,6 +309,7 @@ class Thread {
 
   #start(): Worker {
     const workerData: WorkerOptions = { slots: SLOTS_PER_WORKER };
+    this.#spaces.clear();
     const worker = new Worker(this.#program, { workerData, name: 'cairn-shards', execArgv: [] });
     worker.unref();
     this.#worker = worker;
@@ -255,9 +328,9 @@ class Thread {
   }
 
   #receive(message: FromWorker): void {
-    if (message.kind === 'written') {
-      const asked = this.#writes.get(message.write);
-      this.#writes.delete(message.write);
+    if (message.kind === 'done') {
+      const asked = this.#requests.get(message.request);
+      this.#requests.delete(message.request);
       this.#letGo();
       asked?.resolve(message.result);
       return;
@@ -275,11 +348,15 @@ class Thread {
   }
 
   #failAll(error: CairnError): void {
-    const waiters = [...this.#waiters.values(), ...this.#writes.values()];
+    const waiters = [...this.#waiters.values(), ...this.#requests.values()];
     this.#waiters.clear();
-    this.#writes.clear();
+    this.#requests.clear();
     for (const waiter of waiters) waiter.reject(error);
   }
+}
+
+function recordOf(result: Result): Uint8Array | undefined {
+  return result.kind === 'record' ? result.record : undefined;
 }
 
 function closed(): CairnError {

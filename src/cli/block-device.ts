@@ -33,6 +33,12 @@ export async function describeDevice(directory: string): Promise<readonly (reado
   return facts;
 }
 
+/** `/dev/sdb1`; undefined if the directory is not there, or its file system has no device of its own. */
+export async function deviceOf(directory: string): Promise<string | undefined> {
+  const [, device = ''] = (await describeDevice(directory)).find(([name]) => name === 'device') ?? [];
+  return device.startsWith('/dev/') ? device : undefined;
+}
+
 /** What udev calls the device: maker, model and serial number in one. */
 async function namesOf(device: string): Promise<string[]> {
   const place = '/dev/disk/by-id';

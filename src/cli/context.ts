@@ -3,7 +3,7 @@ import type { EventEmitter } from 'node:events';
 import type { Clock } from '../io/clock.js';
 import type { MountTable } from './mount-table.js';
 import type { Output } from './output.js';
-import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, VersionsOpener, Watcher, WebOpener } from './pool-opener.js';
 
 export interface CliContext {
   readonly stdout: Output;
@@ -16,6 +16,9 @@ export interface CliContext {
   readonly pools: PoolOpener;
   readonly mounter: Mounter;
   readonly openS3: S3Opener;
+  readonly openWeb: WebOpener;
+  readonly watchPool: Watcher;
+  readonly openVersions: VersionsOpener;
   mountTable(): MountTable;
   /** Reading files, as the pool's own code does it. */
   readonly files: { readFile(path: string): Promise<Buffer> };

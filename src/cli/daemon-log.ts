@@ -6,6 +6,8 @@ import { renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
+import type { CliContext } from './context.js';
+import { isJournal, journalLine, writeJournal } from './journal-output.js';
 
 const LOG_NAME = 'daemon.log';
 const ROTATE_BYTES = 10 * 1024 * 1024;
@@ -15,8 +17,9 @@ export function daemonLogPath(poolDirectory: string): string {
   return join(poolDirectory, LOG_NAME);
 }
 
-/** `level` as CAIRN_LOG gives it. ACCESS, READ_ONLY or IO if the pool directory takes no file; INVALID for an unknown level. */
-export async function openDaemonLog(poolDirectory: string, level: string | undefined): Promise<Logger> {
+/** Under journald each line also goes there, with its level. ACCESS, READ_ONLY or IO if the pool directory takes no file; INVALID for an unknown level. */
+export async function openDaemonLog(poolDirectory: string, env: CliContext['env']): Promise<Logger> {
+  const level = env['CAIRN_LOG'];
   if (level !== undefined && !LEVELS.includes(level)) {
     throw new CairnError('INVALID', `CAIRN_LOG is "${level}"`, { hint: `it is one of: ${LEVELS.join(', ')}` });
   }
@@ -24,7 +27,14 @@ export async function openDaemonLog(poolDirectory: string, level: string | undef
   const { pino } = await import('pino');
   try {
     rotate(path);
-    return pino({ base: { pid: process.pid }, level: level ?? 'info' }, pino.destination({ dest: path, sync: true }));
+    const file = pino.destination({ dest: path, sync: true });
+    const both = {
+      write: (line: string) => {
+        file.write(line);
+        writeJournal(journalLine(line));
+      },
+    };
+    return pino({ base: { pid: process.pid }, level: level ?? 'info' }, isJournal(env) ? both : file);
   } catch (cause) {
     throw new CairnError(systemCode(cause) === 'EROFS' ? 'READ_ONLY' : 'ACCESS', `cannot write the log ${path}`, {
       hint: 'the pool directory must be writable by the user who mounts it',

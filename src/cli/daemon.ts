@@ -6,9 +6,10 @@ import { readFile } from 'node:fs/promises';
 import { CairnError } from '../errors/cairn-error.js';
 import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
+import { isJournal, JournalOutput } from './journal-output.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
-import type { Mounter, PoolOpener, S3Opener } from './pool-opener.js';
+import type { Mounter, PoolOpener, S3Opener, VersionsOpener, Watcher, WebOpener } from './pool-opener.js';
 
 const pools: PoolOpener = {
   init: async (directory, options) => {
@@ -67,6 +68,27 @@ const openS3: S3Opener = async (tree, options) => {
   return openS3Face(tree, options);
 };
 
+const openWeb: WebOpener = async (parts, config) => {
+  const { openWebFace } = await import('./web-face.js');
+  return openWebFace(parts, config);
+};
+
+const watchPool: Watcher = async (control, options) => {
+  const watching = await import('./watch-pool.js');
+  return watching.watchPool(control, options);
+};
+
+const openVersions: VersionsOpener = async (vfs, tree) => {
+  const { VersionedVfs } = await import('../s3/versioned-vfs.js');
+  const versioned = new VersionedVfs(vfs, tree);
+  const refresh = async (): Promise<void> => {
+    const { mountHistory } = await import('../s3/mount-history.js');
+    versioned.history ??= mountHistory(tree, new SystemClock());
+    await versioned.history.refresh();
+  };
+  return { vfs: versioned, refresh };
+};
+
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
   try {
@@ -79,7 +101,7 @@ function workingDirectory(): string {
 export function systemContext(): CliContext {
   return {
     stdout: new StreamOutput(process.stdout),
-    stderr: new StreamOutput(process.stderr),
+    stderr: isJournal(process.env) ? new JournalOutput() : new StreamOutput(process.stderr),
     cwd: workingDirectory(),
     env: process.env,
     clock: new SystemClock(),
@@ -87,6 +109,9 @@ export function systemContext(): CliContext {
     pools,
     mounter,
     openS3,
+    openWeb,
+    watchPool,
+    openVersions,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {

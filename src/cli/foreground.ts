@@ -9,7 +9,8 @@ import { errorLine } from './show-error.js';
 
 /** npm passes a Ctrl-C on that the terminal has sent to all of us already: two signals this close are one wish. */
 const ONE_WISH_MS = 1000;
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** What asks a daemon to commit and end. */
+export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * Resolves when the daemon has ended, by a signal or otherwise; `onReady` is called when it is mounted. A signal while it starts
@@ -44,7 +45,7 @@ export async function runInForeground(
       else daemon.abandon().then(quit, quit);
     }
   };
-  for (const signal of SIGNALS) context.signals.on(signal, onSignal);
+  for (const signal of STOP_SIGNALS) context.signals.on(signal, onSignal);
   const life = async () => {
     daemon = await starting;
     if (firstMs === undefined) await onReady(daemon);
@@ -54,7 +55,7 @@ export async function runInForeground(
     return await Promise.race([gaveUp, life()]);
   } finally {
     progress?.done();
-    for (const signal of SIGNALS) context.signals.off(signal, onSignal);
+    for (const signal of STOP_SIGNALS) context.signals.off(signal, onSignal);
   }
 }
 

@@ -3,14 +3,16 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { loadConfig, type PoolConfig, type S3Config } from '../pool/config.js';
+import type { WebConfig } from '../pool/face-config.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
-import { runInForeground } from './foreground.js';
+import { runInForeground, STOP_SIGNALS } from './foreground.js';
 import { MountDaemon } from './mount-daemon.js';
 import { prepareMountpoint, resolveMountpoint } from './mountpoint.js';
 import { resolvePool } from './pool-path.js';
 import { Progress } from './progress.js';
+import { ServiceManager } from './service-manager.js';
 import { showError } from './show-error.js';
 
 interface Flags {
@@ -24,6 +26,7 @@ export interface MountTarget {
   readonly mountpoint: string;
   readonly config: PoolConfig;
   readonly s3Otherwise?: S3Config | undefined;
+  readonly webOtherwise?: WebConfig | undefined;
   readonly strong: boolean;
   readonly allowOther: boolean;
 }
@@ -104,23 +107,37 @@ export async function runForeground(
   target: MountTarget,
   onReady: (daemon: MountDaemon) => void | Promise<void>,
 ): Promise<ExitCode> {
-  const log = await openDaemonLog(target.poolDirectory, context.env['CAIRN_LOG']);
+  const log = await openDaemonLog(target.poolDirectory, context.env);
   endAtBug(context, log, (error) => showError(context, error));
+  const manager = await ServiceManager.find(context.env, log);
   const progress = new Progress(context.stderr, context.clock, 'starting');
-  const onStep = (what: string) => progress.step(what);
+  const onStep = (what: string) => {
+    progress.step(what);
+    manager?.step(what);
+  };
+  const onStop = () => manager?.stopping('committing and unmounting');
+  for (const signal of STOP_SIGNALS) context.signals.on(signal, onStop);
   const starting = MountDaemon.start(context, { ...target, log, onStep });
   starting.then(
     () => progress.done(),
     () => progress.done(),
   );
-  return await runInForeground(context, starting, onReady);
+  try {
+    return await runInForeground(context, starting, async (daemon) => {
+      manager?.ready(`serving ${target.poolDirectory} at ${target.mountpoint}`);
+      await onReady(daemon);
+    });
+  } finally {
+    for (const signal of STOP_SIGNALS) context.signals.off(signal, onStop);
+    manager?.close();
+  }
 }
 
 /** In the background process: the parent hears how it went; afterwards only the log does. */
 async function serve(context: CliContext, pool: string, mountpoint: string, flags: Flags): Promise<ExitCode> {
   try {
     const config = await loadConfig({ readFile: (path) => readFile(path) }, pool);
-    const log = await openDaemonLog(pool, context.env['CAIRN_LOG']);
+    const log = await openDaemonLog(pool, context.env);
     endAtBug(context, log, (error) => tellParent(failureMessage(error)));
     const onStep = (what: string) => tellParent({ kind: 'step', what });
     const strong = flags.strong === true;

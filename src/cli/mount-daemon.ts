@@ -8,20 +8,27 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { PoolConfig, S3Config } from '../pool/config.js';
+import type { WebConfig } from '../pool/face-config.js';
+import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import type { MountSession, OpenPool, PoolLog, S3Face } from './pool-opener.js';
+import type { MountSession, OpenPool, PoolLog, S3Face, VersionedMount, Watch, WebFace } from './pool-opener.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
 
 type OnProgress = (progress: CommitProgress) => void;
-type Context = Pick<CliContext, 'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3'>;
+type Context = Pick<
+  CliContext,
+  'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3' | 'openVersions' | 'openWeb' | 'watchPool'
+>;
 
 export interface MountOptions {
   /** Absolute, without symbolic links; so is the mount point. */
@@ -30,6 +37,8 @@ export interface MountOptions {
   readonly config: PoolConfig;
   /** Served where cairn.toml says nothing of S3. */
   readonly s3Otherwise?: S3Config | undefined;
+  /** The same of the status page. */
+  readonly webOtherwise?: WebConfig | undefined;
   readonly strong: boolean;
   /** Also for other users than the one who mounts; always so for root. */
   readonly allowOther?: boolean;
@@ -48,10 +57,13 @@ export class MountDaemon {
   readonly ended: Promise<MountEnd>;
   readonly #pool: OpenPool;
   readonly #session: MountSession;
+  readonly #versions: VersionedMount | undefined;
   readonly #options: MountOptions;
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
   #s3: S3Face | undefined;
+  #web: WebFace | undefined;
+  #watching: Watch | undefined;
   /** As cairn.toml has it. */
   #s3Config: S3Config | undefined;
   #openS3: Context['openS3'];
@@ -75,39 +87,49 @@ export class MountDaemon {
     });
     let session: MountSession | undefined;
     let server: ControlServer | undefined;
+    let watching: Watch | undefined;
     try {
       options.onStep('mounting');
       const { allowOther = false } = options;
       const source = mountSource(poolDirectory);
-      session = await context.mounter.mount(pool.vfs, { mountpoint, source, allowOther, log });
-      const daemon = new MountDaemon(pool, session, context, options);
-      server = await ControlServer.start(
-        poolDirectory,
-        {
-          control: daemon.#control(),
-          unmount: (onProgress) => daemon.#unmount(onProgress),
-          onFailure: (what, error) => log.error({ err: error }, what),
-        },
-        context.clock,
-      );
+      // Also where nothing is served as S3 yet: that may begin while it is mounted.
+      const versions = pool.objects && (await context.openVersions(pool.vfs, pool.objects));
+      if (pool.objects !== undefined && (await hasBuckets(pool.objects))) await versions?.refresh();
+      const vfs = versions?.vfs ?? pool.vfs;
+      session = await context.mounter.mount(vfs, { mountpoint, source, allowOther, log });
+      const daemon = new MountDaemon(pool, { session, versions }, context, options);
+      const { notify, web } = config;
+      watching = await context.watchPool(daemon.#control(), { poolDirectory, notify, log });
+      daemon.#watching = watching;
+      const parts = daemon.#apiParts(watching);
+      server = await ControlServer.start(poolDirectory, parts, context.clock);
       daemon.#server = server;
       if ((config.s3 ?? options.s3Otherwise) !== undefined) options.onStep('serving S3');
       if (session.watcher !== undefined && pool.objects !== undefined) pool.objects.watcher = session.watcher;
       await daemon.#serveS3(config.s3);
+      const page = web ?? options.webOtherwise;
+      if (page !== undefined) daemon.#web = await openPage(context, parts, page, log);
       daemon.#watch();
       daemon.#watchConfig(context.clock);
       log.info({ poolDirectory, mountpoint, mode }, 'mounted');
       return daemon;
     } catch (error) {
       server?.stopListening();
+      await watching?.close();
       await session?.unmount(true).catch(() => {});
       await pool.close().catch(() => {});
       throw error;
     }
   }
 
-  private constructor(pool: OpenPool, session: MountSession, context: Context, options: MountOptions) {
+  private constructor(
+    pool: OpenPool,
+    { session, versions }: { session: MountSession; versions: VersionedMount | undefined },
+    context: Context,
+    options: MountOptions,
+  ) {
     this.#pool = pool;
+    this.#versions = versions;
     this.#openS3 = context.openS3;
     this.#session = session;
     this.#options = options;
@@ -126,14 +148,35 @@ export class MountDaemon {
     });
   }
 
+  #apiParts({ monitor }: Watch): ApiParts {
+    const s3 = (): S3Face | undefined => this.#s3;
+    return {
+      control: this.#control(),
+      monitor,
+      // The S3 face is opened later than this is served.
+      get s3() {
+        return s3();
+      },
+      webLink: () => this.#web?.link,
+      unmount: (onProgress) => this.#unmount(onProgress),
+      onFailure: (what, error) => this.#options.log.error({ err: error }, what),
+    };
+  }
+
   /** Makes the S3 face what cairn.toml says. If it cannot be, the one from before goes on, and this rejects. */
   async #serveS3(wanted: S3Config | undefined): Promise<void> {
     const { poolDirectory, log, s3Otherwise } = this.#options;
+    const versions = this.#versions;
+    const onVersioning = versions && (() => versions.refresh());
     const { objects } = this.#pool;
     if (objects === undefined) return;
     const open = async (config: S3Config | undefined): Promise<void> => {
       const said = config ?? s3Otherwise;
-      this.#s3 = said === undefined ? undefined : await this.#openS3(objects, { poolDirectory, config: said, log });
+      this.#s3 =
+        said === undefined
+          ? undefined
+          : await this.#openS3(objects, { poolDirectory, config: said, log, onVersioning });
+      if (said !== undefined) await onVersioning?.();
       this.#s3Config = config;
     };
     // Both may have the same address.
@@ -176,6 +219,9 @@ export class MountDaemon {
         return { ...status, findings, ...this.#whereabouts() };
       },
       state: (path) => control.state(path),
+      files: (path, after, limit) => control.files(path, after, limit),
+      capacity: () => control.capacity(),
+      activity: () => control.activity(),
       forecast: (request, signal) => control.forecast(request, signal),
       commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
       check: (request, onProgress, signal) => control.check(request, onProgress, signal),
@@ -189,6 +235,11 @@ export class MountDaemon {
   /** Where the pool is served as S3; undefined if it is not. */
   get s3Endpoint(): string | undefined {
     return this.#s3?.endpoint;
+  }
+
+  /** What opens the status page; undefined if it is not served. */
+  get webLink(): string | undefined {
+    return this.#web?.link;
   }
 
   status(): Promise<PoolStatus> {
@@ -255,6 +306,8 @@ export class MountDaemon {
     }
     await this.#configWatch?.close();
     // Answers under way still use the pool.
+    await this.#web?.close();
+    await this.#watching?.close();
     await this.#s3?.close().catch((error: unknown) => log.error({ err: error }, 'ending the S3 server failed'));
     // The socket goes before the locks do: who takes the locks next finds no other daemon answering.
     this.#server?.stopListening();
@@ -292,6 +345,24 @@ export class MountDaemon {
   }
 }
 
+/** A pool without its page is still a pool: only what is wrong in cairn.toml stops the start. */
+async function openPage(
+  context: Context,
+  parts: ApiParts,
+  config: WebConfig,
+  log: PoolLog,
+): Promise<WebFace | undefined> {
+  try {
+    const web = await context.openWeb(parts, config);
+    log.info({ address: web.address }, 'serving the status page');
+    return web;
+  } catch (error) {
+    if (hasCode(error, 'CONFIG')) throw error;
+    log.error({ err: error }, 'the status page is not served');
+    return undefined;
+  }
+}
+
 async function explainLock(poolDirectory: string, locked: CairnError): Promise<CairnError> {
   const status = await new ControlClient(poolDirectory).status().catch(() => undefined);
   if (status === undefined) return locked;
@@ -302,4 +373,16 @@ async function explainLock(poolDirectory: string, locked: CairnError): Promise<C
         hint: `unmount it first with \`cairn unmount ${mountpoint}\``,
         cause: locked,
       });
+}
+
+/** True if something of the tree has been served as S3. */
+async function hasBuckets(tree: ObjectTree): Promise<boolean> {
+  for (let after = ''; ; ) {
+    const page = await tree.list(tree.root, after, 1000);
+    for (const { key, ino, isDirectory } of page) {
+      after = key;
+      if (isDirectory && (await tree.attributes(ino)).has(BUCKET_ATTRIBUTE)) return true;
+    }
+    if (page.length < 1000) return false;
+  }
 }

@@ -2,7 +2,10 @@
  * What the commands need of the pool and of FUSE. The real ones are handed in by daemon.ts; tests hand in fakes.
  */
 import type { SchemeChoice } from '../../diskmap/types.js';
+import type { ApiParts } from '../http/api.js';
+import type { FileVersion, MonitorView, S3Key } from '../monitor/reports.js';
 import type { PoolConfig, S3Config } from '../pool/config.js';
+import type { NotifyConfig, WebConfig } from '../pool/face-config.js';
 import type { ObjectTree, TreeWatcher } from '../vfs/object-tree.js';
 import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
 import type { Vfs } from '../vfs/vfs.js';
@@ -84,6 +87,10 @@ export interface Mounter {
 export interface S3Face {
   /** `http://127.0.0.1:9000` */
   readonly endpoint: string;
+  /** Who may use it. */
+  keys(): Promise<readonly S3Key[]>;
+  /** What is kept of a file, newest first; the path begins with `/`. */
+  versions(path: string): Promise<readonly FileVersion[]>;
   /** No new requests; resolves when those under way are answered, or after a short while. */
   close(): Promise<void>;
 }
@@ -91,5 +98,42 @@ export interface S3Face {
 /** Serves the tree as S3. IO if the address cannot be had. */
 export type S3Opener = (
   tree: ObjectTree,
-  options: { poolDirectory: string; config: S3Config; log: PoolLog },
+  options: {
+    poolDirectory: string;
+    config: S3Config;
+    log: PoolLog;
+    /** A bucket keeps versions, or keeps them no longer. */
+    onVersioning?: (() => Promise<void>) | undefined;
+  },
 ) => Promise<S3Face>;
+
+export interface WebFace {
+  /** `http://127.0.0.1:8090` */
+  readonly address: string;
+  /** What opens the page in a browser. */
+  readonly link: string;
+  close(): Promise<void>;
+}
+
+/** Serves the status page. IO if the address cannot be had, CONFIG. */
+export type WebOpener = (parts: ApiParts, config: WebConfig) => Promise<WebFace>;
+
+export interface Watch {
+  readonly monitor: MonitorView;
+  close(): Promise<void>;
+}
+
+/** Begins to watch a pool: history, events, notifications. Never rejects for what it sees. */
+export type Watcher = (
+  control: PoolControl,
+  options: { poolDirectory: string; notify: NotifyConfig | undefined; log: PoolLog },
+) => Promise<Watch>;
+
+/** A vfs for the mount, by which buckets with versions keep what is changed there. */
+export interface VersionedMount {
+  readonly vfs: Vfs;
+  /** Which buckets have versions may have changed. */
+  refresh(): Promise<void>;
+}
+
+export type VersionsOpener = (vfs: Vfs, tree: ObjectTree) => Promise<VersionedMount>;

@@ -30,6 +30,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
   scrub: async () => (await import('./scrub-command.js')).scrubCommand,
   rescue: async () => (await import('./rescue-command.js')).rescueCommand,
   user: async () => (await import('./user-command.js')).userCommand,
+  web: async () => (await import('./web-command.js')).webCommand,
+  service: async () => (await import('./service-command.js')).serviceCommand,
+  doctor: async () => (await import('./doctor-command.js')).doctorCommand,
   completion: async () => (await import('./completion-command.js')).completionCommand,
   start: async () => (await import('./start-command.js')).startCommand,
 };

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { CairnError } from '../errors/cairn-error.js';
 import { SystemClock } from '../io/clock.js';
 import { NodeFileIo } from '../io/node-file-io.js';
-import type { S3Config } from '../pool/config.js';
+import { versionsOf } from '../s3/file-versions.js';
 import { type AuditLine, S3Server } from '../s3/s3-server.js';
 import { loadUsers, UserTable } from '../s3/users.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
-import type { PoolLog, S3Face } from './pool-opener.js';
+import type { PoolLog, S3Face, S3Opener } from './pool-opener.js';
 
 const AUDIT_NAME = 's3-audit.log';
 /** A longer one becomes s3-audit.log.1 at the next start. */
@@ -18,11 +18,11 @@ const REQUESTS_MAX = 512;
 
 export async function openS3Face(
   tree: ObjectTree,
-  { poolDirectory, config, log }: { poolDirectory: string; config: S3Config; log: PoolLog },
+  { poolDirectory, config, log, onVersioning }: Parameters<S3Opener>[1],
 ): Promise<S3Face> {
   const io = new NodeFileIo();
   const clock = new SystemClock();
-  const { host, port, region, domain, tls } = config;
+  const { host, port, region, domain, tls, requestsPerSecond } = config;
   const pem = tls === undefined ? undefined : { cert: await readPem(tls.certificate), key: await readPem(tls.key) };
   const users = new UserTable(
     () => loadUsers(io, poolDirectory),
@@ -31,12 +31,26 @@ export async function openS3Face(
   );
   const audit = openAudit(poolDirectory, log);
   const server = await S3Server.start(
-    { tree, users, clock, audit: audit.write, onFailure: (what, error) => log.error({ err: error }, what) },
-    { host, port, region, domain, tls: pem, requestsMax: REQUESTS_MAX },
+    {
+      tree,
+      users,
+      clock,
+      onVersioning,
+      audit: audit.write,
+      onFailure: (what, error) => log.error({ err: error }, what),
+    },
+    { host, port, region, domain, tls: pem, requestsMax: REQUESTS_MAX, requestsPerSecond },
   );
   log.info({ endpoint: server.endpoint }, 'serving S3');
   return {
     endpoint: server.endpoint,
+    keys: async () =>
+      (await loadUsers(io, poolDirectory)).map(({ name, accessKey, buckets }) => ({
+        name,
+        accessKey,
+        buckets: buckets ?? {},
+      })),
+    versions: (path) => versionsOf(server.parts, path),
     close: async () => {
       await server.close();
       await audit.close();

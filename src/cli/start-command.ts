@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { NodeFileIo } from '../io/node-file-io.js';
 import { loadConfig, type S3Config } from '../pool/config.js';
 import { CONFIG_NAME } from '../pool/config-limits.js';
+import { DEFAULT_WEB, type WebConfig } from '../pool/face-config.js';
 import { loadUsers, newUser, type S3User, saveUsers } from '../s3/users.js';
 import type { CliContext, ExitCode } from './context.js';
 import { initPool } from './init-command.js';
@@ -40,8 +41,9 @@ Example:
       const mountpoint = await resolveMountpoint(context, MOUNT_NAME);
       const config = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
       const s3Otherwise = config.s3 === undefined ? await defaultS3() : undefined;
+      const webOtherwise = config.web === undefined ? await defaultWeb() : undefined;
       const user = await userHere(poolDirectory);
-      const target = { poolDirectory, mountpoint, config, s3Otherwise, strong: false, allowOther: false };
+      const target = { poolDirectory, mountpoint, config, s3Otherwise, webOtherwise, strong: false, allowOther: false };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });
@@ -74,12 +76,21 @@ async function poolHere(context: CliContext): Promise<boolean> {
 /** 127.0.0.1:9000, or any free port where something else has that one. */
 async function defaultS3(): Promise<S3Config> {
   const base = { host: S3_HOST, region: 'us-east-1', domain: undefined, tls: undefined };
+  return { ...base, port: await freePort(S3_PORT, S3_HOST) };
+}
+
+async function defaultWeb(): Promise<WebConfig> {
+  return { ...DEFAULT_WEB, port: await freePort(DEFAULT_WEB.port, DEFAULT_WEB.host) };
+}
+
+/** This one, or 0 (any) where something else has it. */
+async function freePort(port: number, host: string): Promise<number> {
   const isFree = await new Promise<boolean>((resolve) => {
     const probe = createServer();
     probe.once('error', () => resolve(false));
-    probe.listen(S3_PORT, S3_HOST, () => probe.close(() => resolve(true)));
+    probe.listen(port, host, () => probe.close(() => resolve(true)));
   });
-  return { ...base, port: isFree ? S3_PORT : 0 };
+  return isFree ? port : 0;
 }
 
 /** The first user of the pool, made if there is none. */
@@ -121,7 +132,7 @@ async function welcome(
   return `
 Cairn is running${made ? ' on a new pool' : ''}; Ctrl-C commits and unmounts.
 
-  mounted at  ${mountpoint}   (${formatBytes(status.freeBytes)} free)
+${daemon.webLink === undefined ? '' : `  status page ${daemon.webLink}\n`}  mounted at  ${mountpoint}   (${formatBytes(status.freeBytes)} free)
   pool        ${pool}   (disks: ${DISK_NAMES.join(', ')}; log: daemon.log)
   protection  ${status.protection}
               The three disks are directories on one device here: this shows how it works, and protects

@@ -6,10 +6,12 @@
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import type { FileIo } from '../io/file-io.js';
+import type { FileIo, IoFile } from '../io/file-io.js';
 import type { DiskIdentity, DiskRole } from './disk.js';
 
 export const IDENTITY_FILE = 'cairn-disk.json';
+/** Several times what it has. */
+const IDENTITY_BYTES_MAX = 4096;
 const FORMAT = 1;
 const MIB = 1024 * 1024;
 const KIB = 1024;
@@ -80,6 +82,24 @@ export async function readIdentity(io: FileIo, directory: string): Promise<DiskI
     throw error;
   }
   return decodeIdentity(bytes, directory);
+}
+
+/** As `readIdentity`, of a disk that may be written: fails as an opening for writing does. Three jobs in the thread pool, for whoever asks again and again. */
+export async function readWritableIdentity(io: FileIo, directory: string): Promise<DiskIdentity> {
+  let file: IoFile;
+  try {
+    file = await io.open(join(directory, IDENTITY_FILE), {});
+  } catch (error) {
+    // What exactly is not there is said by the one that looks step by step.
+    if (hasCode(error, 'NOT_FOUND', 'NOT_DIRECTORY')) return readIdentity(io, directory);
+    throw error;
+  }
+  try {
+    const bytes = Buffer.alloc(IDENTITY_BYTES_MAX);
+    return decodeIdentity(bytes.subarray(0, await file.read(bytes, 0)), directory);
+  } finally {
+    await file.close();
+  }
 }
 
 /** CORRUPT on anything but an identity. */

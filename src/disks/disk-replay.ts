@@ -26,8 +26,22 @@ export function learn(
   const { segment, position, recordBytes, logSequence } = at;
   const place = { segment, position, recordBytes, logSequence };
   switch (record.kind) {
-    case 'shard':
-      return index.shards.put({ ...record.info, ...place });
+    case 'shard': {
+      // Field by field: of every shard that is written, and spreading costs as much as the rest.
+      const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = record.info;
+      return index.shards.put({
+        bucket,
+        chunk,
+        shard,
+        scheme,
+        chunkBytes,
+        shardBytes,
+        segment,
+        position,
+        recordBytes,
+        logSequence,
+      });
+    }
     case 'tombstone':
       journal.addTombstone(record, at);
       index.shards.remove(record.key, record.through, at);

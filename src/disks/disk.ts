@@ -109,8 +109,11 @@ export interface Disk {
   find(bucket: BucketId, chunk: string): ShardEntry[];
   /** As `find`, in whichever bucket of this disk: one look-up, where asking for every bucket of a large disk would take hundreds. */
   findAnywhere(chunk: string): ShardEntry[];
-  /** Bytes [from, to) of the shard's payload, verified. CORRUPT, IO. */
-  readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array>;
+  /**
+   * Bytes [from, to) of the shard's payload, verified. With `into` (of as many bytes) they are put there, and it is what this resolves with; when it rejects with IO, `into` may be written to
+   * even later, since a call that hangs cannot be taken back. CORRUPT, IO.
+   */
+  readShard(entry: ShardEntry, from: number, to: number, into?: Uint8Array): Promise<Uint8Array>;
   /** Forgets the shard: index entry and a tombstone, durable with the next sync. */
   remove(key: ShardKey): Promise<void>;
   /** Shards in the order in which they lie on the disk: rebuild, rebalance and scrub walk it once. */

@@ -178,10 +178,10 @@ export class LogDisk implements Disk {
     return this.#asking(() => this.#parts.index.shards.findAnywhere(chunk), []);
   }
 
-  async readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array> {
+  async readShard(entry: ShardEntry, from: number, to: number, into?: Uint8Array): Promise<Uint8Array> {
     if (this.#closing !== undefined) throw new CairnError('CLOSED', `the disk ${this.directory} is closed`);
     try {
-      return await this.#logOf(entry).reader.readRange(entry, entry.shardBytes, from, to);
+      return await this.#readFrom(entry, from, to, into);
     } catch (error) {
       // It may have been copied elsewhere, and its segment freed, since the caller looked it up.
       const now = this.#asking(() => this.#parts.index.shards.get(entry), undefined);
@@ -189,8 +189,16 @@ export class LogDisk implements Disk {
         await this.#noticeLoss(error);
         throw error;
       }
-      return await this.#noticing(this.#logOf(now).reader.readRange(now, now.shardBytes, from, to));
+      return await this.#noticing(this.#readFrom(now, from, to, into));
     }
+  }
+
+  async #readFrom(entry: ShardEntry, from: number, to: number, into: Uint8Array | undefined): Promise<Uint8Array> {
+    const { reader } = this.#logOf(entry);
+    if (into === undefined) return reader.readRange(entry, entry.shardBytes, from, to);
+    if (from === 0 && to === entry.shardBytes) await reader.readInto(entry, to, into);
+    else into.set(await reader.readRange(entry, entry.shardBytes, from, to));
+    return into;
   }
 
   remove(key: ShardKey): Promise<void> {

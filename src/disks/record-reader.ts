@@ -2,11 +2,12 @@
  * Reads records and parts of them from a log's segments, verifying what it returns. Checksum tables of big records are kept in a
  * small least-recently-used map, so that a reader who walks a shard in small steps reads each table once.
  */
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { IoFile } from '../io/file-io.js';
 import { CHECKSUM_BLOCK_BYTES, type RecordLocation } from './record.js';
 import {
   type Crc32c,
+  checksumCount,
   type DecodedRecord,
   decodeRecordHeader,
   headerBytes,
@@ -80,6 +81,40 @@ export class RecordReader {
       }
       return blocks.subarray(from - start, to - start);
     });
+  }
+
+  /**
+   * The whole payload (of `payloadBytes`) of a record without a name, into `into`, which has as many bytes: nothing of it counts before this resolves. If it rejects because the
+   * device hangs, `into` may be written to even later. CORRUPT, IO.
+   */
+  async readInto(at: RecordLocation, payloadBytes: number, into: Uint8Array): Promise<void> {
+    assert(into.length === payloadBytes, 'the payload is as long as the room for it');
+    await this.#pinned(at, async (file) => {
+      const head = Buffer.allocUnsafe(headerBytes(payloadBytes));
+      const table = await this.#readSummed(file, at, head, into);
+      const right = this.#keepTable(head, at, payloadBytes);
+      if (!table.every((sum, i) => sum === right[i]))
+        throw this.#corrupt(at, 'its payload does not match its checksums');
+    });
+  }
+
+  /** Reads both, and sums the body block by block. */
+  async #readSummed(file: IoFile, at: RecordLocation, head: Buffer, body: Uint8Array): Promise<Uint32Array> {
+    const sums = new Uint32Array(checksumCount(body.length));
+    const length = head.length + body.length;
+    let got: number;
+    if (file.readSummed !== undefined) {
+      got = await file.readSummed(head, body, at.position, sums, CHECKSUM_BLOCK_BYTES);
+    } else {
+      const all = Buffer.allocUnsafeSlow(length);
+      got = await file.read(all, at.position);
+      head.set(all.subarray(0, head.length));
+      body.set(all.subarray(head.length));
+      for (let block = 0, from = 0; block < sums.length; block++, from += CHECKSUM_BLOCK_BYTES)
+        sums[block] = this.#crc32c(body, from, Math.min(body.length, from + CHECKSUM_BLOCK_BYTES), 0);
+    }
+    if (got < length) throw this.#corrupt(at, `the segment file ends at ${at.position + got}`);
+    return sums;
   }
 
   async #pinned<T>(at: RecordLocation, read: (file: IoFile) => Promise<T>): Promise<T> {

@@ -65,6 +65,7 @@ interface Flushed {
   readonly upTo: number;
 }
 
+const CHUNK_BYTES = 32;
 /** Chunks remembered as absent. */
 const ABSENT_MAX = 1024;
 
@@ -77,6 +78,8 @@ export class ShardIndex {
   #pendingCount = 0;
   /** Chunks of which neither the file nor `#pending` has anything, as look-ups found: a chunk is looked for before it is written, and need not be looked for twice. */
   readonly #absent = new Set<string>();
+  /** The chunk of a statement: SQLite copies it. */
+  readonly #chunk = Buffer.alloc(CHUNK_BYTES);
   readonly #bucketNumbers = new Map<BucketId, number>();
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
@@ -124,7 +127,7 @@ export class ShardIndex {
   findAnywhere(chunk: string): IndexedShard[] {
     if (this.#absent.has(chunk)) return [];
     const pending = this.#pending.get(chunk);
-    const rows = this.#ask(() => this.#byChunk.all(Buffer.from(chunk, 'hex')));
+    const rows = this.#ask(() => this.#byChunk.all(this.#chunkKey(chunk)));
     if (rows.length === 0 && pending === undefined) {
       if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
       this.#absent.add(chunk);
@@ -138,6 +141,11 @@ export class ShardIndex {
       if (shard !== undefined) known.push(shard);
     }
     return known;
+  }
+
+  #chunkKey(chunk: string): Buffer {
+    assert(this.#chunk.write(chunk, 'hex') === CHUNK_BYTES, 'a chunk has 64 hex digits');
+    return this.#chunk;
   }
 
   get(key: ShardKey): IndexedShard | undefined {
@@ -290,7 +298,7 @@ export class ShardIndex {
     buckets: Map<number, number>,
   ): void {
     const bucket = this.#bucketNumber(key.bucket);
-    const chunk = Buffer.from(key.chunk, 'hex');
+    const chunk = this.#chunkKey(key.chunk);
     const count = (of: IndexedShard, sign: number): void => {
       segments.set(of.segment, (segments.get(of.segment) ?? 0) + sign * of.recordBytes);
       buckets.set(bucket, (buckets.get(bucket) ?? 0) + sign * of.recordBytes);
@@ -374,7 +382,7 @@ export class ShardIndex {
     if (this.#absent.has(chunk)) return undefined;
     const number = this.#bucketNumbers.get(bucket);
     if (number === undefined) return undefined;
-    const row = this.#ask(() => this.#byKey.get(number, Buffer.from(chunk, 'hex'), shard));
+    const row = this.#ask(() => this.#byKey.get(number, this.#chunkKey(chunk), shard));
     return row && this.#shard(row);
   }
 

@@ -30,9 +30,9 @@ export interface Codec {
   decode(shards: readonly (Uint8Array | undefined)[], chunkBytes: number): Uint8Array;
   /**
    * Bytes [from, to) of shard `wanted`, from the same byte range of any `needed` other shards. `from` must be a multiple of `blockBytes`, and
-   * `to` too or the shard's end. UNREADABLE if too few are there, INVALID if lengths do not fit.
+   * `to` too or the shard's end. With `into` (as long as the ranges) they are put there, and it is what is returned. UNREADABLE if too few are there, INVALID if lengths do not fit.
    */
-  rebuild(ranges: readonly (Uint8Array | undefined)[], wanted: number): Uint8Array;
+  rebuild(ranges: readonly (Uint8Array | undefined)[], wanted: number, into?: Uint8Array): Uint8Array;
   /** Alignment of partial ranges for `rebuild`, in bytes. */
   readonly blockBytes: number;
 }

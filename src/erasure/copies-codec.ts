@@ -35,9 +35,13 @@ export class CopiesCodec implements Codec {
     return copy;
   }
 
-  rebuild(ranges: readonly (Uint8Array | undefined)[], wanted: number): Uint8Array {
+  rebuild(ranges: readonly (Uint8Array | undefined)[], wanted: number, into?: Uint8Array): Uint8Array {
     assert(Number.isInteger(wanted) && wanted >= 0 && wanted < this.shards, 'the wanted shard exists');
-    return this.#anyOf(ranges, wanted);
+    const copy = this.#anyOf(ranges, wanted);
+    if (into === undefined) return copy;
+    assert(into.length === copy.length, 'the room is as long as the range');
+    into.set(copy);
+    return into;
   }
 
   #anyOf(shards: readonly (Uint8Array | undefined)[], wanted: number): Uint8Array {

@@ -109,7 +109,7 @@ export class ErasureCodec implements Codec {
     return out.subarray(0, chunkBytes);
   }
 
-  rebuild(ranges: readonly (Uint8Array | undefined)[], wanted: number): Uint8Array {
+  rebuild(ranges: readonly (Uint8Array | undefined)[], wanted: number, into?: Uint8Array): Uint8Array {
     assert(Number.isInteger(wanted) && wanted >= 0 && wanted < this.shards, 'the wanted shard exists');
     const sources = this.#chooseSources(ranges, wanted);
     const length = ranges[sources[0]!]!.length;
@@ -117,7 +117,8 @@ export class ErasureCodec implements Codec {
       throw new CairnError('INVALID', `a range of ${length} bytes is no range of a shard`);
     }
     this.#checkLengths(ranges, length);
-    const out = Buffer.allocUnsafeSlow(length);
+    const out = into ?? Buffer.allocUnsafeSlow(length);
+    assert(out.length === length, 'the room is as long as the range');
     this.#run(
       this.#decoding(sources, [wanted]),
       sources.map((i) => ranges[i]!),

@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'BAD_HANDLE'
   | 'TOO_MANY_LINKS'
   | 'NO_EXTENT'
+  | 'CROSS_DEVICE'
   // what only Cairn knows
   | 'CORRUPT'
   | 'UNREADABLE'

@@ -1,11 +1,23 @@
 /**
- * The other end of control-server.ts: asks the daemon of a pool. Every failure is a CairnError that says what to do:
- * CLOSED if no daemon answers, or if it ended before its answer was complete; ACCESS if it is another user's; otherwise
- * the daemon's own error as it sent it.
+ * A client of the API of a running pool (operations.ts): over the control socket in the pool's directory, or over HTTP to its `[web]` address. The commands use
+ * it, and the package exports it as `cairnfs/client`.
+ *
+ * Every failure is a CairnError that says what to do: CLOSED if no daemon answers, or if it ended before its answer was complete; ACCESS if it is another
+ * user's, or the password is wrong; ABORTED if the signal given said so; otherwise the daemon's own error as it sent it.
  */
-import { type IncomingMessage, type RequestOptions, request } from 'node:http';
+import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
+import { request as requestSecure } from 'node:https';
 import { createInterface } from 'node:readline';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
+import type {
+  DiskSensor,
+  FileVersion,
+  History,
+  HistorySpan,
+  LiveMessage,
+  PoolEvent,
+  S3Key,
+} from '../monitor/reports.js';
 import type {
   CheckProgress,
   CheckReport,
@@ -14,31 +26,53 @@ import type {
   CommitReport,
   DiskChangePlan,
   DiskChangeRequest,
+  FileListing,
   FileState,
   ForecastRequest,
   JobPace,
   JobReport,
   Json,
   LossForecast,
+  PoolActivity,
+  PoolPlan,
   PoolStatus,
 } from '../vfs/reports.js';
 import { openSocketPath } from './socket-path.js';
-import { fromWireError, type UnmountReport, type WireError, type WireEvent } from './wire.js';
+import { fromWireError, type WireError, type WireEvent } from './wire.js';
 
 type OnProgress = (progress: CommitProgress) => void;
 
-export class ControlClient {
-  readonly #directory: string;
+/** Where the daemon answers. */
+interface Place {
+  /** For messages: the pool's directory, or the address. */
+  readonly name: string;
+  /** What to do where nobody answers. */
+  readonly hint: string;
+  readonly secure: boolean;
+  /** Of one request; `close` when it is over. */
+  open(): { readonly options: RequestOptions; close(): void };
+}
 
-  /** `poolDirectory` is absolute. Nothing is opened until the first call. */
-  constructor(poolDirectory: string) {
-    this.#directory = poolDirectory;
+export class ControlClient {
+  readonly #place: Place;
+
+  /** The daemon of a pool on this machine; `pool` is its directory, absolute. Nothing is opened until the first call. */
+  constructor(pool: string | Place) {
+    this.#place = typeof pool === 'string' ? socketPlace(pool) : pool;
+  }
+
+  /**
+   * The daemon that serves its page at `address` (`https://nas.local:8090`), with the password of `[web]`, or the key that `cairn web` shows.
+   * `certificate`: PEM of the authority that vouches for it, where it is none that the system knows. INVALID.
+   */
+  static at(address: string, password: string, certificate?: string): ControlClient {
+    return new ControlClient(webPlace(address, password, certificate));
   }
 
   async status(): Promise<PoolStatus> {
     const status = (await this.#json(await this.#request('GET', '/v1/status'))) as PoolStatus;
     if (status.format !== 1) {
-      throw new CairnError('NOT_SUPPORTED', `the daemon of ${this.#directory} is of another version of cairn`, {
+      throw new CairnError('NOT_SUPPORTED', `the daemon of ${this.#place.name} is of another version of cairn`, {
         hint: 'unmount it with the version that mounted it, then mount it again',
       });
     }
@@ -47,6 +81,71 @@ export class ControlClient {
 
   async state(path: string): Promise<FileState> {
     return (await this.#json(await this.#request('GET', `/v1/state?path=${encodeURIComponent(path)}`))) as FileState;
+  }
+
+  /** Names in a directory, with the state of each; `after` is the `next` of the page before. */
+  async files(path: string, after?: string, limit = 200): Promise<FileListing> {
+    const query = new URLSearchParams({ path, limit: String(limit), ...(after !== undefined && { after }) });
+    return (await this.#json(await this.#request('GET', `/v1/files?${query}`))) as FileListing;
+  }
+
+  /** The versions that S3 keeps of a file, newest first. */
+  async versions(path: string): Promise<readonly FileVersion[]> {
+    const { versions } = await this.#get<{ versions: FileVersion[] }>(`/v1/versions?path=${encodeURIComponent(path)}`);
+    return versions;
+  }
+
+  capacity(): Promise<PoolPlan> {
+    return this.#get('/v1/capacity');
+  }
+
+  activity(): Promise<PoolActivity> {
+    return this.#get('/v1/activity');
+  }
+
+  history(span: HistorySpan): Promise<History> {
+    return this.#get(`/v1/history?span=${span}`);
+  }
+
+  /** Newest first. */
+  async recentEvents(): Promise<readonly PoolEvent[]> {
+    return (await this.#get<{ events: PoolEvent[] }>('/v1/events')).events;
+  }
+
+  async sensors(): Promise<readonly DiskSensor[]> {
+    return (await this.#get<{ sensors: DiskSensor[] }>('/v1/sensors')).sensors;
+  }
+
+  /** Who may use the S3 face, and where it is; null if the pool is not served as S3. */
+  keys(): Promise<{ readonly endpoint: string | null; readonly keys: readonly S3Key[] }> {
+    return this.#get('/v1/keys');
+  }
+
+  /** What opens the status page in a browser; null if it is not served. Only over the control socket. */
+  async webLink(): Promise<string | null> {
+    return (await this.#get<{ link: string | null }>('/v1/web/link')).link;
+  }
+
+  /** One message of notification over every way; `error` is null where it went. */
+  async testNotifications(): Promise<readonly { readonly way: string; readonly error: string | null }[]> {
+    const answer = await this.#json(await this.#request('POST', '/v1/notify/test'));
+    return (answer as { ways: { way: string; error: string | null }[] }).ways;
+  }
+
+  /** Status, flow and events as they change, until the signal says so, or the daemon ends (it returns then). */
+  async *watch(signal?: AbortSignal): AsyncGenerator<LiveMessage, void, undefined> {
+    try {
+      const response = await this.#request('GET', '/v1/live', undefined, signal);
+      if (response.statusCode !== 200) {
+        await this.#json(response);
+        throw this.#gibberish();
+      }
+      for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY }))
+        if (line.startsWith('data: ')) yield this.#parse(line.slice(6)) as LiveMessage;
+    } catch (error) {
+      if (signal?.aborted) throw new CairnError('ABORTED', 'watching was stopped', { cause: error });
+      throw this.#explain(error);
+    }
   }
 
   async forecast({ disk, files }: ForecastRequest): Promise<LossForecast> {
@@ -106,23 +205,27 @@ export class ControlClient {
 
   /** Resolves when the pool is committed and closed; the daemon's process ends right after. */
   async unmount(onProgress: OnProgress): Promise<void> {
-    await this.#events<UnmountReport>(await this.#request('POST', '/v1/unmount'), onProgress);
+    await this.#events<{ unmounted: true }>(await this.#request('POST', '/v1/unmount'), onProgress);
+  }
+
+  async #get<T>(path: string): Promise<T> {
+    return (await this.#json(await this.#request('GET', path))) as T;
   }
 
   #request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => reject(this.#explain(error));
-      let place: { readonly path: string; close(): void };
+      let opened: ReturnType<Place['open']>;
       try {
-        place = openSocketPath(this.#directory);
+        opened = this.#place.open();
       } catch (error) {
         fail(error);
         return;
       }
-      const options: RequestOptions = { socketPath: place.path, method, path, agent: false, signal };
-      const outgoing = request(options, resolve);
+      const options: RequestOptions = { ...opened.options, method, path, agent: false, signal };
+      const outgoing = (this.#place.secure ? requestSecure : requestPlain)(options, resolve);
       outgoing.once('error', fail);
-      outgoing.once('close', () => place.close());
+      outgoing.once('close', () => opened.close());
       if (body === undefined) outgoing.end();
       else outgoing.setHeader('content-type', 'application/json').end(JSON.stringify(body));
     });
@@ -173,13 +276,13 @@ export class ControlClient {
       case 'ENOENT':
       case 'ENOTDIR':
       case 'ECONNREFUSED':
-        return new CairnError('CLOSED', `no daemon is running for the pool ${this.#directory}`, {
-          hint: `start one with \`cairn mount ${this.#directory} MOUNTPOINT\``,
+        return new CairnError('CLOSED', `no daemon is running for the pool ${this.#place.name}`, {
+          hint: this.#place.hint,
           cause: error,
         });
       case 'EACCES':
       case 'EPERM':
-        return new CairnError('ACCESS', `the pool ${this.#directory} is in use by another user`, {
+        return new CairnError('ACCESS', `the pool ${this.#place.name} is in use by another user`, {
           hint: 'run this as the user who mounted it',
           cause: error,
         });
@@ -187,7 +290,7 @@ export class ControlClient {
       case 'EPIPE':
         return this.#ended(error);
       default:
-        return new CairnError('IO', `cannot speak to the daemon of ${this.#directory}: ${String(error)}`, {
+        return new CairnError('IO', `cannot speak to the daemon of ${this.#place.name}: ${String(error)}`, {
           cause: error,
         });
     }
@@ -195,12 +298,44 @@ export class ControlClient {
 
   #ended(cause?: unknown): CairnError {
     return new CairnError('CLOSED', 'the daemon ended before it had answered', {
-      hint: `look at ${this.#directory}/daemon.log; what was staged is safe in the cache`,
+      hint: 'look at daemon.log in the pool directory; what was staged is safe in the cache',
       cause,
     });
   }
 
   #gibberish(): CairnError {
-    return new CairnError('IO', `what answers on the socket in ${this.#directory} is not a daemon of this version`);
+    return new CairnError('IO', `what answers for ${this.#place.name} is not a daemon of this version`);
   }
+}
+
+function socketPlace(directory: string): Place {
+  return {
+    name: directory,
+    hint: `start one with \`cairn mount ${directory} MOUNTPOINT\``,
+    secure: false,
+    open: () => {
+      const { path, close } = openSocketPath(directory);
+      return { options: { socketPath: path }, close };
+    },
+  };
+}
+
+function webPlace(address: string, password: string, ca: string | undefined): Place {
+  if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol))
+    throw new CairnError('INVALID', `${address} is not an address`, { hint: 'as in http://127.0.0.1:8090' });
+  const { protocol, hostname, port } = new URL(address);
+  const secure = protocol === 'https:';
+  const options = {
+    // URL keeps the brackets of an IPv6 address, which the socket does not want.
+    host: hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: port === '' ? (secure ? 443 : 80) : Number(port),
+    headers: { authorization: `Bearer ${password}` },
+    ...(ca !== undefined && { ca }),
+  };
+  return {
+    name: address,
+    hint: 'start its daemon, or correct the address',
+    secure,
+    open: () => ({ options, close: () => {} }),
+  };
 }

@@ -1,22 +1,9 @@
 /**
- * What travels over the control socket besides the reports of src/vfs/reports.ts: HTTP/1.1, JSON bodies, and for what
- * takes long NDJSON, one event a line, the last of which is `report` or `error`.
- *
- *   GET  /v1/status            PoolStatus
- *   GET  /v1/state?path=/a     FileState
- *   GET  /v1/forecast?disk=2&files=100  LossForecast; without disk of all, without files none are named; counting may take a while; it ends when the client goes away
- *   POST /v1/commit            {"paths":["/a"],"wait":true} → events, the last a CommitReport; without wait 202 {"started":true}
- *   POST /v1/check             {"content":false,"repair":false} → events, the last a CheckReport; it ends when the client goes away
- *   GET  /v1/jobs              {"jobs":[JobReport]}
- *   POST /v1/jobs/NAME/start   {"options":null,"fullSpeed":true} → JobReport; both may be left out. Also pause, resume (fullSpeed), cancel
- *   POST /v1/disks/plan        {"request":DiskChangeRequest} → DiskChangePlan; directories are absolute
- *   POST /v1/disks/change      {"request":DiskChangeRequest,"fullSpeed":true} → DiskChangePlan, when the new diskmap is in use; the data moves in the background
- *   POST /v1/unmount           events, the last an UnmountReport; then the daemon ends
- *
- * Every error is {"error":{code,message,hint}} with the code of a CairnError.
+ * How answers of the API travel (the operations themselves: operations.ts): HTTP/1.1 and JSON bodies; for what takes long NDJSON, one event a line, the last
+ * of which is `report` or `error`; for what has no end server-sent events, whose data is one JSON message each. Every error is {"error":{code,message,hint}}
+ * with the code of a CairnError.
  */
 import { CairnError, type ErrorCode } from '../errors/cairn-error.js';
-import type { CommitProgress } from '../vfs/reports.js';
 
 export interface WireError {
   readonly code: string;
@@ -24,14 +11,7 @@ export interface WireError {
   readonly hint?: string;
 }
 
-export interface UnmountReport {
-  readonly unmounted: true;
-}
-
-export type WireEvent<T, P = CommitProgress> =
-  | { readonly progress: P }
-  | { readonly report: T }
-  | { readonly error: WireError };
+export type WireEvent<T, P> = { readonly progress: P } | { readonly report: T } | { readonly error: WireError };
 
 /** An error that is none of Cairn's own is not shown to a client: it could be anything. The daemon's log has it. */
 export function toWireError(error: unknown): WireError {

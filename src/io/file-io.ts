@@ -56,6 +56,17 @@ export interface IoFile {
   readonly fd: number | undefined;
   /** Reads up to `into.length` bytes; returns how many (fewer only at the end of the file). Runs in the thread pool. */
   read(into: Uint8Array, position: number): Promise<number>;
+  /**
+   * As `read`, of `head` and `body` one after the other, and puts the CRC32C of each `blockBytes` of the body into `sums`: one job of the thread pool, and no work for the
+   * calling thread. Absent where the caller has to sum for itself.
+   */
+  readSummed?(
+    head: Uint8Array,
+    body: Uint8Array,
+    position: number,
+    sums: Uint32Array,
+    blockBytes: number,
+  ): Promise<number>;
   /** As `read`, on the calling thread: for small reads of what is in the page cache. */
   readNow(into: Uint8Array, position: number): number;
   /** Writes all parts one after the other. Runs in the thread pool. */

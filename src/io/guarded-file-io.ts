@@ -100,6 +100,7 @@ class GuardedFile implements IoFile {
   readonly #guard: IoGuard;
   readonly lend?: (use: (fd: number) => Promise<void>) => Promise<void>;
   readonly checkWriteback?: () => void;
+  readonly readSummed?: NonNullable<IoFile['readSummed']>;
   #closing: Promise<void> | undefined;
 
   constructor(file: IoFile, guard: IoGuard) {
@@ -107,6 +108,7 @@ class GuardedFile implements IoFile {
     this.#file = file;
     this.#guard = guard;
     if (file.lend !== undefined) this.lend = (use) => guard.run(() => file.lend!(use));
+    if (file.readSummed !== undefined) this.readSummed = (...read) => guard.run(() => file.readSummed!(...read));
     if (file.checkWriteback !== undefined) this.checkWriteback = () => file.checkWriteback!();
   }
 

@@ -57,6 +57,24 @@ export class NodeFile implements IoFile {
     });
   }
 
+  async readSummed(
+    head: Uint8Array,
+    body: Uint8Array,
+    position: number,
+    sums: Uint32Array,
+    blockBytes: number,
+  ): Promise<number> {
+    checkOffset(position);
+    let bytes = 0;
+    await this.#job('read', (fd, done) =>
+      this.#addon.readSummed(fd, head, body, position, sums, blockBytes, (error, bytesRead) => {
+        bytes = bytesRead ?? 0;
+        done(error);
+      }),
+    );
+    return bytes;
+  }
+
   readNow(into: Uint8Array, position: number): number {
     checkOffset(position);
     const fd = this.#open();

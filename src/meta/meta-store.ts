@@ -9,6 +9,7 @@
  * - it keeps chunk reference counts from the extent changes (a chunk row is made by the first extent that names it);
  * - reads see the last applied commit; lists are ascending, and cost what they return, not what the table holds;
  * - a snapshot is the state at one commit, while later commits go on being applied.
+ * An engine that works on the calling thread also offers `now`.
  */
 import type {
   ChunkId,
@@ -31,7 +32,16 @@ export interface MetaPosition {
   readonly nextIno: Ino;
 }
 
+/** What an engine in this process can say without a promise: the same answers as the methods of these names below, and the same errors, thrown. */
+export interface MetaNow {
+  getInode(ino: Ino): InodeRow | undefined;
+  getDentry(parent: Ino, name: Name): DentryRow | undefined;
+  listDentries(parent: Ino, afterKey: string, limit: number): DentryRow[];
+}
+
 export interface MetaStore {
+  /** Optional: a look-up that answers within the request costs half of one that is waited for. */
+  readonly now?: MetaNow;
   /** True once the engine has found its own file damaged: opened again, it is empty, to be filled from the disks. Not given by an engine that looks after itself. */
   readonly isDamaged?: boolean;
   /** The last applied commit's numbers; kept in memory, so it costs nothing. */

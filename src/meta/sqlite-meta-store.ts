@@ -10,7 +10,7 @@
 import type Database from 'better-sqlite3';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { type MetaCounts, noCounts } from './meta-counts.js';
-import type { MetaPosition, MetaSnapshot, MetaStore } from './meta-store.js';
+import type { MetaNow, MetaPosition, MetaSnapshot, MetaStore } from './meta-store.js';
 import type {
   ChunkId,
   ChunkRow,
@@ -45,6 +45,11 @@ export async function openSqliteMetaStore(path: string): Promise<MetaStore> {
 }
 
 class SqliteMetaStore implements MetaStore {
+  readonly now: MetaNow = {
+    getInode: (ino) => this.#do(() => this.#reads.inode(ino)),
+    getDentry: (parent, name) => this.#do(() => this.#reads.dentry(parent, name)),
+    listDentries: (parent, afterKey, limit) => this.#do(() => this.#reads.dentries(parent, afterKey, limit)),
+  };
   readonly #database: Database.Database;
   readonly #path: string;
   readonly #reads: SqliteReads;
@@ -69,15 +74,15 @@ class SqliteMetaStore implements MetaStore {
   }
 
   async getInode(ino: Ino): Promise<InodeRow | undefined> {
-    return this.#do(() => this.#reads.inode(ino));
+    return this.now.getInode(ino);
   }
 
   async getDentry(parent: Ino, name: Name): Promise<DentryRow | undefined> {
-    return this.#do(() => this.#reads.dentry(parent, name));
+    return this.now.getDentry(parent, name);
   }
 
   async listDentries(parent: Ino, afterKey: string, limit: number): Promise<DentryRow[]> {
-    return this.#do(() => this.#reads.dentries(parent, afterKey, limit));
+    return this.now.listDentries(parent, afterKey, limit);
   }
 
   async listExtents(ino: Ino, from: number, to: number, limit: number): Promise<ExtentRow[]> {

@@ -5,7 +5,7 @@
  * Directories in the file may be relative to the pool directory; in memory they are always absolute. What lies inside
  * the pool directory is written relative, so that such a pool can be moved as a whole.
  */
-import { isAbsolute, join, relative, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse, stringify, TomlError } from 'smol-toml';
 import * as v from 'valibot';
 import type { SchemeChoice } from '../../diskmap/types.js';
@@ -14,6 +14,28 @@ import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { WhenDegraded } from '../vfs/strong-rule.js';
 import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from './config-limits.js';
+import {
+  address,
+  addressOf,
+  directory,
+  filePath,
+  hostName,
+  objectMessage,
+  one,
+  refuse,
+  shortened,
+  whole,
+} from './config-values.js';
+import {
+  formatNotify,
+  formatWeb,
+  type NotifyConfig,
+  NotifyTable,
+  notifyOf,
+  type WebConfig,
+  WebTable,
+  webOf,
+} from './face-config.js';
 import { formatScheme, parseScheme, SCHEME_FORMS } from './scheme-choice.js';
 
 const DEFAULT_DELAY_MS = 5000;
@@ -38,6 +60,8 @@ export interface S3Config {
   readonly domain: string | undefined;
   /** PEM files; absolute. Undefined: no TLS. */
   readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+  /** What one user may ask for in the long run; undefined: no limit. */
+  readonly requestsPerSecond?: number | undefined;
 }
 
 export interface PoolConfig {
@@ -61,31 +85,17 @@ export interface PoolConfig {
   readonly scrubDays: number;
   /** Undefined: the tree is not served as S3. */
   readonly s3?: S3Config | undefined;
+  /** Undefined: the status page is not served. */
+  readonly web?: WebConfig | undefined;
+  /** Undefined: nobody is told of what happens to the pool. */
+  readonly notify?: NotifyConfig | undefined;
   readonly disks: readonly DiskConfig[];
 }
 
-const whole = (from: number, to: number) => {
-  const allowed = `must be a whole number from ${from} to ${to}`;
-  return v.pipe(v.number(allowed), v.safeInteger(allowed), v.minValue(from, allowed), v.maxValue(to, allowed));
-};
 const id = v.pipe(v.string('must be 32 hex digits'), v.regex(/^[0-9a-f]{32}$/, 'must be 32 lowercase hex digits'));
-const directory = v.pipe(
-  v.string('must be the path of a directory'),
-  v.check((path) => path !== '' && !path.includes('\0'), 'must be the path of a directory'),
-);
-const one = (...values: string[]) => `must be ${values.map((value) => `"${value}"`).join(' or ')}`;
-
 const schemeText = v.pipe(
   v.string(`must be ${SCHEME_FORMS}`),
   v.check((text) => schemeOf(text) !== undefined, `must be ${SCHEME_FORMS}`),
-);
-
-const filePath = v.pipe(v.string('must be the path of a file'), v.minLength(1, 'must be the path of a file'));
-const hostName = v.pipe(v.string('must be a host name'), v.regex(/^[A-Za-z0-9.-]{1,253}$/, 'must be a host name'));
-const ADDRESS = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/;
-const address = v.pipe(
-  v.string('must be host:port'),
-  v.check((text) => addressOf(text) !== undefined, 'must be host:port, as "127.0.0.1:9000" or "[::1]:9000"'),
 );
 
 const S3 = v.strictObject(
@@ -101,6 +111,7 @@ const S3 = v.strictObject(
     domain: v.optional(hostName),
     certificate: v.optional(filePath),
     key: v.optional(filePath),
+    requests_per_second: v.optional(whole(1, 1_000_000)),
   },
   objectMessage('[s3]'),
 );
@@ -137,6 +148,8 @@ const Toml = v.strictObject(
       {},
     ),
     s3: v.optional(S3),
+    web: v.optional(WebTable),
+    notify: v.optional(NotifyTable),
     disk: v.pipe(
       v.array(
         v.strictObject(
@@ -180,27 +193,23 @@ export function parseConfig(text: string, poolDirectory: string): PoolConfig {
     commitDelayMs: toml.commit.delay_ms ?? DEFAULT_DELAY_MS,
     scrubDays: toml.scrub.every_days ?? DEFAULT_SCRUB_DAYS,
     ...(toml.s3 !== undefined && { s3: s3Of(toml.s3, poolDirectory) }),
+    ...(toml.web !== undefined && { web: webOf(toml.web, poolDirectory) }),
+    ...(toml.notify !== undefined && { notify: notifyOf(toml.notify) }),
     disks: toml.disk.map((disk) => ({ ...disk, directory: resolve(poolDirectory, disk.directory) })),
   };
   checkTogether(config);
   return config;
 }
 
-function addressOf(text: string): { host: string; port: number } | undefined {
-  const match = ADDRESS.exec(text);
-  const port = Number(match?.[3]);
-  return match === null || port > 65_535 ? undefined : { host: match[1] ?? match[2]!, port };
-}
-
 function s3Of(toml: v.InferOutput<typeof S3>, poolDirectory: string): S3Config {
-  const { certificate, key, region, domain } = toml;
+  const { certificate, key, region, domain, requests_per_second: requestsPerSecond } = toml;
   if ((certificate === undefined) !== (key === undefined))
     throw refuse('s3.certificate and s3.key must both be given, or neither');
   const tls =
     certificate === undefined || key === undefined
       ? undefined
       : { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
-  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls };
+  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls, requestsPerSecond };
 }
 
 /** The text that `parseConfig` reads back to the same config, with comments for the person who edits it. */
@@ -253,6 +262,10 @@ ${line('every_days', config.scrubDays)}
 
 ${formatS3(config.s3, poolDirectory)}
 
+${formatWeb(config.web, poolDirectory)}
+
+${formatNotify(config.notify)}
+
 ${disks.join('\n\n')}
 `;
 }
@@ -276,7 +289,7 @@ function line(key: string, value: string | number): string {
 function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
   const about = `# With it, a mounted pool is served as S3 as well: its top directories are buckets. \`cairn user add\` makes keys.`;
   if (s3 === undefined) return `${about}\n# [s3]\n# address = "127.0.0.1:9000"`;
-  const { host, port, region, domain, tls } = s3;
+  const { host, port, region, domain, tls, requestsPerSecond } = s3;
   const lines = [
     about,
     '[s3]',
@@ -289,6 +302,7 @@ function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
           line('certificate', shortened(tls.certificate, poolDirectory)),
           line('key', shortened(tls.key, poolDirectory)),
         ]),
+    ...(requestsPerSecond === undefined ? [] : [line('requests_per_second', requestsPerSecond)]),
   ];
   return lines.join('\n');
 }
@@ -382,29 +396,10 @@ function receivedOf(issue: Issue): string {
   return typeof input === 'number' || typeof input === 'boolean' ? `, not ${input}` : '';
 }
 
-/** valibot reports an unknown key, a missing key and a wrong type of a table through one message. */
-function objectMessage(
-  table: string,
-): (issue: { readonly expected: string | null; readonly input: unknown }) => string {
-  return (issue) => {
-    if (issue.expected === 'never') return `is not a key of ${table}`;
-    return issue.expected === 'Object' ? 'must be a table' : 'is missing';
-  };
-}
-
 function schemeOf(text: string): SchemeChoice | undefined {
   try {
     return parseScheme(text);
   } catch {
     return undefined;
   }
-}
-
-function shortened(path: string, poolDirectory: string): string {
-  const inside = relative(poolDirectory, path);
-  return inside === '' || inside === '..' || inside.startsWith('../') || isAbsolute(inside) ? path : inside;
-}
-
-function refuse(message: string): CairnError {
-  return new CairnError('CONFIG', message);
 }

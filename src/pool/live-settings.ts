@@ -23,6 +23,8 @@ const KEYS: { readonly [K in keyof PoolConfig]-?: string } = {
   commitDelayMs: 'commit.delay_ms',
   scrubDays: 'scrub.every_days',
   s3: 's3',
+  web: 'web',
+  notify: 'notify',
   disks: 'disk',
 };
 

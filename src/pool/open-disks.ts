@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 import type { JournalDisks } from '../commit/journal.js';
 import type { Disk, LogEnds } from '../disks/disk.js';
-import { IDENTITY_FILE, readIdentity } from '../disks/disk-identity.js';
+import { readWritableIdentity } from '../disks/disk-identity.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
@@ -243,10 +243,8 @@ export class PoolDisks implements JournalDisks {
   async #absence({ uuid }: DiskConfig, directory: string): Promise<string | undefined> {
     const io = this.#ioOf(directory);
     try {
-      const identity = await readIdentity(io, directory);
-      if (identity.uuid !== uuid) return `another disk is in its place at ${directory}`;
-      await (await io.open(join(directory, IDENTITY_FILE), {})).close();
-      return undefined;
+      const { uuid: found } = await readWritableIdentity(io, directory);
+      return found === uuid ? undefined : `another disk is in its place at ${directory}`;
     } catch (error) {
       if (!(error instanceof CairnError)) throw error;
       return OWN_TROUBLE.has(systemCode(error.cause) ?? '') ? undefined : error.message;

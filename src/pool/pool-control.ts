@@ -1,5 +1,5 @@
 /** Answers the questions of people's faces: status, the state of a file, commit with progress. */
-import { type DiskMap, decodeBucketId, plan } from '../../diskmap/index.js';
+import { type DiskMap, decodeBucketId, type Plan, plan } from '../../diskmap/index.js';
 import type { CacheAccount } from '../cache/cache-account.js';
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Collector } from '../commit/collector.js';
@@ -15,10 +15,11 @@ import type { UserWork } from '../jobs/user-work.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { RepairJob } from '../repair/repair-job.js';
 import type { ScrubSchedule } from '../repair/scrub-schedule.js';
+import type { Activity } from '../vfs/activity.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
-import { isDirectory, isFile, isSymlink } from '../vfs/mode.js';
+import { listEntries, stateOf } from '../vfs/list-entries.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PoolReader } from '../vfs/pool-reader.js';
 import type {
@@ -28,10 +29,13 @@ import type {
   CommitProgress,
   CommitReport,
   DiskControl,
+  FileListing,
   FileState,
   ForecastRequest,
   LossForecast,
+  PoolActivity,
   PoolControl,
+  PoolPlan,
   PoolStatus,
 } from '../vfs/reports.js';
 import type { StagedSet } from '../vfs/staged-set.js';
@@ -44,6 +48,7 @@ import { protectionOf } from './init-pool.js';
 import type { LiveSettings } from './live-settings.js';
 import type { PoolDisks } from './open-disks.js';
 import type { PoolMap } from './pool-map.js';
+import { planGrowth } from './pool-plan.js';
 import type { PoolSpace } from './pool-space.js';
 import { formatScheme } from './scheme-choice.js';
 
@@ -70,6 +75,7 @@ export interface PoolParts {
   readonly repair: RepairJob;
   readonly scrubs: ScrubSchedule;
   readonly userWork: UserWork;
+  readonly activity: Activity;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
@@ -93,11 +99,18 @@ export class OpenPoolControl implements PoolControl {
   readonly disks: DiskControl;
   readonly #parts: PoolParts;
   #checking = false;
+  #plan: { readonly map: DiskMap; readonly planned: Plan } | undefined;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
     this.jobs = parts.jobs;
     this.disks = parts.changes;
+  }
+
+  /** A status is asked for every second; the plan changes with the map only. */
+  #planFor(map: DiskMap): Plan {
+    if (this.#plan?.map !== map) this.#plan = { map, planned: plan(map) };
+    return this.#plan.planned;
   }
 
   async status(): Promise<PoolStatus> {
@@ -108,7 +121,7 @@ export class OpenPoolControl implements PoolControl {
     );
     const spares = new Set(this.#parts.poolMap.spares);
     const counted = reports.filter(({ role, number }) => role === 'data' && !spares.has(number));
-    const planned = plan(map);
+    const { survives } = this.#planFor(map);
     const groups = new Map<string, { scheme: string; count: number; degraded: number; lost: number }>();
     for (const group of map.groups) {
       const scheme = formatScheme(group.scheme);
@@ -144,11 +157,7 @@ export class OpenPoolControl implements PoolControl {
       pid: process.pid,
       health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
-      protection: protectionOf(
-        planned.survives,
-        counted.length,
-        counted.filter(({ state }) => state !== 'online').length,
-      ),
+      protection: protectionOf(survives, counted.length, counted.filter(({ state }) => state !== 'online').length),
       disks: reports,
       groups: [...groups.values()].map(({ scheme, count, degraded }) => ({ scheme, count, degraded })),
       usableBytes: figures.usableBytes,
@@ -169,38 +178,30 @@ export class OpenPoolControl implements PoolControl {
   }
 
   async state(path: string): Promise<FileState> {
-    const { vfs, table, reader, chunks } = this.#parts;
+    const { vfs, table } = this.#parts;
     const { ino } = await resolvePath(vfs, path);
-    const inode = await table.get(ino);
-    const kind = isFile(inode.mode)
-      ? 'file'
-      : isDirectory(inode.mode)
-        ? 'directory'
-        : isSymlink(inode.mode)
-          ? 'symlink'
-          : 'other';
-    const extents = kind === 'file' ? await reader.extents(inode, 0, Number.MAX_SAFE_INTEGER) : [];
-    const names = new Set(extents.map(({ chunk }) => chunk));
-    const schemes = new Set<string>();
-    let health: FileState['health'] = 'healthy';
-    for (const chunk of names) {
-      const found = chunks.health(chunk);
-      if (found.scheme !== '') schemes.add(found.scheme);
-      if (found.health === 'lost' || (found.health === 'degraded' && health === 'healthy')) health = found.health;
-    }
-    const staged = inode.content?.dirtyBytes ?? 0;
-    const committing = inode.content?.seal !== undefined || inode.taken;
-    const dirty = staged > 0 || inode.attrDirty || inode.version === 0 || inode.content?.staged === true;
+    return { path, ...(await stateOf(await table.get(ino), this.#parts)) };
+  }
+
+  async files(path: string, after: string | undefined, limit: number): Promise<FileListing> {
+    const { vfs, table } = this.#parts;
+    const { ino } = await resolvePath(vfs, path);
+    return { path, ...(await listEntries(await table.get(ino), this.#parts, after, limit)) };
+  }
+
+  capacity(): PoolPlan {
+    return planGrowth(this.#parts.map, []);
+  }
+
+  activity(): PoolActivity {
+    const { activity, account, chunks, staged } = this.#parts;
+    let committingBytes = 0;
+    for (const { content } of staged.sealing) committingBytes += content?.sealedBytes ?? 0;
     return {
-      path,
-      kind,
-      sizeBytes: inode.sizeBytes,
-      stagedBytes: staged,
-      committedBytes: extents.reduce((sum, { length }) => sum + length, 0),
-      chunks: names.size,
-      schemes: [...schemes].sort(),
-      state: committing ? 'committing' : dirty ? 'staged' : 'committed',
-      health,
+      ...activity.report(),
+      committedBytes: chunks.takenBytes,
+      stagedBytes: account.dirtyBytes,
+      committingBytes,
     };
   }
 

@@ -16,56 +16,10 @@ import {
 import { MAP_FILE } from '../disks/log-disk.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
+import type { PoolPlan } from '../vfs/reports.js';
 import type { PoolConfig } from './config.js';
 import { groupsOf, mapDisksOf, protectionOf } from './init-pool.js';
 import { formatScheme } from './scheme-choice.js';
-
-interface PlannedDisk {
-  readonly disk: number;
-  readonly sizeBytes: number;
-  /** In groups. */
-  readonly usedBytes: number;
-  /** Not in any group. */
-  readonly unusedBytes: number;
-  /** Sentences that say why; empty where nothing is unused. */
-  readonly reasons: readonly string[];
-  /** What its loss would cost: of all buckets in groups, the share that is on it; what must be read and written to make up for it; what is gone. */
-  readonly loss: {
-    readonly share: number;
-    readonly rebuildBytes: number;
-    readonly readBytes: number;
-    readonly lostBytes: number;
-  };
-}
-
-export interface PoolPlan {
-  readonly format: 1;
-  readonly bucketBytes: number;
-  readonly disks: readonly PlannedDisk[];
-  readonly rawBytes: number;
-  readonly usableBytes: number;
-  /** The most that any system can give which survives as much. */
-  readonly boundBytes: number;
-  /** Bytes on disks for each byte of room. */
-  readonly overhead: number;
-  readonly survives: number;
-  readonly protection: string;
-  readonly groups: readonly { readonly scheme: string; readonly count: number; readonly usableBytes: number }[];
-  readonly findings: readonly string[];
-  /** With the same disks, surviving as many losses; null where others have nothing alike. */
-  readonly others: {
-    readonly raidzBytes: number;
-    readonly btrfsBytes: number;
-    readonly shrBytes: number;
-  } | null;
-  /** Only of disks that are added to a pool. */
-  readonly growth?: {
-    readonly usableBytesBefore: number;
-    /** Buckets that move to other disks, and their bytes if they are full. */
-    readonly movedBuckets: number;
-    readonly movedBytes: number;
-  };
-}
 
 /** For a pool to be made of disks of these sizes. CONFIG if the scheme needs more of them. */
 export function planDisks(

@@ -31,6 +31,7 @@ import { ScrubJob } from '../repair/scrub-job.js';
 import { readReport } from '../repair/scrub-report.js';
 import { ScrubSchedule } from '../repair/scrub-schedule.js';
 import { syncAll } from '../repair/sync-all.js';
+import { Activity } from '../vfs/activity.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -47,6 +48,7 @@ import { StrongRule } from '../vfs/strong-rule.js';
 import { resolveParent, resolvePath, textOf } from '../vfs/tree-path.js';
 import type { Attr, Caller, Handle, OpenMode, Vfs } from '../vfs/vfs.js';
 import { Volume } from '../vfs/volume.js';
+import { WindowFiller } from '../vfs/window-filler.js';
 import { Xattrs } from '../vfs/xattrs.js';
 import { loadConfig, type PoolConfig } from './config.js';
 import { Damage } from './damage.js';
@@ -444,6 +446,7 @@ class PoolOpening {
     const staged = new StagedSet({
       chunks,
       stage,
+      clock,
       chunkBytes: config.chunkBytes,
       roundBytes,
       nextIno: Math.max(position.nextIno, ROOT_INO + 1),
@@ -477,10 +480,12 @@ class PoolOpening {
       poolTakes: (bytes) => space.takes(bytes),
     });
     journal.source = staged;
-    const reader = new PoolReader(meta, chunks);
+    const reader = new PoolReader(meta, chunks, clock);
+    committer.filler = new WindowFiller(reader, account);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);
     const userWork = new UserWork();
+    const activity = new Activity(() => clock.monotonicMs());
     const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -496,6 +501,7 @@ class PoolOpening {
       clock,
       space: () => space.blocks(),
       userWork,
+      activity,
     });
     const publisher = new Publisher({
       staged,
@@ -642,6 +648,7 @@ class PoolOpening {
       repair,
       scrubs,
       userWork,
+      activity,
       table,
       reader,
       space,

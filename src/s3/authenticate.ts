@@ -244,8 +244,10 @@ function parseTimestamp(text: string): number | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
   if (match === null) return undefined;
   const [, year, month, day, hour, minute, second] = match;
-  const ms = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-  return Number.isFinite(ms) ? ms : undefined;
+  const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}`;
+  const ms = Date.parse(`${iso}Z`);
+  // JavaScript takes the 31st of February for the 3rd of March.
+  return Number.isFinite(ms) && new Date(ms).toISOString().startsWith(iso) ? ms : undefined;
 }
 
 function payloadOf(request: S3Request, signatures: ChunkSignatures | undefined): PayloadMode {

@@ -9,6 +9,8 @@ const Info = v.object({
   createdMs: v.optional(v.number()),
   versioning: v.optional(v.picklist(['Enabled', 'Suspended'])),
   objectLock: v.optional(v.boolean()),
+  /** No object beside a directory of its name: `a` and `a/b` exclude each other. */
+  strictKeys: v.optional(v.boolean()),
   ownership: v.optional(v.picklist(['BucketOwnerEnforced', 'BucketOwnerPreferred', 'ObjectWriter'])),
   location: v.optional(text),
 });

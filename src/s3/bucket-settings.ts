@@ -82,6 +82,7 @@ export async function putVersioning(call: Call): Promise<Answer> {
       'An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.',
     );
   await saveInfo(call, bucket, { versioning: status });
+  await call.parts.versioningChanged();
   return { status: 200 };
 }
 

@@ -10,6 +10,8 @@ import { document, element, readXml } from './xml.js';
 const DOCUMENT_BYTES_MAX = 64 * 1024;
 const BUCKETS_PER_PAGE = 10_000;
 const BUCKETS_MAX = 1000;
+/** Our own: the bucket refuses `a` beside `a/b` instead of keeping both. */
+const STRICT_KEYS = 'x-cairn-strict-keys';
 
 export async function listBuckets(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
@@ -75,12 +77,14 @@ export async function createBucket(call: Call): Promise<Answer> {
     {
       owner: user.id,
       createdMs: parts.clock.nowMs(),
+      ...(request.header(STRICT_KEYS)?.toLowerCase() === 'true' && { strictKeys: true }),
       ...(objectLock && { objectLock: true, versioning: 'Enabled' as const }),
       ...(ownership !== undefined && { ownership: ownership as 'ObjectWriter' }),
       ...(location !== undefined && { location }),
     },
     [writeSubject('acl', grants)],
   );
+  if (objectLock) await parts.versioningChanged();
   if (!isNew) return taken(call, await parts.store.bucket(name), grants);
   return { status: 200, headers: { location: `/${name}` } };
 }
@@ -108,8 +112,16 @@ export async function deleteBucket(call: Call): Promise<Answer> {
   const { user } = call.identity;
   if (user === undefined || bucketOwner(call, bucket) !== user.id)
     requireAccess(call, bucket, { action: 's3:DeleteBucket', writes: true });
-  await call.parts.uploads.removeAll(bucket);
-  await call.parts.store.removeBucket(bucket);
+  const { store, uploads, versions } = call.parts;
+  if (await versions.hasAny(bucket))
+    throw new S3Error(
+      'BucketNotEmpty',
+      'The bucket you tried to delete is not empty. You must delete all versions in the bucket.',
+    );
+  await uploads.removeAll(bucket);
+  await store.removeBucket(bucket);
+  await versions.forget(bucket);
+  await call.parts.versioningChanged();
   return NO_CONTENT_ANSWER;
 }
 

@@ -29,6 +29,8 @@ export interface S3Parts {
   readonly md5Of: (object: StoredObject, span?: Span) => Promise<string>;
   /** The server's signing keys, which forms are checked with as well. */
   readonly signingKeys: SigningKeys;
+  /** Whoever keeps versions for other faces looks again which buckets have them. */
+  readonly versioningChanged: () => Promise<void>;
   readonly clock: Clock;
   readonly region: string;
 }

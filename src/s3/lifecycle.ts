@@ -20,6 +20,8 @@ const DAY_MS = 24 * 3600 * 1000;
 const FIRST_PASS_MS = 60_000;
 const PASSES_PER_DAY = 24;
 const PAGE = 1000;
+/** An upload to which nothing has come for so long is abandoned. */
+const ABANDONED_DAYS = 14;
 
 export interface LifecycleParts {
   readonly store: ObjectStore;
@@ -87,6 +89,7 @@ export class Lifecycle {
 
   async #bucket(bucket: Bucket, nowMs: number, report: LifecycleReport): Promise<void> {
     await this.#parts.uploads.sweep(bucket);
+    await this.#giveUp(bucket, nowMs, report);
     const rules = lifecycleOf(bucket);
     if (rules === undefined) return;
     const calendar = new LifecycleCalendar(rules, this.#dayMs);
@@ -106,6 +109,20 @@ export class Lifecycle {
         const due = calendar.dueOfKey(keyText(found.key), objects.map(versionFor), nowMs);
         for (const action of due) await this.#carryOut(bucket, found.key, action, objects, nowMs, report);
       }
+    }
+  }
+
+  /** Uploads that nobody goes on with, also where no rule says so: their parts take room, and no list of objects shows them. */
+  async #giveUp(bucket: Bucket, nowMs: number, report: LifecycleReport): Promise<void> {
+    const { uploads } = this.#parts;
+    const beforeMs = nowMs - ABANDONED_DAYS * this.#dayMs;
+    for await (const upload of uploads.all(bucket)) {
+      if (this.#isClosed) return;
+      let lastMs = upload.initiatedMs;
+      if (lastMs < beforeMs)
+        for await (const { object } of uploads.parts(upload, 0))
+          lastMs = Math.max(lastMs, object.node.mtime.sec * 1000);
+      if (lastMs < beforeMs && (await uploads.abort(upload))) report.abortedUploads += 1;
     }
   }
 

@@ -41,7 +41,7 @@ import {
   newGrants,
   newOwner,
   ownAttributes,
-  refuseEncryption,
+  refuseNotOffered,
   requestTags,
   requireNewObject,
   untilSourceStands,
@@ -162,7 +162,7 @@ function partNumber(call: Call): number {
 export async function uploadPart(call: Call): Promise<Answer> {
   const { request, parts, identity } = call;
   const bucket = await bucketFor(call, WRITE_OBJECT);
-  refuseEncryption(call);
+  refuseNotOffered(call);
   const number = partNumber(call);
   const upload = await findUpload(call, bucket);
   const { content, md5, checksum } = await receiveObject(request, identity.payload, parts.store.tree);

@@ -83,7 +83,9 @@ export function userMetadata(attributes: ReadonlyMap<string, Uint8Array>): [name
     const own = name.slice(USER_METADATA.length);
     // What no header can carry was set through the mount, and stays there.
     const header = Buffer.from(value).toString('latin1');
-    if (/^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$/.test(own) && !/[\r\n\0]/.test(header)) metadata.push([own, header]);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: what no header may carry
+    if (/^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$/.test(own) && !/[\x00-\x08\x0a-\x1f\x7f]/.test(header))
+      metadata.push([own, header]);
   }
   return metadata.sort(([a], [b]) => (a < b ? -1 : 1));
 }

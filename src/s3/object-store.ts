@@ -121,9 +121,9 @@ export class ObjectStore {
     return at;
   }
 
-  /** As `directory`, made where it is not there. An object whose name is in the way moves to its escaped name. */
+  /** As `directory`, made where it is not there. An object whose name is in the way moves to its escaped name; KeyConflict in a bucket with strict keys. */
   async ensureDirectory(
-    bucket: { readonly ino: Ino; readonly uid: number; readonly gid: number },
+    bucket: Pick<Bucket, 'ino' | 'uid' | 'gid' | 'info'>,
     components: readonly string[],
   ): Promise<Ino> {
     let at = bucket.ino;
@@ -131,16 +131,13 @@ export class ObjectStore {
     return at;
   }
 
-  async #ensureChild(
-    parent: Ino,
-    component: string,
-    owner: { readonly uid: number; readonly gid: number },
-  ): Promise<Ino> {
+  async #ensureChild(parent: Ino, component: string, owner: Pick<Bucket, 'uid' | 'gid' | 'info'>): Promise<Ino> {
     const name = nameOf(component, true);
     for (;;) {
       const node = await this.tree.child(parent, name);
       if (node?.isDirectory) return node.ino;
       if (node !== undefined) {
+        if (owner.info.strictKeys === true) throw keyConflict();
         await this.#stepAside(parent, component, node);
         continue;
       }
@@ -177,7 +174,10 @@ export class ObjectStore {
     const { directories, last } = splitKey(key);
     const parent = await this.ensureDirectory(bucket, directories);
     let name = nameOf(last, false);
-    if (!isLongName(name) && (await this.tree.child(parent, name))?.isDirectory) name = escapedName(last, false);
+    if (!isLongName(name) && (await this.tree.child(parent, name))?.isDirectory) {
+      if (bucket.info.strictKeys === true) throw keyConflict();
+      name = escapedName(last, false);
+    }
     const nameAttributes = new Map<string, Uint8Array>();
     if (isLongName(name)) nameAttributes.set(LONG_NAME, Buffer.from(last, 'latin1'));
     return { parent, name, nameAttributes };
@@ -277,4 +277,11 @@ export class ObjectStore {
       if (!(await this.tree.removeDirectory(parent, name))) return;
     }
   }
+}
+
+function keyConflict(): S3Error {
+  return new S3Error(
+    'KeyConflict',
+    'In this bucket an object and a directory cannot have one name, and one of them is there.',
+  );
 }

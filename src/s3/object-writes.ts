@@ -3,7 +3,7 @@
  * in which the caller's conditions are checked once more.
  */
 import type { Clock } from '../io/clock.js';
-import { NO_CONTENT, type StoredContent } from '../vfs/content-writer.js';
+import type { StoredContent } from '../vfs/content-writer.js';
 import type { TreeNode } from '../vfs/object-tree.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
 import type { Ino } from '../vfs/vfs.js';
@@ -142,7 +142,7 @@ export class ObjectWrites {
     const isInPlace = present !== undefined && present.name === place.name && present.parent === place.parent;
     const changes = [this.#store.change(place, isInPlace ? present : undefined, file)];
     if (present === undefined) {
-      if (bucket.info.versioning === 'Suspended') changes.push(...(await this.#dropNull(bucket, key)));
+      if (bucket.info.versioning === 'Suspended') changes.push(...(await this.#versions.dropNull(bucket, key)));
       return changes;
     }
     if (!isInPlace) changes.push(...(await this.#leave(present)));
@@ -172,18 +172,9 @@ export class ObjectWrites {
     if (versioning === undefined || present.name === '') return [];
     const isNull = versionOf(present) === NULL_VERSION;
     if (versioning === 'Suspended' && isNull) return [];
-    const changes = [await this.#versions.putAside(bucket, key, present)];
-    if (versioning === 'Suspended') changes.push(...(await this.#dropNull(bucket, key)));
+    const changes = [await this.#versions.putAside(bucket, key, present, 'itself')];
+    if (versioning === 'Suspended') changes.push(...(await this.#versions.dropNull(bucket, key)));
     return changes;
-  }
-
-  /** The null version among the older ones, where a new one comes. */
-  async #dropNull(bucket: Bucket, key: string): Promise<NameChange[]> {
-    for await (const version of await this.#versions.others(bucket, key)) {
-      if (versionOf(version) === NULL_VERSION)
-        return [{ parent: version.parent, name: version.name, expected: version.node.ino, to: undefined }];
-    }
-    return [];
   }
 
   /** Without a version: the object is gone, or hidden behind a delete marker. */
@@ -207,27 +198,9 @@ export class ObjectWrites {
     await this.#store.tree.publish(async () => {
       const present = await this.#store.find(bucket, key);
       await check(present);
-      const place = await this.#versions.markerPlace(bucket, key, made.order, id);
-      const own: ObjectAttributes = {
-        v: 1,
-        stage: 0,
-        size: 0,
-        etag: '',
-        isMarker: true,
-        order: made.order,
-        ...(versioning === 'Enabled' && { version: id }),
-        ...(bucket.info.owner !== undefined && { owner: bucket.info.owner }),
-      };
-      const marker: NewFile = {
-        mode: FILE_MODE,
-        uid: bucket.uid,
-        gid: bucket.gid,
-        content: NO_CONTENT,
-        attributes: (stage) => new Map([[OBJECT, encodeAttributes({ ...own, stage })]]),
-      };
-      const changes: NameChange[] = [{ ...place, expected: undefined, to: marker }];
+      const changes = [await this.#versions.marker(bucket, key, made)];
       if (present === undefined) {
-        if (versioning === 'Suspended') changes.push(...(await this.#dropNull(bucket, key)));
+        if (versioning === 'Suspended') changes.push(...(await this.#versions.dropNull(bucket, key)));
         return changes;
       }
       return [...(await this.#leave(present)), ...changes, ...(await this.#aside(bucket, key, present))];

@@ -33,6 +33,7 @@ const STATUS = {
   InvalidStorageClass: 400,
   InvalidTag: 400,
   InvalidURI: 400,
+  KeyConflict: 409,
   KeyTooLongError: 400,
   MalformedACLError: 400,
   MalformedPOSTRequest: 400,

@@ -13,14 +13,17 @@ import { authenticate, type Identity } from './authenticate.js';
 import type { Answer, Call, S3Parts } from './call.js';
 import { answerPreflight, corsHeadersOf } from './cors-answers.js';
 import { digestsOf } from './digest-object.js';
+import { keyText } from './key-path.js';
 import { Lifecycle } from './lifecycle.js';
 import { ObjectStore } from './object-store.js';
 import { ObjectWrites } from './object-writes.js';
 import { clean } from './read-object.js';
+import { RequestLimits } from './request-limits.js';
 import { routeOf } from './routes.js';
 import { S3Error, toS3Error } from './s3-error.js';
 import { S3Request } from './s3-request.js';
 import { SigningKeys } from './signature-v4.js';
+import { type Pace, SlowClients } from './slow-clients.js';
 import { Uploads } from './uploads.js';
 import type { UserTable } from './users.js';
 import { Versions } from './versions.js';
@@ -48,6 +51,12 @@ export interface S3ServerOptions {
   readonly lifecycleDayMs?: number | undefined;
   /** Requests under way at one time; more get SlowDown. */
   readonly requestsMax: number;
+  /** Of one user, or one address that does not sign; more get SlowDown. Undefined: no limit. */
+  readonly requestsPerSecond?: number | undefined;
+  /** More are closed at once (1024). */
+  readonly connectionsMax?: number | undefined;
+  /** Other bounds for clients that trickle, for tests. */
+  readonly pace?: Pace | undefined;
 }
 
 export interface AuditLine {
@@ -67,6 +76,8 @@ export interface S3ServerParts {
   readonly tree: ObjectTree;
   readonly users: UserTable;
   readonly clock: Clock;
+  /** It keeps versions or no longer: some bucket. */
+  readonly onVersioning?: (() => Promise<void>) | undefined;
   readonly audit: (line: AuditLine) => void;
   /** A failure of the server's own, which clients are told of only in general. */
   readonly onFailure: (what: string, error: unknown) => void;
@@ -79,7 +90,8 @@ export class S3Server {
   readonly #options: S3ServerOptions;
   readonly #given: S3ServerParts;
   readonly #keys = new SigningKeys();
-  #underWay = 0;
+  readonly #limits: RequestLimits;
+  readonly #slow: SlowClients;
   /** The request that is being answered on a connection. */
   readonly #current = new WeakMap<Socket, { readonly http: IncomingMessage; readonly response: ServerResponse }>();
   #closed: Promise<void> | undefined;
@@ -96,6 +108,8 @@ export class S3Server {
     this.#given = given;
     this.#options = options;
     const { tree, users, clock } = given;
+    this.#limits = new RequestLimits(options, clock);
+    this.#slow = new SlowClients(clock, options.pace);
     const store = new ObjectStore(tree);
     const versions = new Versions(store);
     this.parts = {
@@ -106,6 +120,7 @@ export class S3Server {
       users,
       clock,
       signingKeys: this.#keys,
+      versioningChanged: given.onVersioning ?? (async () => undefined),
       region: options.region,
       ...digestsOf(tree),
     };
@@ -123,7 +138,7 @@ export class S3Server {
     // A large upload takes as long as it takes, as long as bytes come.
     this.#server.requestTimeout = 0;
     this.#server.timeout = IDLE_MS;
-    this.#server.maxConnections = CONNECTIONS_MAX;
+    this.#server.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX;
     // Whoever waits is told to go on when its body is wanted: what is refused before is never sent.
     this.#server.on('checkContinue', (request, response) => void this.#answer(request, response, true));
     // An expectation that nobody knows is not met by refusing the request.
@@ -159,7 +174,7 @@ export class S3Server {
 
   /** No new connections; resolves when the last answer is with its client, or after a short while. */
   close(): Promise<void> {
-    this.#closed ??= Promise.all([this.#end(), this.lifecycle.close()]).then(() => undefined);
+    this.#closed ??= Promise.all([this.#end(), this.lifecycle.close()]).then(() => this.#slow.close());
     return this.#closed;
   }
 
@@ -178,33 +193,35 @@ export class S3Server {
   async #answer(http: IncomingMessage, response: ServerResponse, isWaiting = false): Promise<void> {
     const id = randomBytes(8).toString('hex').toUpperCase();
     const startMs = this.#given.clock.monotonicMs();
-    const audit = { operation: '-', bucket: '', key: '', user: '-', code: '' };
+    const audit = { operation: '-', bucket: '', key: '', user: '-', code: '', status: 0 };
     response.setHeader('x-amz-request-id', id);
     response.setHeader('server', 'Cairn');
     // A client that goes away is no failure of ours.
     response.on('error', () => undefined);
     http.on('error', () => undefined);
-    this.#underWay += 1;
+    this.#limits.begin();
+    this.#slow.watch(http, response);
     const { socket } = http;
     const current = { http, response };
     this.#current.set(socket, current);
     let request: S3Request | undefined;
     try {
-      if (this.#underWay > this.#options.requestsMax) throw new S3Error('SlowDown', 'Please reduce your request rate.');
+      this.#limits.checkUnderWay();
       request = new S3Request(http, id, this.#options.domain, isWaiting ? response : undefined);
-      Object.assign(audit, { bucket: request.bucket, key: request.key ?? '' });
+      Object.assign(audit, { bucket: request.bucket, key: keyText(request.key ?? '') });
       await this.#serve(request, response, audit);
     } catch (error) {
-      audit.code = this.#refuse(error, http, response, { request, isWaiting: request?.isWaiting ?? isWaiting });
+      const refused = this.#refuse(error, http, response, { request, isWaiting: request?.isWaiting ?? isWaiting });
+      Object.assign(audit, refused);
     } finally {
-      this.#underWay -= 1;
+      this.#limits.end();
       if (this.#current.get(socket) === current) this.#current.delete(socket);
       this.#given.audit({
         ...audit,
         id,
         time: new Date(this.#given.clock.nowMs()).toISOString(),
         remote: socket.remoteAddress ?? '',
-        status: response.statusCode,
+        status: audit.status === 0 ? response.statusCode : audit.status,
         elapsedMs: Math.round(this.#given.clock.monotonicMs() - startMs),
       });
     }
@@ -225,6 +242,7 @@ export class S3Server {
       response.setHeader(name, value);
     const identity = this.#identify(request);
     audit.user = identity.user?.name ?? 'anonymous';
+    this.#limits.take(identity.user?.id ?? `address ${request.http.socket.remoteAddress ?? ''}`);
     await this.#checkOwner(request);
     const route = routeOf(request);
     audit.operation = route.name;
@@ -261,25 +279,42 @@ export class S3Server {
   /** What has come is no request. If it came behind one that is being answered, that answer still goes out, and is the last. */
   #refuseGarbage(error: Error, socket: Socket): void {
     const current = this.#current.get(socket);
+    if (current === undefined && systemCode(error) !== 'ECONNRESET') this.#auditGarbage(error, socket);
     if (current === undefined || (!current.http.complete && !current.response.headersSent))
       refuseGarbage(error, socket);
     else if (!current.http.complete) socket.destroy();
     else if (!current.response.writableFinished) current.response.once('finish', () => socket.end());
   }
 
-  /** Tells the client, and the log where it is our own failure. Returns the code. */
+  #auditGarbage(error: Error, socket: Socket): void {
+    this.#given.audit({
+      time: new Date(this.#given.clock.nowMs()).toISOString(),
+      id: '-',
+      remote: socket.remoteAddress ?? '',
+      user: '-',
+      operation: 'Malformed',
+      bucket: '',
+      key: '',
+      status: 400,
+      code: systemCode(error) ?? '',
+      elapsedMs: 0,
+    });
+  }
+
+  /** Tells the client, and the log where it is our own failure. Returns what it tells. */
   #refuse(
     thrown: unknown,
     http: IncomingMessage,
     response: ServerResponse,
     { request, isWaiting }: { readonly request: S3Request | undefined; readonly isWaiting: boolean },
-  ): string {
+  ): { readonly code: string; readonly status: number } {
     const { error, isOurs } = toS3Error(thrown);
+    const { code, status } = error;
     if (isOurs && systemCode(thrown) !== 'ECONNRESET')
       this.#given.onFailure(`S3 ${request?.method ?? ''} failed`, thrown);
     if (response.headersSent || response.destroyed) {
       response.destroy();
-      return error.code;
+      return { code, status };
     }
     const resource = element('Resource', request?.rawPath.slice(0, 1024));
     const fields = Object.entries(error.fields).map(([name, value]) => element(name, value));
@@ -288,7 +323,6 @@ export class S3Server {
     const finish = (): void => {
       if (response.destroyed) return;
       if (!http.complete) response.setHeader('connection', 'close');
-      if (error.code === 'SlowDown') response.setHeader('retry-after', '1');
       for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value);
       if (hasBody) response.setHeader('content-type', 'application/xml');
       response.writeHead(error.status, hasBody ? { 'content-length': Buffer.byteLength(xml) } : {});
@@ -296,7 +330,7 @@ export class S3Server {
     };
     if (http.complete || isWaiting) finish();
     else void drain(http).then(finish);
-    return error.code;
+    return { code, status };
   }
 }
 

@@ -10,9 +10,10 @@
 import { randomBytes } from 'node:crypto';
 import { NO_CONTENT } from '../vfs/content-writer.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
-import type { NameChange } from '../vfs/publisher.js';
+import type { NameChange, NewFile } from '../vfs/publisher.js';
 import type { Ino } from '../vfs/vfs.js';
 import type { Bucket } from './bucket-config.js';
+import { encodeAttributes, OBJECT, type ObjectAttributes } from './object-attributes.js';
 import { FILE_MODE, type ObjectStore, type StoredObject } from './object-store.js';
 
 export const NULL_VERSION = 'null';
@@ -58,7 +59,7 @@ export class Versions {
     return { order, id: order + randomBytes(4).toString('hex') };
   }
 
-  #orderOf({ own, node }: StoredObject): string {
+  #orderOf({ own, node }: Pick<StoredObject, 'own' | 'node'>): string {
     return (
       own?.version?.slice(0, ORDER_DIGITS) ??
       own?.order ??
@@ -91,7 +92,8 @@ export class Versions {
   /** Where the heads of the bucket are, as if they were a bucket. */
   async heads(bucket: Bucket, make: boolean): Promise<Bucket | undefined> {
     const ino = await this.area('heads', bucket.ino, make);
-    return ino === undefined ? undefined : { ...bucket, ino };
+    // What has been and what is may have one name.
+    return ino === undefined ? undefined : { ...bucket, ino, info: { ...bucket.info, strictKeys: false } };
   }
 
   /** The directory of the key's other versions. */
@@ -156,17 +158,102 @@ export class Versions {
     return (await this.#store.find(bucket, key))?.node.ino === present?.node.ino;
   }
 
-  /** The change by which the present version becomes an older one. */
-  async putAside(bucket: Bucket, key: string, present: StoredObject): Promise<NameChange> {
+  /**
+   * The change by which the present version becomes an older one: the file itself, or a copy of it. A file that somebody may write to through the mount
+   * is always copied; the file itself then goes as one that is replaced.
+   */
+  async putAside(bucket: Bucket, key: string, present: StoredObject, as: 'itself' | 'copy'): Promise<NameChange> {
     const directory = (await this.#directory(bucket, key, true))!;
     const name = `${this.#orderOf(present)}-${versionOf(present)}`;
     const there = await this.#store.tree.child(directory, name);
-    return { parent: directory, name, expected: there?.ino, to: present.node.ino };
+    const isCopied = as === 'copy' || this.#store.tree.hasWriters(present.node.ino);
+    const to = isCopied ? await this.copyOf(present) : present.node.ino;
+    return { parent: directory, name, expected: there?.ino, to };
   }
 
-  /** Where a delete marker goes. */
-  async markerPlace(bucket: Bucket, key: string, order: string, id: string): Promise<{ parent: Ino; name: string }> {
-    return { parent: (await this.#directory(bucket, key, true))!, name: `${order}-${id}` };
+  /** A file of the same extents with the same attributes. */
+  async copyOf({ node, attributes, own, etag, isOwnContent }: StoredObject): Promise<NewFile> {
+    const { ino, mode, uid, gid, mtime, sizeBytes, version, ctime } = node;
+    const kept = isOwnContent ? own : undefined;
+    const order = this.#orderOf({ own, node });
+    return {
+      mode,
+      uid,
+      gid,
+      mtime,
+      content: { sizeBytes, extents: await this.#store.tree.extents(ino), tail: new Uint8Array(0) },
+      sources: [{ ino, version, ctime }],
+      attributes: (stage) =>
+        new Map([
+          ...attributes,
+          [
+            OBJECT,
+            encodeAttributes({
+              // What was said of other bytes does not count for these.
+              ...(kept ?? { ...own, v: 1, etag, checksum: undefined, parts: undefined, partChecksums: undefined }),
+              ...(own?.version === undefined && { order }),
+              size: sizeBytes,
+              stage,
+            }),
+          ],
+        ]),
+    };
+  }
+
+  /** The change that says that the key is deleted. */
+  async marker(
+    bucket: Bucket,
+    key: string,
+    made: { readonly order: string; readonly id: string },
+  ): Promise<NameChange> {
+    const isEnabled = bucket.info.versioning === 'Enabled';
+    const own: ObjectAttributes = {
+      v: 1,
+      stage: 0,
+      size: 0,
+      etag: '',
+      isMarker: true,
+      order: made.order,
+      ...(isEnabled && { version: made.id }),
+      ...(bucket.info.owner !== undefined && { owner: bucket.info.owner }),
+    };
+    return {
+      parent: (await this.#directory(bucket, key, true))!,
+      name: `${made.order}-${isEnabled ? made.id : NULL_VERSION}`,
+      expected: undefined,
+      to: {
+        mode: FILE_MODE,
+        uid: bucket.uid,
+        gid: bucket.gid,
+        content: NO_CONTENT,
+        attributes: (stage) => new Map([[OBJECT, encodeAttributes({ ...own, stage })]]),
+      },
+    };
+  }
+
+  /** The null version among the older ones goes, where a new one comes. */
+  async dropNull(bucket: Bucket, key: string): Promise<NameChange[]> {
+    for await (const version of await this.others(bucket, key)) {
+      if (versionOf(version) === NULL_VERSION)
+        return [{ parent: version.parent, name: version.name, expected: version.node.ino, to: undefined }];
+    }
+    return [];
+  }
+
+  /** Something of the bucket is kept besides what it shows. */
+  async hasAny(bucket: Bucket): Promise<boolean> {
+    const heads = await this.area('heads', bucket.ino, false);
+    return heads !== undefined && (await this.#store.tree.list(heads, '', 1)).length > 0;
+  }
+
+  /** Of a bucket that is removed, nothing is left. */
+  async forget(bucket: Bucket): Promise<void> {
+    const { tree } = this.#store;
+    const hidden = await tree.child(tree.root, HIDDEN_NAME);
+    for (const kind of ['heads', 'uploads']) {
+      const area = hidden && (await tree.child(hidden.ino, kind));
+      if (area !== undefined) await tree.removeDirectory(area.ino, String(bucket.ino));
+    }
   }
 
   /** Forgets the directory of versions that are all gone, and its head. */

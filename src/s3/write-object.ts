@@ -67,10 +67,14 @@ export function metadataOf(call: Call): [string, string][] {
   return metadata;
 }
 
-export function refuseEncryption(call: Call): void {
+/** NotImplemented: what would make another object of it. */
+export function refuseNotOffered(call: Call): void {
   const { request } = call;
-  if (request.header('x-amz-server-side-encryption-customer-algorithm') !== undefined)
-    throw notImplemented('Encryption with keys of the customer (SSE-C)');
+  // Ignoring it would replace the object instead of adding to it.
+  if (request.header('x-amz-write-offset-bytes') !== undefined) throw notImplemented('Appending to an object');
+  for (const prefix of ['x-amz-', 'x-amz-copy-source-'])
+    if (request.header(`${prefix}server-side-encryption-customer-algorithm`) !== undefined)
+      throw notImplemented('Encryption with keys of the customer (SSE-C)');
   const sse = request.header('x-amz-server-side-encryption');
   if (sse !== undefined) throw notImplemented('Server-side encryption');
 }
@@ -124,7 +128,7 @@ export function requireNewObject(
   conditions: ReadonlyMap<string, readonly string[]>,
 ): void {
   requireAccess(call, bucket, WRITE_OBJECT, { key, conditions });
-  refuseEncryption(call);
+  refuseNotOffered(call);
   checkStorageClass(call);
 }
 

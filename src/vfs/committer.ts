@@ -13,7 +13,8 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { Inode } from './inode.js';
 import type { CommitProgress } from './reports.js';
-import type { StagedSet } from './staged-set.js';
+import { QUIET_MS, type StagedSet } from './staged-set.js';
+import type { WindowFiller } from './window-filler.js';
 
 /** Staged bytes of a file up to this travel with the COMMIT record, as replicas in the journal stream. */
 const SMALL_COMMIT_BYTES = 256 * 1024;
@@ -60,7 +61,10 @@ export class Committer {
   readonly #poolTakes: (bytes: number) => boolean;
   /** The pool has no room: gives back what deleted files took, and returns how many bytes on disks that were. */
   onFull: (() => Promise<number>) | undefined;
+  /** Fetches what windows lack that are to be written again; without one only cached windows are. */
+  filler: WindowFiller | undefined;
   #timer: Timer | undefined;
+  #quietTimer: Timer | undefined;
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
   #failure: CairnError | undefined;
@@ -229,7 +233,8 @@ export class Committer {
     this.#timer?.cancel();
     this.#timer = undefined;
     const before = this.#journal.sequence;
-    this.#background = this.commit(() => true, 'background')
+    const commit = () => this.commit(() => true, 'background');
+    this.#background = (this.#staged.fragmented.size === 0 ? commit() : this.#fillWindows().then(commit))
       .catch((error: unknown) => {
         if (hasCode(error, 'NO_SPACE')) void this.onFull?.();
         this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
@@ -246,8 +251,26 @@ export class Committer {
           // Where nothing could be done there is no use in trying again at once.
           if (this.#journal.sequence === before) this.#later(this.#options.delayMs);
           else this.staged();
-        }
+        } else if (this.#staged.fragmented.size > 0) this.#whenQuiet();
       });
+  }
+
+  /** Files in pieces are looked at again, also if nothing more is staged. */
+  #whenQuiet(): void {
+    this.#quietTimer ??= this.#clock.after(QUIET_MS, () => {
+      this.#quietTimer = undefined;
+      this.#start();
+    });
+  }
+
+  /** Not while a commit is waited for. */
+  async #fillWindows(): Promise<void> {
+    for (const inode of [...this.#staged.fragmented]) {
+      if (this.filler === undefined || this.#pressed() || this.#waiting.length > 0) return;
+      if (inode.gone || inode.content === undefined) continue;
+      const windows = this.#staged.piecedWindows(inode);
+      if (windows.length > 0) await this.filler.fill(inode, windows);
+    }
   }
 
   /** Rename put this file in the place of another. */
@@ -412,7 +435,7 @@ export class Committer {
   #sealFor(inode: Inode, kind: 'background' | 'asked'): Seal | undefined {
     const { content } = inode;
     if (content === undefined || content.seal !== undefined || inode.gone) return undefined;
-    if (!content.unsealed && !this.#staged.fragmented.has(inode)) {
+    if (!content.unsealed && !this.#staged.canRegroup(inode)) {
       this.#staged.contents.delete(inode);
       return undefined;
     }
@@ -539,6 +562,7 @@ export class Committer {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#quietTimer?.cancel();
     await this.#background;
     this.#wake();
   }

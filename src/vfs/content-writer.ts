@@ -5,10 +5,11 @@
  * Until then nothing names the chunks: they are held, so that collection leaves them, and `discard` lets go of them. After a crash no commit
  * names them, and the sweep finds them.
  */
+
+import type { ChunkBuffers } from '../chunks/chunk-buffers.js';
 import { type ChunkStore, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import type { ExtentRow } from '../meta/rows.js';
-import type { ChunkBuffers } from './chunk-buffers.js';
 
 /** Chunks of one writer that are being stored at one time. */
 const AT_ONCE = 3;

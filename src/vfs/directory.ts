@@ -6,13 +6,13 @@
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type DentryRow, type Ino, type Name, sortKey } from '../meta/rows.js';
+import { chain } from './result.js';
 import type { Result } from './vfs.js';
 
 const NAME_BYTES_MAX = 255;
 const PAGE = 512;
-/** Names that a directory remembers not to be in the store, and as many that are. */
+/** Names that a directory remembers not to be in the store. */
 const ABSENT_MAX = 32;
-const PRESENT_MAX = 32;
 
 /** What a name stands for. Immutable: a change gives the entry another object, by which a commit sees that it has been overtaken. */
 export interface EntryTarget {
@@ -51,8 +51,6 @@ export class Directory {
    * record takes it from here.
    */
   readonly #absent = new Set<Name>();
-  /** Rows that were looked up. As above: only a record can change them, and making one takes them from here. */
-  readonly #present = new Map<Name, DentryRow>();
   #dirtyCount = 0;
   readonly #meta: MetaStore;
   /** Names of `entries` by sort key; undefined when names have been added since. */
@@ -77,16 +75,18 @@ export class Directory {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry.target;
     if (this.fresh || this.#absent.has(name)) return undefined;
-    const present = this.#present.get(name);
-    if (present !== undefined) return present;
     const { changes } = this;
-    return this.#meta.getDentry(this.ino, name).then((row) => {
+    return chain<DentryRow | undefined, EntryTarget | undefined>(this.#row(name), (row) => {
       // While the row was being read, somebody may have changed the name.
       const since = this.entries.get(name);
       if (since !== undefined) return since.target;
-      if (this.changes === changes) this.#found(name, row);
+      if (row === undefined && this.changes === changes) this.#missed(name);
       return row;
     });
+  }
+
+  #row(name: Name): Result<DentryRow | undefined> {
+    return (this.#meta.now ?? this.#meta).getDentry(this.ino, name);
   }
 
   /** The record of a name that is about to change. NAME_TOO_LONG, INVALID. */
@@ -98,26 +98,18 @@ export class Directory {
     if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
       throw new CairnError('INVALID', 'this is not a name that an entry can have');
     if (this.fresh || this.#absent.has(name)) return this.#add(name, undefined);
-    const present = this.#present.get(name);
-    if (present !== undefined) return this.#add(name, present);
-    return this.#meta.getDentry(this.ino, name).then((row) => this.entries.get(name) ?? this.#add(name, row));
+    return chain(this.#row(name), (row) => this.entries.get(name) ?? this.#add(name, row));
   }
 
-  #found(name: Name, row: DentryRow | undefined): void {
-    if (row === undefined) {
-      if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
-      this.#absent.add(name);
-    } else {
-      if (this.#present.size >= PRESENT_MAX) this.#present.clear();
-      this.#present.set(name, row);
-    }
+  #missed(name: Name): void {
+    if (this.#absent.size >= ABSENT_MAX) this.#absent.clear();
+    this.#absent.add(name);
   }
 
   #add(name: Name, base: DentryRow | undefined): Entry {
     const entry: Entry = { name, base, target: base, dirty: false, taken: false };
     this.entries.set(name, entry);
     this.#absent.delete(name);
-    this.#present.delete(name);
     this.#sorted = undefined;
     return entry;
   }
@@ -178,7 +170,8 @@ export class Directory {
     const listed: ListedEntry[] = [];
     let key = afterKey;
     for (;;) {
-      const rows = this.fresh ? [] : await this.#meta.listDentries(this.ino, key, PAGE);
+      const found = this.fresh ? [] : (this.#meta.now ?? this.#meta).listDentries(this.ino, key, PAGE);
+      const rows = found instanceof Promise ? await found : found;
       const last = rows.length < PAGE ? undefined : sortKey(rows.at(-1)!.name, rows.at(-1)!.isDirectory);
       this.#merge(rows, key, last, limit, listed);
       if (listed.length >= limit || last === undefined) return listed;

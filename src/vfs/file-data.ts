@@ -11,13 +11,12 @@ import type { Clock } from '../io/clock.js';
 import type { Committer } from './committer.js';
 import type { Inode } from './inode.js';
 import type { Interruption } from './interruption.js';
-import type { PoolReader } from './pool-reader.js';
+import { type PoolReader, zeros } from './pool-reader.js';
 import type { StagedSet } from './staged-set.js';
 import type { ReadPart, Result } from './vfs.js';
 
 /** Positions are exact JavaScript numbers up to 2^53 - 1. */
 const FILE_BYTES_MAX = Number.MAX_SAFE_INTEGER - 1;
-const ZEROS = Buffer.alloc(1024 * 1024);
 
 export class FileData {
   readonly #files: CacheFiles;
@@ -53,7 +52,17 @@ export class FileData {
     };
   }
 
-  read(inode: Inode, offset: number, length: number, sequential: boolean): Result<ReadPart[]> {
+  /** `run`: bytes that the reader has read in a row, with these; 0 if it reads here and there. */
+  read(inode: Inode, offset: number, length: number, run: number): Result<ReadPart[]> {
+    const content = contentOf(inode);
+    const end = Math.min(offset + length, inode.sizeBytes);
+    if (isCommitted(inode) && offset < end && content.isInPool(offset, end))
+      return this.#reader.view(inode, offset, end, run);
+    return this.readOwn(inode, offset, length, run);
+  }
+
+  /** As `read`; what has to be fetched from the pool is in memory of its own, which nobody uses again. */
+  readOwn(inode: Inode, offset: number, length: number, run: number): Result<ReadPart[]> {
     const content = contentOf(inode);
     const end = Math.min(offset + length, inode.sizeBytes);
     if (offset >= end) return [];
@@ -61,7 +70,7 @@ export class FileData {
       this.#account.used(content);
       return [this.#cachedPart(content, offset, end)];
     }
-    return this.#gather(inode, content, offset, end, sequential);
+    return this.#gather(inode, content, offset, end, run);
   }
 
   #cachedPart(content: FileContent, from: number, to: number): ReadPart {
@@ -75,41 +84,22 @@ export class FileData {
   }
 
   /** Cached parts are copied at once: by the time the pool has answered, the cache may have moved on. */
-  #gather(inode: Inode, content: FileContent, offset: number, end: number, sequential: boolean): Result<ReadPart[]> {
+  #gather(inode: Inode, content: FileContent, offset: number, end: number, run: number): Result<ReadPart[]> {
     const parts: Uint8Array[] = [];
     const jobs: Promise<void>[] = [];
     content.forEach(offset, end, (from, to, source) => {
       if (source === 'zeros') {
-        for (let at = from; at < to; at += ZEROS.length) parts.push(ZEROS.subarray(0, Math.min(ZEROS.length, to - at)));
+        parts.push(...zeros(to - from));
         return;
       }
       const bytes = Buffer.allocUnsafe(to - from);
       parts.push(bytes);
       if (source === 'cache') content.readInto(bytes, from);
-      else if (inode.version === 0 && inode.extents === undefined) bytes.fill(0);
-      else jobs.push(this.#reader.read(inode, from, bytes, sequential));
+      else if (!isCommitted(inode)) bytes.fill(0);
+      else jobs.push(this.#reader.read(inode, from, bytes, run));
     });
     if (jobs.length === 0) return parts;
     return Promise.all(jobs).then(() => parts);
-  }
-
-  /** [from, to) as it is, up to the end of the file: copies of what the cache has, and views of the pool's chunks. Nobody changes them. */
-  async pieces(inode: Inode, from: number, to: number, sequential: boolean): Promise<Uint8Array[]> {
-    const content = contentOf(inode);
-    const end = Math.min(to, inode.sizeBytes);
-    if (from >= end) return [];
-    const pieces: (Uint8Array[] | Promise<Uint8Array[]>)[] = [];
-    content.forEach(from, end, (start, stop, source) => {
-      if (source === 'zeros') pieces.push([Buffer.alloc(stop - start)]);
-      else if (source === 'cache') {
-        const bytes = Buffer.allocUnsafe(stop - start);
-        content.readInto(bytes, start);
-        this.#account.used(content);
-        pieces.push([bytes]);
-      } else if (inode.version === 0 && inode.extents === undefined) pieces.push([Buffer.alloc(stop - start)]);
-      else pieces.push(this.#reader.pieces(inode, start, stop, sequential));
-    });
-    return (await Promise.all(pieces)).flat();
   }
 
   /** Fills `into` with bytes that `read` has answered to be in the cache file. */
@@ -326,6 +316,11 @@ export class FileData {
     if (content.seal === undefined) drop();
     else void content.seal.finished.then(drop);
   }
+}
+
+/** Something of it may be in the pool. */
+function isCommitted({ version, extents }: Inode): boolean {
+  return version !== 0 || extents !== undefined;
 }
 
 function contentOf(inode: Inode): FileContent {

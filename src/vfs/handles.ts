@@ -11,6 +11,8 @@ export interface FileHandle {
   /** Where the last read ended, and how often in a row the next one began there. */
   readEnd: number;
   sequentialReads: number;
+  /** Bytes of these reads. */
+  readRun: number;
   /** Up to here the errors of the inode have been told to this handle (ErrorSequence). */
   toldErrors: number;
 }
@@ -76,6 +78,7 @@ export class Handles {
       written: false,
       readEnd: 0,
       sequentialReads: 0,
+      readRun: 0,
       toldErrors: inode.errors?.sample() ?? 0,
     });
     inode.opens += 1;

@@ -4,10 +4,11 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
-import { type Ino, ROOT_INO } from '../meta/rows.js';
+import { type Ino, type InodeRow, ROOT_INO } from '../meta/rows.js';
 import { Directory } from './directory.js';
 import { Inode } from './inode.js';
 import { isDirectory, isFile } from './mode.js';
+import { chain } from './result.js';
 import type { Result } from './vfs.js';
 
 /** More inodes than this in memory: those that can be loaded again go, and with them what is cached of them. */
@@ -39,13 +40,15 @@ export class InodeTable {
   /** STALE if there is none, or if it is gone and nobody has it open or stands in it. */
   get(ino: Ino): Result<Inode> {
     const inode = this.#inodes.get(ino);
-    if (inode === undefined) return this.find(ino).then((found) => found ?? stale(ino));
+    if (inode === undefined) return chain(this.find(ino), (found) => found ?? stale(ino));
     return inode.gone && inode.opens === 0 && inode.holds === 0 ? stale(ino) : inode;
   }
 
-  find(ino: Ino): Promise<Inode | undefined> {
+  find(ino: Ino): Result<Inode | undefined> {
     const there = this.#inodes.get(ino);
-    if (there !== undefined) return Promise.resolve(there);
+    if (there !== undefined) return there;
+    const row = this.#meta.now?.getInode(ino);
+    if (row !== undefined && !mayBeSparse(row)) return this.#loaded(row, undefined);
     let loading = this.#loading.get(ino);
     if (loading === undefined) {
       loading = this.#load(ino).finally(() => this.#loading.delete(ino));
@@ -56,15 +59,17 @@ export class InodeTable {
 
   async #load(ino: Ino): Promise<Inode | undefined> {
     const row = await this.#meta.getInode(ino);
-    const maySparse = row !== undefined && isFile(row.mode) && row.sizeBytes > SPARSE_BYTES_MIN;
-    const allocatedBytes = maySparse ? await this.#meta.allocatedBytes(ino) : undefined;
+    const allocatedBytes = row !== undefined && mayBeSparse(row) ? await this.#meta.allocatedBytes(ino) : undefined;
     const since = this.#inodes.get(ino);
     if (since !== undefined) return since;
-    if (row === undefined) return undefined;
+    return row && this.#loaded(row, allocatedBytes);
+  }
+
+  #loaded(row: InodeRow, allocatedBytes: number | undefined): Inode {
     const inode = Inode.fromRow(row);
     if (allocatedBytes !== undefined) inode.allocatedBytes = allocatedBytes;
     this.#equip(inode, false);
-    this.#inodes.set(ino, inode);
+    this.#inodes.set(inode.ino, inode);
     this.#grown();
     return inode;
   }
@@ -145,6 +150,11 @@ export class InodeTable {
     this.#trimming = false;
     this.#trimAt = Math.max(KEPT, this.#inodes.size * 2);
   }
+}
+
+/** A look at its extents tells how much of it is there. */
+function mayBeSparse({ mode, sizeBytes }: InodeRow): boolean {
+  return isFile(mode) && sizeBytes > SPARSE_BYTES_MIN;
 }
 
 function stale(ino: Ino): never {

@@ -7,7 +7,7 @@ import { RangeMap } from '../cache/range-map.js';
 import type { Seal } from '../cache/seal.js';
 import type { StagedInode } from '../cache/stage-op.js';
 import type { Time } from '../io/clock.js';
-import type { ExtentRow, Ino, InodeRow } from '../meta/rows.js';
+import type { ExtentRow, Ino, InodeRow, Name } from '../meta/rows.js';
 import type { Directory } from './directory.js';
 import { ErrorSequence } from './error-sequence.js';
 import { isDirectory } from './mode.js';
@@ -41,6 +41,8 @@ export class Inode implements Attr {
   durableStage = 0;
   /** A directory that has (or had) an entry for this inode; 0 if not known. */
   parent: Ino = 0;
+  /** The name with which it was last seen there. */
+  name: Name = '';
   /** Attributes differ from the committed row and no commit under way has them. */
   attrDirty = false;
   /** A commit under way has the attributes: the row in the store may change any moment. */

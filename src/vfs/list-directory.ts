@@ -6,7 +6,6 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { ListedEntry } from './directory.js';
 import type { DirectoryHandle } from './handles.js';
 import { isHidden } from './hidden-name.js';
-import type { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import { S_IFDIR, S_IFREG } from './mode.js';
 import type { Attr, DirEntry } from './vfs.js';
@@ -50,8 +49,14 @@ export async function listDirectory(
         continue;
       }
       if (isHidden(inode.ino, entry.name)) continue;
-      const child = plus ? await childOf(table, inode, entry) : table.peek(entry.ino);
+      const found = plus ? table.find(entry.ino) : table.peek(entry.ino);
+      const child = found instanceof Promise ? await found : found;
+      // It may have gone between the listing and now.
       if (plus && child === undefined) continue;
+      if (plus && child !== undefined) {
+        child.parent = inode.ino;
+        child.name = entry.name;
+      }
       const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));
       if (!take({ name: entry.name, ino: entry.ino, mode, cookie: index + 1 + DOTS }, child)) return;
       handle.returned(index, entry.key);
@@ -59,13 +64,6 @@ export async function listDirectory(
     }
     if (page.length < PAGE) return;
   }
-}
-
-/** The inode of an entry; undefined if it went between the listing and now. */
-async function childOf(table: InodeTable, parent: Inode, entry: ListedEntry): Promise<Inode | undefined> {
-  const child = table.peek(entry.ino) ?? (await table.find(entry.ino));
-  if (child !== undefined) child.parent = parent.ino;
-  return child;
 }
 
 async function modeOf(table: InodeTable, entry: ListedEntry): Promise<number> {

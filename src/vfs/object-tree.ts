@@ -41,6 +41,15 @@ export interface TreeWatcher {
   nodeChanged(ino: Ino, content: boolean): void;
 }
 
+/** One name on a path. */
+export interface Step {
+  readonly parent: Ino;
+  readonly name: Name;
+  readonly ino: Ino;
+}
+
+/** Deeper than the kernel lets anybody go; a loop of stale names ends here. */
+const DEPTH_MAX = 4096;
 const OWN = { pid: 0 };
 /** Extents that are copied in one go. */
 const EXTENTS_MAX = 1_000_000;
@@ -76,6 +85,27 @@ export class ObjectTree {
 
   get root(): Ino {
     return ROOT_INO;
+  }
+
+  /**
+   * The names on the way from the root to the inode, each with what it stood for when it was seen last. Undefined where memory has forgotten one:
+   * inodes that nobody uses are.
+   */
+  pathOf(ino: Ino): readonly Step[] | undefined {
+    const steps: Step[] = [];
+    for (let at = ino; at !== ROOT_INO; ) {
+      const inode = this.#table.peek(at);
+      if (inode === undefined || inode.parent === 0 || inode.name === '' || steps.length === DEPTH_MAX)
+        return undefined;
+      steps.push({ parent: inode.parent, name: inode.name, ino: at });
+      at = inode.parent;
+    }
+    return steps.reverse();
+  }
+
+  /** Somebody has the file open and may write to it. */
+  hasWriters(ino: Ino): boolean {
+    return (this.#table.peek(ino)?.writers ?? 0) > 0;
   }
 
   /** Undefined if there is no such name, or `parent` is no directory (any more). */
@@ -133,6 +163,13 @@ export class ObjectTree {
 
   /** Sets (or with null removes) attributes in one step; resolves after the pool promise. NOT_FOUND if the inode is gone. */
   async setAttributes(ino: Ino, values: ReadonlyMap<string, Uint8Array | null>): Promise<void> {
+    await this.stageAttributes(ino, values);
+    this.watcher?.nodeChanged(ino, false);
+    await this.#committer.commitNames();
+  }
+
+  /** As `setAttributes`, without the promise: they are committed before whatever is staged after them. No other face is told. */
+  async stageAttributes(ino: Ino, values: ReadonlyMap<string, Uint8Array | null>): Promise<void> {
     for (;;) {
       const inode = await this.#find(ino);
       if (inode === undefined || inode.gone) throw new CairnError('NOT_FOUND', 'it is not there any more');
@@ -140,11 +177,9 @@ export class ObjectTree {
       if (inode.held !== undefined) await inode.held;
       else if (!inode.gone) {
         this.#volume.putAttributes(inode, values);
-        break;
+        return;
       }
     }
-    this.watcher?.nodeChanged(ino, false);
-    await this.#committer.commitNames();
   }
 
   writer(expectedBytes?: number, observer?: ContentObserver): ContentWriter {

@@ -1,118 +1,183 @@
 /**
- * Bytes of committed extents. Random reads fetch only what they cover; a reader that goes on where it stopped gets whole chunks,
- * kept for its next calls, and the next chunk fetched ahead.
+ * Bytes of committed extents. Random reads fetch only what they cover; a reader that goes on where it stopped gets whole chunks, and the next ones are fetched ahead of it: as many as it has
+ * shown that it will read, so that a look at the head of a file costs one.
+ *
+ * Whole chunks lie in memory that is used again (WholeChunk). Invariant: one is released only when nobody reads from it; what `view` answers with holds until the end of the turn of the event
+ * loop in which it comes.
  */
-import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { type ChunkStore, SMALL_CHUNK_BYTES, type WholeChunk } from '../chunks/chunk-store.js';
+import type { Clock } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { ExtentRow } from '../meta/rows.js';
 import type { Inode } from './inode.js';
 
-/** Plain chunks kept for sequential readers. */
+/** Whole chunks that are kept, read or fetched ahead, of all readers. */
 const KEPT_BYTES = 48 * 1024 * 1024;
-/** Chunks of at most this length are read whole and kept, whoever reads them: they are whole small files. */
-const TINY_BYTES = 16 * 1024;
-/** What is fetched ahead of a sequential reader: enough to keep several disks busy. */
-const AHEAD_BYTES = 12 * 1024 * 1024;
+/** What is fetched ahead of one reader, and of all: enough to keep several disks busy. */
+const AHEAD_BYTES = 20 * 1024 * 1024;
+const AHEAD_ALL_BYTES = 32 * 1024 * 1024;
+/** A reader that has read so many bytes in a row is taken to read so many times as many more. */
+const AHEAD_FACTOR = 2;
+/** Chunks kept that somebody has read to their end: for those who read the same a little later. */
+const SPENT_MAX = 2;
+/** How long anything is kept when nobody reads. */
+const IDLE_MS = 10_000;
 /** A file's extents are kept in memory up to this many. */
 const EXTENTS_KEPT = 2048;
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+interface Kept {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly whole: Promise<WholeChunk>;
+  /** Reads that use it now. */
+  users: number;
+  /** Fetched ahead, and not asked for yet. */
+  isAhead: boolean;
+  isDropped: boolean;
+}
 
 export class PoolReader {
   readonly #meta: MetaStore;
   readonly #chunks: ChunkStore;
+  readonly #clock: Clock;
   /** Least recently used first. */
-  readonly #kept = new Map<string, Promise<Uint8Array>>();
-  readonly #sizes = new Map<string, number>();
+  readonly #kept = new Map<string, Kept>();
+  /** Read to their end, in the order in which they were. */
+  readonly #spent = new Set<Kept>();
   #keptBytes = 0;
+  #aheadBytes = 0;
+  #usedMs = 0;
+  #isTimed = false;
 
-  constructor(meta: MetaStore, chunks: ChunkStore) {
+  constructor(meta: MetaStore, chunks: ChunkStore, clock: Clock) {
     this.#meta = meta;
     this.#chunks = chunks;
+    this.#clock = clock;
   }
 
-  /** Fills `into` with the committed bytes of the file from `from` on; zeros where there is no extent. UNREADABLE, CORRUPT. */
-  async read(inode: Inode, from: number, into: Uint8Array, sequential: boolean): Promise<void> {
-    const to = from + into.length;
-    const extents = await this.extents(inode, from, to);
-    let position = from;
-    const jobs: Promise<void>[] = [];
-    for (const extent of extents) {
-      const start = Math.max(from, extent.offset);
-      const end = Math.min(to, extent.offset + extent.length);
-      if (start >= end) continue;
-      if (start > position) into.fill(0, position - from, start - from);
-      const inChunk = extent.chunkOffset + (start - extent.offset);
-      jobs.push(this.#copy(extent, inChunk, into.subarray(start - from, end - from), sequential));
-      position = end;
+  /** Fills `into` with the committed bytes of the file from `from` on; zeros where there is no extent. `run` as for `view`. UNREADABLE, CORRUPT. */
+  async read(inode: Inode, from: number, into: Uint8Array, run: number): Promise<void> {
+    let at = 0;
+    for (const part of await this.view(inode, from, from + into.length, run)) {
+      into.set(part, at);
+      at += part.length;
     }
-    if (position < to) into.fill(0, position - from);
-    if (jobs.length === 1) await jobs[0];
-    else await Promise.all(jobs);
-    const last = extents.at(-1);
-    if (sequential && last !== undefined) this.#ahead(inode, last.offset + last.length);
   }
 
-  /** As `read`, without a copy where a chunk is at hand or read whole. The pieces are nobody's to change. */
-  async pieces(inode: Inode, from: number, to: number, sequential: boolean): Promise<Uint8Array[]> {
-    const extents = await this.extents(inode, from, to);
-    const pieces: (Uint8Array | Promise<Uint8Array>)[] = [];
+  /**
+   * The committed bytes [from, to) of the file; zeros where there is no extent. They hold until the end of this turn of the event loop. `run`: bytes that the reader has read in a row, with
+   * these; 0 if it reads here and there. UNREADABLE, CORRUPT.
+   */
+  async view(inode: Inode, from: number, to: number, run: number): Promise<Uint8Array[]> {
+    const ahead = Math.min(AHEAD_BYTES, AHEAD_FACTOR * run);
+    const extents = await this.extents(inode, from, to + ahead);
+    const parts: (Uint8Array | Promise<Uint8Array>)[] = [];
+    const users: Kept[] = [];
     let position = from;
-    for (const extent of extents) {
-      const start = Math.max(from, extent.offset);
-      const end = Math.min(to, extent.offset + extent.length);
-      if (start >= end) continue;
-      if (start > position) pieces.push(Buffer.alloc(start - position));
-      const inChunk = extent.chunkOffset + (start - extent.offset);
-      pieces.push(this.#part(extent, inChunk, inChunk + (end - start), sequential));
-      position = end;
+    try {
+      for (const extent of extents) {
+        const start = Math.max(from, extent.offset);
+        const end = Math.min(to, extent.offset + extent.length);
+        if (start >= end) break;
+        parts.push(...zeros(start - position));
+        const inChunk = extent.chunkOffset + (start - extent.offset);
+        parts.push(this.#part(extent, inChunk, inChunk + end - start, run > 0, users));
+        position = end;
+      }
+      parts.push(...zeros(to - position));
+      this.#ahead(extents, to);
+      return await Promise.all(parts);
+    } finally {
+      for (const kept of users) this.#leave(kept);
     }
-    if (position < to) pieces.push(Buffer.alloc(to - position));
-    const all = await Promise.all(pieces);
-    const last = extents.at(-1);
-    if (sequential && last !== undefined) this.#ahead(inode, last.offset + last.length);
-    return all;
   }
 
-  async #part(extent: ExtentRow, from: number, to: number, sequential: boolean): Promise<Uint8Array> {
+  /** Bytes [from, to) of the extent's chunk. Adds what they are a view of to `users`. */
+  #part(extent: ExtentRow, from: number, to: number, isSequential: boolean, users: Kept[]): Promise<Uint8Array> {
     const { chunk, chunkBytes } = extent;
-    const isWhole = this.#kept.has(chunk) || chunkBytes <= TINY_BYTES || (sequential && chunkBytes > SMALL_CHUNK_BYTES);
-    return isWhole ? (await this.#whole(extent)).subarray(from, to) : this.#chunks.read(chunk, chunkBytes, from, to);
+    const isKept = this.#kept.has(chunk);
+    if (!isKept && !(isSequential && chunkBytes > SMALL_CHUNK_BYTES))
+      return this.#chunks.read(chunk, chunkBytes, from, to);
+    const kept = this.#keep(extent);
+    kept.users += 1;
+    users.push(kept);
+    this.#asked(kept);
+    if (isSequential && to >= extent.chunkOffset + extent.length) this.#spend(kept);
+    return kept.whole.then(({ bytes }) => bytes.subarray(from, to));
   }
 
-  async #copy(extent: ExtentRow, from: number, into: Uint8Array, sequential: boolean): Promise<void> {
-    into.set(await this.#part(extent, from, from + into.length, sequential));
-  }
-
-  #whole(extent: ExtentRow): Promise<Uint8Array> {
-    const { chunk, chunkBytes } = extent;
-    const kept = this.#kept.get(chunk);
-    if (kept !== undefined) {
+  #keep({ chunk, chunkBytes }: ExtentRow): Kept {
+    this.#usedMs = this.#clock.monotonicMs();
+    this.#keepTime();
+    const before = this.#kept.get(chunk);
+    if (before !== undefined) {
       this.#kept.delete(chunk);
-      this.#kept.set(chunk, kept);
-      return kept;
+      this.#kept.set(chunk, before);
+      return before;
     }
-    const bytes = this.#chunks.read(chunk, chunkBytes, 0, chunkBytes);
-    this.#kept.set(chunk, bytes);
-    this.#sizes.set(chunk, chunkBytes);
+    const whole = this.#chunks.readWhole(chunk, chunkBytes);
+    const kept: Kept = { name: chunk, sizeBytes: chunkBytes, whole, users: 0, isAhead: false, isDropped: false };
+    this.#kept.set(chunk, kept);
     this.#keptBytes += chunkBytes;
-    bytes.catch(() => this.#drop(chunk));
-    for (const oldest of this.#kept.keys()) {
-      if (this.#keptBytes <= KEPT_BYTES || oldest === chunk) break;
+    // Whoever reads it has the error, and the next one tries again.
+    whole.catch(() => this.#drop(kept));
+    for (const oldest of [...this.#spent, ...this.#kept.values()]) {
+      if (this.#keptBytes <= KEPT_BYTES) break;
+      if (oldest !== kept) this.#drop(oldest);
+    }
+    return kept;
+  }
+
+  /** Somebody wants what may have been fetched ahead. */
+  #asked(kept: Kept): void {
+    if (kept.isAhead) this.#aheadBytes -= kept.sizeBytes;
+    kept.isAhead = false;
+    this.#spent.delete(kept);
+  }
+
+  #spend(kept: Kept): void {
+    this.#spent.add(kept);
+    for (const oldest of this.#spent) {
+      if (this.#spent.size <= SPENT_MAX) break;
       this.#drop(oldest);
     }
-    return bytes;
   }
 
-  #drop(chunk: string): void {
-    if (!this.#kept.delete(chunk)) return;
-    this.#keptBytes -= this.#sizes.get(chunk) ?? 0;
-    this.#sizes.delete(chunk);
+  #leave(kept: Kept): void {
+    kept.users -= 1;
+    if (kept.isDropped && kept.users === 0) release(kept);
   }
 
-  /** Starts fetching the chunks from `position` on, if the file's extents are at hand. Its errors come up when it is really read. */
-  #ahead(inode: Inode, position: number): void {
-    if (inode.extents === undefined) return;
-    for (const next of overlapping(inode.extents, position, position + AHEAD_BYTES))
-      if (next.chunkBytes > SMALL_CHUNK_BYTES) this.#whole(next).catch(() => undefined);
+  #drop(kept: Kept): void {
+    if (kept.isDropped) return;
+    kept.isDropped = true;
+    this.#asked(kept);
+    this.#kept.delete(kept.name);
+    this.#keptBytes -= kept.sizeBytes;
+    if (kept.users === 0) release(kept);
+  }
+
+  /** Starts fetching the chunks of those that begin at `position` or later. Errors come up when they are really read. */
+  #ahead(extents: readonly ExtentRow[], position: number): void {
+    for (const next of extents) {
+      if (next.offset < position || next.chunkBytes <= SMALL_CHUNK_BYTES || this.#kept.has(next.chunk)) continue;
+      if (this.#aheadBytes + next.chunkBytes > AHEAD_ALL_BYTES) return;
+      const kept = this.#keep(next);
+      kept.isAhead = true;
+      this.#aheadBytes += kept.sizeBytes;
+    }
+  }
+
+  /** Lets everything go some time after the last read. */
+  #keepTime(): void {
+    if (this.#isTimed) return;
+    this.#isTimed = true;
+    this.#clock.after(IDLE_MS, () => {
+      this.#isTimed = false;
+      if (this.#clock.monotonicMs() - this.#usedMs < IDLE_MS) this.#keepTime();
+      else for (const kept of [...this.#kept.values()]) this.#drop(kept);
+    });
   }
 
   /** Committed extents that overlap [from, to). */
@@ -153,4 +218,18 @@ function overlapping(extents: readonly ExtentRow[], from: number, to: number): r
   let end = low;
   while (end < extents.length && extents[end]!.offset < to) end += 1;
   return extents.slice(low, end);
+}
+
+/** So many zeros. They are not to be written to. */
+export function zeros(length: number): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (let left = length; left > 0; left -= ZEROS.length) parts.push(ZEROS.subarray(0, Math.min(ZEROS.length, left)));
+  return parts;
+}
+
+function release({ whole }: Kept): void {
+  whole.then(
+    (chunk) => chunk.release(),
+    () => undefined,
+  );
 }

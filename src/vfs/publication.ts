@@ -8,7 +8,7 @@
  */
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Time } from '../io/clock.js';
-import type { ExtentRow, Ino } from '../meta/rows.js';
+import type { ExtentRow, Ino, Name } from '../meta/rows.js';
 import type { StoredContent } from './content-writer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { Inode } from './inode.js';
@@ -68,7 +68,7 @@ export class Publication {
   #release: (() => void) | undefined;
   #held: string[] = [];
   readonly #lost: { readonly inode: Inode; readonly nlink: number }[] = [];
-  readonly #moved: { readonly inode: Inode; readonly parent: Ino; readonly ctime: Time }[] = [];
+  readonly #moved: { readonly inode: Inode; readonly parent: Ino; readonly name: Name; readonly ctime: Time }[] = [];
 
   constructor(changes: readonly LoadedChange[]) {
     this.#changes = changes;
@@ -115,13 +115,14 @@ export class Publication {
       if (to === undefined) continue;
       inodes.add(to);
       if (made === undefined) {
-        this.#moved.push({ inode: to, parent: to.parent, ctime: to.ctime });
+        this.#moved.push({ inode: to, parent: to.parent, name: to.name, ctime: to.ctime });
         to.ctime = context.now;
       } else {
         this.#fill(to, made, context);
         contents.push({ inode: to, extents: to.extents ?? [] });
       }
       to.parent = dir.ino;
+      to.name = entry.name;
     }
     return { inodes: [...inodes], directories: this.#changes.map(({ dir }) => dir), contents, stored: this.#held };
   }
@@ -229,8 +230,9 @@ export class Publication {
       inode.nlink = nlink;
       inode.gone = false;
     }
-    for (const { inode, parent, ctime } of this.#moved) {
+    for (const { inode, parent, name, ctime } of this.#moved) {
       inode.parent = parent;
+      inode.name = name;
       inode.ctime = ctime;
     }
     for (const { to, made } of this.#changes) {

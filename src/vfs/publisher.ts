@@ -2,12 +2,13 @@
  * Takes publications to a round. Whoever publishes gives a function that looks at the tree and says what to change; it is called again if, by
  * the time of the cut, what it had looked at is not so any more. So a check and the change that it allows are one step, without locks.
  */
+
+import { ChunkBuffers } from '../chunks/chunk-buffers.js';
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { ExtentRow, Ino, Name } from '../meta/rows.js';
-import { ChunkBuffers } from './chunk-buffers.js';
 import { type ContentObserver, ContentWriter, type StoredContent } from './content-writer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import { Inode } from './inode.js';

@@ -98,7 +98,7 @@ export class RangeCopier {
     let done = 0;
     for (let piece = 0; piece < PIECES_MAX && from + done < end; piece++) {
       const length = Math.min(PIECE_BYTES, end - from - done);
-      const parts: readonly ReadPart[] = await this.#data.read(source, from + done, length, true);
+      const parts: readonly ReadPart[] = await this.#data.readOwn(source, from + done, length, done + length);
       let copied = 0;
       for (const part of parts) {
         const bytes = readPart(part);

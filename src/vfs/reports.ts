@@ -107,6 +107,96 @@ export interface FileState {
   readonly health: 'healthy' | 'degraded' | 'lost';
 }
 
+/** One name in a directory, as it is now: what is staged counts. */
+export interface FileEntry {
+  readonly name: string;
+  readonly kind: FileState['kind'];
+  readonly sizeBytes: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly modifiedMs: number;
+  readonly state: FileState['state'];
+  /** null: not looked at, because the file has too many chunks for a listing; ask for its state. */
+  readonly health: FileState['health'] | null;
+}
+
+export interface FileListing {
+  readonly path: string;
+  readonly entries: readonly FileEntry[];
+  /** Pass it as `after` for the next page; null at the end. */
+  readonly next: string | null;
+}
+
+/** Requests of one kind since the pool was opened. */
+export interface RequestFigures {
+  readonly count: number;
+  readonly bytes: number;
+  readonly totalMs: number;
+  /** Requests that took at most so long, by the bounds of `PoolActivity.boundsMs`; each is in every later one too. */
+  readonly withinCounts: readonly number[];
+}
+
+/** What has gone through the daemon since the pool was opened; what the kernel answers from its own pages does not. */
+export interface PoolActivity {
+  readonly boundsMs: readonly number[];
+  readonly read: RequestFigures;
+  readonly write: RequestFigures;
+  /** fsync, and close in strong mode; `bytes` is 0. */
+  readonly sync: RequestFigures;
+  /** Plain bytes that commits have taken. */
+  readonly committedBytes: number;
+  readonly stagedBytes: number;
+  /** Of the staged bytes, those that a commit has under way. */
+  readonly committingBytes: number;
+}
+
+/** What the planner says of a pool's disks, or of a pool to be made. */
+export interface PoolPlan {
+  readonly format: 1;
+  readonly bucketBytes: number;
+  readonly disks: readonly PlannedDisk[];
+  readonly rawBytes: number;
+  readonly usableBytes: number;
+  /** The most that any system can give which survives as much. */
+  readonly boundBytes: number;
+  /** Bytes on disks for each byte of room. */
+  readonly overhead: number;
+  readonly survives: number;
+  readonly protection: string;
+  readonly groups: readonly { readonly scheme: string; readonly count: number; readonly usableBytes: number }[];
+  readonly findings: readonly string[];
+  /** With the same disks, surviving as many losses; null where others have nothing alike. */
+  readonly others: {
+    readonly raidzBytes: number;
+    readonly btrfsBytes: number;
+    readonly shrBytes: number;
+  } | null;
+  /** Only of disks that are added to a pool. */
+  readonly growth?: {
+    readonly usableBytesBefore: number;
+    /** Buckets that move to other disks, and their bytes if they are full. */
+    readonly movedBuckets: number;
+    readonly movedBytes: number;
+  };
+}
+
+export interface PlannedDisk {
+  readonly disk: number;
+  readonly sizeBytes: number;
+  /** In groups. */
+  readonly usedBytes: number;
+  /** Not in any group. */
+  readonly unusedBytes: number;
+  /** Sentences that say why; empty where nothing is unused. */
+  readonly reasons: readonly string[];
+  /** What its loss would cost: of all buckets in groups, the share that is on it; what must be read and written to make up for it; what is gone. */
+  readonly loss: {
+    readonly share: number;
+    readonly rebuildBytes: number;
+    readonly readBytes: number;
+    readonly lostBytes: number;
+  };
+}
+
 export interface CommitProgress {
   readonly filesDone: number;
   readonly filesTotal: number;
@@ -226,12 +316,17 @@ export interface DiskControl {
   change(request: DiskChangeRequest, pace?: JobPace): Promise<DiskChangePlan>;
 }
 
-/** What a face for people (the command line's socket, later the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
+/** What a face for people (the command line's socket, the status page) may ask of a running pool. Paths are inside the pool, starting with `/`. */
 export interface PoolControl {
   readonly jobs: JobControl;
   readonly disks: DiskControl;
   status(): Promise<PoolStatus>;
   state(path: string): Promise<FileState>;
+  /** Names in a directory behind `after` (a `next` of an earlier page; undefined: from the start), `limit` at most. NOT_FOUND, NOT_DIRECTORY. */
+  files(path: string, after: string | undefined, limit: number): Promise<FileListing>;
+  /** What the disks give, and why not more. */
+  capacity(): PoolPlan;
+  activity(): PoolActivity;
   /** What is lost if a disk dies now. Counts what has not been counted yet, and looks for files where they are asked for. NOT_FOUND. */
   forecast(request: ForecastRequest, signal?: AbortSignal): Promise<LossForecast>;
   /** Commits what is staged below the paths (all of the pool for `/`); resolves after the pool promise. */

@@ -4,12 +4,13 @@
  * small enough to travel with the COMMIT record (`wanted`).
  */
 import { CLEAN, DIRTY, type FileContent, UNSEALED } from '../cache/file-content.js';
-import { END } from '../cache/range-map.js';
+import { END, RangeMap } from '../cache/range-map.js';
 import { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { type ChunkStore, type PreparedChunk, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { RoundContent, RoundSource } from '../commit/journal.js';
 import { extentOf } from '../commit/seal-pipeline.js';
+import type { Clock } from '../io/clock.js';
 import type { DentryRow, ExtentRow, Ino, RowChange } from '../meta/rows.js';
 import type { Directory, Entry, EntryTarget } from './directory.js';
 import type { Inode } from './inode.js';
@@ -20,8 +21,12 @@ const INODE_BYTES = 192;
 const DENTRY_BYTES = 64;
 /** An extent in a COMMIT record. */
 const EXTENT_BYTES = 96;
-/** So many small extents in one window and the window is written again as one chunk. */
-const SMALL_EXTENTS_MAX = 32;
+/** With so many small extents a window is in pieces: it is written again as one chunk when nothing has come for QUIET_MS, */
+const PIECES_MIN = 32;
+export const QUIET_MS = 10_000;
+/** and at once with so many. Fewer would write a window of 4 MiB for every few pages that a busy database changes in it. */
+const PIECES_MAX = 256;
+const REGROUPED = RangeMap.mask(CLEAN, DIRTY);
 
 interface TakenContent {
   readonly inode: Inode;
@@ -63,7 +68,7 @@ export class StagedSet implements RoundSource {
   readonly directories = new Set<Inode>();
   /** Files with staged content. */
   readonly contents = new Set<Inode>();
-  /** Files with windows of many small extents. */
+  /** Files with windows in pieces. */
   readonly fragmented = new Set<Inode>();
   /** Files with a seal under way. */
   readonly sealing = new Set<Inode>();
@@ -100,10 +105,12 @@ export class StagedSet implements RoundSource {
   readonly #stage: StageLog;
 
   readonly #roundBytes: number;
+  readonly #clock: Clock;
 
   constructor(parts: {
     chunks: ChunkStore;
     stage: StageLog;
+    clock: Clock;
     chunkBytes: number;
     /** About as long as the COMMIT record of one file's extents may become. */
     roundBytes: number;
@@ -114,6 +121,7 @@ export class StagedSet implements RoundSource {
     this.#durableThrough = parts.durableThrough;
     this.#chunks = parts.chunks;
     this.#stage = parts.stage;
+    this.#clock = parts.clock;
     this.#roundBytes = parts.roundBytes;
     this.nextIno = parts.nextIno;
   }
@@ -257,17 +265,36 @@ export class StagedSet implements RoundSource {
     }
   }
 
-  /** Windows with many small extents become dirty as a whole, if the cache holds them: their next chunk is one piece. */
-  #regroup(inode: Inode): void {
+  /** The file's windows that should be written again as one chunk now. */
+  piecedWindows(inode: Inode): { readonly window: number; readonly from: number; readonly to: number }[] {
     const content = inode.content!;
-    for (const [window, count] of content.smallExtents) {
-      if (count < SMALL_EXTENTS_MAX) continue;
+    const quietSince = this.#clock.monotonicMs() - QUIET_MS;
+    const due: { window: number; from: number; to: number }[] = [];
+    for (const [window, { count, lastMs }] of content.smallExtents) {
+      if (count < PIECES_MAX && (count < PIECES_MIN || lastMs > quietSince)) continue;
       const from = window * this.chunkBytes;
       const to = Math.min(from + this.chunkBytes, inode.sizeBytes);
-      content.smallExtents.delete(window);
-      if (from < to && content.ranges.covers(from, to, (1 << CLEAN) | (1 << DIRTY)))
-        content.ranges.replace(from, to, CLEAN, DIRTY);
+      if (from < to) due.push({ window, from, to });
+      else content.smallExtents.delete(window);
     }
+    return due;
+  }
+
+  /** Some of them are in the cache. */
+  canRegroup(inode: Inode): boolean {
+    const { ranges } = inode.content!;
+    return this.piecedWindows(inode).some(({ from, to }) => ranges.covers(from, to, REGROUPED));
+  }
+
+  /** Windows in pieces become dirty as a whole, if the cache holds them: their next chunk is one piece. */
+  #regroup(inode: Inode): void {
+    const content = inode.content!;
+    for (const { window, from, to } of this.piecedWindows(inode)) {
+      if (!content.ranges.covers(from, to, REGROUPED)) continue;
+      content.smallExtents.delete(window);
+      content.ranges.replace(from, to, CLEAN, DIRTY);
+    }
+    for (const { count } of content.smallExtents.values()) if (count >= PIECES_MIN) return;
     this.fragmented.delete(inode);
   }
 
@@ -622,9 +649,9 @@ export class StagedSet implements RoundSource {
       const window = Math.floor(extent.offset / this.chunkBytes);
       if (extent.length > SMALL_CHUNK_BYTES) content.smallExtents.delete(window);
       else if (inode.sizeBytes > SMALL_CHUNK_BYTES) {
-        const count = (content.smallExtents.get(window) ?? 0) + 1;
-        content.smallExtents.set(window, count);
-        if (count >= SMALL_EXTENTS_MAX) this.fragmented.add(inode);
+        const count = (content.smallExtents.get(window)?.count ?? 0) + 1;
+        content.smallExtents.set(window, { count, lastMs: this.#clock.monotonicMs() });
+        if (count >= PIECES_MIN) this.fragmented.add(inode);
       }
     }
     if (content.staged && !inode.gone) this.contents.add(inode);

@@ -69,7 +69,10 @@ export interface CreateResult {
   readonly handle: Handle;
 }
 
-/** What a read returns without copying: bytes, or a slice of a cache file that the face may copy from on its own. */
+/**
+ * What a read returns without copying: bytes, or a slice of a cache file that the face may copy from on its own. Both are to be used in the turn of the event loop in which they come: later the
+ * memory, or the file's descriptor, may be another's.
+ */
 export type ReadPart = Uint8Array | { readonly fd: number; readonly position: number; readonly length: number };
 
 export interface DirEntry {

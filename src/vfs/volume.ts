@@ -4,12 +4,14 @@
  * Every change is made in one synchronous step, after everything it needs has been loaded; so no other request sees half of it, and a
  * commit, which also takes its cut synchronously, never takes half of it.
  */
+import { MEMORY_FILE_BYTES } from '../cache/file-content.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
+import type { Activity } from './activity.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
@@ -76,6 +78,7 @@ export class Volume implements Vfs {
   readonly #clock: Clock;
   readonly #space: () => SpaceReport;
   readonly #userWork: UserWork;
+  readonly #activity: Activity;
   readonly #handles = new Handles();
 
   constructor(parts: {
@@ -92,6 +95,7 @@ export class Volume implements Vfs {
     clock: Clock;
     space: () => SpaceReport;
     userWork: UserWork;
+    activity: Activity;
   }) {
     this.strong = parts.strong;
     this.#rule = parts.rule;
@@ -106,6 +110,7 @@ export class Volume implements Vfs {
     this.#clock = parts.clock;
     this.#space = parts.space;
     this.#userWork = parts.userWork;
+    this.#activity = parts.activity;
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
@@ -115,15 +120,16 @@ export class Volume implements Vfs {
         if (name === '..') return this.#parentOf(dir);
         if (isHidden(parent, name)) return undefined;
         return chain(dir.directory!.lookup(name), (target) =>
-          target === undefined ? undefined : this.#child(dir, target),
+          target === undefined ? undefined : this.#child(dir, name, target),
         );
       }),
     );
   }
 
-  #child(parent: Inode, target: EntryTarget): Result<Inode> {
+  #child(parent: Inode, name: Name, target: EntryTarget): Result<Inode> {
     return chain(this.#table.get(target.ino), (inode) => {
       inode.parent = parent.ino;
+      inode.name = name;
       return this.#table.measured(inode);
     });
   }
@@ -170,8 +176,10 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => this.#table.measured(inode));
   }
 
+  /** A size is kept as names are: SQLite ends a transaction with one (TRUNCATE). Other attributes reach the stage log with what comes next, or a moment later. */
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
-    return this.#kept(this.#setattr(ino, change, caller));
+    const changed = this.#setattr(ino, change, caller);
+    return change.sizeBytes === undefined ? changed : this.#kept(changed);
   }
 
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
@@ -343,7 +351,10 @@ export class Volume implements Vfs {
 
   #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
     const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
-    if (inode !== undefined) inode.parent = dir.ino;
+    if (inode !== undefined) {
+      inode.parent = dir.ino;
+      inode.name = entry.name;
+    }
     this.#staged.changeEntry(dir, entry, target);
   }
 
@@ -595,15 +606,11 @@ export class Volume implements Vfs {
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
     const made = this.#underWay(handle);
     if (made !== undefined) return made.then(() => this.read(handle, offset, length));
-    const { inode, sequential } = this.#reads(handle, offset, length);
-    return this.#data.read(inode, offset, length, sequential);
-  }
-
-  /** As `read`, with the bytes themselves, which no write changes. */
-  async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
-    await this.#underWay(handle);
-    const { inode, sequential } = this.#reads(handle, from, to - from);
-    return this.#data.pieces(inode, from, to, sequential);
+    const file = this.#reading(handle);
+    const startedMs = this.#clock.monotonicMs();
+    const bytes = bytesWithin(file, offset, length);
+    const parts = this.#data.read(file.inode, offset, length, runOf(file, offset, length));
+    return this.#activity.read.note(startedMs, bytes, parts);
   }
 
   /** Ends with the publication that makes the file: before that its last bytes may be on no disk. */
@@ -612,14 +619,28 @@ export class Volume implements Vfs {
     return inode.version === 0 ? inode.held : undefined;
   }
 
-  /** Notes a read of the handle. */
-  #reads(handle: Handle, offset: number, length: number): { readonly inode: Inode; readonly sequential: boolean } {
+  #reading(handle: Handle): FileHandle {
     const file = this.#handles.file(handle);
     if (!file.mode.read) throw new CairnError('BAD_HANDLE', 'the file is not open for reading');
     if (file.mode.noAccessTime !== true) this.#access(file.inode);
-    file.sequentialReads = offset === file.readEnd ? file.sequentialReads + 1 : 0;
-    file.readEnd = offset + length;
-    return { inode: file.inode, sequential: file.sequentialReads >= SEQUENTIAL_READS || offset === 0 };
+    return file;
+  }
+
+  /** As `read`, with the bytes themselves, which no write changes. */
+  async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
+    await this.#underWay(handle);
+    const file = this.#reading(handle);
+    const startedMs = this.#clock.monotonicMs();
+    const bytes = bytesWithin(file, from, to - from);
+    const reading = this.#data.readOwn(file.inode, from, to - from, runOf(file, from, to - from));
+    const parts = await this.#activity.read.note(startedMs, bytes, reading);
+    return parts.map((part) => {
+      // A small file's bytes may be a view of what the next write changes.
+      if (part instanceof Uint8Array) return part.length > MEMORY_FILE_BYTES ? part : Buffer.from(part);
+      const bytes = Buffer.allocUnsafe(part.length);
+      this.#data.copyCached(file.inode, bytes, part.position);
+      return bytes;
+    });
   }
 
   write(
@@ -639,7 +660,9 @@ export class Volume implements Vfs {
     // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
     if (killPrivileges) this.#killPrivileges(file.inode);
     else this.#xattrs.dropCapability(file.inode);
-    return this.#data.write(file.inode, offset, bytes, file.mode.append === true, interruption);
+    const startedMs = this.#clock.monotonicMs();
+    const written = this.#data.write(file.inode, offset, bytes, file.mode.append === true, interruption);
+    return this.#activity.write.note(startedMs, bytes.length, written);
   }
 
   flush(handle: Handle): Result<void> {
@@ -651,16 +674,17 @@ export class Volume implements Vfs {
     file.written = false;
     const flushing = this.#stage.flush();
     if (!this.strong || inode.gone) return flushing;
-    return this.#reporting(
-      file,
-      this.#rule.promise(() => this.#committer.commitFile(inode)),
-    );
+    const startedMs = this.#clock.monotonicMs();
+    const promised = this.#rule.promise(() => this.#committer.commitFile(inode));
+    return this.#activity.sync.note(startedMs, 0, this.#reporting(file, promised));
   }
 
   /** Default mode: the local promise. Strong mode, or where the cache device has failed: the pool promise. */
   fsync(handle: Handle, _dataOnly: boolean): Result<void> {
     const file = this.#handles.file(handle);
-    return this.#userWork.count(this.#reporting(file, this.#sync(file.inode)));
+    const startedMs = this.#clock.monotonicMs();
+    const synced = this.#reporting(file, this.#sync(file.inode));
+    return this.#userWork.count(this.#activity.sync.note(startedMs, 0, synced));
   }
 
   /** What has failed in the background, or for another handle, is told with the outcome: once per handle. */
@@ -851,6 +875,20 @@ export class Volume implements Vfs {
   }
 }
 
+/** Bytes read in a row, with these that are read now; 0 for a reader that reads here and there. Who begins at the beginning is taken to go on. */
+function runOf(file: FileHandle, offset: number, length: number): number {
+  const goesOn = offset === file.readEnd;
+  file.sequentialReads = goesOn ? file.sequentialReads + 1 : 0;
+  file.readRun = (goesOn ? file.readRun : 0) + length;
+  file.readEnd = offset + length;
+  return file.sequentialReads >= SEQUENTIAL_READS || offset === 0 ? file.readRun : 0;
+}
+
 function isAfter(a: Time, b: Time): boolean {
   return a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
+}
+
+/** What a read gives at most. */
+function bytesWithin({ inode }: FileHandle, offset: number, length: number): number {
+  return Math.max(0, Math.min(length, inode.sizeBytes - offset));
 }

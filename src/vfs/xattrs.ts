@@ -158,6 +158,9 @@ function overlaid(inode: Inode, committed: ReadonlyMap<string, Uint8Array>): Map
   return all;
 }
 
+/** One for all: the kernel asks for security.capability before the first write of every file, and a trace of the stack costs more than the answer. */
+const MISSING = new CairnError('NO_DATA', 'there is no such extended attribute');
+
 function missing(): never {
-  throw new CairnError('NO_DATA', 'there is no such extended attribute');
+  throw MISSING;
 }

@@ -4,12 +4,14 @@
  */
 import fc from 'fast-check';
 import type { Test } from 'tap';
+import { loadAddon } from '../../native/addon.js';
 import { type ErrorCode, hasCode } from '../../src/errors/cairn-error.js';
 import type { FileIo, IoFile } from '../../src/io/file-io.js';
 
 /** A FileIo and an empty directory of its own that exists. Called once for each test. */
 export type FileIoFixture = (t: Test) => Promise<{ io: FileIo; root: string }>;
 
+const { crc32c } = loadAddon();
 const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
 const FILE_LIMIT_BYTES = 40_000;
 
@@ -124,6 +126,25 @@ export function fileIoSuite(t: Test, fixture: FileIoFixture): void {
     for (let i = 0; i < 8; i++) t.equal(whole[i * 100_000 + 99_999], i + 1);
     t.throws(() => file.writeNow([bytes('x')], 0), 'a closed file is refused');
     t.throws(() => file.readNow(new Uint8Array(1), 0));
+  });
+
+  named('a read with sums, where there is one, reads as a plain one does', async (t, io, root) => {
+    const file = await io.open(`${root}/file`, { create: true });
+    await file.write([Buffer.from(Array.from({ length: 30_000 }, (_, i) => i * 7))], 0);
+    const head = Buffer.alloc(100);
+    const body = Buffer.alloc(20_000);
+    const sums = new Uint32Array(5);
+    for (const position of [0, 11, 15_000, 29_950, 40_000]) {
+      const plain = Buffer.alloc(20_100);
+      const bytes = await file.read(plain, position);
+      const got = await file.readSummed?.(head, body, position, sums, 4096);
+      if (got === undefined) return;
+      t.equal(got, bytes);
+      t.ok(Buffer.concat([head, body]).subarray(0, bytes).equals(plain.subarray(0, bytes)));
+      for (let from = 0; from < bytes - 100; from += 4096)
+        t.equal(sums[from / 4096], crc32c(body, from, Math.min(bytes - 100, from + 4096), 0));
+    }
+    await file.close();
   });
 
   named('truncate, allocate and punch', async (t, io, root) => {

@@ -69,6 +69,7 @@ async function sequence(t: Test, store: MetaStore): Promise<void> {
   await store.apply(first);
   t.strictSame(store.position(), { sequence: 1, epoch: 4, stagedThrough: 17, nextIno: 2 });
   t.equal((await store.getInode(1))?.mode, 0o40755, 'reads see the last commit');
+  if (store.now !== undefined) t.strictSame(store.now.getInode(1), await store.getInode(1));
   await store.apply({ ...first, changes: [inode(9)] });
   t.equal(await store.getInode(9), undefined, 'what was applied is not applied again');
   await t.rejects(store.apply({ ...first, sequence: 3, changes: [] }), { code: 'CONFLICT' }, 'a gap');
@@ -201,6 +202,11 @@ async function sameName(t: Test, store: MetaStore): Promise<void> {
   t.match(await store.getDentry(1, 'a'), { ino: 10, isDirectory: false, name: 'a', parent: 1 });
   await store.apply(nextCommit(store, [directory]));
   t.match(await store.getDentry(1, 'a'), { ino: 11, isDirectory: true, name: 'a' }, 'the directory is preferred');
+  if (store.now !== undefined) {
+    t.strictSame(store.now.getDentry(1, 'a'), await store.getDentry(1, 'a'), 'what answers at once answers the same');
+    t.strictSame(store.now.listDentries(1, '', 9), await store.listDentries(1, '', 9));
+    t.equal(store.now.getDentry(1, 'b'), undefined);
+  }
   t.equal(await store.getDentry(2, 'a'), undefined);
   await store.apply(nextCommit(store, [{ ...dentryDelete('a'), isDirectory: true }]));
   t.match(await store.getDentry(1, 'a'), { ino: 10 });
@@ -448,6 +454,7 @@ async function closed(t: Test, store: MetaStore): Promise<void> {
   await store.apply(nextCommit(store, [inode(1)]));
   await store.close();
   await t.rejects(store.getInode(1), { code: 'CLOSED' });
+  if (store.now !== undefined) t.throws(() => store.now?.getInode(1), { code: 'CLOSED' });
   await t.rejects(store.apply(nextCommit(store, [])), { code: 'CLOSED' });
   await store.close();
 }

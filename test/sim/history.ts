@@ -336,7 +336,7 @@ export class Session {
         throw error;
       }
       // What changes names is in the stage log when it is answered, with all that was before; an attribute alone may be a moment later.
-      if (step.op !== 'setxattr') promises.acknowledge(this.stamp, 'kill', promises.mark([]));
+      if (step.op !== 'setxattr' && step.op !== 'chmod') promises.acknowledge(this.stamp, 'kill', promises.mark([]));
     };
     const everywhere =
       (node: Node, change: { mode?: number; xattr?: string }) =>

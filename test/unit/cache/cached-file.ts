@@ -1,6 +1,6 @@
 /** One file with its cache, its seal under way and what the pool has of it, beside a model that is a plain buffer. */
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
-import { CLEAN, type ContentFiles, DIRTY, FileContent } from '../../../src/cache/file-content.js';
+import { CLEAN, type ContentFiles, DIRTY, FileContent, type Filling } from '../../../src/cache/file-content.js';
 import { END } from '../../../src/cache/range-map.js';
 import { Seal, type SealPiece } from '../../../src/cache/seal.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
@@ -164,6 +164,27 @@ export class CachedFile {
     strictEqual(this.content.dirtyBytes, dirty, 'dirty bytes are never evicted');
     strictEqual(this.content.cachedBytes, dirty);
     if (!inMemory) for (const { from, to } of ranges) this.files.punch(1, from, to);
+  }
+
+  #filling: { filling: Filling; bytes: Buffer[] } | undefined;
+
+  /** Begins to fetch what the cache lacks: the pool answers with what it has now. */
+  beginFilling(from: number, to: number): void {
+    const filling = this.content.beginFilling(from, Math.min(to, this.sizeBytes));
+    const bytes = filling.gaps.map((gap) => {
+      const fetched = Buffer.alloc(gap.to - gap.from);
+      this.#pool.subarray(gap.from, gap.to).copy(fetched);
+      return fetched;
+    });
+    this.#filling = { filling, bytes };
+  }
+
+  endFilling(): void {
+    if (this.#filling === undefined) return;
+    const { filling, bytes } = this.#filling;
+    this.content.endFilling(filling, bytes);
+    this.content.dropFilling(filling);
+    this.#filling = undefined;
   }
 
   spill(): void {

@@ -51,6 +51,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: always('fail', (file) => file.fail()) },
   { weight: 1, arbitrary: always('evict', (file) => file.evict()) },
   { weight: 1, arbitrary: always('spill', (file) => file.spill()) },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(position, length).map(([from, count]) => {
+      return {
+        what: `begin filling ${from}+${count}`,
+        run: (file: CachedFile) => file.beginFilling(from, from + count),
+      };
+    }),
+  },
+  { weight: 1, arbitrary: always('end filling', (file) => file.endFilling()) },
 );
 
 for (const inMemory of [true, false]) {

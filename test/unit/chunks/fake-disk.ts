@@ -195,7 +195,7 @@ export class FakeDisk implements Disk {
     return this.entries.filter((entry) => entry.chunk === chunk);
   }
 
-  async readShard(entry: ShardEntry, from: number, to: number): Promise<Uint8Array> {
+  async readShard(entry: ShardEntry, from: number, to: number, into?: Uint8Array): Promise<Uint8Array> {
     assert(this.state !== 'offline', 'nobody reads from a disk that is gone');
     this.reads++;
     this.bytesRead += to - from;
@@ -213,7 +213,9 @@ export class FakeDisk implements Disk {
     if (!verifyBlocks(payload.subarray(first * CHECKSUM_BLOCK_BYTES, end), table, first, addon.crc32c)) {
       throw new CairnError('CORRUPT', 'a checksum does not hold');
     }
-    return payload.subarray(from, to);
+    if (into === undefined) return payload.subarray(from, to);
+    into.set(payload.subarray(from, to));
+    return into;
   }
 
   async remove(key: ShardKey): Promise<void> {

@@ -69,6 +69,19 @@ export function makeFixture(t: Test, options: FixtureOptions): Fixture {
   return { store, map, byNumber, disks, degraded };
 }
 
+/** The ways of reading a whole chunk; the bytes are the caller's. */
+export const WAYS: Readonly<
+  Record<'read' | 'readWhole', (store: PoolChunkStore, chunk: string, length: number) => Promise<Uint8Array>>
+> = {
+  read: (store, chunk, length) => store.read(chunk, length, 0, length),
+  readWhole: async (store, chunk, length) => {
+    const whole = await store.readWhole(chunk, length);
+    const bytes = Buffer.from(whole.bytes);
+    whole.release();
+    return bytes;
+  },
+};
+
 /** Different for every seed, incompressible enough. */
 export function content(length: number, seed = 0): Buffer {
   const bytes = Buffer.allocUnsafe(length);

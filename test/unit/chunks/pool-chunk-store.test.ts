@@ -4,7 +4,7 @@ import t from 'tap';
 import { MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from '../../../src/chunks/chunk-store.js';
 import { contentHash } from '../../../src/chunks/content-hash.js';
 import { subsets } from '../../conformance/codec.js';
-import { content, fromBytes, makeFixture, nothing } from './fixture.js';
+import { content, fromBytes, makeFixture, nothing, WAYS } from './fixture.js';
 
 const LENGTHS = [1, 100, 4096, SMALL_CHUNK_BYTES, SMALL_CHUNK_BYTES + 1, 200_001, 1_048_576, MAX_CHUNK_BYTES];
 const EC21 = { kind: 'erasure', k: 2, m: 1 } as const;
@@ -17,7 +17,8 @@ for (const pipeline of ['inline', 'worker'] as const) {
       const bytes = content(length);
       const stored = await store.store(fromBytes(bytes), nothing);
       t.same(stored, { chunk: contentHash(bytes), chunkBytes: length, deduplicated: false });
-      t.ok(bytes.equals(await store.read(stored.chunk, length, 0, length)), `${length}`);
+      for (const [way, read] of Object.entries(WAYS))
+        t.ok(bytes.equals(await read(store, stored.chunk, length)), `${way} ${length}`);
       const health = store.health(stored.chunk);
       t.equal(health.health, 'healthy');
       t.equal(health.scheme, length <= SMALL_CHUNK_BYTES ? 'copies:2' : 'ec:2+1');
@@ -175,12 +176,12 @@ t.test('a degraded partial read decodes only the blocks that it touches', async 
   t.same(degraded, [[chunk, undefined]]);
 });
 
-for (const [scheme, count] of [
-  [EC21, 3],
-  [EC42, 6],
+for (const [scheme, count, pipeline] of [
+  [EC21, 3, 'worker'],
+  [EC42, 6, 'inline'],
 ] as const) {
   t.test(`${scheme.k}+${scheme.m}: everything is readable with any ${scheme.m} disks gone`, async (t) => {
-    const { store, byNumber, disks } = makeFixture(t, { disks: count, scheme });
+    const { store, byNumber, disks } = makeFixture(t, { disks: count, scheme, pipeline });
     const chunks = [100, 65_537, 300_001, 1_500_000].map((length) => content(length));
     for (const bytes of chunks) await store.store(fromBytes(bytes), nothing);
     for (const gone of subsets(count, scheme.m)) {
@@ -189,7 +190,8 @@ for (const [scheme, count] of [
         const chunk = contentHash(bytes);
         const { length } = bytes;
         const [from, to] = [Math.floor(length / 3), Math.ceil(length * 0.7)];
-        if (!bytes.equals(await store.read(chunk, length, 0, length))) t.fail(`${length} without ${gone}`);
+        for (const [way, read] of Object.entries(WAYS))
+          if (!bytes.equals(await read(store, chunk, length))) t.fail(`${way} ${length} without ${gone}`);
         if (!bytes.subarray(from, to).equals(await store.read(chunk, length, from, to))) {
           t.fail(`${length}: [${from}, ${to}) without ${gone}`);
         }
@@ -200,37 +202,66 @@ for (const [scheme, count] of [
   });
 }
 
-t.test('a shard with a flipped bit is answered from the others, and named', async (t) => {
-  const { store, disks, degraded } = makeFixture(t, { disks: 3 });
-  for (const length of [10_000, 300_000]) {
-    const bytes = content(length);
-    const { chunk } = await store.store(fromBytes(bytes), nothing);
-    for (const disk of disks) {
-      const entry = disk.findAnywhere(chunk)[0];
-      if (!entry) continue;
-      disk.corrupt(entry, 5);
-      degraded.length = 0;
-      t.ok(bytes.equals(await store.read(chunk, length, 0, length)), `${length}, disk ${disk.identity.number}`);
-      // A parity shard is not read while the data is good; of two copies the other one may have been read.
-      if (length > SMALL_CHUNK_BYTES && entry.shard < 2) t.same(degraded[0], [chunk, disk.identity.number]);
-      disk.corrupt(entry, 5);
+for (const [way, read] of Object.entries(WAYS)) {
+  t.test(`${way}: a shard with a flipped bit is answered from the others, and named`, async (t) => {
+    const { store, disks, degraded } = makeFixture(t, { disks: 3 });
+    for (const length of [10_000, 300_000]) {
+      const bytes = content(length);
+      const { chunk } = await store.store(fromBytes(bytes), nothing);
+      for (const disk of disks) {
+        const entry = disk.findAnywhere(chunk)[0];
+        if (!entry) continue;
+        disk.corrupt(entry, 5);
+        degraded.length = 0;
+        t.ok(bytes.equals(await read(store, chunk, length)), `${length}, disk ${disk.identity.number}`);
+        // A parity shard is not read while the data is good; of two copies the other one may have been read.
+        if (length > SMALL_CHUNK_BYTES && entry.shard < 2) t.same(degraded[0], [chunk, disk.identity.number]);
+        disk.corrupt(entry, 5);
+      }
+      for (const disk of disks) for (const entry of disk.findAnywhere(chunk)) disk.corrupt(entry, 5);
+      await t.rejects(read(store, chunk, length), { code: 'UNREADABLE', message: /checksum/ });
     }
-    for (const disk of disks) for (const entry of disk.findAnywhere(chunk)) disk.corrupt(entry, 5);
-    await t.rejects(store.read(chunk, length, 0, length), { code: 'UNREADABLE', message: /checksum/ });
-  }
-});
+  });
 
-t.test('a shard with wrong bytes under right checksums does not get past the content hash', async (t) => {
-  const { store, disks, degraded } = makeFixture(t, { disks: 6, scheme: EC42 });
-  for (const length of [10_000, 300_000]) {
-    const bytes = content(length);
-    const { chunk } = await store.store(fromBytes(bytes), nothing);
-    const holder = disks.find((disk) => disk.findAnywhere(chunk).some(({ shard }) => shard === 0))!;
-    const entry = holder.findAnywhere(chunk)[0]!;
-    holder.replace(entry, content(entry.shardBytes, 99));
-    degraded.length = 0;
-    t.ok(bytes.equals(await store.read(chunk, length, 0, length)), `${length}`);
-    t.same(degraded, [[chunk, holder.identity.number]]);
+  t.test(`${way}: a shard with wrong bytes under right checksums does not get past the content hash`, async (t) => {
+    const { store, disks, degraded } = makeFixture(t, { disks: 6, scheme: EC42 });
+    for (const length of [10_000, 300_000]) {
+      const bytes = content(length);
+      const { chunk } = await store.store(fromBytes(bytes), nothing);
+      const holder = disks.find((disk) => disk.findAnywhere(chunk).some(({ shard }) => shard === 0))!;
+      const entry = holder.findAnywhere(chunk)[0]!;
+      holder.replace(entry, content(entry.shardBytes, 99));
+      degraded.length = 0;
+      t.ok(bytes.equals(await read(store, chunk, length)), `${length}`);
+      t.same(degraded, [[chunk, holder.identity.number]]);
+    }
+  });
+}
+
+t.test('whole chunks: only what is needed is read, and memory is used again when it has been given back', async (t) => {
+  for (const scheme of [EC21, { kind: 'copies', copies: 2 } as const]) {
+    const { store, disks } = makeFixture(t, { disks: 3, scheme, pipeline: 'worker' });
+    const chunks = [1_000_003, 1_000_003, 500_000, MAX_CHUNK_BYTES].map((length, i) => content(length, i));
+    for (const bytes of chunks) await store.store(fromBytes(bytes), nothing);
+    const get = (bytes: Buffer) => store.readWhole(contentHash(bytes), bytes.length);
+    const before = disks.reduce((sum, disk) => sum + disk.bytesRead, 0);
+    const all = await Promise.all(chunks.map(get));
+    const read = disks.reduce((sum, disk) => sum + disk.bytesRead, 0) - before;
+    const length = chunks.reduce((sum, bytes) => sum + bytes.length, 0);
+    t.ok(read >= length && read < length + 1024, 'no parity, nothing twice');
+    for (const [i, { bytes }] of all.entries()) t.ok(chunks[i]!.equals(bytes), 'at once, each in its own place');
+    const memory = new Set(all.map(({ bytes }) => bytes.buffer));
+    t.equal(memory.size, all.length);
+    all[0]!.release();
+    const meanwhile = await get(chunks[3]!);
+    t.ok(chunks[0]!.equals(all[0]!.bytes) || memory.has(meanwhile.bytes.buffer));
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const { release } of all.slice(1)) release();
+    await new Promise((resolve) => setImmediate(resolve));
+    const again = await Promise.all(chunks.map(get));
+    for (const [i, { bytes }] of again.entries()) t.ok(chunks[i]!.equals(bytes));
+    t.ok(again.filter(({ bytes }) => memory.has(bytes.buffer)).length >= 3);
+    t.throws(() => all[1]!.release(), 'once only');
   }
 });
 

@@ -9,6 +9,8 @@ import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
 import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
+import { planDisks } from '../../../src/pool/pool-plan.js';
+import { Activity } from '../../../src/vfs/activity.js';
 import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import type {
   CheckFinding,
@@ -19,16 +21,20 @@ import type {
   CommitReport,
   DiskChangePlan,
   DiskControl,
+  FileListing,
   FileState,
   ForecastRequest,
   JobControl,
   JobPace,
   JobReport,
   LossForecast,
+  PoolActivity,
   PoolControl,
+  PoolPlan,
   PoolStatus,
 } from '../../../src/vfs/reports.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
+import { FakeMonitor } from '../http/fake-monitor.js';
 
 export const POOL_ID = '0123456789abcdef0123456789abcdef';
 
@@ -256,6 +262,31 @@ export class FakePool implements PoolControl, OpenPool {
     return forecastOf(files);
   }
 
+  async files(path: string, after: string | undefined, limit: number): Promise<FileListing> {
+    this.calls.push(`files ${path} ${after} ${limit}`);
+    const entry = {
+      name: 'a.txt',
+      kind: 'file',
+      sizeBytes: 3000,
+      modifiedMs: 1000,
+      state: 'staged',
+      health: null,
+    } as const;
+    return { path, entries: [entry], next: after === undefined ? 'a.txt' : null };
+  }
+
+  capacity(): PoolPlan {
+    return planDisks([2 ** 40, 2 ** 40, 2 ** 39], 'auto');
+  }
+
+  /** What has gone through it. */
+  figures: Partial<PoolActivity> = {};
+
+  activity(): PoolActivity {
+    const requests = new Activity(() => 0).report();
+    return { ...requests, committedBytes: 0, stagedBytes: 12345, committingBytes: 0, ...this.figures };
+  }
+
   async state(path: string): Promise<FileState> {
     this.calls.push(`state ${path}`);
     if (path === '/absent') throw new CairnError('NOT_FOUND', 'there is no /absent', { hint: 'look elsewhere' });
@@ -381,6 +412,13 @@ export function fakeContext(directory: string): FakeContext {
     mounter: new FakeMounter(calls),
     openS3: async () => {
       throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
+    },
+    openWeb: async () => {
+      throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
+    },
+    watchPool: async (control) => ({ monitor: new FakeMonitor(() => control.status()), close: async () => {} }),
+    openVersions: async () => {
+      throw new CairnError('NOT_SUPPORTED', 'a fake pool has no versions');
     },
     mounts: '',
     mountTable: () => new MountTable(context.mounts),

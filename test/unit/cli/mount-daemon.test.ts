@@ -259,7 +259,8 @@ t.test('a change of cairn.toml is used at once, at the next mount, or not at all
   const openS3: typeof context.openS3 = async (_tree, { config: { port } }) => {
     if (port === 3) throw new CairnError('IO', 'port 3 is taken');
     opened.push(`open ${port}`);
-    return { endpoint: `http://127.0.0.1:${port}`, close: async () => void opened.push(`close ${port}`) };
+    const none = { keys: async () => [], versions: async () => [] };
+    return { endpoint: `http://127.0.0.1:${port}`, ...none, close: async () => void opened.push(`close ${port}`) };
   };
   const daemon = await MountDaemon.start({ ...context, openS3 }, { ...options, config });
   t.teardown(() => daemon.stop(() => {}));

@@ -156,6 +156,21 @@ t.test('reads verify what they touch and nothing else', async (t) => {
   await t.rejects(disk.readShard(entry, 0, 65537), { code: 'CORRUPT' });
   await t.rejects(disk.readShard(entry, 70_000, 70_001), { code: 'CORRUPT' });
   await t.rejects(disk.readShard(entry, 0, 200_001), { code: 'INVALID' });
+  const into = Buffer.alloc(68_928);
+  t.equal(await disk.readShard(entry, 131_072, 200_000, into), into);
+  t.ok(content.subarray(131_072).equals(into), 'a part, where the caller wants it');
+  const whole = Buffer.alloc(200_000);
+  await t.rejects(disk.readShard(entry, 0, 200_000, whole), { code: 'CORRUPT' });
+  const flip = (offset: number): void =>
+    at.io.edit(path('data', entry.segment), (bytes) => {
+      bytes[entry.position + offset] = (bytes[entry.position + offset] ?? 0) ^ 1;
+      return bytes;
+    });
+  flip(headerBytes(200_000) + 70_000);
+  t.equal(await disk.readShard(entry, 0, 200_000, whole), whole);
+  t.ok(content.equals(whole), 'and the whole');
+  flip(30);
+  await t.rejects(disk.readShard(entry, 0, 200_000, whole), { code: 'CORRUPT' }, 'the header counts too');
   t.equal(disk.state, 'online');
   await disk.close();
 });

@@ -40,6 +40,26 @@ t.test('look-ups see what is pending and what is in the file alike', async (t) =
   t.strictSame(index.find(BUCKET, chunkName(1)), []);
 });
 
+t.test('a chunk that was looked for before it was stored is found, in memory and in the file', async (t) => {
+  const index = new ShardIndex(openIndexDatabase(':memory:', 'u').database);
+  t.strictSame(index.findAnywhere(chunkName(1)), []);
+  index.put(indexed(1, 10));
+  t.strictSame(index.findAnywhere(chunkName(1)), [indexed(1, 10)]);
+  index.flush(always, 100, () => {});
+  t.strictSame(index.findAnywhere(chunkName(1)), [indexed(1, 10)]);
+  t.strictSame(
+    index.put(indexed(1, 11)),
+    { dead: indexed(1, 10), by: indexed(1, 11) },
+    'what the file has is replaced',
+  );
+  index.flush(always, 100, () => {});
+  index.remove(indexed(1, 0), 11, { segment: 9, position: 0 });
+  index.flush(always, 100, () => {});
+  t.strictSame(index.findAnywhere(chunkName(1)), []);
+  t.equal(index.put(indexed(1, 12)), undefined);
+  t.strictSame(index.findAnywhere(chunkName(1)), [indexed(1, 12)]);
+});
+
 t.test('a removal covers only what was there before it', async (t) => {
   const index = new ShardIndex(openIndexDatabase(':memory:', 'u').database);
   index.put(indexed(1, 20));

@@ -1,17 +1,22 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import * as v from 'valibot';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { ControlServer } from '../../../src/http/control-server.js';
+import { openApi } from '../../../src/http/open-api.js';
+import { OPERATIONS, type Operation, type OperationName } from '../../../src/http/operations.js';
+import { LiveMessageSchema } from '../../../src/http/report-schemas.js';
 import { SystemClock } from '../../../src/io/clock.js';
 import type { CheckProgress, CommitProgress } from '../../../src/vfs/reports.js';
 import { FakePool } from '../cli/fake-pool.js';
+import { EVENT, FakeMonitor } from './fake-monitor.js';
 
 /** In /tmp: the worktree's own path may be too long for the ordinary case. */
 async function temporary(t: Test): Promise<string> {
@@ -23,8 +28,10 @@ async function temporary(t: Test): Promise<string> {
 async function serve(t: Test, directory: string) {
   const pool = new FakePool(directory);
   const failures: string[] = [];
+  const monitor = new FakeMonitor(() => pool.status());
   const handlers = {
     control: pool,
+    monitor,
     unmount: async (onProgress: (progress: CommitProgress) => void) => {
       await pool.commit(['/'], onProgress);
       server.stopListening();
@@ -33,7 +40,7 @@ async function serve(t: Test, directory: string) {
   };
   const server = await ControlServer.start(directory, handlers, new SystemClock());
   t.teardown(() => server.close());
-  return { pool, server, failures, client: new ControlClient(directory) };
+  return { pool, monitor, server, failures, client: new ControlClient(directory) };
 }
 
 interface Raw {
@@ -65,6 +72,71 @@ t.test('every request has its answer', async (t) => {
   t.same(progress, pool.progress);
   await client.startCommit(['/z']);
   t.ok(pool.calls.includes('commit /z'));
+});
+
+t.test('docs/openapi.json is what the table of operations says: `npm run openapi` writes it', (t) => {
+  t.same(JSON.parse(readFileSync('docs/openapi.json', 'utf8')), openApi());
+  t.end();
+});
+
+t.test('every answer is as its schema says', async (t) => {
+  const directory = await temporary(t);
+  const { pool } = await serve(t, directory);
+  pool.findings = [{ severity: 'note', code: 'x', message: 'm', advice: '', files: ['/a'], moreFiles: 0 }];
+  const inputs: Partial<Record<OperationName, readonly [path: string, body?: unknown]>> = {
+    state: ['/v1/state?path=/a'],
+    files: ['/v1/files?path=/&after=a&limit=3'],
+    versions: ['/v1/versions?path=/a'],
+    forecast: ['/v1/forecast?files=2'],
+    history: ['/v1/history?span=day'],
+    commit: ['/v1/commit', { paths: ['/'] }],
+    check: ['/v1/check', { content: true, repair: false }],
+    job: ['/v1/jobs/scrub/start', { fullSpeed: true }],
+    planDisks: ['/v1/disks/plan', { request: { action: 'remove', disk: '2' } }],
+    changeDisks: ['/v1/disks/change', { request: { action: 'add', directories: ['/x'] } }],
+  };
+  for (const [name, { method, path, answer }] of Object.entries<Operation>(OPERATIONS)) {
+    if (answer.kind === 'messages' || name === 'unmount') continue;
+    const [url = path, body] = inputs[name as OperationName] ?? [];
+    const got = await raw(directory, method, url, body === undefined ? undefined : JSON.stringify(body));
+    t.equal(got.status, 200, `${name} ${got.body.slice(0, 200)}`);
+    if (answer.kind === 'text') {
+      t.match(got.body, /^# HELP cairn_pool_info /);
+      continue;
+    }
+    if (answer.kind === 'json') {
+      t.doesNotThrow(() => v.parse(answer.schema, JSON.parse(got.body)), name);
+      continue;
+    }
+    const events = got.body
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    t.doesNotThrow(() => v.parse(answer.report, events.at(-1)?.['report']), name);
+    for (const { progress } of events.slice(0, -1)) t.doesNotThrow(() => v.parse(answer.progress, progress), name);
+  }
+});
+
+t.test('live messages come as they happen, and end with the client and with the server', async (t) => {
+  const directory = await temporary(t);
+  const { client, server, monitor } = await serve(t, directory);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const watching = (async () => {
+    for await (const message of client.watch(stop.signal)) {
+      v.parse(LiveMessageSchema, message);
+      seen.push(message.kind);
+      if (message.kind === 'status') monitor.tell({ kind: 'event', event: EVENT });
+      else stop.abort();
+    }
+  })();
+  await t.rejects(watching, { code: 'ABORTED' });
+  t.same(seen, ['status', 'event']);
+  while (monitor.listeners.size > 0) await new Promise(setImmediate);
+  const messages = client.watch();
+  t.match((await messages.next()).value, { kind: 'status' });
+  server.stopListening();
+  t.equal((await messages.next()).done, true);
 });
 
 t.test('the forecast, of one disk and with files', async (t) => {

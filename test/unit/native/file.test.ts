@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -44,6 +45,60 @@ t.test('buffers live until they are written', async (t) => {
   await Promise.all(writes);
   const whole = readFileSync(path);
   for (let i = 0; i < 64; i++) t.ok(whole.subarray(i << 16, (i + 1) << 16).equals(Buffer.alloc(1 << 16, i + 1)));
+});
+
+t.test('what is read comes with the sum of each block, as far as the file goes', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  const whole = randomBytes(300_000);
+  writeFileSync(path, whole);
+  const read = (head: Uint8Array, body: Uint8Array, position: number, sums: Uint32Array, block: number) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      addon.readSummed(fd, head, body, position, sums, block, (error, bytes) =>
+        error ? reject(error) : resolve(bytes),
+      );
+    });
+  for (const [headBytes, bodyBytes, position, block] of [
+    [240, 200_000, 77, 65_536],
+    [0, 131_072, 0, 65_536],
+    [112, 0, 5, 65_536],
+    [10, 250_000, 3, 200_000],
+    [3, 1000, 0, 7],
+    [100, 290_000, 20_000, 65_536],
+    [5000, 70_000, 298_000, 4096],
+    [1, 1, 400_000, 1],
+  ] as const) {
+    const head = Buffer.alloc(headBytes);
+    // Memory that threads share, at an odd place: what chunks are read into.
+    const body = Buffer.from(new SharedArrayBuffer(bodyBytes + 48), 3, bodyBytes);
+    const sums = new Uint32Array(Math.ceil(bodyBytes / block) + 1).fill(7);
+    const there = whole.subarray(position, position + headBytes + bodyBytes);
+    t.equal(await read(head, body, position, sums, block), there.length);
+    const got = Math.max(0, there.length - headBytes);
+    t.ok(Buffer.concat([head, body]).subarray(0, there.length).equals(there));
+    t.ok(
+      body.subarray(got).every((byte) => byte === 0),
+      'nothing beyond',
+    );
+    for (let from = 0; from < got; from += block)
+      t.equal(sums[from / block], addon.crc32c(body, from, Math.min(got, from + block), 0));
+    t.equal(sums.at(-1), 7);
+  }
+  const sums = new Uint32Array(2);
+  const two = Buffer.alloc(2 * 4096);
+  const wrong = [undefined, null, 'x', new Float64Array(2), [two]];
+  const never = (): void => void t.fail('the callback of a refused call');
+  for (const args of [
+    ...wrong.map((bad) => [fd, bad, two, 0, sums, 4096, never]),
+    ...wrong.map((bad) => [fd, two, bad, 0, sums, 4096, never]),
+    ...[...wrong, new Uint32Array(1), new Uint8Array(99)].map((bad) => [fd, two, two, 0, bad, 4096, never]),
+    ...[-1, 0.5, 2 ** 53 - 1, '0'].map((bad) => [fd, two, two, bad, sums, 4096, never]),
+    ...[0, -1, 1.5, 2 ** 31].map((bad) => [fd, two, two, 0, sums, bad, never]),
+    [fd, two, two, 0, sums, 4096],
+    [-1, two, two, 0, sums, 4096, never],
+  ])
+    t.throws(() => (addon.readSummed as (...args: unknown[]) => void)(...args), { code: 'EINVAL' });
+  const closed = await new Promise((resolve) => addon.readSummed(999_999, two, two, 0, sums, 4096, resolve));
+  t.match(closed, { code: 'EBADF', syscall: 'preadv' });
 });
 
 t.test('a getter that detaches another part does no harm', async (t) => {

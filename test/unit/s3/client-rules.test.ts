@@ -158,6 +158,44 @@ t.test('what clients are told', async (t) => {
     t.equal((await s3.send('DELETE', '/box/key?versionId=%00')).code, 'InvalidArgument');
   });
 
+  await t.test('what is not offered is refused by its name, and several ranges are the whole', async (t) => {
+    const refused = async (method: string, path: string, name: string, headers = {}) => {
+      const answer = await s3.send(method, path, { headers });
+      t.equal(`${answer.status} ${answer.code}`, '501 NotImplemented', `${method} ${path}`);
+      t.match(answer.text, name);
+    };
+    for (const name of [
+      'accelerate',
+      'analytics',
+      'intelligent-tiering',
+      'inventory',
+      'logging',
+      'metrics',
+      'notification',
+    ])
+      for (const method of ['GET', 'PUT']) await refused(method, `/box?${name}`, `?${name}`);
+    for (const name of ['website', 'replication', 'encryption', 'requestPayment'])
+      await refused('PUT', `/box?${name}`, `?${name}`);
+    for (const name of ['restore', 'select']) await refused('POST', `/box/key?${name}`, `?${name}`);
+    await refused('GET', '/box/key?torrent', '?torrent');
+    await refused('PUT', '/box/key?renameObject', '?renameObject', { 'x-amz-rename-source': '/box/bad' });
+    await refused('PUT', '/box/key', 'Appending', { 'x-amz-write-offset-bytes': '3' });
+    await refused('PUT', '/box/key', 'Server-side encryption', { 'x-amz-server-side-encryption': 'AES256' });
+    await refused('PUT', '/box/key', 'SSE-C', { 'x-amz-server-side-encryption-customer-algorithm': 'AES256' });
+    t.equal((await s3.send('GET', '/box/key')).status, 404);
+    await s3.send('PUT', '/box/ranges', { body: '0123456789' });
+    const range = async (text: string) => {
+      const { status, text: body } = await s3.send('GET', '/box/ranges', { headers: { range: text } });
+      return `${status} ${body.slice(0, 10)}`;
+    };
+    t.equal(await range('bytes=2-4'), '206 234');
+    t.equal(await range('bytes=-2'), '206 89');
+    t.equal(await range('bytes=7-'), '206 789');
+    t.equal(await range('bytes=0-1,4-5'), '200 0123456789');
+    t.equal(await range('lines=1-2'), '200 0123456789');
+    t.match(await range('bytes=10-'), /^416/);
+  });
+
   await t.test('what is wrong behind a request does not cost it its answer', async (t) => {
     await s3.send('PUT', '/open/there', { body: 'x' });
     const head = 'Host: localhost\r\nContent-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\nContent-Length: 2\r\n\r\n';

@@ -42,6 +42,10 @@ t.test('lifecycle passes', async (t) => {
     t.equal((await pass(1)).abortedUploads, 0);
     t.equal((await pass(4)).abortedUploads, 1);
     t.same(await keys(t, '/uploads?uploads'), ['test2/']);
+    await pass(13);
+    t.same(await keys(t, '/uploads?uploads'), ['test2/'], 'no rule says anything of it');
+    await pass(15);
+    t.same(await keys(t, '/uploads?uploads'), [], 'abandoned all the same');
   });
 
   await t.test('versions: a marker first, old ones by their age, the marker last; a lock holds', async (t) => {

@@ -37,6 +37,8 @@ export class S3Fixture {
   readonly pool: PoolFixture;
   readonly server: S3Server;
   readonly failures: unknown[] = [];
+  /** Called when a bucket keeps versions or no longer. */
+  onVersioning: () => Promise<void> = async () => undefined;
 
   static async create(t: Test): Promise<S3Fixture> {
     const pool = await PoolFixture.create(t);
@@ -47,8 +49,10 @@ export class S3Fixture {
       clock,
       (error) => failures.push(error),
     );
+    let fixture: S3Fixture | undefined;
     const server = await S3Server.start(
       {
+        onVersioning: async () => fixture?.onVersioning(),
         tree: pool.pool.objects,
         users,
         clock,
@@ -58,7 +62,8 @@ export class S3Fixture {
       { host: '127.0.0.1', port: 0, region: REGION, requestsMax: 100 },
     );
     t.teardown(() => server.close());
-    return new S3Fixture(pool, server, failures);
+    fixture = new S3Fixture(pool, server, failures);
+    return fixture;
   }
 
   private constructor(pool: PoolFixture, server: S3Server, failures: unknown[]) {

@@ -131,6 +131,101 @@ t.test('objects and the tree', async (t) => {
     t.same(textsOf((await alice.send('GET', 'photos')).body, 'Key'), ['a/b.jpg', 'from-mount']);
   });
 
+  await t.test('directories that keys made go with them, others stay', async (t) => {
+    const { vfs } = fixture;
+    const photos = (await vfs.lookup(ROOT, 'photos')) as Attr;
+    const put = (key: string, body = key, headers = {}) => alice.send('PUT', 'photos', { key, body, headers });
+    const remove = (key: string) => alice.send('DELETE', 'photos', { key });
+    await put('i/j/k');
+    await put('i/other');
+    await remove('i/j/k');
+    const i = (await vfs.lookup(photos.ino, 'i')) as Attr;
+    t.equal(await vfs.lookup(i.ino, 'j'), undefined);
+    await remove('i/other');
+    t.equal(await vfs.lookup(photos.ino, 'i'), undefined, 'made for keys');
+    await put('e/', '');
+    await put('e/f');
+    await remove('e/f');
+    t.ok((await vfs.lookup(photos.ino, 'e'))!.mode & 0o040000, 'asked for');
+    await remove('e/');
+    await vfs.mkdir(photos.ino, 'm', 0o755, CALLER);
+    await put('m/f');
+    await remove('m/f');
+    t.ok(await vfs.lookup(photos.ino, 'm'), 'made through the mount');
+    await vfs.rmdir(photos.ino, 'm');
+    await put('d/', 'a body', { 'x-amz-meta-kind': 'folder' });
+    const d = await alice.send('GET', 'photos', { key: 'd/' });
+    t.equal(d.body.toString(), 'a body');
+    t.equal(d.headers['x-amz-meta-kind'], 'folder');
+    t.ok((await vfs.lookup(photos.ino, 'd'))!.mode & 0o040000);
+    await remove('d/');
+    const strict = { headers: { 'x-cairn-strict-keys': 'true' } };
+    t.equal((await alice.send('PUT', 'strict', strict)).status, 200);
+    const inStrict = (key: string) => alice.send('PUT', 'strict', { key, body: key });
+    t.equal((await inStrict('a')).status, 200);
+    const conflict = await inStrict('a/b');
+    t.equal(`${conflict.status} ${conflict.code}`, '409 KeyConflict');
+    t.equal((await inStrict('b/c')).status, 200);
+    t.equal((await inStrict('b')).code, 'KeyConflict');
+    t.equal((await inStrict('b/c')).status, 200, 'one and the same is written over');
+    t.same(textsOf((await alice.send('GET', 'strict')).body, 'Key'), ['a', 'b/c']);
+    await alice.send('DELETE', 'strict', { key: 'b/c' });
+    t.equal((await inStrict('b')).status, 200, 'when the directory is gone');
+  });
+
+  await t.test('names of the mount as keys, keys as names of the mount', async (t) => {
+    const { vfs } = fixture;
+    await alice.send('PUT', 'names');
+    const bucket = (await vfs.lookup(ROOT, 'names')) as Attr;
+    const { handle } = await vfs.create(bucket.ino, 'caf\xe9', 0o644, { read: true, write: true }, CALLER);
+    await vfs.write(handle, 0, Buffer.from('latin'));
+    await vfs.release(handle);
+    const [key] = textsOf((await alice.send('GET', 'names')).body, 'Key');
+    t.equal(key, '.cairn-hex-636166e9', 'a name that is no text');
+    t.equal((await alice.send('GET', 'names', { key: key! })).body.toString(), 'latin');
+    t.equal((await alice.send('DELETE', 'names', { key: key! })).status, 204);
+    t.equal(await vfs.lookup(bucket.ino, 'caf\xe9'), undefined);
+    const long = 'n'.repeat(300);
+    for (const one of ['..', '.', 'a/b', 'a', long, 'é']) await alice.send('PUT', 'names', { key: one, body: one });
+    const names: string[] = [];
+    const listing = await vfs.opendir(bucket.ino);
+    await vfs.readdir(listing, 0, false, ({ name }) => names.push(name) > 0);
+    await vfs.releasedir(listing);
+    const hash = createHash('sha256').update(long).digest('hex').slice(0, 32);
+    const shown = ['.', '..', '.cairn-key-2e', '.cairn-key-2e2e', '.cairn-key-61', 'a', '\xc3\xa9'];
+    t.same(names.sort(), [...shown, `.cairn-longkey-${hash}`].sort());
+    await vfs.rename(bucket.ino, '.cairn-key-2e2e', bucket.ino, 'plain', {});
+    t.equal((await alice.send('GET', 'names', { key: 'plain' })).body.toString(), '..');
+  });
+
+  await t.test('metadata is the same on both faces', async (t) => {
+    const { vfs } = fixture;
+    const headers = { 'x-amz-meta-by': 's3', 'x-amz-meta-gone': 'x' };
+    await alice.send('PUT', 'names', { key: 'meta', body: 'x', headers });
+    const bucket = (await vfs.lookup(ROOT, 'names')) as Attr;
+    const { ino } = (await vfs.lookup(bucket.ino, 'meta')) as Attr;
+    t.same((await vfs.listxattr(ino)).sort(), ['user.s3.meta.by', 'user.s3.meta.gone']);
+    t.equal(Buffer.from(await vfs.getxattr(ino, 'user.s3.meta.by')).toString(), 's3');
+    await vfs.setxattr(ino, 'user.s3.meta.new', Buffer.from('mount'), 'set');
+    await vfs.removexattr(ino, 'user.s3.meta.gone');
+    const head = await alice.send('HEAD', 'names', { key: 'meta' });
+    t.equal(head.headers['x-amz-meta-new'], 'mount');
+    t.equal(head.headers['x-amz-meta-gone'], undefined);
+    await alice.send('PUT', 'names', { key: 'copy', headers: { 'x-amz-copy-source': 'names/meta' } });
+    const copy = (await vfs.lookup(bucket.ino, 'copy')) as Attr;
+    t.equal(Buffer.from(await vfs.getxattr(copy.ino, 'user.s3.meta.new')).toString(), 'mount');
+    for (const name of ['one', 'two']) {
+      const { handle } = await vfs.create(bucket.ino, name, 0o644, { read: true, write: true }, CALLER);
+      await vfs.write(handle, 0, Buffer.alloc(300_000, 'same'));
+      await vfs.release(handle);
+    }
+    const etag = async (key: string) => (await alice.send('HEAD', 'names', { key })).headers['etag'];
+    t.equal(await etag('one'), await etag('two'), 'the same bytes have the same ETag');
+    t.equal(await etag('one'), await etag('one'));
+    await alice.send('PUT', 'names', { key: 'three', headers: { 'x-amz-copy-source': 'names/one' } });
+    t.equal(await etag('three'), await etag('one'));
+  });
+
   await t.test('conditions are checked at the change itself', async (t) => {
     const puts = await Promise.all(
       Array.from({ length: 8 }, (_, i) =>
@@ -293,7 +388,19 @@ t.test('objects and the tree', async (t) => {
 
   await t.test('the pool is whole, and what was answered is there without cache and metadata', async (t) => {
     t.same((await fixture.pool.control.check({ content: true, repair: false }, () => {})).findings, []);
+    const tagging = '<Tagging><TagSet><Tag><Key>color</Key><Value>blue</Value></Tag></TagSet></Tagging>';
+    await alice.send('PUT', 'names', { key: 'meta', query: [['tagging', '']], body: tagging });
+    const shared = { query: [['acl', '']] as [string, string][], headers: { 'x-amz-acl': 'public-read' } };
+    t.equal((await alice.send('PUT', 'names', { key: 'meta', ...shared })).status, 200);
+    await alice.send('PUT', 'names', { query: [['tagging', '']], body: tagging });
     await fixture.kill('cache', 'meta');
+    const names = (await fixture.vfs.lookup(ROOT, 'names')) as Attr;
+    const kept = async (ino: number, name: string) =>
+      Buffer.from((await fixture.pool.objects.attributes(ino)).get(name) ?? []).toString();
+    const meta = await kept((await fixture.vfs.lookup(names.ino, 'meta'))!.ino, 'cairn.s3.object');
+    t.match(meta, '"tags":[["color","blue"]]', 'what changes only attributes has the pool promise too');
+    t.match(meta, '"acl":[["');
+    t.match(await kept(names.ino, 'cairn.s3.bucket.tags'), 'blue');
     const { pool } = fixture;
     const photos = (await fixture.vfs.lookup(ROOT, 'photos')) as Attr;
     const big = (await fixture.vfs.lookup(photos.ino, 'big')) as Attr;

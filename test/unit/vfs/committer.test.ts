@@ -1,5 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { type Clock, SystemClock } from '../../../src/io/clock.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
+import { SystemMachine } from '../../../src/pool/machine.js';
 import type { Handle } from '../../../src/vfs/vfs.js';
 import { readAll } from './compare-tree.js';
 import { PoolFixture } from './pool-fixture.js';
@@ -159,6 +162,52 @@ t.test('thousands of names, targets and attributes are committed in rounds that 
   t.equal((await fixture.vfs.readlink(ino)).length, 4000);
   t.equal((await fixture.vfs.getxattr(ino, 'trusted.x')).length, 60_000);
 });
+
+/** A clock that can be put forward. */
+class LaterMachine extends SystemMachine {
+  laterMs = 0;
+  override readonly clock: Clock = new (class extends SystemClock {
+    constructor(readonly machine: LaterMachine) {
+      super();
+    }
+    override monotonicMs(): number {
+      return super.monotonicMs() + this.machine.laterMs;
+    }
+  })(this);
+}
+
+t.test(
+  'what strong commits have cut into pieces is one chunk again, also where the cache lacks most of it',
+  async (t) => {
+    const machine = new LaterMachine();
+    const fixture = await PoolFixture.create(t, { machine, mode: 'strong', commitDelayMs: 20 });
+    const expected = randomBytes(256 * KIB);
+    await fixture.vfs.release(await make(fixture, 'db', expected));
+    await fixture.reopen();
+    const { ino } = (await fixture.vfs.lookup(ROOT_INO, 'db'))!;
+    const handle = await fixture.vfs.open(ino, RW);
+    for (let i = 0; i < 40; i++) {
+      const page = randomBytes(4 * KIB);
+      page.copy(expected, ((i * 7) % 30) * 4 * KIB);
+      await fixture.vfs.write(handle, ((i * 7) % 30) * 4 * KIB, page);
+      await fixture.vfs.fsync(handle, true);
+    }
+    const { meta } = fixture.pool.parts;
+    const extents = async () => (await meta.listExtents(ino, 0, 128 * KIB, 1000)).length;
+    t.ok((await extents()) > 20, 'in pieces');
+    // The last sync was answered before its commit was applied.
+    await fixture.pool.control.commit(['/'], () => {});
+    machine.laterMs = 60_000;
+    // Any commit in the background.
+    await fixture.vfs.write(handle, 200 * KIB, expected.subarray(200 * KIB, 201 * KIB));
+    while ((await extents()) > 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    t.ok((await readAll(fixture.vfs, handle, 0, 256 * KIB)).equals(expected));
+    await fixture.vfs.release(handle);
+    await fixture.reopenWithout('cache', 'meta');
+    const again = await fixture.vfs.open((await fixture.vfs.lookup(ROOT_INO, 'db'))!.ino, RW);
+    t.ok((await readAll(fixture.vfs, again, 0, 256 * KIB)).equals(expected), 'from the disks alone');
+  },
+);
 
 t.test('a file of very many scattered pieces is committed in rounds that fit the journal', async (t) => {
   const fixture = await PoolFixture.create(t, { deviceBytes: 256 * MIB, bucketBytes: 4 * MIB, commitDelayMs: FOREVER });

@@ -38,6 +38,17 @@ t.test('a removed file keeps its cache file until the removal cannot be undone b
   t.notOk(existsSync(file), 'the commit has it');
 });
 
+t.test('a size survives a kill that comes as it is answered; a mode comes with what is kept next', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000 });
+  const { attr, handle } = await fixture.vfs.create(ROOT_INO, 'journal', 0o644, RW, CALLER);
+  await fixture.vfs.write(handle, 0, Buffer.alloc(1000, 7));
+  await fixture.vfs.flush(handle);
+  await fixture.vfs.setattr(attr.ino, { mode: 0o600 }, CALLER);
+  await fixture.vfs.setattr(attr.ino, { sizeBytes: 0 }, CALLER);
+  await fixture.kill();
+  t.match(await fixture.vfs.lookup(ROOT_INO, 'journal'), { sizeBytes: 0, mode: 0o100600 });
+});
+
 t.test('a second sync of a file waits for the one under way, which took the list of what is not synced', async (t) => {
   const notes: StageOp[] = [];
   let endSync!: (error?: Error) => void;

@@ -1,0 +1,63 @@
+/** `cairn web`: how to open the status page of a pool, and what its password is in cairn.toml. */
+import type { Command } from 'commander';
+import { CairnError } from '../errors/cairn-error.js';
+import { ControlClient } from '../http/control-client.js';
+import { hashPassword } from '../http/password.js';
+import type { CliContext, ExitCode } from './context.js';
+import { resolvePool } from './pool-path.js';
+
+const PASSWORD_MIN = 8;
+
+export function webCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
+  const web = program
+    .command('web')
+    .description('the status page of a mounted pool: its link, its password, its notifications')
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ cairn web link /srv/pool
+  $ cairn web password
+  $ cairn web test-notifications /srv/pool`,
+    );
+  web
+    .command('link')
+    .description('print what opens the page in a browser')
+    .argument('<pool>', 'directory of the pool')
+    .action(async (path: string) => {
+      const link = await new ControlClient(await resolvePool(context, path)).webLink();
+      if (link === null)
+        throw new CairnError('NOT_FOUND', 'this pool has no status page', {
+          hint: 'put [web] into its cairn.toml and mount it again',
+        });
+      context.stdout.write(`${link}\n`);
+      done(0);
+    });
+  web
+    .command('password')
+    .description('ask for a password and print the line for [web] in cairn.toml; the password itself is kept nowhere')
+    .action(async () => {
+      const password = await context.ask(
+        'New password for the status page (at least 8 characters, shown as you type): ',
+      );
+      if (password === undefined)
+        throw new CairnError('INVALID', 'nobody could be asked for the password', { hint: 'run this in a terminal' });
+      if (password.length < PASSWORD_MIN)
+        throw new CairnError('INVALID', `a password has at least ${PASSWORD_MIN} characters`);
+      context.stdout.write(`password = ${JSON.stringify(await hashPassword(password))}\n`);
+      done(0);
+    });
+  web
+    .command('test-notifications')
+    .description('send one message by every way of [notify], and say how each went')
+    .argument('<pool>', 'directory of the pool')
+    .action(async (path: string) => {
+      const ways = await new ControlClient(await resolvePool(context, path)).testNotifications();
+      if (ways.length === 0)
+        throw new CairnError('NOT_FOUND', 'nobody is told of what happens to this pool', {
+          hint: 'put [notify] into its cairn.toml and mount it again',
+        });
+      for (const { way, error } of ways) context.stdout.write(`${way}: ${error === null ? 'sent' : error}\n`);
+      done(ways.every(({ error }) => error === null) ? 0 : 1);
+    });
+}

@@ -1,0 +1,163 @@
+/** The tables of a cairn.toml that are about people: `[web]`, the status page, and `[notify]`, who is told of what happens. */
+import { resolve } from 'node:path';
+import { stringify } from 'smol-toml';
+import * as v from 'valibot';
+import { isLoopback } from '../io/loopback.js';
+import {
+  address,
+  addressOf,
+  filePath,
+  hostName,
+  objectMessage,
+  one,
+  refuse,
+  shortened,
+  whole,
+} from './config-values.js';
+
+/** The status page of a mounted pool. */
+export interface WebConfig {
+  readonly host: string;
+  readonly port: number;
+  /** A scrypt hash, as `cairn web password` prints it; undefined: `cairn web` shows a link with a key. */
+  readonly password: string | undefined;
+  /** Further names that it is called by. */
+  readonly names: readonly string[];
+  /** PEM files; absolute. Undefined: no TLS. */
+  readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+}
+
+const TOPICS = ['degraded', 'healed', 'scrub', 'full', 'jobs'] as const;
+
+export interface NotifyConfig {
+  readonly on: readonly (typeof TOPICS)[number][];
+  /** In percent of the room. */
+  readonly fullPercent: number;
+  readonly webhook: string | undefined;
+  readonly ntfy: string | undefined;
+  readonly ntfyToken: string | undefined;
+  readonly mailTo: string | undefined;
+  readonly mailFrom: string | undefined;
+  readonly mailCommand: readonly string[];
+}
+
+export const DEFAULT_WEB: WebConfig = { host: '127.0.0.1', port: 8090, password: undefined, names: [], tls: undefined };
+const DEFAULT_TOPICS = ['degraded', 'healed', 'scrub', 'full'] as const;
+export const DEFAULT_FULL_PERCENT = 90;
+const DEFAULT_MAIL_COMMAND = ['sendmail', '-t', '-i'];
+
+const url = v.pipe(
+  v.string('must be an address'),
+  v.check((text) => URL.canParse(text) && /^https?:\/\//.test(text), 'must begin with http:// or https://'),
+);
+/** A header's value: nothing that could begin another one. */
+const mailAddress = v.pipe(
+  v.string('must be a mail address'),
+  v.regex(/^[^\s<>,;]{1,200}@[^\s<>,;@]{1,200}$/, 'must be a mail address'),
+);
+
+export const WebTable = v.strictObject(
+  {
+    address: v.optional(address, '127.0.0.1:8090'),
+    password: v.optional(
+      v.pipe(
+        v.string('must be a hash'),
+        v.regex(/^scrypt\$/, 'must be a hash that `cairn web password` prints, never the password itself'),
+      ),
+    ),
+    names: v.optional(v.array(hostName, 'must be a list of host names'), []),
+    certificate: v.optional(filePath),
+    key: v.optional(filePath),
+  },
+  objectMessage('[web]'),
+);
+
+export const NotifyTable = v.strictObject(
+  {
+    on: v.optional(v.array(v.picklist(TOPICS, one(...TOPICS)), 'must be a list'), [...DEFAULT_TOPICS]),
+    full_percent: v.optional(whole(1, 100), DEFAULT_FULL_PERCENT),
+    webhook: v.optional(url),
+    ntfy: v.optional(url),
+    ntfy_token: v.optional(v.pipe(v.string('must be a token'), v.regex(/^[\x21-\x7e]{1,500}$/, 'must be a token'))),
+    mail_to: v.optional(mailAddress),
+    mail_from: v.optional(mailAddress),
+    mail_command: v.optional(
+      v.pipe(v.array(v.string('must be a list of a program and its arguments')), v.minLength(1, 'must name a program')),
+      DEFAULT_MAIL_COMMAND,
+    ),
+  },
+  objectMessage('[notify]'),
+);
+
+export function webOf(toml: v.InferOutput<typeof WebTable>, poolDirectory: string): WebConfig {
+  const { certificate, key, password, names } = toml;
+  if ((certificate === undefined) !== (key === undefined))
+    throw refuse('web.certificate and web.key must both be given, or neither');
+  const tls =
+    certificate === undefined || key === undefined
+      ? undefined
+      : { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
+  const place = addressOf(toml.address)!;
+  if (!isLoopback(place.host) && (tls === undefined || password === undefined))
+    throw refuse(
+      `web.address ${toml.address} can be reached from elsewhere, so [web] needs password, certificate and key`,
+    );
+  return { ...place, password, names, tls };
+}
+
+export function notifyOf(toml: v.InferOutput<typeof NotifyTable>): NotifyConfig {
+  if (toml.webhook === undefined && toml.ntfy === undefined && toml.mail_to === undefined)
+    throw refuse('[notify] must say how: webhook, ntfy or mail_to');
+  return {
+    on: toml.on,
+    fullPercent: toml.full_percent,
+    webhook: toml.webhook,
+    ntfy: toml.ntfy,
+    ntfyToken: toml.ntfy_token,
+    mailTo: toml.mail_to,
+    mailFrom: toml.mail_from,
+    mailCommand: toml.mail_command,
+  };
+}
+
+const line = (key: string, value: string | number | readonly string[]) => stringify({ [key]: value }).trimEnd();
+const given = (key: string, value: string | undefined) => (value === undefined ? [] : [line(key, value)]);
+
+export function formatWeb(web: WebConfig | undefined, poolDirectory: string): string {
+  const about = `# With it, a mounted pool has a status page; \`cairn web\` shows how to open it. An address beyond this machine needs a password
+# (\`cairn web password\`) and TLS.`;
+  if (web === undefined) return `${about}\n# [web]\n# address = "127.0.0.1:8090"`;
+  const { host, port, password, names, tls } = web;
+  return [
+    about,
+    '[web]',
+    line('address', `${host.includes(':') ? `[${host}]` : host}:${port}`),
+    ...given('password', password),
+    ...(names.length === 0 ? [] : [line('names', names)]),
+    ...given('certificate', tls && shortened(tls.certificate, poolDirectory)),
+    ...given('key', tls && shortened(tls.key, poolDirectory)),
+  ].join('\n');
+}
+
+export function formatNotify(notify: NotifyConfig | undefined): string {
+  const about =
+    '# Who is told when the pool is degraded or healed, when a scrub finds something, when it is nearly full.';
+  if (notify === undefined)
+    return `${about}\n# [notify]\n# ntfy = "https://ntfy.sh/my-topic"\n# webhook = "https://example.org/hook"\n# mail_to = "me@example.org"`;
+  const command =
+    JSON.stringify(notify.mailCommand) === JSON.stringify(DEFAULT_MAIL_COMMAND)
+      ? []
+      : [line('mail_command', notify.mailCommand)];
+  return [
+    about,
+    '[notify]',
+    line('on', notify.on),
+    line('full_percent', notify.fullPercent),
+    ...given('webhook', notify.webhook),
+    ...given('ntfy', notify.ntfy),
+    ...given('ntfy_token', notify.ntfyToken),
+    ...given('mail_to', notify.mailTo),
+    ...given('mail_from', notify.mailFrom),
+    ...command,
+  ].join('\n');
+}
