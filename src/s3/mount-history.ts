@@ -99,7 +99,8 @@ export class MountHistory {
 
   async #path(ino: Ino): Promise<readonly Step[] | undefined> {
     const known = this.#store.tree.pathOf(ino);
-    if (known !== undefined && (await this.#isSo(known))) return known;
+    // Only names within a bucket can be such that another of the same file counts; whatever lies elsewhere is looked at no closer.
+    if (known !== undefined && (!this.#isWatched(known) || (await this.#isSo(known)))) return known;
     if (this.#outside.has(ino)) return undefined;
     const found = await this.#search(ino);
     if (found === undefined) {
@@ -107,6 +108,10 @@ export class MountHistory {
       this.#outside.add(ino);
     }
     return found;
+  }
+
+  #isWatched([top]: readonly Step[]): boolean {
+    return top !== undefined && (this.#buckets.has(top.ino) || top.name === HIDDEN_NAME);
   }
 
   async #isSo(path: readonly Step[]): Promise<boolean> {
