@@ -7,15 +7,20 @@
 #include "arguments.h"
 #include "attributes.h"
 #include "crc32c.h"
+#include "crc64.h"
 #include "file.h"
 #include "fuse-channel.h"
+#include "md5.h"
+#include "memory.h"
 #include "mount.h"
 #include "notify.h"
 
 NAPI_MODULE_INIT() {
   if (crc32c_register(env, exports) != napi_ok || file_register(env, exports) != napi_ok ||
       attributes_register(env, exports) != napi_ok || mount_register(env, exports) != napi_ok ||
-      fuse_channel_register(env, exports) != napi_ok || notify_register(env, exports) != napi_ok) {
+      fuse_channel_register(env, exports) != napi_ok || md5_register(env, exports) != napi_ok ||
+      crc64_register(env, exports) != napi_ok || memory_register(env, exports) != napi_ok ||
+      notify_register(env, exports) != napi_ok) {
     return throw_api_failure(env);
   }
   return exports;

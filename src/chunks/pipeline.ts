@@ -12,7 +12,8 @@ import type { ChunkSource } from './chunk-store.js';
 
 export interface Pipeline {
   /**
-   * Reads the whole source and hashes it. `onRead` is called once its bytes may change again. IO if it cannot be read whole, ABORTED,
+   * Reads the whole source and hashes it. `onRead` is called once its bytes may change again: bytes of a SharedArrayBuffer may not be copied, and then it
+   * comes when the job has ended (or never, if the job fails). IO if it cannot be read whole, ABORTED,
    * CLOSED. The job must be ended.
    */
   take(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<ChunkJob>;

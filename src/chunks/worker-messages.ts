@@ -21,7 +21,7 @@ export type ToWorker =
       readonly position: number;
       readonly length: number;
     }
-  /** The buffer is transferred. */
+  /** The buffer is transferred, or shared. */
   | { readonly kind: 'bytes'; readonly job: number; readonly bytes: Uint8Array }
   | {
       readonly kind: 'write';

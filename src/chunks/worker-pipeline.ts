@@ -59,7 +59,8 @@ export class WorkerPipeline implements Pipeline {
     const job = Math.floor(slot / this.#threads.length);
     try {
       const taken = await thread.take(job, source, onRead);
-      return new WorkerJob(thread, job, taken, chunkBytes, () => this.#slots.give(slot));
+      const giveBack = (): void => this.#slots.give(slot);
+      return new WorkerJob(thread, job, taken, chunkBytes, giveBack, isShared(source) ? onRead : undefined);
     } catch (error) {
       this.#slots.give(slot);
       throw error;
@@ -99,6 +100,9 @@ class WorkerJob implements ChunkJob {
   readonly #job: number;
   readonly #worker: Worker;
   readonly #giveBack: () => void;
+  /** The thread reads from the source's own memory: called when it does not any more. */
+  readonly #onRead: (() => void) | undefined;
+  #writes = 0;
   #ended = false;
 
   constructor(
@@ -107,7 +111,9 @@ class WorkerJob implements ChunkJob {
     taken: Taken,
     readonly chunkBytes: number,
     giveBack: () => void,
+    onRead: (() => void) | undefined,
   ) {
+    this.#onRead = onRead;
     this.#thread = thread;
     this.#job = job;
     this.#worker = taken.worker;
@@ -118,14 +124,32 @@ class WorkerJob implements ChunkJob {
   async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {
     assert(!this.#ended, 'the job has not ended');
     this.#thread.check(this.#worker);
-    return writeAll(reservations, (target) => this.#thread.write(this.#worker, this.#job, scheme, target));
+    return writeAll(reservations, async (target) => {
+      this.#writes += 1;
+      try {
+        return await this.#thread.write(this.#worker, this.#job, scheme, target);
+      } finally {
+        this.#writes -= 1;
+        this.#released();
+      }
+    });
   }
 
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#giveBack();
+    this.#released();
   }
+
+  /** A write to a disk that hangs may last longer than its job. */
+  #released(): void {
+    if (this.#ended && this.#writes === 0) this.#onRead?.();
+  }
+}
+
+function isShared(source: ChunkSource): boolean {
+  return source.kind === 'bytes' && source.bytes.buffer instanceof SharedArrayBuffer;
 }
 
 /** `ask` has one record written, or handed over where the disk has no descriptor. */
@@ -178,6 +202,8 @@ class Thread {
     if (source.kind === 'file') {
       const { fd, position, length } = source;
       answer = this.#ask(worker, { kind: 'file', job, fd, position, length }, onRead);
+    } else if (isShared(source)) {
+      answer = this.#ask(worker, { kind: 'bytes', job, bytes: source.bytes }, undefined);
     } else {
       // One copy, which the thread then owns: the caller's buffer stays the caller's.
       const bytes = new Uint8Array(source.bytes);

@@ -35,15 +35,35 @@ export function subjectName(subject: BucketSubject): string {
   return PREFIX + subject;
 }
 
+/** What values in memory say: every request asks for the same ones again. */
+const parsedInfos = new WeakMap<Uint8Array, BucketInfo>();
+const parsedSubjects = new WeakMap<Uint8Array, { readonly value: unknown }>();
+
 export function readInfo(attributes: ReadonlyMap<string, Uint8Array>): BucketInfo {
-  const parsed = v.safeParse(Info, readSubject(attributes, 'info'));
-  return parsed.success ? parsed.output : {};
+  const bytes = attributes.get(subjectName('info'));
+  if (bytes === undefined) return {};
+  let info = parsedInfos.get(bytes);
+  if (info === undefined) {
+    const parsed = v.safeParse(Info, readSubject(attributes, 'info'));
+    info = parsed.success ? parsed.output : {};
+    parsedInfos.set(bytes, info);
+  }
+  return info;
 }
 
-/** Undefined if it is not there, or not JSON. */
+/** Undefined if it is not there, or not JSON. Nobody changes what is answered. */
 export function readSubject(attributes: ReadonlyMap<string, Uint8Array>, subject: BucketSubject): unknown {
   const bytes = attributes.get(subjectName(subject));
   if (bytes === undefined) return undefined;
+  let parsed = parsedSubjects.get(bytes);
+  if (parsed === undefined) {
+    parsed = { value: parseJson(bytes) };
+    parsedSubjects.set(bytes, parsed);
+  }
+  return parsed.value;
+}
+
+function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(Buffer.from(bytes).toString('utf8'));
   } catch {

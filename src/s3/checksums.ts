@@ -1,6 +1,6 @@
 /**
  * The checksums that S3 clients send and ask for. CRCs are kept as they run; those of parts can be combined into that of the whole without reading a byte
- * again. CRC32 and CRC64NVME are computed here, eight bytes at a step; CRC32C by the addon.
+ * again. CRC32 is computed here where Node has it not, eight bytes at a step; CRC32C and CRC64NVME by the addon.
  */
 import { createHash } from 'node:crypto';
 import * as zlib from 'node:zlib';
@@ -139,67 +139,17 @@ function bytes32(value: number): Buffer {
 
 /** x^64 + … of the NVMe specification, reflected. */
 const CRC64_POLYNOMIAL = 0x9a6c9329ac4bc9b5n;
-const LOW: Uint32Array[] = [];
-const HIGH: Uint32Array[] = [];
-for (let slice = 0; slice < SLICES; slice++) {
-  const low = new Uint32Array(256);
-  const high = new Uint32Array(256);
-  for (let byte = 0; byte < 256; byte++) {
-    let value: bigint;
-    if (slice === 0) {
-      value = BigInt(byte);
-      for (let bit = 0; bit < 8; bit++) value = (value & 1n) === 1n ? (value >> 1n) ^ CRC64_POLYNOMIAL : value >> 1n;
-    } else {
-      const before = (BigInt(HIGH[slice - 1]![byte]!) << 32n) | BigInt(LOW[slice - 1]![byte]!);
-      const index = Number(before & 255n);
-      value = (before >> 8n) ^ ((BigInt(HIGH[0]![index]!) << 32n) | BigInt(LOW[0]![index]!));
-    }
-    low[byte] = Number(value & 0xffffffffn);
-    high[byte] = Number(value >> 32n);
-  }
-  LOW.push(low);
-  HIGH.push(high);
-}
 
 class Crc64 implements RunningChecksum {
-  #low = ~0;
-  #high = ~0;
+  readonly #addon = loadAddon();
+  readonly #value = Buffer.alloc(8);
 
   update(bytes: Uint8Array): void {
-    const [l0, l1, l2, l3, l4, l5, l6, l7] = LOW as unknown as Tables;
-    const [h0, h1, h2, h3, h4, h5, h6, h7] = HIGH as unknown as Tables;
-    let low = this.#low;
-    let high = this.#high;
-    const end = bytes.length - (bytes.length % 8);
-    let i = 0;
-    for (; i < end; i += 8) {
-      const a = low ^ (bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24));
-      const b = high ^ (bytes[i + 4]! | (bytes[i + 5]! << 8) | (bytes[i + 6]! << 16) | (bytes[i + 7]! << 24));
-      const a0 = a & 255;
-      const a1 = (a >>> 8) & 255;
-      const a2 = (a >>> 16) & 255;
-      const a3 = a >>> 24;
-      const b0 = b & 255;
-      const b1 = (b >>> 8) & 255;
-      const b2 = (b >>> 16) & 255;
-      const b3 = b >>> 24;
-      low = l7[a0]! ^ l6[a1]! ^ l5[a2]! ^ l4[a3]! ^ l3[b0]! ^ l2[b1]! ^ l1[b2]! ^ l0[b3]!;
-      high = h7[a0]! ^ h6[a1]! ^ h5[a2]! ^ h4[a3]! ^ h3[b0]! ^ h2[b1]! ^ h1[b2]! ^ h0[b3]!;
-    }
-    for (; i < bytes.length; i++) {
-      const index = (low ^ bytes[i]!) & 255;
-      low = ((low >>> 8) | (high << 24)) ^ l0[index]!;
-      high = (high >>> 8) ^ h0[index]!;
-    }
-    this.#low = low;
-    this.#high = high;
+    this.#addon.crc64Nvme(this.#value, bytes);
   }
 
   digest(): Buffer {
-    const bytes = Buffer.alloc(8);
-    bytes.writeUInt32BE(~this.#high >>> 0, 0);
-    bytes.writeUInt32BE(~this.#low >>> 0, 4);
-    return bytes;
+    return this.#value;
   }
 }
 

@@ -153,9 +153,9 @@ export class KeyWalk {
     return escaped.find(({ sortKey, isDirectory }) => isDirectory && sortKey === `${component}/`)?.ino;
   }
 
-  #plainChild(ino: Ino, name: Name): Promise<TreeNode | undefined> {
+  async #plainChild(ino: Ino, name: Name): Promise<TreeNode | undefined> {
     return name.length > 255 || name === '.' || name === '..' || name.includes('\0')
-      ? Promise.resolve(undefined)
+      ? undefined
       : this.#tree.child(ino, name);
   }
 

@@ -50,9 +50,21 @@ export function encodeAttributes(attributes: ObjectAttributes): Uint8Array {
   return Buffer.from(JSON.stringify(attributes), 'utf8');
 }
 
-/** Undefined for what is not one: the object is then as if S3 had never seen it. */
+/** What values in memory say: an inode keeps its values, and most are asked for again. */
+const decoded = new WeakMap<Uint8Array, ObjectAttributes | null>();
+
+/** Undefined for what is not one: the object is then as if S3 had never seen it. Nobody changes what is answered. */
 export function decodeAttributes(bytes: Uint8Array | undefined): ObjectAttributes | undefined {
   if (bytes === undefined) return undefined;
+  let known = decoded.get(bytes);
+  if (known === undefined) {
+    known = decode(bytes) ?? null;
+    decoded.set(bytes, known);
+  }
+  return known ?? undefined;
+}
+
+function decode(bytes: Uint8Array): ObjectAttributes | undefined {
   let json: unknown;
   try {
     json = JSON.parse(Buffer.from(bytes).toString('utf8'));

@@ -15,8 +15,11 @@ import {
   newChecksum,
 } from './checksums.js';
 import { ChunkedBody } from './chunked-body.js';
+import { Md5Lanes } from './md5-lanes.js';
 import { S3Error } from './s3-error.js';
 import type { S3Request } from './s3-request.js';
+
+const lanes = new Md5Lanes();
 
 /** What one PUT may bring. */
 export const OBJECT_BYTES_MAX = 5 * 1024 ** 3;
@@ -37,7 +40,7 @@ export async function receiveDocument(
 ): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  const checks = new BodyChecks(request, payload, isOfBody);
+  const checks = new BodyChecks(request, payload, { isOfBody });
   await checks.run((part) => {
     bytes += part.length;
     if (bytes > limit)
@@ -51,24 +54,26 @@ export async function receiveDocument(
 
 /** An object's bytes, in the pool. */
 export async function receiveObject(request: S3Request, payload: PayloadMode, tree: ObjectTree): Promise<Received> {
-  const checks = new BodyChecks(request, payload);
+  const checks = new BodyChecks(request, payload, { hasMd5: true });
   const length = checks.plainLength;
   if (length === undefined && request.header('transfer-encoding') === undefined)
     throw new S3Error('MissingContentLength', 'You must provide the Content-Length HTTP header.');
   if (length !== undefined && length > OBJECT_BYTES_MAX) throw tooLarge();
-  const writer = tree.writer(length);
-  const md5 = createHash('md5');
+  const md5 = lanes.stream();
+  const writer = tree.writer(length, (bytes, done) => md5.update(bytes, done));
+  let content: StoredContent | undefined;
   try {
     await checks.run((part) => {
       if (writer.sizeBytes + part.length > OBJECT_BYTES_MAX) throw tooLarge();
-      md5.update(part);
       return writer.write(part);
     }, OBJECT_BYTES_MAX);
-    const digest = md5.digest();
+    content = await writer.finish();
+    const digest = await md5.digest();
     checks.finish(digest);
-    return { content: await writer.finish(), md5: digest, checksum: checks.checksum };
+    return { content, md5: digest, checksum: checks.checksum };
   } catch (error) {
-    await writer.discard();
+    if (content === undefined) await writer.discard();
+    else tree.discard(content);
     throw error;
   }
 }
@@ -96,7 +101,8 @@ class BodyChecks {
   readonly #running: ReturnType<typeof newChecksum> | undefined;
   #received = 0;
 
-  constructor(request: S3Request, payload: PayloadMode, isOfBody = true) {
+  /** `isOfBody`: a checksum in the headers is the body's. `hasMd5`: the caller computes the MD5 of the bytes. */
+  constructor(request: S3Request, payload: PayloadMode, { isOfBody = true, hasMd5 = false } = {}) {
     this.#request = request;
     if (payload.kind === 'chunked') {
       this.#chunked = new ChunkedBody(payload.signatures, payload.hasTrailer);
@@ -110,7 +116,7 @@ class BodyChecks {
       if (payload.sha256 !== undefined) this.#sha256 = createHash('sha256');
     }
     this.#expectedMd5 = expectedMd5(request);
-    if (this.#expectedMd5 !== undefined) this.#md5 = createHash('md5');
+    if (this.#expectedMd5 !== undefined && !hasMd5) this.#md5 = createHash('md5');
     const said = isOfBody ? saidChecksum(request) : undefined;
     this.#checksumName = said?.name;
     this.#expectedChecksum = said?.value;
@@ -123,21 +129,11 @@ class BodyChecks {
     if (this.plainLength !== undefined && this.plainLength > limit)
       throw new S3Error('MaxMessageLengthExceeded', `Your request was too big: at most ${limit} bytes.`);
     try {
-      for await (const piece of this.#request.body()) {
-        for (const bytes of this.#chunked === undefined ? [piece] : this.#chunked.take(piece)) {
-          this.#received += bytes.length;
-          if (this.plainLength !== undefined && this.#received > this.plainLength)
-            throw new S3Error(
-              'IncompleteBody',
-              'You provided more bytes than specified by the Content-Length HTTP header',
-            );
-          this.#sha256?.update(bytes);
-          this.#md5?.update(bytes);
-          this.#running?.update(bytes);
-          const wait = take(bytes);
-          if (wait !== undefined) await wait;
-        }
-      }
+      await this.#request.eachPiece((piece) => {
+        if (this.#chunked === undefined) return this.#take(piece, take);
+        const waits = this.#chunked.take(piece).map((bytes) => this.#take(bytes, take));
+        return waits.some((wait) => wait !== undefined) ? Promise.all(waits).then(() => undefined) : undefined;
+      });
     } catch (error) {
       if (http.errored !== null || http.destroyed)
         if (!(error instanceof S3Error))
@@ -145,6 +141,16 @@ class BodyChecks {
       throw error;
     }
     this.#chunked?.end();
+  }
+
+  #take(bytes: Buffer, take: (bytes: Buffer) => Promise<void> | undefined): Promise<void> | undefined {
+    this.#received += bytes.length;
+    if (this.plainLength !== undefined && this.#received > this.plainLength)
+      throw new S3Error('IncompleteBody', 'You provided more bytes than specified by the Content-Length HTTP header');
+    this.#sha256?.update(bytes);
+    this.#md5?.update(bytes);
+    this.#running?.update(bytes);
+    return take(bytes);
   }
 
   /** Compares. `md5`: of the bytes, where the caller has it anyway. BadDigest, IncompleteBody, XAmzContentSHA256Mismatch. */

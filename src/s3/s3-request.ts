@@ -59,11 +59,61 @@ export class S3Request {
     return this.#waiting !== undefined;
   }
 
+  /**
+   * Gives the body to `take` as it comes; nothing more comes until what `take` returns has resolved. Rejects with what `take` throws, and then leaves the
+   * rest of the body to be read by another.
+   */
+  eachPiece(take: (piece: Buffer) => Promise<void> | undefined): Promise<void> {
+    this.#goOn();
+    const { http } = this;
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const end = (error?: unknown): void => {
+        if (isOver) return;
+        isOver = true;
+        http.off('data', onData);
+        http.off('end', onEnd);
+        http.off('error', end);
+        http.off('close', onClose);
+        http.pause();
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const goOn = (): void => {
+        if (!isOver) http.resume();
+      };
+      const onData = (piece: Buffer): void => {
+        let wait: Promise<void> | undefined;
+        try {
+          wait = take(piece);
+        } catch (error) {
+          end(error);
+          return;
+        }
+        if (wait === undefined) return;
+        http.pause();
+        wait.then(goOn, end);
+      };
+      const onEnd = (): void => end();
+      const onClose = (): void => end(http.errored ?? new Error('the connection ended before the body did'));
+      http.on('end', onEnd);
+      http.on('error', end);
+      http.on('close', onClose);
+      http.on('data', onData);
+      if (http.destroyed) onClose();
+      else if (http.readableEnded) onEnd();
+    });
+  }
+
   /** The body as it comes. Whoever stops in the middle leaves the rest to be read. */
   body(): AsyncIterableIterator<Buffer> {
+    this.#goOn();
+    return this.http.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
+  }
+
+  #goOn(): void {
     this.#waiting?.writeContinue();
     this.#waiting = undefined;
-    return this.http.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
   }
 
   /** A parameter of the query; '' for one without a value. */

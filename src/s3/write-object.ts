@@ -356,6 +356,9 @@ async function deleteOne(
   const action = version === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion';
   requireAccess(call, bucket, { action, bucketPermission: 'WRITE', writes: true }, { key });
   if (version === '') throw new S3Error('InvalidArgument', 'Version id cannot be the empty string');
+  // The answer repeats it in a header.
+  if (version !== undefined && !/^[\x21-\x7e]{1,256}$/.test(version))
+    throw new S3Error('InvalidArgument', 'Invalid version id specified');
   const check = (present: StoredObject | undefined): void => {
     checkDelete(call, present);
     more(present);

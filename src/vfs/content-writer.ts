@@ -5,6 +5,8 @@
  * Until then nothing names the chunks: they are held, so that collection leaves them, and `discard` lets go of them. After a crash no commit
  * names them, and the sweep finds them.
  */
+
+import type { ChunkBuffers } from '../chunks/chunk-buffers.js';
 import { type ChunkStore, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import type { ExtentRow } from '../meta/rows.js';
@@ -23,11 +25,20 @@ export interface StoredContent {
 
 export const NO_CONTENT: StoredContent = { sizeBytes: 0, extents: [], tail: new Uint8Array(0) };
 
+const EMPTY = Buffer.alloc(0);
+
+/** Told of all bytes, in order, in pieces of whole chunks but for the end. They stay as they are until `done` is called. */
+export type ContentObserver = (bytes: Uint8Array, done: () => void) => void;
+
 export class ContentWriter {
   readonly #chunks: ChunkStore;
+  readonly #buffers: ChunkBuffers;
   readonly #chunkBytes: number;
+  readonly #observer: ContentObserver | undefined;
+  /** What the next buffer should hold at least. */
+  readonly #expectedBytes: number;
   /** The chunk that is being filled; grows from little, so that a small upload takes little. */
-  #buffer: Buffer;
+  #buffer: Buffer = EMPTY;
   #filled = 0;
   #sizeBytes = 0;
   readonly #extents: ExtentRow[] = [];
@@ -36,10 +47,17 @@ export class ContentWriter {
   #ended = false;
 
   /** `expectedBytes`: what the caller thinks that there will be, if it does. */
-  constructor(chunks: ChunkStore, chunkBytes: number, expectedBytes: number | undefined) {
+  constructor(
+    chunks: ChunkStore,
+    buffers: ChunkBuffers,
+    expectedBytes: number | undefined,
+    observer: ContentObserver | undefined,
+  ) {
     this.#chunks = chunks;
-    this.#chunkBytes = chunkBytes;
-    this.#buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, Math.max(1, expectedBytes ?? SMALL_CHUNK_BYTES)));
+    this.#buffers = buffers;
+    this.#chunkBytes = buffers.chunkBytes;
+    this.#observer = observer;
+    this.#expectedBytes = expectedBytes ?? SMALL_CHUNK_BYTES;
   }
 
   get sizeBytes(): number {
@@ -53,7 +71,7 @@ export class ContentWriter {
     for (let at = 0; at < bytes.length; ) {
       const length = Math.min(bytes.length - at, this.#chunkBytes - this.#filled);
       this.#grow(this.#filled + length);
-      this.#buffer.set(bytes.subarray(at, at + length), this.#filled);
+      this.#buffers.copy(this.#buffer, this.#filled, bytes.subarray(at, at + length));
       this.#filled += length;
       at += length;
       if (this.#filled === this.#chunkBytes) this.#store();
@@ -64,7 +82,8 @@ export class ContentWriter {
 
   #grow(needed: number): void {
     if (needed <= this.#buffer.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.min(this.#chunkBytes, Math.max(needed, this.#buffer.length * 4)));
+    const wanted = Math.min(this.#chunkBytes, Math.max(needed, this.#buffer.length * 4, this.#expectedBytes));
+    const larger = wanted === this.#chunkBytes ? this.#buffers.take() : Buffer.allocUnsafeSlow(wanted);
     this.#buffer.copy(larger, 0, 0, this.#filled);
     this.#buffer = larger;
   }
@@ -80,22 +99,32 @@ export class ContentWriter {
     const offset = this.#sizeOf(this.#extents);
     // The place is taken now, so that extents stay in order whichever chunk is stored first.
     const index = this.#extents.push({ offset, length: bytes.length, chunk: '', chunkOffset: 0, chunkBytes: 0 }) - 1;
-    let isRead = false;
+    const buffer = this.#buffer;
+    this.#buffer = EMPTY;
+    this.#filled = 0;
+    // One for the store, one for the observer.
+    let users = this.#observer === undefined ? 1 : 2;
+    const release = (): void => {
+      users -= 1;
+      if (users === 0 && buffer.length === this.#chunkBytes) this.#buffers.give(buffer);
+    };
+    const observed = this.#observer === undefined ? undefined : this.#observe(this.#observer, bytes).then(release);
     const stored = (one: StoredChunk): void => {
       this.#extents[index] = { ...this.#extents[index]!, chunk: one.chunk, chunkBytes: one.chunkBytes };
     };
     const job = this.#chunks
-      .store({ kind: 'bytes', bytes }, () => {
-        isRead = true;
-      })
+      .store({ kind: 'bytes', bytes }, release)
       .then(stored, (error: unknown) => {
         this.#failure ??= error;
       })
+      .then(() => observed)
       .finally(() => this.#jobs.delete(job));
     this.#jobs.add(job);
-    this.#filled = 0;
-    // A store that copies at once leaves us the buffer.
-    if (!isRead) this.#buffer = Buffer.allocUnsafeSlow(this.#chunkBytes);
+  }
+
+  /** Resolves when the observer is done with them. */
+  #observe(observer: ContentObserver, bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve) => observer(bytes, resolve));
   }
 
   #sizeOf(extents: readonly ExtentRow[]): number {
@@ -107,12 +136,14 @@ export class ContentWriter {
   async finish(): Promise<StoredContent> {
     if (this.#filled > SMALL_CHUNK_BYTES && this.#failure === undefined) this.#store();
     this.#ended = true;
+    const tail = Buffer.from(this.#buffer.subarray(0, this.#filled));
+    this.#putAway();
+    if (tail.length > 0) this.#observer?.(tail, () => {});
     await Promise.all(this.#jobs);
     if (this.#failure !== undefined) {
       this.#release();
       throw this.#failure;
     }
-    const tail = Uint8Array.prototype.slice.call(this.#buffer, 0, this.#filled);
     return { sizeBytes: this.#sizeBytes, extents: this.#extents, tail };
   }
 
@@ -121,8 +152,16 @@ export class ContentWriter {
     this.#failure ??= new CairnError('ABORTED', 'the upload was ended');
     if (this.#ended) return;
     this.#ended = true;
+    this.#putAway();
     await Promise.all(this.#jobs);
     this.#release();
+  }
+
+  /** The buffer that is being filled is not needed any more. */
+  #putAway(): void {
+    if (this.#buffer.length === this.#chunkBytes) this.#buffers.give(this.#buffer);
+    this.#buffer = EMPTY;
+    this.#filled = 0;
   }
 
   #release(): void {

@@ -6,13 +6,15 @@ import { CairnError } from '../errors/cairn-error.js';
 import type { Time } from '../io/clock.js';
 import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Committer } from './committer.js';
-import type { ContentWriter, StoredContent } from './content-writer.js';
+import type { ContentObserver, ContentWriter, StoredContent } from './content-writer.js';
 import type { ListedEntry } from './directory.js';
 import type { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import type { PoolReader } from './pool-reader.js';
 import type { NameChange, Publisher } from './publisher.js';
+import { chain } from './result.js';
 import type { StagedSet } from './staged-set.js';
+import type { Result } from './vfs.js';
 import type { Volume } from './volume.js';
 import type { Xattrs } from './xattrs.js';
 
@@ -107,34 +109,37 @@ export class ObjectTree {
   }
 
   /** Undefined if there is no such name, or `parent` is no directory (any more). */
-  async child(parent: Ino, name: Name): Promise<TreeNode | undefined> {
-    const dir = await this.#find(parent);
-    if (dir?.directory === undefined || dir.gone) return undefined;
-    const target = await dir.directory.lookup(name);
-    if (target === undefined) return undefined;
-    return this.node(target.ino);
+  child(parent: Ino, name: Name): Result<TreeNode | undefined> {
+    return chain(this.#find(parent), (dir) => {
+      if (dir?.directory === undefined || dir.gone) return undefined;
+      // A publication of the name is under way: what it brings cannot be read yet, and may come to nothing.
+      const held = dir.directory.entries.get(name)?.held;
+      if (held !== undefined) return held.then(() => this.child(parent, name));
+      return chain(dir.directory.lookup(name), (target) => (target === undefined ? undefined : this.node(target.ino)));
+    });
   }
 
-  async node(ino: Ino): Promise<TreeNode | undefined> {
-    const inode = await this.#find(ino);
-    if (inode === undefined || inode.gone) return undefined;
-    return nodeOf(inode);
+  node(ino: Ino): Result<TreeNode | undefined> {
+    return chain(this.#find(ino), (inode) => (inode === undefined || inode.gone ? undefined : nodeOf(inode)));
   }
 
-  async #find(ino: Ino): Promise<Inode | undefined> {
-    return this.#table.peek(ino) ?? (await this.#table.find(ino));
+  #find(ino: Ino): Result<Inode | undefined> {
+    return this.#table.peek(ino) ?? this.#table.find(ino);
   }
 
   /** As `node`, after what is staged of its content has been committed. */
-  async settled(ino: Ino): Promise<TreeNode | undefined> {
-    for (;;) {
-      const inode = await this.#find(ino);
+  settled(ino: Ino): Result<TreeNode | undefined> {
+    return chain(this.#find(ino), (inode) => {
       if (inode === undefined || inode.gone) return undefined;
-      if (inode.content?.staged !== true) return nodeOf(inode);
-      await this.#committer.commitFile(inode);
-      // The promise comes before the metadata store is told, and content stages change with that.
-      await this.#staged.round;
-    }
+      return inode.content?.staged === true ? this.#settle(inode) : nodeOf(inode);
+    });
+  }
+
+  async #settle(inode: Inode): Promise<TreeNode | undefined> {
+    await this.#committer.commitFile(inode);
+    // The promise comes before the metadata store is told, and content stages change with that.
+    await this.#staged.round;
+    return this.settled(inode.ino);
   }
 
   /** The content stage of a file, or -1 while something of it is staged: tells whether its bytes are still those that were found. */
@@ -152,9 +157,8 @@ export class ObjectTree {
   }
 
   /** All extended attributes, hidden ones included. Empty if there is no such inode. */
-  async attributes(ino: Ino): Promise<ReadonlyMap<string, Uint8Array>> {
-    const inode = await this.#find(ino);
-    return inode === undefined ? new Map() : this.#xattrs.all(inode);
+  attributes(ino: Ino): Result<ReadonlyMap<string, Uint8Array>> {
+    return chain(this.#find(ino), (inode) => (inode === undefined ? new Map() : this.#xattrs.all(inode)));
   }
 
   /** Sets (or with null removes) attributes in one step; resolves after the pool promise. NOT_FOUND if the inode is gone. */
@@ -178,8 +182,8 @@ export class ObjectTree {
     }
   }
 
-  writer(expectedBytes?: number): ContentWriter {
-    return this.#publisher.writer(expectedBytes);
+  writer(expectedBytes?: number, observer?: ContentObserver): ContentWriter {
+    return this.#publisher.writer(expectedBytes, observer);
   }
 
   discard(content: StoredContent): void {

@@ -2,12 +2,14 @@
  * Takes publications to a round. Whoever publishes gives a function that looks at the tree and says what to change; it is called again if, by
  * the time of the cut, what it had looked at is not so any more. So a check and the change that it allows are one step, without locks.
  */
+
+import { ChunkBuffers } from '../chunks/chunk-buffers.js';
 import type { ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { ExtentRow, Ino, Name } from '../meta/rows.js';
-import { ContentWriter, type StoredContent } from './content-writer.js';
+import { type ContentObserver, ContentWriter, type StoredContent } from './content-writer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
@@ -74,7 +76,7 @@ export class Publisher {
   readonly #chunks: ChunkStore;
   readonly #reader: PoolReader;
   readonly #clock: Clock;
-  readonly #chunkBytes: number;
+  readonly #buffers: ChunkBuffers;
   readonly #largestBytes: number;
   readonly #retire: (inode: Inode) => void;
   #queue: Publication[] = [];
@@ -98,15 +100,15 @@ export class Publisher {
     this.#chunks = parts.chunks;
     this.#reader = parts.reader;
     this.#clock = parts.clock;
-    this.#chunkBytes = parts.chunkBytes;
+    this.#buffers = new ChunkBuffers(parts.chunkBytes);
     this.#largestBytes = parts.largestBytes;
     this.#retire = parts.retire;
     this.#staged.onPublish = (contentStage, small) => this.#take(contentStage, small);
   }
 
   /** For content that is to be published. */
-  writer(expectedBytes?: number): ContentWriter {
-    return new ContentWriter(this.#chunks, this.#chunkBytes, expectedBytes);
+  writer(expectedBytes?: number, observer?: ContentObserver): ContentWriter {
+    return new ContentWriter(this.#chunks, this.#buffers, expectedBytes, observer);
   }
 
   /** Content that will not be published. */

@@ -609,11 +609,19 @@ export class Volume implements Vfs {
   }
 
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]> {
+    const made = this.#underWay(handle);
+    if (made !== undefined) return made.then(() => this.read(handle, offset, length));
     const file = this.#reading(handle);
     const startedMs = this.#clock.monotonicMs();
     const bytes = bytesWithin(file, offset, length);
     const parts = this.#data.read(file.inode, offset, length, runOf(file, offset, length));
     return this.#activity.read.note(startedMs, bytes, parts);
+  }
+
+  /** Ends with the publication that makes the file: before that its last bytes may be on no disk. */
+  #underWay(handle: Handle): Promise<void> | undefined {
+    const { inode } = this.#handles.file(handle);
+    return inode.version === 0 ? inode.held : undefined;
   }
 
   #reading(handle: Handle): FileHandle {
@@ -625,6 +633,7 @@ export class Volume implements Vfs {
 
   /** As `read`, with the bytes themselves, which no write changes. */
   async readBytes(handle: Handle, from: number, to: number): Promise<Uint8Array[]> {
+    await this.#underWay(handle);
     const file = this.#reading(handle);
     const startedMs = this.#clock.monotonicMs();
     const bytes = bytesWithin(file, from, to - from);

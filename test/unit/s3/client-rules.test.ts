@@ -154,6 +154,10 @@ t.test('what clients are told', async (t) => {
     t.equal(await prefixOf('list-type=2&prefix=a%20b'), 'a%20b');
   });
 
+  await t.test('a version id that no header can carry is refused', async (t) => {
+    t.equal((await s3.send('DELETE', '/box/key?versionId=%00')).code, 'InvalidArgument');
+  });
+
   await t.test('what is not offered is refused by its name, and several ranges are the whole', async (t) => {
     const refused = async (method: string, path: string, name: string, headers = {}) => {
       const answer = await s3.send(method, path, { headers });

@@ -166,6 +166,22 @@ t.test('extents of files that stand can be published again', async (t) => {
   );
 });
 
+t.test('a file that is being published is read when it is there, by both faces', async (t) => {
+  const fixture = await PoolFixture.create(t);
+  const bytes = bytesOf(1000, 3);
+  const [ino] = await put(fixture, 'soon', Buffer.from('first'));
+  const putting = put(fixture, 'soon', bytes);
+  let attr = (await fixture.vfs.lookup(ROOT, 'soon')) as Attr;
+  while (attr.ino === ino) {
+    await new Promise(setImmediate);
+    attr = (await fixture.vfs.lookup(ROOT, 'soon')) as Attr;
+  }
+  const handle = await fixture.vfs.open(attr.ino, { read: true, write: false });
+  t.same(Buffer.concat((await fixture.vfs.read(handle, 0, 2000)) as Buffer[]), bytes);
+  await fixture.vfs.release(handle);
+  await putting;
+});
+
 t.test('what is refused or discarded leaves nothing', async (t) => {
   const fixture = await PoolFixture.create(t);
   const { objects } = fixture.pool;
