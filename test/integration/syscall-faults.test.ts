@@ -247,5 +247,5 @@ t.test('recovery: any call of it may be its last, or fail', { skip }, async (t) 
   await rm(join(harness.disks[1]!, 'index.sqlite'));
   await rm(join(harness.disks[1]!, 'index.sqlite-wal'), { force: true });
   await rig.keep();
-  await tryAll(t, rig, { mode: 'default', phase: 'recovery', oneDisk: false }, 7);
+  await tryAll(t, rig, { mode: 'default', phase: 'recovery', oneDisk: false }, 4);
 });

@@ -6,6 +6,7 @@ import Database from 'better-sqlite3';
 import type { Test } from 'tap';
 import type { Disk } from '../../../src/disks/disk.js';
 import type { RecordLocation, ShardEntry } from '../../../src/disks/record.js';
+import { hasCode } from '../../../src/errors/cairn-error.js';
 import { checkPool } from '../../../src/fsck/check-pool.js';
 import type { CheckOptions } from '../../../src/fsck/checked-pool.js';
 import type { CheckReport } from '../../../src/vfs/reports.js';
@@ -74,8 +75,11 @@ export const codes = ({ findings }: CheckReport): string[] => findings.map(({ co
 
 export const inodeOf = async ({ fixture }: Filled, path: string) => (await fixture.pool.stat(path)).ino;
 
-/** The pool's metadata store, from beside. */
-export function sql({ fixture }: { fixture: PoolFixture }, ...statements: string[]): void {
+/** The pool's metadata store, from beside: what it has kept back is written first, for it holds the file's lock until then. */
+export async function sql({ fixture }: { fixture: PoolFixture }, ...statements: string[]): Promise<void> {
+  await fixture.pool.parts.meta.flush?.().catch((error: unknown) => {
+    if (!hasCode(error, 'CLOSED')) throw error;
+  });
   const directory = join(fixture.directory, 'meta');
   const name = readdirSync(directory).find((entry) => entry.endsWith('.sqlite'))!;
   const database = new Database(join(directory, name));

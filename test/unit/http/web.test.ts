@@ -71,15 +71,15 @@ t.test(
       'content-security-policy': /default-src 'none'.*frame-ancestors 'none'/,
       'content-encoding': 'gzip',
     });
-    const script = await send('GET', '/src/page/main.js');
+    const script = await send('GET', '/page/main.js');
     t.match(script, { status: 200, headers: { 'content-type': /javascript/ } });
-    t.equal((await send('GET', '/src/page/main.js', { 'if-none-match': String(script.headers['etag']) })).status, 304);
+    t.equal((await send('GET', '/page/main.js', { 'if-none-match': String(script.headers['etag']) })).status, 304);
     for (const path of [
-      '/src/page/../package.json',
-      '/src/page/%2e%2e/secrets.js',
+      '/page/../package.json',
+      '/page/%2e%2e/secrets.js',
       '/src/pool/config.js',
-      '/src/page/tsconfig.json',
-      '/src/page/absent.js',
+      '/page/tsconfig.json',
+      '/page/absent.js',
     ])
       t.equal((await send('GET', path)).status, 401, `${path} is no file of the page`);
     t.match(await send('GET', '/metrics'), { status: 200, body: /^cairn_pool_health\{health="degraded"\} 1$/m });

@@ -277,7 +277,7 @@ t.test('repair does not stop at a second damage, and may be run again', async (t
   flip(await shardOf(fixture, '/photos/2026/large'), 5000);
   const { disk, entry } = await shardOf(fixture, '/photos/medium', 1);
   await disk.remove(entry);
-  sql(pool, 'UPDATE inode SET nlink = 9');
+  await sql(pool, 'UPDATE inode SET nlink = 9');
   rmSync(join(fixture.disks[0]!, 'map'));
   await fixture.pool.abandon();
   const stop = new AbortController();
