@@ -60,6 +60,18 @@ function patternOf(node: CommandNode): string {
   return [node.path.at(-1)!, ...node.aliases].map((name) => quote([...above, name].join(' '))).join('|');
 }
 
+/** Lines of bash or zsh: which command the words before the cursor name, and the case for it. */
+function walk(root: CommandNode, words: string, cases: readonly string[]): string {
+  return `  for word in "\${${words}}"; do
+    case "\${key:+$key }$word" in
+    ${keysOf(root).map(quote).join('|')}) key="\${key:+$key }$word" ;;
+    esac
+  done
+  case "$key" in
+${cases.join('')}  esac
+`;
+}
+
 function bashScript(root: CommandNode): string {
   const cases = flat(root).map((node) => {
     const files = takesFiles(node) ? ' files=1' : '';
@@ -68,14 +80,7 @@ function bashScript(root: CommandNode): string {
   return `# bash completion of cairn
 _cairn() {
   local current="\${COMP_WORDS[COMP_CWORD]}" key='' word words='' files=''
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "\${key:+$key }$word" in
-    ${keysOf(root).map(quote).join('|')}) key="\${key:+$key }$word" ;;
-    esac
-  done
-  case "$key" in
-${cases.join('')}  esac
-  case "\${COMP_WORDS[COMP_CWORD-1]}" in
+${walk(root, 'COMP_WORDS[@]:1:COMP_CWORD-1', cases)}  case "\${COMP_WORDS[COMP_CWORD-1]}" in
   --*) files=1 ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
@@ -103,14 +108,7 @@ function zshScript(root: CommandNode): string {
 _cairn() {
   local key='' word files=''
   local -a found
-  for word in "\${words[@]:1:$((CURRENT-2))}"; do
-    case "\${key:+$key }$word" in
-    ${keysOf(root).map(quote).join('|')}) key="\${key:+$key }$word" ;;
-    esac
-  done
-  case "$key" in
-${cases.join('')}  esac
-  _describe 'cairn' found
+${walk(root, 'words[@]:1:$((CURRENT-2))', cases)}  _describe 'cairn' found
   [[ -n "$files" || "\${words[CURRENT-1]}" = --* ]] && _files
 }
 if [ "$funcstack[1]" = "_cairn" ]; then _cairn "$@"; else compdef _cairn cairn; fi

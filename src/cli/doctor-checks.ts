@@ -15,8 +15,9 @@ import {
 } from 'node:fs';
 import { stat, statfs } from 'node:fs/promises';
 import { release } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { systemCode } from '../errors/cairn-error.js';
+import { findMountHelper } from '../fuse/mount.js';
 import type { PoolConfig } from '../pool/config.js';
 import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext } from './context.js';
@@ -58,7 +59,7 @@ export async function checkMachine(context: CliContext): Promise<Diagnosis[]> {
     checkKernel(release()),
     checkPassthrough(release()),
     checkFuseDevice(),
-    ...checkMountHelper(context.env),
+    ...(await checkMountHelper(context.env)),
     await checkNative(),
     checkOpenFiles(),
     ...(await checkMounts(context)),
@@ -110,13 +111,10 @@ function checkFuseDevice(): Diagnosis {
 }
 
 /** Root mounts by itself. */
-function checkMountHelper(env: CliContext['env']): Diagnosis[] {
+async function checkMountHelper(env: CliContext['env']): Promise<Diagnosis[]> {
   if (process.getuid?.() === 0)
     return [ok('mounting', 'this is root, which needs no fusermount3; other users may look into the mount')];
-  const helper = (env['PATH'] ?? '')
-    .split(delimiter)
-    .map((place) => join(place, 'fusermount3'))
-    .find(isExecutable);
+  const helper = await findMountHelper(env['PATH']);
   if (helper === undefined)
     return [bad('mounting', 'there is no fusermount3, with which a user who is not root mounts', 'apt install fuse3')];
   const isSetUid = (statSync(helper).mode & 0o4000) !== 0;
@@ -143,15 +141,6 @@ function checkMountHelper(env: CliContext['env']): Diagnosis[] {
           'write the line user_allow_other into /etc/fuse.conf',
         ),
   ];
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function checkNative(): Promise<Diagnosis> {

@@ -2,8 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
-import { loadConfig, type PoolConfig, type S3Config } from '../pool/config.js';
-import type { WebConfig } from '../pool/face-config.js';
+import { loadConfig, type PoolConfig } from '../pool/config.js';
+import type { S3Config, WebConfig } from '../pool/face-config.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';

@@ -4,8 +4,8 @@
 import type { SchemeChoice } from '../../diskmap/types.js';
 import type { ApiParts } from '../http/api.js';
 import type { FileVersion, MonitorView, S3Key } from '../monitor/reports.js';
-import type { PoolConfig, S3Config } from '../pool/config.js';
-import type { NotifyConfig, WebConfig } from '../pool/face-config.js';
+import type { PoolConfig } from '../pool/config.js';
+import type { NotifyConfig, S3Config, WebConfig } from '../pool/face-config.js';
 import type { ObjectTree, TreeWatcher } from '../vfs/object-tree.js';
 import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
 import type { Vfs } from '../vfs/vfs.js';

@@ -1,8 +1,6 @@
 /** Puts the S3 server of a mounted pool together: users and audit log of the pool's directory, address and certificate of its cairn.toml. */
 import { createWriteStream, renameSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError } from '../errors/cairn-error.js';
 import { SystemClock } from '../io/clock.js';
 import { NodeFileIo } from '../io/node-file-io.js';
 import { versionsOf } from '../s3/file-versions.js';
@@ -10,6 +8,7 @@ import { type AuditLine, S3Server } from '../s3/s3-server.js';
 import { loadUsers, UserTable } from '../s3/users.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PoolLog, S3Face, S3Opener } from './pool-opener.js';
+import { readTls } from './read-tls.js';
 
 const AUDIT_NAME = 's3-audit.log';
 /** A longer one becomes s3-audit.log.1 at the next start. */
@@ -23,7 +22,7 @@ export async function openS3Face(
   const io = new NodeFileIo();
   const clock = new SystemClock();
   const { host, port, region, domain, tls, requestsPerSecond } = config;
-  const pem = tls === undefined ? undefined : { cert: await readPem(tls.certificate), key: await readPem(tls.key) };
+  const pem = await readTls('[s3]', tls);
   const users = new UserTable(
     () => loadUsers(io, poolDirectory),
     clock,
@@ -56,17 +55,6 @@ export async function openS3Face(
       await audit.close();
     },
   };
-}
-
-async function readPem(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new CairnError('CONFIG', `the TLS file ${path} of [s3] cannot be read`, {
-      hint: 'correct cairn.toml',
-      cause,
-    });
-  }
 }
 
 /** One JSON line for each request. Losing lines must not stop the server: a failure is logged once. */

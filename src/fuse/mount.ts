@@ -143,7 +143,7 @@ async function mountAsRoot(
   try {
     return addon.fuseMount(path, options.source ?? SOURCE, SUBTYPE, flags, data);
   } catch (error) {
-    if (systemCode(error) !== 'EPERM' || (await findHelper()) === undefined) {
+    if (systemCode(error) !== 'EPERM' || (await findMountHelper(process.env['PATH'])) === undefined) {
       throw new CairnError(refusal(error), `cannot mount at ${path}: ${String(error)}`, {
         hint: 'mounting needs the capability SYS_ADMIN (in a container: --cap-add SYS_ADMIN --device /dev/fuse)',
         cause: error,
@@ -187,8 +187,9 @@ function refusal(error: unknown): ErrorCode {
   return code === 'EPERM' || code === 'EACCES' ? 'ACCESS' : 'IO';
 }
 
-async function findHelper(): Promise<string | undefined> {
-  for (const directory of [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', '/usr/local/bin']) {
+/** Where fusermount3 is: in the directories of `searchPath`, as PATH has them, or in the usual ones. undefined if nowhere. */
+export async function findMountHelper(searchPath: string | undefined): Promise<string | undefined> {
+  for (const directory of [...(searchPath ?? '').split(':'), '/usr/bin', '/bin', '/usr/local/bin']) {
     if (!directory.startsWith('/')) continue;
     const program = join(directory, HELPER);
     const found = await access(program, constants.X_OK).then(
@@ -201,7 +202,7 @@ async function findHelper(): Promise<string | undefined> {
 }
 
 async function requireHelper(): Promise<string> {
-  const helper = await findHelper();
+  const helper = await findMountHelper(process.env['PATH']);
   if (helper !== undefined) return helper;
   throw new CairnError('MISSING_TOOL', `mounting without root needs ${HELPER}, which is not installed`, {
     hint: 'install it: sudo apt install fuse3 (Fedora: dnf install fuse3; Arch: pacman -S fuse3)',

@@ -3,7 +3,7 @@
  * written down now and then (monitor.ts), and a step during which no daemon ran is left out.
  */
 import * as v from 'valibot';
-import type { History, HistoryPoint, HistorySpan } from './reports.js';
+import type { Flow, History, HistoryPoint, HistorySpan } from './reports.js';
 
 const SPANS: Readonly<Record<HistorySpan, { readonly stepMs: number; readonly points: number }>> = {
   hour: { stepMs: 10_000, points: 360 },
@@ -69,7 +69,7 @@ function together(a: Answered = nothing, b: Answered = nothing): Answered {
 }
 
 /** Rates and mean latencies of a sample. */
-export function flowOf(sample: Sample): Omit<HistoryPoint, 'stagedBytes' | 'usedBytes'> {
+export function flowOf(sample: Sample): Flow {
   const perSecond = (bytes: number): number =>
     sample.elapsedMs <= 0 ? 0 : Math.max(0, Math.round((bytes * 1000) / sample.elapsedMs));
   const mean = ({ count, totalMs }: Answered): number | null =>

@@ -36,8 +36,8 @@ export interface PoolEvent {
   readonly advice: string;
 }
 
-/** Means over one step of a history. Latencies are of requests that the daemon served; null where there were none. */
-export interface HistoryPoint {
+/** Rates and means over some time. Latencies are of requests that the daemon served; null where there were none. */
+export interface Flow {
   readonly atMs: number;
   readonly readBytesPerSecond: number;
   readonly writeBytesPerSecond: number;
@@ -45,6 +45,10 @@ export interface HistoryPoint {
   readonly readMs: number | null;
   readonly writeMs: number | null;
   readonly syncMs: number | null;
+}
+
+/** Over one step of a history. */
+export interface HistoryPoint extends Flow {
   readonly stagedBytes: number;
   readonly usedBytes: number;
 }
@@ -60,14 +64,7 @@ export interface History {
 }
 
 /** The flow of bytes just now: rates of the time since the last pulse. */
-export interface Pulse {
-  readonly atMs: number;
-  readonly readBytesPerSecond: number;
-  readonly writeBytesPerSecond: number;
-  readonly commitBytesPerSecond: number;
-  readonly readMs: number | null;
-  readonly writeMs: number | null;
-  readonly syncMs: number | null;
+export interface Pulse extends Flow {
   /** Written and not yet on its way to the disks. */
   readonly stagedBytes: number;
   /** On its way to the disks. */

@@ -1,5 +1,6 @@
 /** What several tables of a cairn.toml have in common: kinds of values, each with what it says to whoever wrote something else. */
-import { isAbsolute, relative } from 'node:path';
+import { isAbsolute, relative, resolve } from 'node:path';
+import { stringify } from 'smol-toml';
 import * as v from 'valibot';
 import { CairnError } from '../errors/cairn-error.js';
 
@@ -47,4 +48,44 @@ export function shortened(path: string, poolDirectory: string): string {
 
 export function refuse(message: string): CairnError {
   return new CairnError('CONFIG', message);
+}
+
+/** One line of a table. */
+export function line(key: string, value: string | number | readonly string[]): string {
+  return stringify({ [key]: value }).trimEnd();
+}
+
+/** As `line`; none for what is not set. */
+export function given(key: string, value: string | number | undefined): string[] {
+  return value === undefined ? [] : [line(key, value)];
+}
+
+export function addressLine({ host, port }: { readonly host: string; readonly port: number }): string {
+  return line('address', `${host.includes(':') ? `[${host}]` : host}:${port}`);
+}
+
+/** PEM files; absolute. */
+export interface TlsFiles {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** Of the table with this name. CONFIG if it has only one of the two. */
+export function tlsOf(
+  table: string,
+  { certificate, key }: { readonly certificate?: string | undefined; readonly key?: string | undefined },
+  poolDirectory: string,
+): TlsFiles | undefined {
+  if ((certificate === undefined) !== (key === undefined))
+    throw refuse(`${table}.certificate and ${table}.key must both be given, or neither`);
+  if (certificate === undefined || key === undefined) return undefined;
+  return { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
+}
+
+export function tlsLines(tls: TlsFiles | undefined, poolDirectory: string): string[] {
+  if (tls === undefined) return [];
+  return [
+    line('certificate', shortened(tls.certificate, poolDirectory)),
+    line('key', shortened(tls.key, poolDirectory)),
+  ];
 }

@@ -6,7 +6,7 @@
  * the pool directory is written relative, so that such a pool can be moved as a whole.
  */
 import { join, resolve } from 'node:path';
-import { parse, stringify, TomlError } from 'smol-toml';
+import { parse, TomlError } from 'smol-toml';
 import * as v from 'valibot';
 import type { SchemeChoice } from '../../diskmap/types.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
@@ -14,24 +14,17 @@ import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { WhenDegraded } from '../vfs/strong-rule.js';
 import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from './config-limits.js';
-import {
-  address,
-  addressOf,
-  directory,
-  filePath,
-  hostName,
-  objectMessage,
-  one,
-  refuse,
-  shortened,
-  whole,
-} from './config-values.js';
+import { directory, line, objectMessage, one, refuse, shortened, whole } from './config-values.js';
 import {
   formatNotify,
+  formatS3,
   formatWeb,
   type NotifyConfig,
   NotifyTable,
   notifyOf,
+  type S3Config,
+  S3Table,
+  s3Of,
   type WebConfig,
   WebTable,
   webOf,
@@ -49,19 +42,6 @@ export interface DiskConfig {
   readonly role: 'data' | 'journal';
   /** The number in the diskmap, 1–65535; 0 for a journal disk. */
   readonly number: number;
-}
-
-/** The S3 face of a mounted pool. */
-export interface S3Config {
-  readonly host: string;
-  readonly port: number;
-  readonly region: string;
-  /** Hosts that end in it name a bucket in front; undefined: buckets are named in paths only. */
-  readonly domain: string | undefined;
-  /** PEM files; absolute. Undefined: no TLS. */
-  readonly tls: { readonly certificate: string; readonly key: string } | undefined;
-  /** What one user may ask for in the long run; undefined: no limit. */
-  readonly requestsPerSecond?: number | undefined;
 }
 
 export interface PoolConfig {
@@ -98,24 +78,6 @@ const schemeText = v.pipe(
   v.check((text) => schemeOf(text) !== undefined, `must be ${SCHEME_FORMS}`),
 );
 
-const S3 = v.strictObject(
-  {
-    address: v.optional(address, '127.0.0.1:9000'),
-    region: v.optional(
-      v.pipe(
-        v.string('must be a region'),
-        v.regex(/^[a-z0-9-]{1,64}$/, 'must be lower-case letters, digits and hyphens'),
-      ),
-      'us-east-1',
-    ),
-    domain: v.optional(hostName),
-    certificate: v.optional(filePath),
-    key: v.optional(filePath),
-    requests_per_second: v.optional(whole(1, 1_000_000)),
-  },
-  objectMessage('[s3]'),
-);
-
 const Toml = v.strictObject(
   {
     format: v.literal(1, 'must be 1: this file may be of a newer cairn'),
@@ -147,7 +109,7 @@ const Toml = v.strictObject(
       v.strictObject({ every_days: v.optional(whole(0, 3650), DEFAULT_SCRUB_DAYS) }, objectMessage('[scrub]')),
       {},
     ),
-    s3: v.optional(S3),
+    s3: v.optional(S3Table),
     web: v.optional(WebTable),
     notify: v.optional(NotifyTable),
     disk: v.pipe(
@@ -199,17 +161,6 @@ export function parseConfig(text: string, poolDirectory: string): PoolConfig {
   };
   checkTogether(config);
   return config;
-}
-
-function s3Of(toml: v.InferOutput<typeof S3>, poolDirectory: string): S3Config {
-  const { certificate, key, region, domain, requests_per_second: requestsPerSecond } = toml;
-  if ((certificate === undefined) !== (key === undefined))
-    throw refuse('s3.certificate and s3.key must both be given, or neither');
-  const tls =
-    certificate === undefined || key === undefined
-      ? undefined
-      : { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
-  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls, requestsPerSecond };
 }
 
 /** The text that `parseConfig` reads back to the same config, with comments for the person who edits it. */
@@ -280,31 +231,6 @@ export function formatDisk(disk: DiskConfig, poolDirectory: string): string {
     line('role', disk.role),
     ...(disk.role === 'data' ? [line('number', disk.number)] : []),
   ].join('\n');
-}
-
-function line(key: string, value: string | number): string {
-  return stringify({ [key]: value }).trimEnd();
-}
-
-function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
-  const about = `# With it, a mounted pool is served as S3 as well: its top directories are buckets. \`cairn user add\` makes keys.`;
-  if (s3 === undefined) return `${about}\n# [s3]\n# address = "127.0.0.1:9000"`;
-  const { host, port, region, domain, tls, requestsPerSecond } = s3;
-  const lines = [
-    about,
-    '[s3]',
-    line('address', `${host.includes(':') ? `[${host}]` : host}:${port}`),
-    line('region', region),
-    ...(domain === undefined ? [] : [line('domain', domain)]),
-    ...(tls === undefined
-      ? []
-      : [
-          line('certificate', shortened(tls.certificate, poolDirectory)),
-          line('key', shortened(tls.key, poolDirectory)),
-        ]),
-    ...(requestsPerSecond === undefined ? [] : [line('requests_per_second', requestsPerSecond)]),
-  ];
-  return lines.join('\n');
 }
 
 /** Reads `<poolDirectory>/cairn.toml`. NOT_FOUND if there is no pool, CONFIG if it is not valid. */

@@ -1,19 +1,35 @@
-/** The tables of a cairn.toml that are about people: `[web]`, the status page, and `[notify]`, who is told of what happens. */
-import { resolve } from 'node:path';
-import { stringify } from 'smol-toml';
+/** The tables of a cairn.toml that are about who a mounted pool is for: `[s3]`, `[web]`, the status page, and `[notify]`, who is told of what happens. */
 import * as v from 'valibot';
 import { isLoopback } from '../io/loopback.js';
 import {
   address,
+  addressLine,
   addressOf,
   filePath,
+  given,
   hostName,
+  line,
   objectMessage,
   one,
   refuse,
-  shortened,
+  type TlsFiles,
+  tlsLines,
+  tlsOf,
   whole,
 } from './config-values.js';
+
+/** The S3 face of a mounted pool. */
+export interface S3Config {
+  readonly host: string;
+  readonly port: number;
+  readonly region: string;
+  /** Hosts that end in it name a bucket in front; undefined: buckets are named in paths only. */
+  readonly domain: string | undefined;
+  /** Undefined: no TLS. */
+  readonly tls: TlsFiles | undefined;
+  /** What one user may ask for in the long run; undefined: no limit. */
+  readonly requestsPerSecond?: number | undefined;
+}
 
 /** The status page of a mounted pool. */
 export interface WebConfig {
@@ -23,8 +39,8 @@ export interface WebConfig {
   readonly password: string | undefined;
   /** Further names that it is called by. */
   readonly names: readonly string[];
-  /** PEM files; absolute. Undefined: no TLS. */
-  readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+  /** Undefined: no TLS. */
+  readonly tls: TlsFiles | undefined;
 }
 
 const TOPICS = ['degraded', 'healed', 'scrub', 'full', 'jobs'] as const;
@@ -54,6 +70,24 @@ const url = v.pipe(
 const mailAddress = v.pipe(
   v.string('must be a mail address'),
   v.regex(/^[^\s<>,;]{1,200}@[^\s<>,;@]{1,200}$/, 'must be a mail address'),
+);
+
+export const S3Table = v.strictObject(
+  {
+    address: v.optional(address, '127.0.0.1:9000'),
+    region: v.optional(
+      v.pipe(
+        v.string('must be a region'),
+        v.regex(/^[a-z0-9-]{1,64}$/, 'must be lower-case letters, digits and hyphens'),
+      ),
+      'us-east-1',
+    ),
+    domain: v.optional(hostName),
+    certificate: v.optional(filePath),
+    key: v.optional(filePath),
+    requests_per_second: v.optional(whole(1, 1_000_000)),
+  },
+  objectMessage('[s3]'),
 );
 
 export const WebTable = v.strictObject(
@@ -89,14 +123,15 @@ export const NotifyTable = v.strictObject(
   objectMessage('[notify]'),
 );
 
+export function s3Of(toml: v.InferOutput<typeof S3Table>, poolDirectory: string): S3Config {
+  const { region, domain, requests_per_second: requestsPerSecond } = toml;
+  const tls = tlsOf('s3', toml, poolDirectory);
+  return { ...addressOf(toml.address)!, region, domain: domain?.toLowerCase(), tls, requestsPerSecond };
+}
+
 export function webOf(toml: v.InferOutput<typeof WebTable>, poolDirectory: string): WebConfig {
-  const { certificate, key, password, names } = toml;
-  if ((certificate === undefined) !== (key === undefined))
-    throw refuse('web.certificate and web.key must both be given, or neither');
-  const tls =
-    certificate === undefined || key === undefined
-      ? undefined
-      : { certificate: resolve(poolDirectory, certificate), key: resolve(poolDirectory, key) };
+  const { password, names } = toml;
+  const tls = tlsOf('web', toml, poolDirectory);
   const place = addressOf(toml.address)!;
   if (!isLoopback(place.host) && (tls === undefined || password === undefined))
     throw refuse(
@@ -120,22 +155,32 @@ export function notifyOf(toml: v.InferOutput<typeof NotifyTable>): NotifyConfig 
   };
 }
 
-const line = (key: string, value: string | number | readonly string[]) => stringify({ [key]: value }).trimEnd();
-const given = (key: string, value: string | undefined) => (value === undefined ? [] : [line(key, value)]);
+export function formatS3(s3: S3Config | undefined, poolDirectory: string): string {
+  const about = `# With it, a mounted pool is served as S3 as well: its top directories are buckets. \`cairn user add\` makes keys.`;
+  if (s3 === undefined) return `${about}\n# [s3]\n# address = "127.0.0.1:9000"`;
+  return [
+    about,
+    '[s3]',
+    addressLine(s3),
+    line('region', s3.region),
+    ...given('domain', s3.domain),
+    ...tlsLines(s3.tls, poolDirectory),
+    ...given('requests_per_second', s3.requestsPerSecond),
+  ].join('\n');
+}
 
 export function formatWeb(web: WebConfig | undefined, poolDirectory: string): string {
   const about = `# With it, a mounted pool has a status page; \`cairn web\` shows how to open it. An address beyond this machine needs a password
 # (\`cairn web password\`) and TLS.`;
   if (web === undefined) return `${about}\n# [web]\n# address = "127.0.0.1:8090"`;
-  const { host, port, password, names, tls } = web;
+  const { password, names, tls } = web;
   return [
     about,
     '[web]',
-    line('address', `${host.includes(':') ? `[${host}]` : host}:${port}`),
+    addressLine(web),
     ...given('password', password),
     ...(names.length === 0 ? [] : [line('names', names)]),
-    ...given('certificate', tls && shortened(tls.certificate, poolDirectory)),
-    ...given('key', tls && shortened(tls.key, poolDirectory)),
+    ...tlsLines(tls, poolDirectory),
   ].join('\n');
 }
 

@@ -8,7 +8,8 @@ import { MountDaemon } from '../../../src/cli/mount-daemon.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { NodeFileIo } from '../../../src/io/node-file-io.js';
-import { type PoolConfig, type S3Config, saveConfig } from '../../../src/pool/config.js';
+import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
+import type { S3Config } from '../../../src/pool/face-config.js';
 import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
 
