@@ -13,6 +13,9 @@ import { readTls } from './read-tls.js';
 const AUDIT_NAME = 's3-audit.log';
 /** A longer one becomes s3-audit.log.1 at the next start. */
 const AUDIT_BYTES_MAX = 64 * 1024 * 1024;
+/** Lines are written together, so long after the first of them, or when there are so many characters. */
+const AUDIT_DELAY_MS = 50;
+const AUDIT_CHARACTERS_MAX = 64 * 1024;
 const REQUESTS_MAX = 512;
 
 export async function openS3Face(
@@ -67,14 +70,28 @@ function openAudit(
   if (size > AUDIT_BYTES_MAX) renameSync(path, `${path}.1`);
   const stream = createWriteStream(path, { flags: 'a', mode: 0o600 });
   let isBroken = false;
+  let lines = '';
+  let timer: NodeJS.Timeout | undefined;
+  const flush = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    if (!isBroken && lines !== '') stream.write(lines);
+    lines = '';
+  };
   stream.on('error', (error) => {
     if (!isBroken) log.error({ err: error }, 'the audit log of S3 cannot be written');
     isBroken = true;
   });
   return {
     write: (line) => {
-      if (!isBroken) stream.write(`${JSON.stringify(line)}\n`);
+      if (isBroken) return;
+      lines += `${JSON.stringify(line)}\n`;
+      if (lines.length >= AUDIT_CHARACTERS_MAX) flush();
+      else timer ??= setTimeout(flush, AUDIT_DELAY_MS);
     },
-    close: () => new Promise((resolve) => stream.end(() => resolve())),
+    close: () => {
+      flush();
+      return new Promise((resolve) => stream.end(() => resolve()));
+    },
   };
 }

@@ -516,7 +516,7 @@ class PoolOpening {
       largestBytes: roundBytes,
       retire: (inode) => vfs.retire(inode),
     });
-    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher });
+    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher, clock });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
       const inode = table.peek(ino);

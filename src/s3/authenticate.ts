@@ -239,8 +239,16 @@ function timestampOf(request: S3Request): string {
   return new Date(ms).toISOString().replace(/[-:]|\.\d{3}/g, '');
 }
 
+/** The last timestamp and its time: within a second all requests have the same. */
+let latest: { readonly text: string; readonly ms: number | undefined } = { text: '', ms: undefined };
+
 /** YYYYMMDDTHHMMSSZ in milliseconds; undefined if it is not a time. */
 function parseTimestamp(text: string): number | undefined {
+  if (latest.text !== text) latest = { text, ms: timeOf(text) };
+  return latest.ms;
+}
+
+function timeOf(text: string): number | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
   if (match === null) return undefined;
   const [, year, month, day, hour, minute, second] = match;

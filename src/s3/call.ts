@@ -38,6 +38,8 @@ export interface S3Parts {
 export interface Call {
   readonly request: S3Request;
   readonly response: ServerResponse;
+  /** Headers that every answer has; whoever answers by itself gives them. */
+  readonly head: Readonly<Record<string, string>>;
   readonly identity: Identity;
   readonly parts: S3Parts;
 }

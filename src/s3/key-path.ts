@@ -76,10 +76,12 @@ export function componentOf(name: Name, isDirectory: boolean, long: string | und
   return escapedName(component, isDirectory) === name ? component : undefined;
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are all of ASCII
+const ASCII = /^[\x00-\x7f]*$/;
+
 /** The key as text for clients: components that are not UTF-8 are escaped. */
 export function keyText(key: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are all of ASCII
-  if (/^[\x00-\x7f]*$/.test(key)) return key;
+  if (ASCII.test(key)) return key;
   const text = utf8(key);
   if (text !== undefined) return text;
   return key
@@ -90,7 +92,7 @@ export function keyText(key: string): string {
 
 /** The key of a text as `keyText` gives it. */
 export function keyOf(text: string): string {
-  const key = Buffer.from(text, 'utf8').toString('latin1');
+  const key = ASCII.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1');
   if (!key.includes(NOT_TEXT)) return key;
   return key
     .split('/')

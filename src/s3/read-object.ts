@@ -138,8 +138,11 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
     ...(isWhole ? {} : { 'content-range': `bytes ${span.from}-${span.to - 1}/${node.sizeBytes}` }),
   };
   if (!withBody || length === 0) return { status, headers };
-  response.writeHead(status, clean(headers));
-  await stream(call, object, span);
+  const small = await parts.store.tree.small(node);
+  response.writeHead(status, { ...call.head, ...clean(headers) });
+  if (small === undefined) await stream(call, object, span);
+  // As latin1 it goes out with the headers, in one write to the socket.
+  else response.end(Buffer.from(small.buffer, small.byteOffset + span.from, length).toString('latin1'), 'latin1');
   return undefined;
 }
 

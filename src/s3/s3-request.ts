@@ -127,7 +127,8 @@ export class S3Request {
 
   /** The header, several joined as HTTP says. */
   header(name: string): string | undefined {
-    return this.headers.get(name)?.join(',');
+    const values = this.headers.get(name);
+    return values?.length === 1 ? values[0] : values?.join(',');
   }
 
   /** A whole number from the query. InvalidArgument if it is none, or out of range. */
@@ -181,6 +182,7 @@ function parseQuery(text: string): [string, string][] {
 }
 
 function decodePart(text: string, plusIsSpace = false): string {
+  if (!/[%+]/.test(text)) return text;
   try {
     return decodeURIComponent(plusIsSpace ? text.replaceAll('+', ' ') : text);
   } catch (cause) {

@@ -2,10 +2,12 @@
  * AWS Signature Version 4: the canonical form of a request, signing keys, and the chain of signatures over streamed chunks. Pure functions over what was
  * sent; whether a signature is acceptable is decided in authenticate.ts. Signatures are compared in constant time.
  */
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto';
 
 export const ALGORITHM = 'AWS4-HMAC-SHA256';
 const EMPTY_SHA256 = createHash('sha256').digest('hex');
+const UNRESERVED = /^[\w.~-]*$/;
+const UNRESERVED_OR_SLASH = /^[\w.~/-]*$/;
 
 export interface Scope {
   /** YYYYMMDD */
@@ -26,6 +28,7 @@ export interface SignedRequest {
 
 /** RFC 3986: everything but unreserved characters, in upper-case hex. */
 export function uriEncode(text: string, keepSlash: boolean): string {
+  if ((keepSlash ? UNRESERVED_OR_SLASH : UNRESERVED).test(text)) return text;
   const encoded = encodeURIComponent(text).replace(
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
@@ -56,13 +59,9 @@ function scopeText({ date, region, service }: Scope): string {
   return `${date}/${region}/${service}/aws4_request`;
 }
 
-function sha256(text: string | Uint8Array): string {
+function sha256(text: string): string {
   // A header's bytes travel as latin1, and are signed as they were sent.
-  return typeof text === 'string'
-    ? createHash('sha256')
-        .update(Buffer.from(text, isLatin(text) ? 'latin1' : 'utf8'))
-        .digest('hex')
-    : createHash('sha256').update(text).digest('hex');
+  return hash('sha256', isLatin(text) ? Buffer.from(text, 'latin1') : text);
 }
 
 function isLatin(text: string): boolean {

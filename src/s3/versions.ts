@@ -7,7 +7,6 @@
  *
  * The heads of a bucket are a tree like the bucket itself, so they are walked in the order of keys as well. `null` is an id like any other.
  */
-import { randomBytes } from 'node:crypto';
 import { NO_CONTENT } from '../vfs/content-writer.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
@@ -15,6 +14,7 @@ import type { Ino } from '../vfs/vfs.js';
 import type { Bucket } from './bucket-config.js';
 import { encodeAttributes, OBJECT, type ObjectAttributes } from './object-attributes.js';
 import { FILE_MODE, type ObjectStore, type StoredObject } from './object-store.js';
+import { randomHex } from './random-hex.js';
 
 export const NULL_VERSION = 'null';
 const HIDDEN_MODE = 0o700;
@@ -56,7 +56,7 @@ export class Versions {
   /** Order and id of a version that is made now. */
   newVersion(nowMs: number): { readonly order: string; readonly id: string } {
     const order = this.#orders.next(nowMs);
-    return { order, id: order + randomBytes(4).toString('hex') };
+    return { order, id: order + randomHex(4) };
   }
 
   #orderOf({ own, node }: Pick<StoredObject, 'own' | 'node'>): string {

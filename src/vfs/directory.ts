@@ -6,6 +6,7 @@
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type DentryRow, type Ino, type Name, sortKey } from '../meta/rows.js';
+import type { KnownNames } from './known-names.js';
 import { chain } from './result.js';
 import type { Result } from './vfs.js';
 
@@ -53,12 +54,15 @@ export class Directory {
   readonly #absent = new Set<Name>();
   #dirtyCount = 0;
   readonly #meta: MetaStore;
+  /** As `#absent`, of names that are in the store. */
+  readonly #known: KnownNames;
   /** Names of `entries` by sort key; undefined when names have been added since. */
   #sorted: { key: string; name: Name }[] | undefined;
 
-  constructor(ino: Ino, meta: MetaStore, fresh: boolean) {
+  constructor(ino: Ino, meta: MetaStore, known: KnownNames, fresh: boolean) {
     this.ino = ino;
     this.#meta = meta;
+    this.#known = known;
     this.fresh = fresh;
   }
 
@@ -75,12 +79,16 @@ export class Directory {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry.target;
     if (this.fresh || this.#absent.has(name)) return undefined;
+    const known = this.#known.get(this.ino, name);
+    if (known !== undefined) return known;
     const { changes } = this;
     return chain<DentryRow | undefined, EntryTarget | undefined>(this.#row(name), (row) => {
       // While the row was being read, somebody may have changed the name.
       const since = this.entries.get(name);
       if (since !== undefined) return since.target;
-      if (row === undefined && this.changes === changes) this.#missed(name);
+      if (this.changes !== changes) return row;
+      if (row === undefined) this.#missed(name);
+      else this.#known.put(row);
       return row;
     });
   }
@@ -98,6 +106,8 @@ export class Directory {
     if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
       throw new CairnError('INVALID', 'this is not a name that an entry can have');
     if (this.fresh || this.#absent.has(name)) return this.#add(name, undefined);
+    const known = this.#known.get(this.ino, name);
+    if (known !== undefined) return this.#add(name, known);
     return chain(this.#row(name), (row) => this.entries.get(name) ?? this.#add(name, row));
   }
 
@@ -110,6 +120,7 @@ export class Directory {
     const entry: Entry = { name, base, target: base, dirty: false, taken: false };
     this.entries.set(name, entry);
     this.#absent.delete(name);
+    this.#known.forget(this.ino, name);
     this.#sorted = undefined;
     return entry;
   }
@@ -147,7 +158,13 @@ export class Directory {
   applied(entry: Entry, row: DentryRow | undefined): void {
     entry.base = row;
     entry.taken = false;
-    if (!entry.dirty) this.entries.delete(entry.name);
+    if (!entry.dirty) this.#putAway(entry);
+  }
+
+  /** The record says what the store says. */
+  #putAway(entry: Entry): void {
+    this.entries.delete(entry.name);
+    if (entry.base !== undefined) this.#known.put(entry.base);
   }
 
   /** False if the record has been put away since it was asked for: it must be asked for again. */
@@ -157,8 +174,7 @@ export class Directory {
 
   /** Forgets records that say what the store says: made for changes that did not happen. */
   prune(): void {
-    for (const entry of this.entries.values())
-      if (!entry.dirty && entry.target === entry.base) this.entries.delete(entry.name);
+    for (const entry of this.entries.values()) if (!entry.dirty && entry.target === entry.base) this.#putAway(entry);
   }
 
   async isEmpty(): Promise<boolean> {

@@ -7,6 +7,7 @@ import type { MetaStore } from '../meta/meta-store.js';
 import { type Ino, type InodeRow, ROOT_INO } from '../meta/rows.js';
 import { Directory } from './directory.js';
 import { Inode } from './inode.js';
+import { KnownNames } from './known-names.js';
 import { isDirectory, isFile } from './mode.js';
 import { chain } from './result.js';
 import type { Result } from './vfs.js';
@@ -24,6 +25,7 @@ export class InodeTable {
   readonly #meta: MetaStore;
   readonly #files: ContentFiles;
   readonly #account: CacheAccount;
+  readonly #names = new KnownNames();
   #trimAt = KEPT;
   #trimming = false;
 
@@ -107,7 +109,7 @@ export class InodeTable {
   }
 
   #equip(inode: Inode, fresh: boolean): void {
-    if (isDirectory(inode.mode)) inode.directory = new Directory(inode.ino, this.#meta, fresh);
+    if (isDirectory(inode.mode)) inode.directory = new Directory(inode.ino, this.#meta, this.#names, fresh);
     else if (isFile(inode.mode)) inode.content = new FileContent(inode.ino, this.#files, fresh);
     if (inode.ino === ROOT_INO) inode.parent = ROOT_INO;
   }

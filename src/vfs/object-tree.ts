@@ -3,7 +3,7 @@
  * changes by publication. What it answers is committed or about to be: content that is staged is committed before it is told of.
  */
 import { CairnError } from '../errors/cairn-error.js';
-import type { Time } from '../io/clock.js';
+import type { Clock, Time } from '../io/clock.js';
 import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Committer } from './committer.js';
 import type { ContentObserver, ContentWriter, StoredContent } from './content-writer.js';
@@ -13,6 +13,7 @@ import type { InodeTable } from './inode-table.js';
 import type { PoolReader } from './pool-reader.js';
 import type { NameChange, Publisher } from './publisher.js';
 import { chain } from './result.js';
+import { SMALL_CONTENT_BYTES, SmallContents } from './small-contents.js';
 import type { StagedSet } from './staged-set.js';
 import type { Result } from './vfs.js';
 import type { Volume } from './volume.js';
@@ -64,6 +65,8 @@ export class ObjectTree {
   readonly #xattrs: Xattrs;
   readonly #staged: StagedSet;
   readonly #publisher: Publisher;
+  readonly #clock: Clock;
+  readonly #small = new SmallContents();
 
   constructor(parts: {
     volume: Volume;
@@ -73,6 +76,7 @@ export class ObjectTree {
     xattrs: Xattrs;
     staged: StagedSet;
     publisher: Publisher;
+    clock: Clock;
   }) {
     this.#volume = parts.volume;
     this.#table = parts.table;
@@ -81,6 +85,7 @@ export class ObjectTree {
     this.#xattrs = parts.xattrs;
     this.#staged = parts.staged;
     this.#publisher = parts.publisher;
+    this.#clock = parts.clock;
   }
 
   get root(): Ino {
@@ -252,6 +257,32 @@ export class ObjectTree {
     if (extents.length > EXTENTS_MAX)
       throw new CairnError('TOO_BIG', 'the file has too many pieces to be copied at once');
     return extents;
+  }
+
+  /**
+   * All bytes of a small file, as it was found, which nobody changes; undefined for a larger one, and for one whose content is not that any more. STALE and what
+   * reading fails with.
+   */
+  small({ ino, sizeBytes, contentStage }: TreeNode): Result<Uint8Array | undefined> {
+    if (sizeBytes > SMALL_CONTENT_BYTES || this.contentOf(ino) !== contentStage) return undefined;
+    const bytes = this.#small.get(ino, contentStage, this.#clock.monotonicMs());
+    if (bytes === undefined) return this.#readSmall(ino, sizeBytes, contentStage);
+    this.#volume.noteRead(bytes.length);
+    return bytes;
+  }
+
+  async #readSmall(ino: Ino, sizeBytes: number, contentStage: number): Promise<Uint8Array | undefined> {
+    const parts = await this.reading(ino, (read) => read(0, sizeBytes));
+    // Of its own: kept bytes must not hold a larger piece of memory.
+    const bytes = Buffer.allocUnsafeSlow(sizeBytes);
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    if (at !== sizeBytes || this.contentOf(ino) !== contentStage) return undefined;
+    this.#small.put(ino, contentStage, bytes, this.#clock.monotonicMs());
+    return bytes;
   }
 
   /** Bytes of a settled file as it was found: they stay readable while `use` runs, whatever becomes of the name. STALE. */

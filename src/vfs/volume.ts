@@ -648,6 +648,11 @@ export class Volume implements Vfs {
     });
   }
 
+  /** A face has answered a read from bytes that it had read before. */
+  noteRead(bytes: number): void {
+    this.#activity.read.note(this.#clock.monotonicMs(), bytes, undefined);
+  }
+
   write(
     handle: Handle,
     offset: number,

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { ROOT_INO } from '../../../src/meta/rows.js';
 import { Directory } from '../../../src/vfs/directory.js';
+import { KnownNames } from '../../../src/vfs/known-names.js';
 import { MemoryMetaStore } from '../../conformance/memory-meta-store.js';
 import { dentry, inode, nextCommit } from '../../conformance/meta-rows.js';
 
@@ -16,7 +17,7 @@ async function directory() {
     counts.asked += 1;
     return getDentry(parent, name);
   };
-  return { meta, counts, dir: new Directory(DIR, meta, false) };
+  return { meta, counts, dir: new Directory(DIR, meta, new KnownNames(), false) };
 }
 
 t.test('what is not there is asked for once, also when it is made then', async (t) => {
