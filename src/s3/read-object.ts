@@ -120,23 +120,23 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
   const { span, status, more } = spanOf(call, object);
   const length = span.to - span.from;
   const isWhole = status === 200;
-  const headers: Headers = {
-    ...base,
-    ...contentHeaders(object),
-    ...(request.has('versionId')
-      ? {}
-      : expirationHeaders(bucket, object.key, {
-          modifiedMs: node.mtime.sec * 1000,
-          sizeBytes: node.sizeBytes,
-          tags: object.own?.tags ?? [],
-        })),
-    ...(await checksumHeaders(call, object, isWhole ? undefined : span)),
-    ...overrides,
-    ...more,
-    'accept-ranges': 'bytes',
-    'content-length': length,
-    ...(isWhole ? {} : { 'content-range': `bytes ${span.from}-${span.to - 1}/${node.sizeBytes}` }),
-  };
+  const headers: Headers = { ...base };
+  putContentHeaders(headers, object);
+  if (!request.has('versionId'))
+    Object.assign(
+      headers,
+      expirationHeaders(bucket, object.key, {
+        modifiedMs: node.mtime.sec * 1000,
+        sizeBytes: node.sizeBytes,
+        tags: object.own?.tags ?? [],
+      }),
+    );
+  if (asksForChecksum(call, object))
+    Object.assign(headers, await checksumHeaders(call, object, isWhole ? undefined : span));
+  Object.assign(headers, overrides, more);
+  headers['accept-ranges'] = 'bytes';
+  headers['content-length'] = length;
+  if (!isWhole) headers['content-range'] = `bytes ${span.from}-${span.to - 1}/${node.sizeBytes}`;
   if (!withBody || length === 0) return { status, headers };
   const small = await parts.store.tree.small(node);
   response.writeHead(status, { ...call.head, ...clean(headers) });
@@ -148,17 +148,18 @@ async function answer(call: Call, withBody: boolean): Promise<Answer | undefined
 
 /** What every answer about an object says of which one it is. */
 export function identityHeaders(bucket: Bucket, object: StoredObject): Headers {
-  return {
+  const headers: Headers = {
     etag: `"${object.etag}"`,
     'last-modified': new Date(object.node.mtime.sec * 1000).toUTCString(),
-    ...(bucket.info.versioning !== undefined || versionOf(object) !== NULL_VERSION
-      ? { 'x-amz-version-id': versionOf(object) }
-      : {}),
   };
+  if (bucket.info.versioning !== undefined || versionOf(object) !== NULL_VERSION)
+    headers['x-amz-version-id'] = versionOf(object);
+  return headers;
 }
 
-function contentHeaders({ own, attributes }: StoredObject): Headers {
-  const headers: Headers = { 'content-type': 'binary/octet-stream', ...own?.headers };
+function putContentHeaders(headers: Headers, { own, attributes }: StoredObject): void {
+  headers['content-type'] = 'binary/octet-stream';
+  Object.assign(headers, own?.headers);
   for (const [name, value] of userMetadata(attributes)) headers[`x-amz-meta-${name}`] = value;
   if (own?.tags !== undefined && own.tags.length > 0) headers['x-amz-tagging-count'] = own.tags.length;
   if (own?.retention !== undefined) {
@@ -166,14 +167,21 @@ function contentHeaders({ own, attributes }: StoredObject): Headers {
     headers['x-amz-object-lock-retain-until-date'] = own.retention.until;
   }
   if (own?.hasLegalHold !== undefined) headers['x-amz-object-lock-legal-hold'] = own.hasLegalHold ? 'ON' : 'OFF';
-  return headers;
+}
+
+function asksForChecksum({ request }: Call, { isOwnContent, own }: StoredObject): boolean {
+  return (
+    isOwnContent &&
+    own?.checksum !== undefined &&
+    request.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED'
+  );
 }
 
 /** Of the whole object, or of the part that is asked for; another range has none. */
 async function checksumHeaders(call: Call, object: StoredObject, span: Span | undefined): Promise<Headers> {
   const { request, parts } = call;
-  const checksum = object.isOwnContent ? object.own?.checksum : undefined;
-  if (checksum === undefined || request.header('x-amz-checksum-mode')?.toUpperCase() !== 'ENABLED') return {};
+  const checksum = object.own?.checksum;
+  if (checksum === undefined) return {};
   const { name } = checksum;
   let { value } = checksum;
   if (span !== undefined) {
@@ -188,6 +196,7 @@ async function checksumHeaders(call: Call, object: StoredObject, span: Span | un
 
 function overridesOf({ request, identity }: Call): Headers {
   const headers: Headers = {};
+  if (request.parameters.length === 0) return headers;
   for (const [parameter, header] of Object.entries(OVERRIDES)) {
     const value = request.query(parameter);
     if (value === undefined) continue;
@@ -290,8 +299,10 @@ function drained({ response }: Call): Promise<void> {
 
 export function clean(headers: Headers): Record<string, string | number | string[]> {
   const out: Record<string, string | number | string[]> = {};
-  for (const [name, value] of Object.entries(headers))
+  for (const name in headers) {
+    const value = headers[name];
     if (value !== undefined) out[name] = value as string | number | string[];
+  }
   return out;
 }
 

@@ -4,6 +4,8 @@
  */
 import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto';
 
+import { assert } from '../errors/cairn-error.js';
+
 export const ALGORITHM = 'AWS4-HMAC-SHA256';
 const EMPTY_SHA256 = createHash('sha256').digest('hex');
 const UNRESERVED = /^[\w.~-]*$/;
@@ -64,6 +66,33 @@ function sha256(text: string): string {
   return hash('sha256', isLatin(text) ? Buffer.from(text, 'latin1') : text);
 }
 
+const BLOCK_BYTES = 64;
+const SHA256_BYTES = 32;
+
+/** A key as RFC 2104 puts it before the text, and before the inner hash. */
+interface Padded {
+  readonly inner: Buffer;
+  /** With room behind it for the inner hash. */
+  readonly outer: Buffer;
+}
+
+/** Two hashes of one call each cost half of what an Hmac object costs. */
+const padded = new WeakMap<Uint8Array, Padded>();
+
+function paddedKey(key: Uint8Array): Padded {
+  let pads = padded.get(key);
+  if (pads === undefined) {
+    assert(key.length <= BLOCK_BYTES, 'a signing key is a SHA-256');
+    pads = { inner: Buffer.alloc(BLOCK_BYTES, 0x36), outer: Buffer.alloc(BLOCK_BYTES + SHA256_BYTES, 0x5c) };
+    for (const [i, byte] of key.entries()) {
+      pads.inner[i]! ^= byte;
+      pads.outer[i]! ^= byte;
+    }
+    padded.set(key, pads);
+  }
+  return pads;
+}
+
 function isLatin(text: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the range of latin1
   return /^[\u0000-\u00ff]*$/.test(text);
@@ -96,7 +125,9 @@ function signingKey(secret: string, { date, region, service }: Scope): Buffer {
 }
 
 export function signatureOf(key: Uint8Array, text: string): string {
-  return hmac(key, text).toString('hex');
+  const { inner, outer } = paddedKey(key);
+  outer.write(hash('sha256', Buffer.concat([inner, Buffer.from(text, 'utf8')])), BLOCK_BYTES, 'hex');
+  return hash('sha256', outer);
 }
 
 /** In constant time for strings of one length. */

@@ -28,6 +28,8 @@ export class InodeTable {
   readonly #names = new KnownNames();
   #trimAt = KEPT;
   #trimming = false;
+  /** A directory that a face remembers has been forgotten here, and with it that it does. */
+  #hasLostHolds = false;
 
   constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount) {
     this.#meta = meta;
@@ -37,6 +39,12 @@ export class InodeTable {
 
   peek(ino: Ino): Inode | undefined {
     return this.#inodes.get(ino);
+  }
+
+  /** False only if for certain no face remembers the directory by its number (Vfs.hold), or anything of what is in it. */
+  mayBeHeld(ino: Ino): boolean {
+    const inode = this.#inodes.get(ino);
+    return ino === ROOT_INO || this.#hasLostHolds || inode === undefined || inode.holds > 0;
   }
 
   /** STALE if there is none, or if it is gone and nobody has it open or stands in it. */
@@ -146,6 +154,7 @@ export class InodeTable {
         setImmediate(() => this.#trim());
         return;
       }
+      if (inode.holds > 0) this.#hasLostHolds = true;
       if (inode.content !== undefined) this.#account.forget(inode.content);
       this.#inodes.delete(ino);
     }

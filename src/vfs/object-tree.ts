@@ -36,7 +36,7 @@ export interface TreeNode {
 
 /** What another face should be told of. */
 export interface TreeWatcher {
-  /** The name appeared, changed or went. */
+  /** The name appeared, changed or went, in a directory that a face may remember. */
   entryChanged(parent: Ino, name: Name): void;
   /** Attributes, and content if `content`. */
   nodeChanged(ino: Ino, content: boolean): void;
@@ -86,6 +86,11 @@ export class ObjectTree {
     this.#staged = parts.staged;
     this.#publisher = parts.publisher;
     this.#clock = parts.clock;
+  }
+
+  /** A message to the kernel costs as much as a lookup: none is sent about directories that it has not been told of. */
+  #entryChanged(parent: Ino, name: Name): void {
+    if (this.#table.mayBeHeld(parent)) this.watcher?.entryChanged(parent, name);
   }
 
   get root(): Ino {
@@ -205,7 +210,7 @@ export class ObjectTree {
       last = await prepare();
       return last;
     }, owned);
-    for (const { parent, name } of last) this.watcher?.entryChanged(parent, name);
+    for (const { parent, name } of last) this.#entryChanged(parent, name);
     return inos;
   }
 
@@ -225,7 +230,7 @@ export class ObjectTree {
       try {
         const caller = { ...OWN, uid: owner.uid, gid: owner.gid };
         const made = await this.#volume.makeDirectory(parent, name, owner.mode, caller, attributes);
-        this.watcher?.entryChanged(parent, name);
+        this.#entryChanged(parent, name);
         return { ino: made.ino, isNew: true };
       } catch (error) {
         if (!(error instanceof CairnError) || error.code !== 'EXISTS') throw error;
@@ -241,7 +246,7 @@ export class ObjectTree {
       if (error instanceof CairnError && (error.code === 'NOT_EMPTY' || error.code === 'NOT_FOUND')) return false;
       throw error;
     }
-    this.watcher?.entryChanged(parent, name);
+    this.#entryChanged(parent, name);
     return true;
   }
 
