@@ -32,11 +32,23 @@ export interface MetaPosition {
   readonly nextIno: Ino;
 }
 
-/** What an engine in this process can say without a promise: the same answers as the methods of these names below, and the same errors, thrown. */
+/** An entry with what most listings want of its inode. */
+export interface NodeRow extends DentryRow {
+  /** Undefined if there is no such inode. */
+  readonly node:
+    | Pick<InodeRow, 'mode' | 'uid' | 'gid' | 'sizeBytes' | 'mtime' | 'ctime' | 'version' | 'contentStage'>
+    | undefined;
+  /** Of the extended attribute that was asked for. */
+  readonly value: Uint8Array | undefined;
+}
+
+/** What an engine in this process can say without a promise: the same answers as the methods of these names below, and the same errors, thrown; and what only pays there. */
 export interface MetaNow {
   getInode(ino: Ino): InodeRow | undefined;
   getDentry(parent: Ino, name: Name): DentryRow | undefined;
   listDentries(parent: Ino, afterKey: string, limit: number): DentryRow[];
+  /** As listDentries, each with its inode and its value of the extended attribute `attribute`: one query for what would be two more for each entry. */
+  listNodes(parent: Ino, afterKey: string, limit: number, attribute: Name): NodeRow[];
 }
 
 export interface MetaStore {

@@ -49,6 +49,8 @@ class SqliteMetaStore implements MetaStore {
     getInode: (ino) => this.#do(() => this.#reads.inode(ino)),
     getDentry: (parent, name) => this.#do(() => this.#reads.dentry(parent, name)),
     listDentries: (parent, afterKey, limit) => this.#do(() => this.#reads.dentries(parent, afterKey, limit)),
+    listNodes: (parent, afterKey, limit, attribute) =>
+      this.#do(() => this.#reads.nodes(parent, afterKey, limit, attribute)),
   };
   readonly #database: Database.Database;
   readonly #path: string;

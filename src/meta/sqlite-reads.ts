@@ -1,5 +1,6 @@
 /** The prepared queries of the store. Lists are bounded by their limit and walk an index from their marker. */
 import type Database from 'better-sqlite3';
+import type { NodeRow } from './meta-store.js';
 import type { ChunkId, ChunkRow, DentryRow, ExtentRow, Ino, InodeRow, Name, XattrRow } from './rows.js';
 import {
   CHUNK_COLUMNS,
@@ -10,10 +11,13 @@ import {
   type ExtentColumns,
   INODE_COLUMNS,
   type InodeColumns,
+  NODE_COLUMNS,
+  type NodeColumns,
   toChunk,
   toDentry,
   toExtent,
   toInode,
+  toNode,
   toXattr,
   XATTR_COLUMNS,
   type XattrColumns,
@@ -29,6 +33,7 @@ export class SqliteReads {
   readonly #inode: Database.Statement<[Ino], InodeColumns>;
   readonly #dentry: Database.Statement<[Ino, string, Ino, string], DentryColumns>;
   readonly #dentries: Database.Statement<[Ino, string, number], DentryColumns>;
+  readonly #nodes: Database.Statement<[Name, Ino, string, number], NodeColumns>;
   readonly #lastExtent: Database.Statement<[Ino, number], ExtentColumns>;
   readonly #allocated: Database.Statement<[Ino], number>;
   readonly #extents: Database.Statement<[Ino, number, number, number], ExtentColumns>;
@@ -49,6 +54,12 @@ export class SqliteReads {
     this.#dentries = database
       .prepare<[Ino, string, number], DentryColumns>(
         `SELECT ${DENTRY_COLUMNS} FROM dentry WHERE parent = ? AND sort_key > ? ORDER BY sort_key ${LIMIT}`,
+      )
+      .raw();
+    this.#nodes = database
+      .prepare<[Name, Ino, string, number], NodeColumns>(
+        `SELECT ${NODE_COLUMNS} FROM dentry d LEFT JOIN inode i ON i.ino = d.ino LEFT JOIN xattr x ON x.ino = d.ino AND x.name = ?
+        WHERE d.parent = ? AND d.sort_key > ? ORDER BY d.sort_key ${LIMIT}`,
       )
       .raw();
     this.#lastExtent = database
@@ -103,6 +114,10 @@ export class SqliteReads {
 
   dentries(parent: Ino, afterKey: string, limit: number): DentryRow[] {
     return this.#dentries.all(parent, afterKey, limit).map(toDentry);
+  }
+
+  nodes(parent: Ino, afterKey: string, limit: number, attribute: Name): NodeRow[] {
+    return this.#nodes.all(attribute, parent, afterKey, limit).map((columns) => toNode(parent, columns));
   }
 
   extents(ino: Ino, from: number, to: number, limit: number): ExtentRow[] {

@@ -1,4 +1,5 @@
 /** Rows as SQLite returns them (arrays in column order, see the SELECT lists) and as the rest of Cairn knows them. */
+import type { NodeRow } from './meta-store.js';
 import type { ChunkRow, DentryRow, ExtentRow, Ino, InodeRow, XattrRow } from './rows.js';
 
 export const INODE_COLUMNS =
@@ -51,6 +52,48 @@ export type DentryColumns = [parent: Ino, sortKey: string, ino: Ino, version: nu
 export function toDentry([parent, sortKey, ino, version]: DentryColumns): DentryRow {
   const isDirectory = sortKey.endsWith('/');
   return { parent, name: isDirectory ? sortKey.slice(0, -1) : sortKey, ino, isDirectory, version };
+}
+
+/** Of `dentry d` joined with `inode i` and `xattr x`. */
+export const NODE_COLUMNS =
+  'd.sort_key, d.ino, d.version, i.version, i.mode, i.uid, i.gid, i.size_bytes, i.mtime_sec, i.mtime_nsec, i.ctime_sec, i.ctime_nsec, i.content_stage, x.value';
+
+/** In the order of NODE_COLUMNS; what there is no row for is null. */
+export type NodeColumns = [
+  sortKey: string,
+  ino: Ino,
+  dentryVersion: number,
+  version: number | null,
+  mode: number,
+  uid: number,
+  gid: number,
+  sizeBytes: number,
+  mtimeSec: number,
+  mtimeNsec: number,
+  ctimeSec: number,
+  ctimeNsec: number,
+  contentStage: number,
+  value: Buffer | null,
+];
+
+export function toNode(parent: Ino, columns: NodeColumns): NodeRow {
+  const [sortKey, ino, dentryVersion, version, mode, uid, gid, sizeBytes] = columns;
+  const isDirectory = sortKey.endsWith('/');
+  const node =
+    version === null
+      ? undefined
+      : {
+          mode,
+          uid,
+          gid,
+          sizeBytes,
+          mtime: { sec: columns[8], nsec: columns[9] },
+          ctime: { sec: columns[10], nsec: columns[11] },
+          version,
+          contentStage: columns[12],
+        };
+  const name = isDirectory ? sortKey.slice(0, -1) : sortKey;
+  return { parent, name, ino, isDirectory, version: dentryVersion, node, value: columns[13] ?? undefined };
 }
 
 export const EXTENT_COLUMNS = 'file_offset, length, lower(hex(chunk)), chunk_offset, chunk_bytes';

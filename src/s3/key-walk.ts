@@ -5,9 +5,8 @@
  * Escaped names (key-path.ts) lie together in their directory, but their keys belong elsewhere in the order: a directory's are read first and merged.
  */
 
-import type { ListedEntry } from '../vfs/directory.js';
 import { isFile } from '../vfs/mode.js';
-import type { ObjectTree, TreeNode } from '../vfs/object-tree.js';
+import type { ListedNode, ObjectTree, TreeNode } from '../vfs/object-tree.js';
 import type { Ino, Name } from '../vfs/vfs.js';
 import { AFTER_ESCAPES, componentOf, ESCAPE, isLongName } from './key-path.js';
 import { LONG_NAME, OBJECT } from './object-attributes.js';
@@ -15,12 +14,16 @@ import { LONG_NAME, OBJECT } from './object-attributes.js';
 /** Sorts after every name that begins as what it follows: names have at most 255 bytes, components 1024. */
 const LAST = '\xff'.repeat(1025);
 const PAGE_MAX = 1000;
+/** What is read of a directory at first where its first key may be all that is wanted; then four times as much, and so on. */
+const FIRST_PAGE = 8;
 
 export interface WalkedKey {
   readonly key: string;
   readonly parent: Ino;
   readonly name: Name;
   readonly node: TreeNode;
+  /** What its attribute OBJECT says, where it was read along with the node, which is settled then. */
+  readonly object?: { readonly value: Uint8Array | undefined };
 }
 
 interface Item {
@@ -29,6 +32,7 @@ interface Item {
   readonly name: Name;
   readonly ino: Ino;
   readonly isDirectory: boolean;
+  readonly listed?: ListedNode;
 }
 
 class Frame {
@@ -36,7 +40,8 @@ class Frame {
   /** What all keys below it begin with. */
   readonly prefix: string;
   after: string;
-  buffer: readonly ListedEntry[] = [];
+  buffer: readonly ListedNode[] = [];
+  page: number;
   at = 0;
   isComplete = false;
   escaped: readonly Item[] | undefined;
@@ -46,7 +51,8 @@ class Frame {
   /** It has been given, or is not wanted. */
   isSelfDone: boolean;
 
-  constructor(ino: Ino, prefix: string, after: string, skipsSelf: boolean) {
+  constructor(ino: Ino, prefix: string, after: string, skipsSelf: boolean, page: number) {
+    this.page = page;
     this.ino = ino;
     this.prefix = prefix;
     this.after = after;
@@ -59,14 +65,20 @@ export class KeyWalk {
   readonly #tree: ObjectTree;
   readonly #prefix: string;
   readonly #page: number;
+  readonly #firstPage: number;
   readonly #frames: Frame[] = [];
   #start: { readonly bucket: Ino; readonly after: string } | undefined;
 
-  /** Keys after `after` that begin with `prefix`; `page`: how many the caller wants, about. */
-  constructor(tree: ObjectTree, bucket: Ino, options: { prefix: string; after: string; page: number }) {
+  /** Keys after `after` that begin with `prefix`; `page`: how many the caller wants, about; `skips`: it will skip whole directories. */
+  constructor(
+    tree: ObjectTree,
+    bucket: Ino,
+    options: { prefix: string; after: string; page: number; skips?: boolean },
+  ) {
     this.#tree = tree;
     this.#prefix = options.prefix;
     this.#page = Math.min(PAGE_MAX, options.page + 1);
+    this.#firstPage = options.skips === true ? Math.min(FIRST_PAGE, this.#page) : this.#page;
     const after = justBefore(options.prefix);
     // biome-ignore lint/complexity/useMathMinMax: these are strings
     this.#start = { bucket, after: after < options.after ? options.after : after };
@@ -99,12 +111,33 @@ export class KeyWalk {
         return undefined;
       }
       if (item.isDirectory) {
-        this.#frames.push(new Frame(item.ino, key, '', !key.startsWith(this.#prefix)));
+        this.#frames.push(new Frame(item.ino, key, '', !key.startsWith(this.#prefix), this.#firstPage));
+        continue;
+      }
+      const { listed } = item;
+      if (listed?.node !== undefined) {
+        if (isFile(listed.node.mode)) return walked(frame, listed, listed.node);
         continue;
       }
       const node = await this.#tree.node(item.ino);
       if (node !== undefined && isFile(node.mode)) return { key, parent: frame.ino, name: item.name, node };
     }
+  }
+
+  /** As `next`, where nothing has to be read for it; undefined: `next` tells. */
+  nextNow(): WalkedKey | undefined {
+    const frame = this.#frames.at(-1);
+    const entry = frame?.buffer[frame.at];
+    if (frame?.isSelfDone !== true || frame.escaped === undefined || entry === undefined) return undefined;
+    const { node } = entry;
+    if (entry.isDirectory || node === undefined || !isFile(node.mode) || entry.name.startsWith(ESCAPE))
+      return undefined;
+    const other = frame.escaped[frame.escapedAt];
+    if (other !== undefined && other.sortKey < entry.key) return undefined;
+    const found = walked(frame, entry, node);
+    if (!found.key.startsWith(this.#prefix)) return undefined;
+    frame.at += 1;
+    return found;
   }
 
   /** No more keys that begin with `prefix`. */
@@ -129,11 +162,11 @@ export class KeyWalk {
   async #descend(ino: Ino, prefix: string, after: string): Promise<void> {
     const slash = after.indexOf('/');
     if (slash < 0) {
-      this.#frames.push(new Frame(ino, prefix, after, after !== '' || prefix === ''));
+      this.#frames.push(new Frame(ino, prefix, after, after !== '' || prefix === '', this.#page));
       return;
     }
     const component = after.slice(0, slash);
-    const frame = new Frame(ino, prefix, `${component}/`, true);
+    const frame = new Frame(ino, prefix, `${component}/`, true, this.#page);
     this.#frames.push(frame);
     const child = await this.#directory(frame, component);
     if (child !== undefined) await this.#descendInto(child, `${prefix}${component}/`, after.slice(slash + 1));
@@ -141,7 +174,7 @@ export class KeyWalk {
 
   /** `after` is what follows the directory's prefix: '' means the key that is the prefix itself. */
   async #descendInto(ino: Ino, prefix: string, after: string): Promise<void> {
-    if (after === '') this.#frames.push(new Frame(ino, prefix, '', true));
+    if (after === '') this.#frames.push(new Frame(ino, prefix, '', true, this.#page));
     else await this.#descend(ino, prefix, after);
   }
 
@@ -171,8 +204,9 @@ export class KeyWalk {
     const escaped = await this.#escaped(frame);
     for (;;) {
       if (frame.at === frame.buffer.length && !frame.isComplete) {
-        frame.buffer = await this.#tree.list(frame.ino, frame.after, this.#page);
-        frame.isComplete = frame.buffer.length < this.#page;
+        frame.buffer = await this.#tree.listNodes(frame.ino, frame.after, frame.page, OBJECT);
+        frame.isComplete = frame.buffer.length < frame.page;
+        frame.page = Math.min(this.#page, 4 * frame.page);
         frame.at = 0;
         frame.after = frame.buffer.at(-1)?.key ?? frame.after;
       }
@@ -189,7 +223,7 @@ export class KeyWalk {
       }
       if (entry === undefined) return undefined;
       frame.at += 1;
-      return { sortKey: entry.key, name: entry.name, ino: entry.ino, isDirectory: entry.isDirectory };
+      return { sortKey: entry.key, name: entry.name, ino: entry.ino, isDirectory: entry.isDirectory, listed: entry };
     }
   }
 
@@ -220,6 +254,10 @@ export class KeyWalk {
     const value = (await this.#tree.attributes(ino)).get(LONG_NAME);
     return value === undefined ? undefined : Buffer.from(value).toString('latin1');
   }
+}
+
+function walked(frame: Frame, { key, name, value }: ListedNode, node: TreeNode): WalkedKey {
+  return { key: frame.prefix + key, parent: frame.ino, name, node, object: { value } };
 }
 
 /** The greatest string that sorts before every string beginning with `prefix`. */

@@ -7,7 +7,7 @@ import { type Answer, type Call, xmlAnswer } from './call.js';
 import { checksumType } from './checksums.js';
 import { keyOf, keyText } from './key-path.js';
 import { KeyWalk } from './key-walk.js';
-import type { StoredObject } from './object-store.js';
+import type { ListedObject } from './object-store.js';
 import { S3Error } from './s3-error.js';
 import { uriEncode } from './signature-v4.js';
 import { document, element, escapeXml } from './xml.js';
@@ -15,7 +15,7 @@ import { document, element, escapeXml } from './xml.js';
 export const KEYS_MAX = 1000;
 
 interface Listing {
-  readonly objects: readonly StoredObject[];
+  readonly objects: readonly ListedObject[];
   readonly prefixes: readonly string[];
   /** Where to go on: the last key or common prefix; undefined at the end. */
   readonly next: string | undefined;
@@ -29,23 +29,23 @@ async function listKeys(
 ): Promise<Listing> {
   const { store } = call.parts;
   const { prefix, delimiter, after, limit } = options;
-  const objects: StoredObject[] = [];
+  const objects: ListedObject[] = [];
   const prefixes: string[] = [];
   if (limit === 0) return { objects, prefixes, next: undefined };
-  const walk = new KeyWalk(store.tree, bucket.ino, { prefix, after, page: limit });
+  const walk = new KeyWalk(store.tree, bucket.ino, { prefix, after, page: limit, skips: delimiter !== '' });
   // A marker that is a common prefix, or lies in one, has had that prefix listed.
   const passed = delimiter === '' ? undefined : groupOf(after, prefix, delimiter);
   let last = '';
   for (;;) {
-    const found = await walk.next();
+    const found = walk.nextNow() ?? (await walk.next());
     if (found === undefined) return { objects, prefixes, next: undefined };
     const group = delimiter === '' ? undefined : groupOf(found.key, prefix, delimiter);
     if (group !== undefined && group === passed) {
       walk.skip(group);
       continue;
     }
-    const object =
-      group === undefined ? await store.object(found.key, found.parent, found.name, found.node) : undefined;
+    const listed = group === undefined ? store.listed(found) : undefined;
+    const object = listed instanceof Promise ? await listed : listed;
     if (group === undefined && object === undefined) continue;
     if (objects.length + prefixes.length === limit) return { objects, prefixes, next: last };
     if (object !== undefined) {
@@ -156,7 +156,7 @@ async function listV2(call: Call, bucket: Bucket): Promise<Answer> {
 function contents(
   call: Call,
   bucket: Bucket,
-  objects: readonly StoredObject[],
+  objects: readonly ListedObject[],
   prefixes: readonly string[],
   encode: (key: string) => string,
   withOwner: boolean,

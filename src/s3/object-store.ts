@@ -7,9 +7,10 @@ import { hasCode } from '../errors/cairn-error.js';
 import { isFile } from '../vfs/mode.js';
 import type { ObjectTree, TreeNode } from '../vfs/object-tree.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
-import type { Ino, Name } from '../vfs/vfs.js';
+import type { Ino, Name, Result } from '../vfs/vfs.js';
 import { type Bucket, type BucketInfo, isBucketName, readInfo, writeSubject } from './bucket-config.js';
 import { escapedName, isLongName, nameOf, splitKey } from './key-path.js';
+import type { WalkedKey } from './key-walk.js';
 import { decodeAttributes, IMPLICIT, LONG_NAME, OBJECT, type ObjectAttributes } from './object-attributes.js';
 import { S3Error } from './s3-error.js';
 
@@ -30,6 +31,9 @@ export interface StoredObject {
   /** ETag, checksum and parts of `own` are of the present content. */
   readonly isOwnContent: boolean;
 }
+
+/** What a listing tells of an object. */
+export type ListedObject = Pick<StoredObject, 'key' | 'node' | 'own' | 'etag' | 'isOwnContent'>;
 
 /** Where a new object goes. */
 export interface Place {
@@ -242,6 +246,14 @@ export class ObjectStore {
     const isOwnContent = own !== undefined && own.stage === node.contentStage && own.size === node.sizeBytes;
     const etag = isOwnContent ? own.etag : await this.#etagOfChunks(node);
     return { key, parent, name, node, attributes, own, etag, isOwnContent };
+  }
+
+  /** As `object`, for a listing: at once where all that it tells was read along with the name. */
+  listed({ key, parent, name, node, object }: WalkedKey): Result<ListedObject | undefined> {
+    const own = decodeAttributes(object?.value);
+    const isOwnContent = own !== undefined && own.stage === node.contentStage && own.size === node.sizeBytes;
+    if (object !== undefined && isOwnContent) return { key, node, own, etag: own.etag, isOwnContent };
+    return this.object(key, parent, name, node);
   }
 
   /** Of what was written through the mount: from the list of its chunks, so that no byte is read. Dashed, so that nobody takes it for an MD5. */

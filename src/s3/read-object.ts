@@ -171,9 +171,7 @@ function putContentHeaders(headers: Headers, { own, attributes }: StoredObject):
 
 function asksForChecksum({ request }: Call, { isOwnContent, own }: StoredObject): boolean {
   return (
-    isOwnContent &&
-    own?.checksum !== undefined &&
-    request.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED'
+    isOwnContent && own?.checksum !== undefined && request.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED'
   );
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { CairnError } from '../errors/cairn-error.js';
-import type { MetaStore } from '../meta/meta-store.js';
+import type { MetaStore, NodeRow } from '../meta/meta-store.js';
 import { type DentryRow, type Ino, type Name, sortKey } from '../meta/rows.js';
 import type { KnownNames } from './known-names.js';
 import { chain } from './result.js';
@@ -38,6 +38,8 @@ export interface Entry {
 export interface ListedEntry extends EntryTarget {
   readonly name: Name;
   readonly key: string;
+  /** What the store has of it, where that was asked for and the entry came from there. */
+  readonly stored?: NodeRow | undefined;
 }
 
 export class Directory {
@@ -181,13 +183,16 @@ export class Directory {
     return (await this.list('', 1)).length === 0;
   }
 
-  /** Entries after `afterKey` in sort-key order, at least one page if there are so many; fewer than `limit` means the end. */
-  async list(afterKey: string, limit: number): Promise<ListedEntry[]> {
+  /**
+   * Entries after `afterKey` in sort-key order, at least one page if there are so many; fewer than `limit` means the end. With `attribute` the store is also asked
+   * for their inodes and the values of that extended attribute, if it can say that in one go.
+   */
+  async list(afterKey: string, limit: number, attribute?: Name): Promise<ListedEntry[]> {
     const listed: ListedEntry[] = [];
     let key = afterKey;
     // No more than whoever asks can take; whole pages where staged changes have taken the place of what was found.
     for (let page = Math.min(limit, PAGE); ; page = PAGE) {
-      const found = this.fresh ? [] : (this.#meta.now ?? this.#meta).listDentries(this.ino, key, page);
+      const found = this.fresh ? [] : this.#rows(key, page, attribute);
       const rows = found instanceof Promise ? await found : found;
       const last = rows.length < page ? undefined : sortKey(rows.at(-1)!.name, rows.at(-1)!.isDirectory);
       this.#merge(rows, key, last, limit, listed);
@@ -196,9 +201,16 @@ export class Directory {
     }
   }
 
+  #rows(afterKey: string, limit: number, attribute: Name | undefined): Result<readonly (DentryRow | NodeRow)[]> {
+    const { now } = this.#meta;
+    return attribute === undefined || now === undefined
+      ? (now ?? this.#meta).listDentries(this.ino, afterKey, limit)
+      : now.listNodes(this.ino, afterKey, limit, attribute);
+  }
+
   /** Adds committed and staged entries with afterKey < key ≤ through (undefined: to the end), up to `limit` in all. */
   #merge(
-    rows: readonly DentryRow[],
+    rows: readonly (DentryRow | NodeRow)[],
     afterKey: string,
     through: string | undefined,
     limit: number,
@@ -217,7 +229,13 @@ export class Directory {
         r += 1;
         // A name with a record is listed from the record, under the key that it has now.
         if (!this.entries.has(row!.name))
-          into.push({ name: row!.name, key: rowKey, ino: row!.ino, isDirectory: row!.isDirectory });
+          into.push({
+            name: row!.name,
+            key: rowKey,
+            ino: row!.ino,
+            isDirectory: row!.isDirectory,
+            stored: withNode(row!),
+          });
         continue;
       }
       s += 1;
@@ -237,6 +255,10 @@ export class Directory {
     }
     return this.#sorted;
   }
+}
+
+function withNode(row: DentryRow | NodeRow): NodeRow | undefined {
+  return 'node' in row ? row : undefined;
 }
 
 function firstAfter(sorted: readonly { key: string }[], key: string): number {

@@ -34,6 +34,14 @@ export interface TreeNode {
   readonly contentStage: number;
 }
 
+/** An entry of a directory, with what is known of it at once. */
+export interface ListedNode extends ListedEntry {
+  /** As `settled` tells it; undefined where that has to be asked. */
+  readonly node: TreeNode | undefined;
+  /** Of the attribute that was asked for, where `node` is given. */
+  readonly value: Uint8Array | undefined;
+}
+
 /** What another face should be told of. */
 export interface TreeWatcher {
   /** The name appeared, changed or went, in a directory that a face may remember. */
@@ -164,6 +172,32 @@ export class ObjectTree {
     const dir = await this.#find(parent);
     if (dir?.directory === undefined || dir.gone) return [];
     return dir.directory.list(afterKey, limit);
+  }
+
+  /** As `list`; of most entries it also says what they are, with the value of one extended attribute. */
+  async listNodes(parent: Ino, afterKey: string, limit: number, attribute: Name): Promise<readonly ListedNode[]> {
+    const dir = await this.#find(parent);
+    if (dir?.directory === undefined || dir.gone) return [];
+    const entries = await dir.directory.list(afterKey, limit, attribute);
+    return entries.map((entry) => this.#listed(entry, attribute));
+  }
+
+  /** An inode in memory knows better than the store; what the store has of another is all there is. */
+  #listed(entry: ListedEntry, attribute: Name): ListedNode {
+    const { name, key, ino, isDirectory, stored } = entry;
+    const inode = this.#table.peek(ino);
+    if (inode === undefined) {
+      const found = stored?.node;
+      const node = found && { ino, isDirectory, ...found };
+      return { name, key, ino, isDirectory, node, value: stored?.value };
+    }
+    const staged = inode.stagedXattrs?.get(attribute);
+    const isKnown = staged !== undefined || inode.committedXattrs !== undefined || stored !== undefined;
+    if (!isKnown || inode.gone || inode.content?.staged === true)
+      return { name, key, ino, isDirectory, node: undefined, value: undefined };
+    const committed = inode.committedXattrs === undefined ? stored?.value : inode.committedXattrs.get(attribute);
+    const value = staged === undefined ? committed : (staged ?? undefined);
+    return { name, key, ino, isDirectory, node: nodeOf(inode), value };
   }
 
   /** All extended attributes, hidden ones included. Empty if there is no such inode. */
