@@ -4,25 +4,10 @@
  */
 import { Content, MIB } from '../loads/content.js';
 import { Connection, type Received, type Sent, type Target } from './connection.js';
-
-export interface S3LoadSize {
-  readonly seconds: number;
-  readonly largeConnections: number;
-  readonly smallConnections: number;
-  readonly listedKeys: number;
-  readonly streamMib: number;
-}
-
-export interface S3Figures {
-  /** Requests, or keys where keys are listed. */
-  readonly operations: number;
-  readonly bytes: number;
-  readonly seconds: number;
-}
+import { BUCKET, keyName, type S3Figures, type S3LoadSize } from './load-size.js';
 
 type S3Load = (target: Target, size: S3LoadSize) => Promise<S3Figures>;
 
-export const BUCKET = 'bench';
 const LARGE_BYTES = 8 * MIB;
 const LARGE_OBJECTS = 16;
 const SMALL_BYTES = 1024;
@@ -186,11 +171,6 @@ const LOADS = {
 } satisfies Record<string, S3Load>;
 
 export type S3LoadName = keyof typeof LOADS;
-
-function keyName(index: number): string {
-  const text = String(index).padStart(9, '0');
-  return `${text.slice(0, 6)}/${text.slice(6)}`;
-}
 
 const [name = '', target = '', size = ''] = process.argv.slice(2);
 const figures = await LOADS[name as S3LoadName](JSON.parse(target) as Target, JSON.parse(size) as S3LoadSize);

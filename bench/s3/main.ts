@@ -11,7 +11,8 @@ import { parseArgs } from 'node:util';
 import { interrupt, isInterrupted, resume, run } from '../child.js';
 import { Cleanup } from '../cleanup.js';
 import { describeMachine, peakResidentBytes } from '../machine.js';
-import type { S3Figures, S3LoadName, S3LoadSize } from './load.js';
+import type { S3LoadName } from './load.js';
+import type { S3Figures, S3LoadSize } from './load-size.js';
 import { givenSubject, onPath, processorSeconds, type S3Subject, startCairn, startPeers } from './server.js';
 
 const HELP = `Usage: node dist/bench/s3/main.js [options]

@@ -32,12 +32,10 @@ export interface MetaPosition {
   readonly nextIno: Ino;
 }
 
-/** An entry with what most listings want of its inode. */
-export interface NodeRow extends DentryRow {
+/** An entry with what listings want of its inode. */
+export interface NodeRow extends Pick<DentryRow, 'name' | 'ino' | 'isDirectory'> {
   /** Undefined if there is no such inode. */
-  readonly node:
-    | Pick<InodeRow, 'mode' | 'uid' | 'gid' | 'sizeBytes' | 'mtime' | 'ctime' | 'version' | 'contentStage'>
-    | undefined;
+  readonly node: Pick<InodeRow, 'mode' | 'sizeBytes' | 'mtime' | 'contentStage'> | undefined;
   /** Of the extended attribute that was asked for. */
   readonly value: Uint8Array | undefined;
 }

@@ -117,7 +117,7 @@ export class SqliteReads {
   }
 
   nodes(parent: Ino, afterKey: string, limit: number, attribute: Name): NodeRow[] {
-    return this.#nodes.all(attribute, parent, afterKey, limit).map((columns) => toNode(parent, columns));
+    return this.#nodes.all(attribute, parent, afterKey, limit).map(toNode);
   }
 
   extents(ino: Ino, from: number, to: number, limit: number): ExtentRow[] {

@@ -56,44 +56,29 @@ export function toDentry([parent, sortKey, ino, version]: DentryColumns): Dentry
 
 /** Of `dentry d` joined with `inode i` and `xattr x`. */
 export const NODE_COLUMNS =
-  'd.sort_key, d.ino, d.version, i.version, i.mode, i.uid, i.gid, i.size_bytes, i.mtime_sec, i.mtime_nsec, i.ctime_sec, i.ctime_nsec, i.content_stage, x.value';
+  'd.sort_key, d.ino, i.mode, i.size_bytes, i.mtime_sec, i.mtime_nsec, i.content_stage, x.value';
 
 /** In the order of NODE_COLUMNS; what there is no row for is null. */
 export type NodeColumns = [
   sortKey: string,
   ino: Ino,
-  dentryVersion: number,
-  version: number | null,
-  mode: number,
-  uid: number,
-  gid: number,
+  mode: number | null,
   sizeBytes: number,
   mtimeSec: number,
   mtimeNsec: number,
-  ctimeSec: number,
-  ctimeNsec: number,
   contentStage: number,
   value: Buffer | null,
 ];
 
-export function toNode(parent: Ino, columns: NodeColumns): NodeRow {
-  const [sortKey, ino, dentryVersion, version, mode, uid, gid, sizeBytes] = columns;
+export function toNode([sortKey, ino, mode, sizeBytes, sec, nsec, contentStage, value]: NodeColumns): NodeRow {
   const isDirectory = sortKey.endsWith('/');
-  const node =
-    version === null
-      ? undefined
-      : {
-          mode,
-          uid,
-          gid,
-          sizeBytes,
-          mtime: { sec: columns[8], nsec: columns[9] },
-          ctime: { sec: columns[10], nsec: columns[11] },
-          version,
-          contentStage: columns[12],
-        };
-  const name = isDirectory ? sortKey.slice(0, -1) : sortKey;
-  return { parent, name, ino, isDirectory, version: dentryVersion, node, value: columns[13] ?? undefined };
+  return {
+    name: isDirectory ? sortKey.slice(0, -1) : sortKey,
+    ino,
+    isDirectory,
+    node: mode === null ? undefined : { mode, sizeBytes, mtime: { sec, nsec }, contentStage },
+    value: value ?? undefined,
+  };
 }
 
 export const EXTENT_COLUMNS = 'file_offset, length, lower(hex(chunk)), chunk_offset, chunk_bytes';

@@ -6,22 +6,24 @@
  */
 
 import { isFile } from '../vfs/mode.js';
-import type { ListedNode, ObjectTree, TreeNode } from '../vfs/object-tree.js';
+import type { ListedNode, ObjectTree, TreeNode, WalkedNode } from '../vfs/object-tree.js';
 import type { Ino, Name } from '../vfs/vfs.js';
 import { AFTER_ESCAPES, componentOf, ESCAPE, isLongName } from './key-path.js';
 import { LONG_NAME, OBJECT } from './object-attributes.js';
 
 /** Sorts after every name that begins as what it follows: names have at most 255 bytes, components 1024. */
 const LAST = '\xff'.repeat(1025);
-const PAGE_MAX = 1000;
-/** What is read of a directory at first where its first key may be all that is wanted; then four times as much, and so on. */
+/** With room for the one key that tells that there are more than a page shows. */
+const PAGE_MAX = 1001;
+/** What is read of a directory at first where little of it may be wanted; then four times as much, and so on. */
 const FIRST_PAGE = 8;
+const GROWTH = 4;
 
 export interface WalkedKey {
   readonly key: string;
   readonly parent: Ino;
   readonly name: Name;
-  readonly node: TreeNode;
+  readonly node: WalkedNode;
   /** What its attribute OBJECT says, where it was read along with the node, which is settled then. */
   readonly object?: { readonly value: Uint8Array | undefined };
 }
@@ -65,7 +67,9 @@ export class KeyWalk {
   readonly #tree: ObjectTree;
   readonly #prefix: string;
   readonly #page: number;
-  readonly #firstPage: number;
+  readonly #skips: boolean;
+  /** How many keys the caller still wants, about. */
+  #left: number;
   readonly #frames: Frame[] = [];
   #start: { readonly bucket: Ino; readonly after: string } | undefined;
 
@@ -78,14 +82,21 @@ export class KeyWalk {
     this.#tree = tree;
     this.#prefix = options.prefix;
     this.#page = Math.min(PAGE_MAX, options.page + 1);
-    this.#firstPage = options.skips === true ? Math.min(FIRST_PAGE, this.#page) : this.#page;
+    this.#skips = options.skips === true;
+    this.#left = this.#page;
     const after = justBefore(options.prefix);
     // biome-ignore lint/complexity/useMathMinMax: these are strings
     this.#start = { bucket, after: after < options.after ? options.after : after };
   }
 
+  /** No more of a directory than the caller may want of it. */
+  #firstPage(): number {
+    return Math.min(this.#page, Math.max(FIRST_PAGE, this.#skips ? 0 : this.#left));
+  }
+
   /** Undefined at the end. */
   async next(): Promise<WalkedKey | undefined> {
+    this.#left -= 1;
     if (this.#start !== undefined) {
       const { bucket, after } = this.#start;
       this.#start = undefined;
@@ -111,7 +122,7 @@ export class KeyWalk {
         return undefined;
       }
       if (item.isDirectory) {
-        this.#frames.push(new Frame(item.ino, key, '', !key.startsWith(this.#prefix), this.#firstPage));
+        this.#frames.push(new Frame(item.ino, key, '', !key.startsWith(this.#prefix), this.#firstPage()));
         continue;
       }
       const { listed } = item;
@@ -137,6 +148,7 @@ export class KeyWalk {
     const found = walked(frame, entry, node);
     if (!found.key.startsWith(this.#prefix)) return undefined;
     frame.at += 1;
+    this.#left -= 1;
     return found;
   }
 
@@ -162,11 +174,11 @@ export class KeyWalk {
   async #descend(ino: Ino, prefix: string, after: string): Promise<void> {
     const slash = after.indexOf('/');
     if (slash < 0) {
-      this.#frames.push(new Frame(ino, prefix, after, after !== '' || prefix === '', this.#page));
+      this.#frames.push(new Frame(ino, prefix, after, after !== '' || prefix === '', this.#firstPage()));
       return;
     }
     const component = after.slice(0, slash);
-    const frame = new Frame(ino, prefix, `${component}/`, true, this.#page);
+    const frame = new Frame(ino, prefix, `${component}/`, true, this.#firstPage());
     this.#frames.push(frame);
     const child = await this.#directory(frame, component);
     if (child !== undefined) await this.#descendInto(child, `${prefix}${component}/`, after.slice(slash + 1));
@@ -174,7 +186,7 @@ export class KeyWalk {
 
   /** `after` is what follows the directory's prefix: '' means the key that is the prefix itself. */
   async #descendInto(ino: Ino, prefix: string, after: string): Promise<void> {
-    if (after === '') this.#frames.push(new Frame(ino, prefix, '', true, this.#page));
+    if (after === '') this.#frames.push(new Frame(ino, prefix, '', true, this.#firstPage()));
     else await this.#descend(ino, prefix, after);
   }
 
@@ -206,7 +218,7 @@ export class KeyWalk {
       if (frame.at === frame.buffer.length && !frame.isComplete) {
         frame.buffer = await this.#tree.listNodes(frame.ino, frame.after, frame.page, OBJECT);
         frame.isComplete = frame.buffer.length < frame.page;
-        frame.page = Math.min(this.#page, 4 * frame.page);
+        frame.page = Math.min(this.#page, GROWTH * frame.page);
         frame.at = 0;
         frame.after = frame.buffer.at(-1)?.key ?? frame.after;
       }
@@ -231,8 +243,9 @@ export class KeyWalk {
   async #escaped(frame: Frame): Promise<readonly Item[]> {
     if (frame.escaped !== undefined) return frame.escaped;
     const items: Item[] = [];
-    for (let after = ESCAPE; ; ) {
-      const page = await this.#tree.list(frame.ino, after, PAGE_MAX);
+    // Most directories have none.
+    for (let after = ESCAPE, limit = FIRST_PAGE; ; limit = Math.min(PAGE_MAX, GROWTH * limit)) {
+      const page = await this.#tree.list(frame.ino, after, limit);
       for (const { key, name, ino, isDirectory } of page) {
         if (key >= AFTER_ESCAPES) break;
         const component = componentOf(name, isDirectory, isLongName(name) ? await this.#longName(ino) : undefined);
@@ -240,7 +253,7 @@ export class KeyWalk {
           items.push({ sortKey: isDirectory ? `${component}/` : component, name, ino, isDirectory });
       }
       after = page.at(-1)?.key ?? AFTER_ESCAPES;
-      if (page.length < PAGE_MAX || after >= AFTER_ESCAPES) break;
+      if (page.length < limit || after >= AFTER_ESCAPES) break;
     }
     items.sort((a, b) => (a.sortKey < b.sortKey ? -1 : 1));
     frame.escaped = items;
@@ -256,7 +269,7 @@ export class KeyWalk {
   }
 }
 
-function walked(frame: Frame, { key, name, value }: ListedNode, node: TreeNode): WalkedKey {
+function walked(frame: Frame, { key, name, value }: ListedNode, node: WalkedNode): WalkedKey {
   return { key: frame.prefix + key, parent: frame.ino, name, node, object: { value } };
 }
 

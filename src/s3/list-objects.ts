@@ -79,8 +79,20 @@ export function keyEncoder(call: Call): {
   return { type, encode: (key) => (type === 'url' ? uriEncode(keyText(key), true) : escapeXml(keyText(key))) };
 }
 
+const DAY_SECONDS = 24 * 3600;
+const TWO_DIGITS = Array.from({ length: 60 }, (_, value) => String(value).padStart(2, '0'));
+/** The last day that was written, `2026-11-28T`. */
+let latestDay = { day: Number.NaN, text: '' };
+
+/** As Date.toISOString writes it, to the millisecond. */
 export function isoTime({ sec, nsec }: Time): string {
-  return new Date(sec * 1000 + Math.floor(nsec / 1e6)).toISOString();
+  const day = Math.floor(sec / DAY_SECONDS);
+  if (latestDay.day !== day) latestDay = { day, text: new Date(day * DAY_SECONDS * 1000).toISOString().slice(0, -13) };
+  const second = sec - day * DAY_SECONDS;
+  const hours = TWO_DIGITS[Math.floor(second / 3600)];
+  const minutes = TWO_DIGITS[Math.floor(second / 60) % 60];
+  const ms = String(Math.floor(nsec / 1e6)).padStart(3, '0');
+  return `${latestDay.text}${hours}:${minutes}:${TWO_DIGITS[second % 60]}.${ms}Z`;
 }
 
 export async function listObjects(call: Call): Promise<Answer> {

@@ -67,7 +67,7 @@ export function decodeAttributes(bytes: Uint8Array | undefined): ObjectAttribute
 function decode(bytes: Uint8Array): ObjectAttributes | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    json = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
   } catch {
     return undefined;
   }

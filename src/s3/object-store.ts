@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { hasCode } from '../errors/cairn-error.js';
 import { isFile } from '../vfs/mode.js';
-import type { ObjectTree, TreeNode } from '../vfs/object-tree.js';
+import type { ObjectTree, TreeNode, WalkedNode } from '../vfs/object-tree.js';
 import type { NameChange, NewFile } from '../vfs/publisher.js';
 import type { Ino, Name, Result } from '../vfs/vfs.js';
 import { type Bucket, type BucketInfo, isBucketName, readInfo, writeSubject } from './bucket-config.js';
@@ -33,7 +33,9 @@ export interface StoredObject {
 }
 
 /** What a listing tells of an object. */
-export type ListedObject = Pick<StoredObject, 'key' | 'node' | 'own' | 'etag' | 'isOwnContent'>;
+export interface ListedObject extends Pick<StoredObject, 'key' | 'own' | 'etag' | 'isOwnContent'> {
+  readonly node: WalkedNode;
+}
 
 /** Where a new object goes. */
 export interface Place {
@@ -224,7 +226,7 @@ export class ObjectStore {
   }
 
   /** The object of a file, or of a directory that stands for a key. Undefined if it is none (any more). */
-  async object(key: string, parent: Ino, name: Name, found: TreeNode): Promise<StoredObject | undefined> {
+  async object(key: string, parent: Ino, name: Name, found: WalkedNode): Promise<StoredObject | undefined> {
     if (!isFile(found.mode) && !found.isDirectory) return undefined;
     const node = await this.tree.settled(found.ino);
     if (node === undefined) return undefined;

@@ -34,10 +34,13 @@ export interface TreeNode {
   readonly contentStage: number;
 }
 
+/** What a listing tells of a file or directory. */
+export type WalkedNode = Pick<TreeNode, 'ino' | 'mode' | 'isDirectory' | 'sizeBytes' | 'mtime' | 'contentStage'>;
+
 /** An entry of a directory, with what is known of it at once. */
 export interface ListedNode extends ListedEntry {
   /** As `settled` tells it; undefined where that has to be asked. */
-  readonly node: TreeNode | undefined;
+  readonly node: WalkedNode | undefined;
   /** Of the attribute that was asked for, where `node` is given. */
   readonly value: Uint8Array | undefined;
 }

@@ -206,10 +206,29 @@ async function sameName(t: Test, store: MetaStore): Promise<void> {
     t.strictSame(store.now.getDentry(1, 'a'), await store.getDentry(1, 'a'), 'what answers at once answers the same');
     t.strictSame(store.now.listDentries(1, '', 9), await store.listDentries(1, '', 9));
     t.equal(store.now.getDentry(1, 'b'), undefined);
+    await nodes(t, store);
   }
   t.equal(await store.getDentry(2, 'a'), undefined);
   await store.apply(nextCommit(store, [{ ...dentryDelete('a'), isDirectory: true }]));
   t.match(await store.getDentry(1, 'a'), { ino: 10 });
+}
+
+/** A page of entries with their inodes and one attribute says what asking for each of them says. */
+async function nodes(t: Test, store: MetaStore): Promise<void> {
+  const value = Buffer.from('value');
+  const attribute = { kind: 'xattr', row: { ino: 10, name: 'user.x', value } } as const;
+  const other = { kind: 'xattr', row: { ino: 11, name: 'user.y', value } } as const;
+  const mtime = { sec: 1_700_000_000, nsec: 999_999_999 };
+  const file = inode(10, { sizeBytes: 2 ** 40, mtime, contentStage: 7 });
+  await store.apply(nextCommit(store, [file, inode(11, { mode: 0o040755 }), attribute, other, dentry(1, 'b', 12)]));
+  const { mode, sizeBytes, contentStage } = file.row;
+  const found = store.now?.listNodes(1, '', 9, 'user.x') ?? [];
+  t.match(found[0], { name: 'a', ino: 10, isDirectory: false, node: { mode, sizeBytes, mtime, contentStage } });
+  t.strictSame(Buffer.from(found[0]?.value ?? ''), value);
+  t.match(found[1], { name: 'a', ino: 11, isDirectory: true, node: { mode: 0o040755 }, value: undefined });
+  t.match(found[2], { name: 'b', ino: 12, node: undefined, value: undefined }, 'an entry without an inode is listed');
+  t.equal(found.length, 3);
+  t.equal(store.now?.listNodes(1, 'a', 1, 'user.x')[0]?.ino, 11, 'after the marker, up to the limit');
 }
 
 async function splices(t: Test, store: MetaStore): Promise<void> {

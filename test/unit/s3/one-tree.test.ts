@@ -3,6 +3,8 @@
  * without a delimiter. 100,000 keys with CAIRN_TEST_SCALE=full TAP_TIMEOUT=3600.
  */
 import t from 'tap';
+import { KeyWalk } from '../../../src/s3/key-walk.js';
+import { type ListedObject, ObjectStore } from '../../../src/s3/object-store.js';
 import { uriEncode } from '../../../src/s3/signature-v4.js';
 import { S_IFDIR } from '../../../src/vfs/mode.js';
 import type { Attr, Vfs } from '../../../src/vfs/vfs.js';
@@ -135,4 +137,72 @@ t.test(`${KEYS} keys on both faces`, { timeout: 3_600_000 }, async (t) => {
   }
   t.same(grouped, sorted([...top]), 'grouped by the first directory');
   t.same(s3.failures, []);
+
+  await t.test('a small object that was read is read anew after either face has changed it', async (t) => {
+    const get = async (headers: Record<string, string> = {}) => (await s3.send('GET', '/tree/small', { headers })).text;
+    await s3.send('PUT', '/tree/small', { body: 'one' });
+    t.equal(await get(), 'one');
+    t.equal(await get(), 'one', 'from memory');
+    t.equal(await get({ range: 'bytes=1-1' }), 'n', 'a range of it');
+    await s3.send('PUT', '/tree/small', { body: 'two' });
+    t.equal(await get(), 'two');
+    const { vfs } = s3.pool;
+    const { ino } = (await vfs.lookup(bucket.ino, 'small')) as Attr;
+    const handle = await vfs.open(ino, { read: false, write: true });
+    await vfs.write(handle, 0, Buffer.from('x'));
+    t.equal(await get(), 'xwo');
+    await vfs.write(handle, 3, Buffer.from('!'));
+    t.equal(await get(), 'xwo!');
+    await vfs.release(handle);
+    await s3.send('DELETE', '/tree/small');
+    t.match(await s3.send('GET', '/tree/small'), { status: 404, code: 'NoSuchKey' });
+    t.same(s3.failures, []);
+  });
+
+  await t.test('a list tells of each object what asking for it tells, from memory and from the store', async (t) => {
+    const inMemory = await told(s3);
+    await s3.server.close();
+    await s3.pool.reopen();
+    const fromStore = await told(s3);
+    t.equal(inMemory.length, wanted.length);
+    for (const { objects, asked, atOnce } of [inMemory, fromStore].map(summary)) {
+      t.strictSame(objects, asked);
+      t.ok(atOnce > 0, 'some without being asked for');
+    }
+    t.strictSame(summary(fromStore).asked, summary(inMemory).asked);
+  });
 });
+
+interface Told {
+  readonly listed: ListedObject | undefined;
+  readonly asked: ListedObject | undefined;
+  readonly isAtOnce: boolean;
+}
+
+/** Each object as the walk of a list finds it, and as it is found when it is asked for. */
+async function told({ pool }: S3Fixture): Promise<Told[]> {
+  const store = new ObjectStore(pool.pool.objects);
+  const bucket = await store.bucket('tree');
+  const walk = new KeyWalk(store.tree, bucket.ino, { prefix: '', after: '', page: 5 });
+  const all: Told[] = [];
+  for (;;) {
+    const now = walk.nextNow();
+    const found = now ?? (await walk.next());
+    if (found === undefined) return all;
+    const listed = store.listed(found);
+    const isAtOnce = now !== undefined && !(listed instanceof Promise);
+    all.push({ listed: await listed, asked: await store.find(bucket, found.key), isAtOnce });
+  }
+}
+
+function summary(all: readonly Told[]) {
+  const figures = (object: ListedObject | undefined) => {
+    const { key, etag, isOwnContent, own, node } = object!;
+    return { key, etag, isOwnContent, own, size: node.sizeBytes, mtime: node.mtime };
+  };
+  return {
+    objects: all.map(({ listed }) => figures(listed)),
+    asked: all.map(({ asked }) => figures(asked)),
+    atOnce: all.filter(({ isAtOnce }) => isAtOnce).length,
+  };
+}

@@ -57,3 +57,46 @@ t.test('what changes while the store is being asked is not remembered as missing
   await asked;
   t.match(await dir.lookup('b'), { ino: 9 });
 });
+
+t.test('what is there is asked for once, and again not after a commit has changed it', async (t) => {
+  const { meta, dir, counts } = await directory();
+  t.match(await dir.lookup('a'), { ino: 7 });
+  t.match(dir.lookup('a'), { ino: 7 }, 'at once');
+  t.equal(counts.asked, 1);
+  const entry = await dir.entry('a');
+  t.match(entry.base, { ino: 7, version: 1 }, 'the record begins with what is known');
+  dir.change(entry, { ino: 9, isDirectory: false });
+  t.match(await dir.lookup('a'), { ino: 9 });
+  dir.taken(entry);
+  const made = dentry(DIR, 'a', 9, { version: 2 }, 1);
+  await meta.apply(nextCommit(meta, [inode(9), made]));
+  dir.applied(entry, made.row);
+  t.match(dir.lookup('a'), { ino: 9, version: 2 }, 'the committed row is known');
+  t.equal(counts.asked, 1);
+});
+
+t.test('what changes while the store is being asked is not remembered as it was', async (t) => {
+  const { meta, dir } = await directory();
+  const asked = dir.lookup('a');
+  const entry = await dir.entry('a');
+  dir.change(entry, undefined);
+  dir.taken(entry);
+  await meta.apply(
+    nextCommit(meta, [{ kind: 'dentry-delete', before: 1, parent: DIR, name: 'a', isDirectory: false }]),
+  );
+  dir.applied(entry, undefined);
+  await asked;
+  t.equal(await dir.lookup('a'), undefined);
+});
+
+t.test('so many names are known, and the first go', (t) => {
+  const known = new KnownNames(2);
+  const rows = ['x', 'y', 'z'].map((name) => dentry(DIR, name, 7).row);
+  for (const row of rows) known.put(row);
+  t.equal(known.get(DIR, 'x'), undefined);
+  t.equal(known.get(DIR, 'y'), rows[1]);
+  t.equal(known.get(DIR + 1, 'y'), undefined, 'another directory');
+  known.forget(DIR, 'z');
+  t.equal(known.get(DIR, 'z'), undefined);
+  t.end();
+});
