@@ -189,7 +189,7 @@ export class FileData {
     this.#account.used(content);
     this.#staged.touch(inode);
     if (!inode.gone) this.#staged.addContent(inode);
-    this.#committer.staged();
+    this.#committer.staged(inode);
   }
 
   /** Sets the size; what is cut off is gone, what is added reads as zeros. */
