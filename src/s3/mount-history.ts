@@ -7,8 +7,9 @@
  */
 import type { Clock } from '../io/clock.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
+import type { Step } from '../vfs/inode-table.js';
 import { isFile } from '../vfs/mode.js';
-import type { ObjectTree, Step } from '../vfs/object-tree.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { NameChange } from '../vfs/publisher.js';
 import type { Ino } from '../vfs/vfs.js';
 import { type Bucket, isBucketName } from './bucket-config.js';
