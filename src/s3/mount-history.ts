@@ -51,6 +51,17 @@ export class MountHistory {
     this.#outside.clear();
   }
 
+  /** As `refresh`, of one name of the root alone. */
+  async refreshBucket(name: string): Promise<void> {
+    const bucket = await this.#store.bucket(name).catch(() => undefined);
+    if (bucket === undefined || this.#buckets.has(bucket.ino) === (bucket.info.versioning !== undefined)) return;
+    const inos = new Set(this.#buckets);
+    if (bucket.info.versioning === undefined) inos.delete(bucket.ino);
+    else inos.add(bucket.ino);
+    this.#buckets = inos;
+    this.#outside.clear();
+  }
+
   /** False: there is nothing to keep anywhere. */
   get isNeeded(): boolean {
     return this.#buckets.size > 0;
