@@ -7,6 +7,7 @@ import type { Bucket } from './bucket-config.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checksumHeader, checksumNamed, checksumType } from './checksums.js';
 import { checkRead, checkWrite } from './conditions.js';
+import { refuseEncryption } from './encryption.js';
 import { keyOf, keyText } from './key-path.js';
 import { isoTime } from './list-objects.js';
 import { userMetadata } from './object-attributes.js';
@@ -72,11 +73,7 @@ export function refuseNotOffered(call: Call): void {
   const { request } = call;
   // Ignoring it would replace the object instead of adding to it.
   if (request.header('x-amz-write-offset-bytes') !== undefined) throw notImplemented('Appending to an object');
-  for (const prefix of ['x-amz-', 'x-amz-copy-source-'])
-    if (request.header(`${prefix}server-side-encryption-customer-algorithm`) !== undefined)
-      throw notImplemented('Encryption with keys of the customer (SSE-C)');
-  const sse = request.header('x-amz-server-side-encryption');
-  if (sse !== undefined) throw notImplemented('Server-side encryption');
+  refuseEncryption(call);
 }
 
 function checkStorageClass(call: Call): void {
@@ -359,9 +356,10 @@ async function deleteOne(
   // The answer repeats it in a header.
   if (version !== undefined && !/^[\x21-\x7e]{1,256}$/.test(version))
     throw new S3Error('InvalidArgument', 'Invalid version id specified');
-  const check = (present: StoredObject | undefined): void => {
-    checkDelete(call, present);
-    more(present);
+  const check = async (present: StoredObject | undefined): Promise<void> => {
+    const marker = version === undefined && present === undefined ? await standingMarker(call, bucket, key) : undefined;
+    checkDelete(call, present ?? marker);
+    more(present ?? marker);
     if (present !== undefined && (version !== undefined || bucket.info.versioning === undefined))
       mayRemove(call, bucket, present);
   };
@@ -371,6 +369,13 @@ async function deleteOne(
   }
   const { isMarker } = await parts.writes.removeVersion(bucket, key, version, check);
   return { isMarker, told: version };
+}
+
+/** A deleted key is not an absent one: what its delete is made to depend on is held against the delete marker. */
+async function standingMarker({ parts }: Call, bucket: Bucket, key: string): Promise<StoredObject | undefined> {
+  if (bucket.info.versioning === undefined) return undefined;
+  const newest = await parts.versions.newest(bucket, key);
+  return newest?.own?.isMarker === true ? newest : undefined;
 }
 
 function checkDelete({ request }: Call, present: StoredObject | undefined): void {
