@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isInterrupted, run } from './child.js';
 import type { Cleanup } from './cleanup.js';
-import { canDropPageCache, dropPageCache, type Subject } from './subject.js';
+import { canDropPageCache, dropPageCache, isMountPoint, type Subject } from './subject.js';
 
 const COMMAND = fileURLToPath(new URL('../src/cli/cairn.cjs', import.meta.url));
 const MOUNT_TIMEOUT_MS = 60_000;
@@ -148,16 +148,11 @@ export class MountSubject implements Subject {
   /** The pool is to be removed: nothing in it is worth waiting for. */
   async #abandon(): Promise<void> {
     if (this.#daemonPid !== undefined) kill(this.#daemonPid);
-    while (isMounted(this.directory)) {
+    while (isMountPoint(this.directory)) {
       if (process.getuid?.() === 0) await run('umount', ['-l', this.directory]);
       else await run('fusermount3', ['-u', '-z', this.directory]);
     }
   }
-}
-
-function isMounted(directory: string): boolean {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
-  return mounts.some((line) => line.split(' ')[1]?.replaceAll('\\040', ' ') === directory);
 }
 
 function kill(pid: number): void {

@@ -220,6 +220,8 @@ export class MountDaemon {
       },
       state: (path) => control.state(path),
       files: (path, after, limit) => control.files(path, after, limit),
+      policy: (path) => control.policy(path),
+      setPolicy: (path, change) => control.setPolicy(path, change),
       capacity: () => control.capacity(),
       activity: () => control.activity(),
       forecast: (request, signal) => control.forecast(request, signal),

@@ -55,6 +55,8 @@ export function apiOf(parts: ApiParts): Api {
     state: ({ query }) => control.state(query.path),
     files: ({ query }) => control.files(query.path, query.after, query.limit),
     versions: async ({ query }) => ({ versions: [...((await parts.s3?.versions(query.path)) ?? [])] }),
+    policy: ({ query }) => control.policy(query.path),
+    setPolicy: ({ body }) => control.setPolicy(body.path, body.change),
     capacity: () => control.capacity(),
     forecast: ({ query }, { signal }) => control.forecast({ disk: query.disk, files: query.files }, signal),
     activity: () => control.activity(),

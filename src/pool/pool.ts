@@ -39,6 +39,7 @@ import { InodeTable } from '../vfs/inode-table.js';
 import { stateOf } from '../vfs/list-entries.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { ObjectTree } from '../vfs/object-tree.js';
+import { PolicyTree } from '../vfs/policy-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
 import { Publisher } from '../vfs/publisher.js';
 import { RangeCopier } from '../vfs/range-copier.js';
@@ -65,6 +66,7 @@ import { PoolFile } from './pool-file.js';
 import { type PoolLog, silentLog } from './pool-log.js';
 import { PoolMap } from './pool-map.js';
 import { PoolSpace } from './pool-space.js';
+import { schemeRules } from './scheme-rules.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
 
@@ -490,6 +492,15 @@ class PoolOpening {
     committer.filler = new WindowFiller(reader, account);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);
+    const policies = new PolicyTree({
+      table,
+      xattrs,
+      schemes: schemeRules(
+        () => map.current,
+        () => {},
+      ),
+    });
+    committer.policies = policies;
     const userWork = new UserWork();
     const activity = new Activity(() => clock.monotonicMs());
     const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
@@ -504,6 +515,7 @@ class PoolOpening {
       reader,
       copier: new RangeCopier({ staged, journal, committer, reader, data }),
       xattrs,
+      policies,
       clock,
       space: () => space.blocks(),
       userWork,
@@ -624,6 +636,7 @@ class PoolOpening {
       staging,
       position.stagedThrough,
     );
+    await policies.open();
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
@@ -660,6 +673,7 @@ class PoolOpening {
       reader,
       space,
       vfs,
+      policies,
       objects,
       clock,
       degradedWrites: () => {

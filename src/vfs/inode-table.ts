@@ -17,6 +17,8 @@ const KEPT = 100_000;
 const SPARSE_BYTES_MIN = 128 * 1024;
 /** Forgotten in one go, so that requests are not kept waiting. */
 const TRIM_SLICE = 500;
+/** Places of forgotten inodes that are kept in mind, a few dozen bytes each. */
+const PLACES_MAX = 500_000;
 
 /** Deeper than the kernel lets anybody go; a loop of stale names ends here. */
 const DEPTH_MAX = 4096;
@@ -36,6 +38,10 @@ export class InodeTable {
   readonly #account: CacheAccount;
   #trimAt = KEPT;
   #trimming = false;
+  /** Whether the directory of a forgotten inode is kept in mind: where directories have policies, an inode that is asked for by its number alone has one too. */
+  keepsPlaces = false;
+  /** Inode → its directory, of those that are forgotten; what changes a place loads the inode first. */
+  readonly #places = new Map<Ino, Ino>();
 
   constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount) {
     this.#meta = meta;
@@ -93,8 +99,22 @@ export class InodeTable {
     if (allocatedBytes !== undefined) inode.allocatedBytes = allocatedBytes;
     this.#equip(inode, false);
     this.#inodes.set(inode.ino, inode);
+    const place = this.#places.get(inode.ino);
+    if (place !== undefined) {
+      this.#places.delete(inode.ino);
+      inode.parent = place;
+    }
     this.#grown();
     return inode;
+  }
+
+  #rememberPlace({ ino, parent }: Inode): void {
+    this.#places.set(ino, parent);
+    if (this.#places.size <= PLACES_MAX) return;
+    for (const oldest of this.#places.keys()) {
+      this.#places.delete(oldest);
+      break;
+    }
   }
 
   /** With its blocks known, if a commit has left them unknown. */
@@ -169,6 +189,7 @@ export class InodeTable {
       }
       if (inode.content !== undefined) this.#account.forget(inode.content);
       this.#inodes.delete(ino);
+      if (this.keepsPlaces && inode.parent !== 0) this.#rememberPlace(inode);
     }
     this.#trimming = false;
     this.#trimAt = Math.max(KEPT, this.#inodes.size * 2);

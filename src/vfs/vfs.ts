@@ -170,15 +170,16 @@ export interface Vfs {
   /** NO_DATA if there is none. */
   getxattr(ino: Ino, name: string): Result<Uint8Array>;
   listxattr(ino: Ino): Result<string[]>;
-  /** `killSetGroupId`: whoever sets an access list may not keep that bit. */
+  /** `killSetGroupId`: whoever sets an access list may not keep that bit. `caller`: for attributes that only the owner may set (undefined: the daemon itself). */
   setxattr(
     ino: Ino,
     name: string,
     value: Uint8Array,
     mode: 'set' | 'create' | 'replace',
     killSetGroupId?: boolean,
+    caller?: Caller,
   ): Result<void>;
-  removexattr(ino: Ino, name: string): Result<void>;
+  removexattr(ino: Ino, name: string, caller?: Caller): Result<void>;
   statfs(): Result<SpaceReport>;
 
   /**

@@ -317,6 +317,35 @@ t.test('commit and state take paths on the mount', async (t) => {
   t.match(JSON.parse((await run('state', '--json', 'link')).out), { path: '/photos/a.jpg' });
 });
 
+t.test('policy: shown with where it comes from, set, cleared', async (t) => {
+  const { run, context, mount } = await withDaemon(t);
+  t.match(await run('policy', 'show', 'mnt/photos'), {
+    code: 0,
+    out: 'mnt/photos\n  mode          strong     (/)\n  scheme        auto       (pool)\n  compression   off        (pool)\n  commit delay  90s        (/photos)\n',
+  });
+  const twice = await run('policy', 'set', '--mode', 'strong', '--commit-delay', '90s', '--json', mount, 'mnt/photos');
+  t.same(
+    twice.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).path),
+    ['/', '/photos'],
+  );
+  await run('policy', 'clear', '--scheme', mount);
+  await run('policy', 'clear', mount);
+  t.same(
+    context.pool.calls.filter((call) => call.startsWith('policy')),
+    [
+      'policy / {"mode":"strong","commitDelay":"90s"}',
+      'policy /photos {"mode":"strong","commitDelay":"90s"}',
+      'policy / {"scheme":null}',
+      'policy / {"mode":null,"scheme":null,"compression":null,"commitDelay":null}',
+    ],
+  );
+  t.match(await run('policy', 'set', mount), { code: 1, err: /say what to set/ });
+  t.match(await run('policy', 'set', '--mode', 'fast', mount), { code: 2, err: /default, strong/ });
+});
+
 t.test('commit and state refuse what is not in a pool', async (t) => {
   const { run, context, mount, server } = await withDaemon(t);
   t.match(await run('state', '.'), { code: 1, err: new RegExp(`is not in a mounted pool; mounted are: ${mount}`) });

@@ -28,6 +28,8 @@ import type {
   JobPace,
   JobReport,
   LossForecast,
+  PolicyChange,
+  PolicyReport,
   PoolActivity,
   PoolControl,
   PoolPlan,
@@ -254,6 +256,22 @@ export class FakePool implements PoolControl, OpenPool {
       mapVersion: 1,
       jobs: [],
     };
+  }
+
+  async policy(path: string): Promise<PolicyReport> {
+    return {
+      path,
+      isDirectory: true,
+      mode: { value: 'strong', from: '/' },
+      scheme: { value: 'auto', from: null },
+      compression: { value: 'off', from: null },
+      commitDelayMs: { value: 90_000, from: path },
+    };
+  }
+
+  async setPolicy(path: string, change: PolicyChange): Promise<PolicyReport> {
+    this.calls.push(`policy ${path} ${JSON.stringify(change)}`);
+    return this.policy(path);
   }
 
   async forecast({ disk, files }: ForecastRequest): Promise<LossForecast> {

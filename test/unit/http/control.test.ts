@@ -87,6 +87,8 @@ t.test('every answer is as its schema says', async (t) => {
     state: ['/v1/state?path=/a'],
     files: ['/v1/files?path=/&after=a&limit=3'],
     versions: ['/v1/versions?path=/a'],
+    policy: ['/v1/policy?path=/a'],
+    setPolicy: ['/v1/policy', { path: '/a', change: { mode: 'strong', scheme: null } }],
     forecast: ['/v1/forecast?files=2'],
     history: ['/v1/history?span=day'],
     commit: ['/v1/commit', { paths: ['/'] }],
