@@ -27,6 +27,7 @@ const COPY_ATTEMPTS_MAX = 10;
 const METADATA_BYTES_MAX = 2 * 1024;
 const DELETE_KEYS_MAX = 1000;
 const DELETE_DOCUMENT_BYTES_MAX = 2 * 1024 * 1024;
+const DELETE_CONDITIONS = ['if-match', 'x-amz-if-match-size', 'x-amz-if-match-last-modified-time'];
 const KEPT_HEADERS = [
   'content-type',
   'cache-control',
@@ -347,7 +348,7 @@ async function deleteOne(
   bucket: Bucket,
   key: string,
   version: string | undefined,
-  more: (present: StoredObject | undefined) => void = () => {},
+  more?: (present: StoredObject) => void,
 ): Promise<{ readonly isMarker: boolean; readonly told: string | undefined }> {
   const { parts } = call;
   const action = version === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion';
@@ -358,17 +359,28 @@ async function deleteOne(
     throw new S3Error('InvalidArgument', 'Invalid version id specified');
   const check = async (present: StoredObject | undefined): Promise<void> => {
     const marker = version === undefined && present === undefined ? await standingMarker(call, bucket, key) : undefined;
-    checkDelete(call, present ?? marker);
-    more(present ?? marker);
+    const standing = present ?? marker;
+    if (standing !== undefined) {
+      checkDelete(call, standing);
+      more?.(standing);
+    }
     if (present !== undefined && (version !== undefined || bucket.info.versioning === undefined))
       mayRemove(call, bucket, present);
   };
   if (version === undefined) {
+    const isConditional = more !== undefined || DELETE_CONDITIONS.some((name) => call.request.headers.has(name));
+    if (isConditional && (await isUnknown(call, bucket, key))) return { isMarker: false, told: undefined };
     const { isMarker, version: told } = await parts.writes.remove(bucket, key, check);
     return { isMarker, told };
   }
   const { isMarker } = await parts.writes.removeVersion(bucket, key, version, check);
   return { isMarker, told: version };
+}
+
+/** Of a key that there never was there is nothing to be deleted, if it is as somebody thinks or not: no delete marker either. */
+async function isUnknown({ parts }: Call, bucket: Bucket, key: string): Promise<boolean> {
+  if ((await parts.store.find(bucket, key)) !== undefined) return false;
+  return bucket.info.versioning === undefined || (await parts.versions.newest(bucket, key)) === undefined;
 }
 
 /** A deleted key is not an absent one: what its delete is made to depend on is held against the delete marker. */
@@ -378,11 +390,10 @@ async function standingMarker({ parts }: Call, bucket: Bucket, key: string): Pro
   return newest?.own?.isMarker === true ? newest : undefined;
 }
 
-function checkDelete({ request }: Call, present: StoredObject | undefined): void {
-  if (request.header('if-match') !== undefined && present !== undefined) checkWrite(request, present);
+function checkDelete({ request }: Call, present: StoredObject): void {
+  if (request.header('if-match') !== undefined) checkWrite(request, present);
   const size = request.header('x-amz-if-match-size');
   const modified = request.header('x-amz-if-match-last-modified-time');
-  if (present === undefined) return;
   const failed = (condition: string) =>
     new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', {
       fields: { Condition: condition },
@@ -411,15 +422,16 @@ export async function deleteObjects(call: Call): Promise<Answer> {
     try {
       const key = keyOf(text);
       checkKey(key);
-      const { isMarker, told } = await deleteOne(call, bucket, key, version, (present) => {
-        if (present === undefined) return;
+      const isConditional = etag !== undefined || size !== undefined || modified !== undefined;
+      const check = (present: StoredObject): void => {
         const differs =
           (etag !== undefined && etag.replaceAll('"', '') !== present.etag) ||
           (size !== undefined && Number(size) !== present.node.sizeBytes) ||
           (modified !== undefined && Math.floor(Date.parse(modified) / 1000) !== present.node.mtime.sec);
         if (differs)
           throw new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold');
-      });
+      };
+      const { isMarker, told } = await deleteOne(call, bucket, key, version, isConditional ? check : undefined);
       if (isQuiet) continue;
       const marker = isMarker
         ? `<DeleteMarker>true</DeleteMarker>${element('DeleteMarkerVersionId', version ?? told)}`

@@ -103,6 +103,8 @@ t.test('what clients are told', async (t) => {
     t.match((await s3.send('POST', '/box?delete', { body })).text, '<Code>PreconditionFailed');
     t.equal((await remove({ 'if-match': '*' })).status, 204);
     t.equal((await s3.send('DELETE', '/box/never', { headers: { 'if-match': '"other"' } })).status, 204);
+    const never = await s3.send('GET', '/box?versions&prefix=never');
+    t.notMatch(never.text, '<DeleteMarker>', 'a key that there never was gets none');
   });
 
   await t.test('versions that are removed at once are all gone', async (t) => {
