@@ -23,6 +23,7 @@ import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext } from './context.js';
 import { poolOf } from './mount-table.js';
 import { probeMount } from './mountpoint.js';
+import { sharedDevices, sharedText } from './shared-devices.js';
 import { errorLine } from './show-error.js';
 import { formatBytes, formatCount } from './units.js';
 
@@ -243,22 +244,13 @@ function isThere(path: string): boolean {
 }
 
 async function checkSharedDevices({ disks }: PoolConfig): Promise<Diagnosis[]> {
-  const devices = new Map<number, string[]>();
-  for (const { directory, role } of disks) {
-    if (role !== 'data') continue;
-    const found = await stat(directory).catch(() => undefined);
-    if (found !== undefined) devices.set(found.dev, [...(devices.get(found.dev) ?? []), directory]);
-  }
-  return [...devices.values()].flatMap((shared) =>
-    shared.length < 2
-      ? []
-      : [
-          bad(
-            'devices',
-            `${shared.join(', ')} are on one device: if it fails they are all lost together`,
-            'give every disk a device of its own: `cairn disk replace POOL DISK NEW-DIRECTORY`',
-          ),
-        ],
+  const shared = await sharedDevices(disks.filter(({ role }) => role === 'data').map(({ directory }) => directory));
+  return shared.map((directories) =>
+    bad(
+      'devices',
+      sharedText(directories),
+      'give every disk a device of its own: `cairn disk replace POOL DISK NEW-DIRECTORY`',
+    ),
   );
 }
 

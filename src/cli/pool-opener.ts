@@ -120,6 +120,8 @@ export type WebOpener = (parts: ApiParts, config: WebConfig) => Promise<WebFace>
 
 export interface Watch {
   readonly monitor: MonitorView;
+  /** Who is told from here on, and from which fill on; undefined: nobody. What waits to be sent by a way that stays is sent. */
+  notify(config: NotifyConfig | undefined): void;
   close(): Promise<void>;
 }
 

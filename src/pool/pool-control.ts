@@ -168,7 +168,8 @@ export class OpenPoolControl implements PoolControl {
       usableBytes: figures.usableBytes,
       usedBytes: figures.usedBytes,
       freeBytes: figures.freeBytes,
-      files: inodes,
+      // The root is nobody's file.
+      files: Math.max(0, inodes - 1),
       dirtyBytes: account.dirtyBytes,
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,

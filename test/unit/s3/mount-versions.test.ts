@@ -1,6 +1,7 @@
 /** Buckets with versions under a mount: whatever is done to a file there, what S3 has told of stays, byte for byte. */
 import t, { type Test } from 'tap';
 import { SystemClock } from '../../../src/io/clock.js';
+import { versionsOf } from '../../../src/s3/file-versions.js';
 import { mountHistory } from '../../../src/s3/mount-history.js';
 import { VersionedVfs } from '../../../src/s3/versioned-vfs.js';
 import type { Attr, Vfs } from '../../../src/vfs/vfs.js';
@@ -120,6 +121,29 @@ t.test('versions and the mount', async (t) => {
       ],
     );
   });
+
+  await t.test(
+    'people see the versions of a file by its path: those of S3 and of the mount, and none elsewhere',
+    async (t) => {
+      const seen = async (path: string) => versionsOf(s3.server.parts, path);
+      await s3.send('PUT', '/box/way/b', { body: 'one' });
+      await m.write('box/way/b', 'three');
+      const listed = await m.versions('box', 'way/b');
+      t.match(await seen('/box/way/b'), [
+        { id: listed[0]!.id, isCurrent: true, isDeleteMarker: false, sizeBytes: 5 },
+        { id: listed[1]!.id, isCurrent: false, isDeleteMarker: false, sizeBytes: 3 },
+      ]);
+      await vfs.unlink(await m.ino('box/way'), 'b');
+      const [marker, ...kept] = await seen('/box/way/b');
+      t.match(marker, { isCurrent: true, isDeleteMarker: true });
+      t.match(kept, [{ sizeBytes: 5 }, { sizeBytes: 3 }], 'what is removed is kept');
+      t.ok(kept.every(({ isCurrent }) => !isCurrent));
+      await s3.send('PUT', '/box/%C3%A4', { body: 'four' });
+      t.match(await seen('/box/ä'), [{ isCurrent: true, sizeBytes: 4 }], 'paths are text');
+      for (const path of ['/', '/box', '/box/absent', '/nowhere/a', '/box/way/b/c', '/Not-A-Bucket/a'])
+        t.same(await seen(path), [], path);
+    },
+  );
 
   await t.test('files made, renamed over and removed', async (t) => {
     await m.create('box', 'new', 'one');
