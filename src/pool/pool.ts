@@ -58,6 +58,7 @@ import { Damage } from './damage.js';
 import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { LibraryVersions } from './library-versions.js';
 import { LiveSettings } from './live-settings.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
@@ -120,6 +121,7 @@ export class Pool {
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
+  readonly #versions: LibraryVersions;
   readonly #staging: Staging;
   readonly #snapshots: SnapshotSchedule;
   readonly #lock: IoLock;
@@ -134,6 +136,7 @@ export class Pool {
     this.#lock = lock;
     this.vfs = parts.vfs;
     this.objects = parts.objects;
+    this.#versions = new LibraryVersions(parts.vfs, parts.objects);
     this.control = new OpenPoolControl(parts);
   }
 
@@ -243,11 +246,12 @@ export class Pool {
     return this.control.commit(['/'], onProgress);
   }
 
-  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
+  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. In a bucket that keeps versions, what is overwritten becomes an older one, as on a mount. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
   async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
-    const { vfs } = this;
     const { committer } = this.parts;
-    const { ino, handle } = await this.#openHandle(path, WAYS[mode]);
+    const way = WAYS[mode];
+    const vfs = way.write ? await this.#versions.vfsFor(path) : this.vfs;
+    const { ino, handle } = await this.#openHandle(vfs, path, way);
     return new PoolFile({
       path,
       vfs,
@@ -258,8 +262,7 @@ export class Pool {
     });
   }
 
-  async #openHandle(path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
-    const { vfs } = this;
+  async #openHandle(vfs: Vfs, path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
     for (;;) {
       try {
         const { ino } = await resolvePath(vfs, path);
@@ -286,17 +289,19 @@ export class Pool {
 
   /** Removes a file or an empty directory. NOT_FOUND, NOT_EMPTY. */
   async remove(path: string): Promise<void> {
-    const { parent, name } = await resolveParent(this.vfs, path);
-    const attr = await resolvePath(this.vfs, path);
-    if (kindOf(attr.mode) === 'directory') await this.vfs.rmdir(parent, name);
-    else await this.vfs.unlink(parent, name);
+    const vfs = await this.#versions.vfsFor(path);
+    const { parent, name } = await resolveParent(vfs, path);
+    const attr = await resolvePath(vfs, path);
+    if (kindOf(attr.mode) === 'directory') await vfs.rmdir(parent, name);
+    else await vfs.unlink(parent, name);
   }
 
   /** Moves a file or directory, in the place of what is there: a file for a file, a directory for an empty one. NOT_FOUND, NOT_EMPTY, IS_DIRECTORY, NOT_DIRECTORY. */
   async rename(from: string, to: string): Promise<void> {
-    const source = await resolveParent(this.vfs, from);
-    const target = await resolveParent(this.vfs, to);
-    await this.vfs.rename(source.parent, source.name, target.parent, target.name, {});
+    const vfs = await this.#versions.vfsFor(from, to);
+    const source = await resolveParent(vfs, from);
+    const target = await resolveParent(vfs, to);
+    await vfs.rename(source.parent, source.name, target.parent, target.name, {});
   }
 
   /** NOT_FOUND if there is nothing at the path. */
