@@ -177,6 +177,36 @@ t.test('versions and the mount', async (t) => {
     t.not((await m.versions('box', 'back'))[0]!.id, 'null');
   });
 
+  await t.test('the library keeps what it overwrites, replaces and removes', async (t) => {
+    const { pool } = s3.pool;
+    await s3.send('PUT', '/box/library', { body: 'first' });
+    const file = await pool.openFile('/box/library', 'w');
+    await file.write(0, Buffer.from('second'));
+    await file.close();
+    t.same(await m.bodies('box', 'library'), ['second', 'first']);
+    const more = await pool.openFile('/box/library', 'r');
+    await t.rejects(more.append(Buffer.from('!')), { code: 'BAD_HANDLE' });
+    await more.close();
+    const end = await pool.openFile('/box/library', 'a');
+    await end.append(Buffer.from(' and'));
+    await end.append(Buffer.from(' third'));
+    await end.close();
+    t.same(await m.bodies('box', 'library'), ['second and third', 'second', 'first'], 'one version a handle');
+    const beside = await pool.openFile('/box/new', 'w');
+    await beside.write(0, Buffer.from('new'));
+    await beside.close();
+    t.not((await m.versions('box', 'new'))[0]!.id, 'null');
+    await pool.rename('/box/new', '/box/library');
+    t.same(await m.bodies('box', 'library'), ['new', 'second and third', 'second', 'first']);
+    await pool.remove('/box/library');
+    t.match(await m.versions('box', 'library'), [{ isMarker: true }, { body: 'new' }, {}, {}, { body: 'first' }]);
+    t.equal((await m.versions('box', 'new'))[0]!.isMarker, true);
+    const plain = await pool.openFile('/plain/library', 'w');
+    await plain.close();
+    await pool.remove('/plain/library');
+    t.same(await m.versions('plain', 'library'), [], 'where no versions are kept, none are');
+  });
+
   await t.test('who has a file open writes to no version', async (t) => {
     await s3.send('PUT', '/box/open', { body: 'first' });
     const quiet = await vfs.open(await m.ino('box/open'), WRITE);
