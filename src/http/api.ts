@@ -90,6 +90,10 @@ export function apiOf(parts: ApiParts): Api {
           return control.jobs.pause(name);
         case 'resume':
           return control.jobs.resume(name, pace);
+        case 'pace':
+          if (pace === undefined)
+            throw new CairnError('INVALID', 'the pace of a job is {"fullSpeed": true} or {"fullSpeed": false}');
+          return control.jobs.setPace(name, pace);
         case 'cancel':
           return control.jobs.cancel(name);
       }

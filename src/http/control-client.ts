@@ -208,7 +208,7 @@ export class ControlClient {
   /** As the methods of `JobControl`. */
   async job(
     name: string,
-    action: 'start' | 'pause' | 'resume' | 'cancel',
+    action: 'start' | 'pause' | 'resume' | 'pace' | 'cancel',
     { options, pace }: { readonly options?: Json; readonly pace?: JobPace | undefined } = {},
   ): Promise<JobReport> {
     const body = { ...(options !== undefined && { options }), ...pace };

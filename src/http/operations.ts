@@ -274,11 +274,12 @@ export const OPERATIONS = {
   job: {
     method: 'POST',
     path: '/v1/jobs/{name}/{action}',
-    summary: 'Starts, pauses, resumes or cancels a job; fullSpeed: it does not stand back for users',
+    summary:
+      'Starts, pauses, resumes or cancels a job, or changes its pace while it runs; fullSpeed: it does not stand back for users',
     input: 'the body for a job',
     params: v.strictObject({
       name: v.pipe(v.string(), v.regex(/^[a-z-]{1,40}$/)),
-      action: v.picklist(['start', 'pause', 'resume', 'cancel']),
+      action: v.picklist(['start', 'pause', 'resume', 'pace', 'cancel']),
     }),
     body: v.strictObject({ options: v.optional(v.unknown()), fullSpeed: v.optional(v.boolean()) }),
     answer: json(JobReportSchema),

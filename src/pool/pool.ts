@@ -32,6 +32,7 @@ import { readReport } from '../repair/scrub-report.js';
 import { ScrubSchedule } from '../repair/scrub-schedule.js';
 import { syncAll } from '../repair/sync-all.js';
 import { Activity } from '../vfs/activity.js';
+import { Backings } from '../vfs/backings.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -58,6 +59,7 @@ import { Damage } from './damage.js';
 import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { LibraryVersions } from './library-versions.js';
 import { LiveSettings } from './live-settings.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
@@ -84,6 +86,8 @@ export interface PoolOptions {
   /** Default: what cairn.toml says. */
   readonly mode?: 'default' | 'strong' | undefined;
   readonly log?: PoolLog;
+  /** False: reading moves no access time. */
+  readonly accessTimes?: boolean;
   /** What the pool stands on; by default this machine. */
   readonly machine?: Machine;
   /** Opened to be looked at: nothing is committed or collected by itself, and a new pool stays empty. End it with `abandon`. */
@@ -118,6 +122,7 @@ export class Pool {
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
+  readonly #versions: LibraryVersions;
   readonly #staging: Staging;
   readonly #snapshots: SnapshotSchedule;
   readonly #lock: IoLock;
@@ -132,6 +137,7 @@ export class Pool {
     this.#lock = lock;
     this.vfs = parts.vfs;
     this.objects = parts.objects;
+    this.#versions = new LibraryVersions(parts.vfs, parts.objects);
     this.control = new OpenPoolControl(parts);
   }
 
@@ -195,7 +201,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster, backings } = this.parts;
+    await backings.close();
     await watch.close();
     await forecaster.close();
     await scrubs.close();
@@ -240,11 +247,12 @@ export class Pool {
     return this.control.commit(['/'], onProgress);
   }
 
-  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
+  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. In a bucket that keeps versions, what is overwritten becomes an older one, as on a mount. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
   async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
-    const { vfs } = this;
     const { committer } = this.parts;
-    const { ino, handle } = await this.#openHandle(path, WAYS[mode]);
+    const way = WAYS[mode];
+    const vfs = way.write ? await this.#versions.vfsFor(path) : this.vfs;
+    const { ino, handle } = await this.#openHandle(vfs, path, way);
     return new PoolFile({
       path,
       vfs,
@@ -255,8 +263,7 @@ export class Pool {
     });
   }
 
-  async #openHandle(path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
-    const { vfs } = this;
+  async #openHandle(vfs: Vfs, path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
     for (;;) {
       try {
         const { ino } = await resolvePath(vfs, path);
@@ -283,17 +290,19 @@ export class Pool {
 
   /** Removes a file or an empty directory. NOT_FOUND, NOT_EMPTY. */
   async remove(path: string): Promise<void> {
-    const { parent, name } = await resolveParent(this.vfs, path);
-    const attr = await resolvePath(this.vfs, path);
-    if (kindOf(attr.mode) === 'directory') await this.vfs.rmdir(parent, name);
-    else await this.vfs.unlink(parent, name);
+    const vfs = await this.#versions.vfsFor(path);
+    const { parent, name } = await resolveParent(vfs, path);
+    const attr = await resolvePath(vfs, path);
+    if (kindOf(attr.mode) === 'directory') await vfs.rmdir(parent, name);
+    else await vfs.unlink(parent, name);
   }
 
   /** Moves a file or directory, in the place of what is there: a file for a file, a directory for an empty one. NOT_FOUND, NOT_EMPTY, IS_DIRECTORY, NOT_DIRECTORY. */
   async rename(from: string, to: string): Promise<void> {
-    const source = await resolveParent(this.vfs, from);
-    const target = await resolveParent(this.vfs, to);
-    await this.vfs.rename(source.parent, source.name, target.parent, target.name, {});
+    const vfs = await this.#versions.vfsFor(from, to);
+    const source = await resolveParent(vfs, from);
+    const target = await resolveParent(vfs, to);
+    await vfs.rename(source.parent, source.name, target.parent, target.name, {});
   }
 
   /** NOT_FOUND if there is nothing at the path. */
@@ -347,6 +356,7 @@ class PoolOpening {
   readonly #mode: 'default' | 'strong';
   readonly #log: PoolLog;
   readonly #isResting: boolean;
+  readonly #accessTimes: boolean;
   readonly #opened: { close(): Promise<void> }[] = [];
 
   constructor(machine: Machine, directory: string, config: PoolConfig, options: PoolOptions) {
@@ -356,6 +366,7 @@ class PoolOpening {
     this.#mode = options.mode ?? config.mode;
     this.#log = options.log ?? silentLog;
     this.#isResting = options.isResting === true;
+    this.#accessTimes = options.accessTimes !== false;
   }
 
   async run<T>(make: (parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule) => T): Promise<T> {
@@ -503,6 +514,16 @@ class PoolOpening {
     staged.schemeOf = (inode) => schemeAskedBy(policies.now(inode));
     const userWork = new UserWork();
     const activity = new Activity(() => clock.monotonicMs());
+    const throttle = new Throttle(userWork, clock);
+    const backings = new Backings({
+      io,
+      path: join(disks.cacheDirectory, 'backing'),
+      account,
+      reader,
+      throttle,
+      clock,
+      onFailure: (error) => void stage.distrust(error),
+    });
     const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -520,6 +541,8 @@ class PoolOpening {
       space: () => space.blocks(),
       userWork,
       activity,
+      backings,
+      accessTimes: this.#accessTimes,
       stateOf: (inode) => stateOf(inode, { table, reader, chunks }),
     });
     const publisher = new Publisher({
@@ -540,7 +563,6 @@ class PoolOpening {
       if (inode !== undefined) data.lost(inode, failure);
       log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
     };
-    const throttle = new Throttle(userWork, clock);
     const collector = new Collector({
       meta,
       chunks,
@@ -669,6 +691,7 @@ class PoolOpening {
       scrubs,
       userWork,
       activity,
+      backings,
       table,
       reader,
       space,

@@ -30,6 +30,8 @@ const OPEN_FILE_WAIT_MS = 30_000;
 const DEPENDENT_BYTES_MAX = 8 * 1024 * 1024;
 /** After a failed background commit. */
 const RETRY_MS = 2_000;
+/** What goes from a cache whose device is full, at least: a write alone would be back for the next page. */
+const SPARE_BYTES = 8 * 1024 * 1024;
 /**
  * What a staged byte may take of the pool's free plain bytes: small chunks are replicas, which cost more than erasure code, and every
  * record has a header. Too much only means to commit sooner when the pool is nearly full.
@@ -258,6 +260,17 @@ export class Committer {
     throw new CairnError('NO_SPACE', 'the cache is full of deleted files that are still open', {
       hint: 'end the programs that hold them open',
     });
+  }
+
+  /**
+   * The device of the cache has no room for `bytes`, though the account has: somebody else fills it. A promise: wait, then try again, clean bytes are going or
+   * a commit makes some. Undefined: the cache holds nothing that could go.
+   */
+  spare(bytes: number): Promise<void> | undefined {
+    const going = this.#account.giveBack(Math.max(bytes, SPARE_BYTES));
+    if (going !== undefined) return going;
+    if (this.#account.dirtyBytes > 0 && this.#committable) return this.#commitFirst();
+    return undefined;
   }
 
   /** Changes of attributes still fit into the next commit: what is not worth waiting for is left out where they do not. */

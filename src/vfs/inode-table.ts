@@ -4,7 +4,7 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
-import { type Ino, type InodeRow, ROOT_INO } from '../meta/rows.js';
+import { type Ino, type InodeRow, type Name, ROOT_INO } from '../meta/rows.js';
 import { Directory } from './directory.js';
 import { Inode } from './inode.js';
 import { isDirectory, isFile } from './mode.js';
@@ -19,6 +19,16 @@ const SPARSE_BYTES_MIN = 128 * 1024;
 const TRIM_SLICE = 500;
 /** Places of forgotten inodes that are kept in mind, a few dozen bytes each. */
 const PLACES_MAX = 500_000;
+
+/** Deeper than the kernel lets anybody go; a loop of stale names ends here. */
+const DEPTH_MAX = 4096;
+
+/** One name on a path. */
+export interface Step {
+  readonly parent: Ino;
+  readonly name: Name;
+  readonly ino: Ino;
+}
 
 export class InodeTable {
   readonly #inodes = new Map<Ino, Inode>();
@@ -41,6 +51,19 @@ export class InodeTable {
 
   peek(ino: Ino): Inode | undefined {
     return this.#inodes.get(ino);
+  }
+
+  /** The names on the way from the root as they were seen last. Undefined where one is not in memory. */
+  pathOf(ino: Ino): readonly Step[] | undefined {
+    const steps: Step[] = [];
+    for (let at = ino; at !== ROOT_INO; ) {
+      const inode = this.#inodes.get(at);
+      if (inode === undefined || inode.parent === 0 || inode.name === '' || steps.length === DEPTH_MAX)
+        return undefined;
+      steps.push({ parent: inode.parent, name: inode.name, ino: at });
+      at = inode.parent;
+    }
+    return steps.reverse();
   }
 
   /** STALE if there is none, or if it is gone and nobody has it open or stands in it. */

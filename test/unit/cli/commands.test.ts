@@ -510,6 +510,9 @@ t.test('job: what is at work, and a word to it', async (t) => {
   t.match(await run('job', 'pause', pool, 'scrub'), { code: 0, out: /^scrub: paused, 1 KiB of 4 KiB/ });
   t.match(await run('job', 'resume', pool, 'scrub', '--full-speed'), { code: 0, out: /^scrub: running/ });
   t.ok(context.pool.calls.includes('job resume scrub at full speed'));
+  t.match(await run('job', 'speed', pool, 'scrub', 'gentle'), { code: 0, out: /^scrub: running(?!.*full speed)/ });
+  t.match(await run('job', 'speed', pool, 'scrub', 'full'), { code: 0, out: /^scrub: running.* at full speed/ });
+  t.match(await run('job', 'speed', pool, 'scrub', 'warp'), { code: 1, err: /no speed "warp"; it is full or gentle/ });
   t.match(await run('job', 'cancel', pool, 'scrub'), { code: 0, out: /^scrub: cancelled/ });
   const { out } = await run('job', 'list', '--json', pool);
   t.match(JSON.parse(out), [{ name: 'scrub', state: 'cancelled' }]);

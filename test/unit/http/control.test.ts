@@ -160,11 +160,14 @@ t.test('jobs: listed, started with options and pace, paused, resumed, cancelled'
   });
   t.match(await client.job('scrub', 'pause'), { state: 'paused' });
   t.match(await client.job('scrub', 'resume', { pace: { fullSpeed: false } }), { state: 'running' });
+  t.match(await client.job('scrub', 'pace', { pace: { fullSpeed: true } }), { state: 'running', fullSpeed: true });
+  await t.rejects(client.job('scrub', 'pace'), { code: 'INVALID' }, 'a pace must be said');
   t.match(await client.job('scrub', 'cancel'), { name: 'scrub', state: 'cancelled' });
   t.same(pool.calls, [
     'job start {"disk":2} scrub at full speed',
     'job pause scrub',
     'job resume scrub',
+    'job pace scrub at full speed',
     'job cancel scrub',
   ]);
   await t.rejects(client.job('dance', 'start'), { code: 'NOT_FOUND' });
