@@ -18,6 +18,7 @@ import type { ObjectTree } from '../vfs/object-tree.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
+import { IdleMemory } from './idle-memory.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
 import type { MountSession, OpenPool, PoolLog, S3Face, VersionedMount, Watch, WebFace } from './pool-opener.js';
@@ -27,7 +28,16 @@ import { writeBack } from './write-back.js';
 type OnProgress = (progress: CommitProgress) => void;
 type Context = Pick<
   CliContext,
-  'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3' | 'openVersions' | 'openWeb' | 'watchPool'
+  | 'cwd'
+  | 'clock'
+  | 'pools'
+  | 'mounter'
+  | 'mountTable'
+  | 'openS3'
+  | 'openVersions'
+  | 'openWeb'
+  | 'watchPool'
+  | 'openMemory'
 >;
 
 export interface MountOptions {
@@ -68,6 +78,7 @@ export class MountDaemon {
   #s3Config: S3Config | undefined;
   #openS3: Context['openS3'];
   #configWatch: ConfigWatch | undefined;
+  #idleMemory: IdleMemory | undefined;
   #stopping: Promise<Error | undefined> | undefined;
   #lazy = false;
   #unmounted = false;
@@ -111,6 +122,10 @@ export class MountDaemon {
       if (page !== undefined) daemon.#web = await openPage(context, parts, page, log);
       daemon.#watch();
       daemon.#watchConfig(context.clock);
+      if (context.openMemory !== undefined) {
+        daemon.#idleMemory = new IdleMemory(context.clock, await context.openMemory(), () => pool.releaseMemory?.());
+        daemon.#idleMemory.start();
+      }
       log.info({ poolDirectory, mountpoint, mode }, 'mounted');
       return daemon;
     } catch (error) {
@@ -304,6 +319,7 @@ export class MountDaemon {
       }
       log.error({ err: error }, 'unmounting failed');
     }
+    this.#idleMemory?.close();
     await this.#configWatch?.close();
     // Answers under way still use the pool.
     await this.#web?.close();

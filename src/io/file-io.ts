@@ -24,6 +24,11 @@ export interface FileIo {
   removeNow(path: string): void;
   syncDirectory(path: string): Promise<void>;
   readFile(path: string): Promise<Buffer>;
+  /**
+   * Opens the file for writing too, reads from its start until `into` is full or the file ends, and closes it: one job of the thread pool, for whoever asks again and again. Gives the bytes
+   * read. Absent where whoever asks has to do that step by step.
+   */
+  readWritable?(path: string, into: Uint8Array): Promise<number>;
   /** Writes a temporary file beside it, syncs, renames over `path`, syncs the directory. */
   replaceFile(path: string, bytes: Uint8Array): Promise<void>;
   space(path: string): Promise<{ totalBytes: number; freeBytes: number }>;

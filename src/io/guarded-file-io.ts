@@ -10,10 +10,12 @@ import type { IoGuard } from './io-guard.js';
 export class GuardedFileIo implements FileIo {
   readonly #io: FileIo;
   readonly #guard: IoGuard;
+  readonly readWritable?: NonNullable<FileIo['readWritable']>;
 
   constructor(io: FileIo, guard: IoGuard) {
     this.#io = io;
     this.#guard = guard;
+    if (io.readWritable !== undefined) this.readWritable = (...read) => guard.run(() => io.readWritable!(...read));
   }
 
   get isBehind(): boolean {

@@ -191,6 +191,19 @@ export function fileIoSuite(t: Test, fixture: FileIoFixture): void {
     t.equal(await io.exists(`${root}/a/b/three`), false);
   });
 
+  named('a file that may be written is read by its name at once, where that can be', async (t, io, root) => {
+    if (io.readWritable === undefined) return;
+    const into = Buffer.alloc(6, '-');
+    await write(io, `${root}/file`, 'four');
+    t.equal(await io.readWritable(`${root}/file`, into), 4);
+    t.equal(String(into), 'four--');
+    await write(io, `${root}/file`, 'longer than it');
+    t.equal(await io.readWritable(`${root}/file`, into), 6);
+    t.equal(String(into), 'longer');
+    await rejectsWith(t, io.readWritable(`${root}/nowhere`, into), 'NOT_FOUND');
+    await t.rejects(io.readWritable(root, into), 'a directory cannot be written');
+  });
+
   named('a file that is removed or replaced while open stays readable', async (t, io, root) => {
     await write(io, `${root}/file`, 'old');
     const file = await io.open(`${root}/file`, {});
