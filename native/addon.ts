@@ -46,6 +46,8 @@ export interface Addon {
     blockBytes: number,
     callback: (error: Error | null, bytesRead?: number) => void,
   ): void;
+  /** Has the kernel read the range into its page cache (POSIX_FADV_WILLNEED, step by step), without waiting for the device; one job in libuv's pool. */
+  readAhead(fd: number, position: number, length: number, callback: (error: Error | null) => void): void;
   /** Opens the file for reading and writing, reads from its start until `into` is full or the file ends, and closes it: one job in libuv's pool. Calls back with the bytes read. */
   readWritable(path: string, into: Uint8Array, callback: (error: Error | null, bytesRead?: number) => void): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */

@@ -127,7 +127,7 @@ static int read_summed(int fd, off_t position, struct summed *into) {
   return 0;
 }
 
-enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ, JOB_READ_NAMED };
+enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ, JOB_READ_NAMED, JOB_READ_AHEAD };
 
 struct job {
   enum job_kind kind;
@@ -163,9 +163,26 @@ static void read_named(struct job *job) {
   close(job->fd);
 }
 
+/* The kernel takes no more than this of one call, where the device likes small requests. */
+#define AHEAD_STEP_BYTES (128 << 10)
+
+static int read_ahead(int fd, int64_t position, int64_t length) {
+  for (int64_t at = 0; at < length; at += AHEAD_STEP_BYTES) {
+    int64_t bytes = length - at < AHEAD_STEP_BYTES ? length - at : AHEAD_STEP_BYTES;
+    int error = posix_fadvise(fd, position + at, bytes, POSIX_FADV_WILLNEED);
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
 static void run_job(napi_env env, void *data) {
   (void)env;
   struct job *job = data;
+  if (job->kind == JOB_READ_AHEAD) {
+    job->syscall = "posix_fadvise";
+    job->error = read_ahead(job->fd, job->position, job->length);
+    return;
+  }
   if (job->kind == JOB_READ_NAMED) {
     read_named(job);
     return;
@@ -300,6 +317,23 @@ static napi_value call_fallocate(napi_env env, napi_callback_info info) {
   return queue_job(env, job, callback);
 }
 
+static napi_value call_read_ahead(napi_env env, napi_callback_info info) {
+  napi_value arguments[4], callback;
+  struct job *job;
+  if (!get_arguments(env, info, 4, arguments, NULL) || !get_function(env, arguments[3], "callback", &callback) ||
+      (job = create_job(env)) == NULL) {
+    return NULL;
+  }
+  if (!get_fd(env, arguments[0], &job->fd) ||
+      !get_integer(env, arguments[1], "position", 0, MAX_SAFE_INTEGER, &job->position) ||
+      !get_integer(env, arguments[2], "length", 0, MAX_SAFE_INTEGER - job->position, &job->length)) {
+    free_job(env, job);
+    return NULL;
+  }
+  job->kind = JOB_READ_AHEAD;
+  return queue_job(env, job, callback);
+}
+
 /* Keeps head, body and sums alive until the job is done. */
 static bool hold_summed(napi_env env, struct job *job, napi_value head, napi_value body, napi_value sums) {
   napi_value array;
@@ -399,6 +433,7 @@ napi_status file_register(napi_env env, napi_value exports) {
       {"writeAllAsync", NULL, call_write_all_async, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readSummed", NULL, call_read_summed, NULL, NULL, NULL, napi_enumerable, NULL},
       {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"readAhead", NULL, call_read_ahead, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readWritable", NULL, call_read_writable, NULL, NULL, NULL, napi_enumerable, NULL},
       {"checkWriteback", NULL, call_check_writeback, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},

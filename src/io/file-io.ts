@@ -72,6 +72,11 @@ export interface IoFile {
     sums: Uint32Array,
     blockBytes: number,
   ): Promise<number>;
+  /**
+   * Has the kernel read the range into its page cache, without waiting for the device: a write of a part of a page that is not there is first a read, on the thread that writes. Absent
+   * where nothing is cached.
+   */
+  readAhead?(position: number, length: number): Promise<void>;
   /** As `read`, on the calling thread: for small reads of what is in the page cache. */
   readNow(into: Uint8Array, position: number): number;
   /** Writes all parts one after the other. Runs in the thread pool. */

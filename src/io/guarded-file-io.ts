@@ -103,6 +103,7 @@ class GuardedFile implements IoFile {
   readonly lend?: (use: (fd: number) => Promise<void>) => Promise<void>;
   readonly checkWriteback?: () => void;
   readonly readSummed?: NonNullable<IoFile['readSummed']>;
+  readonly readAhead?: NonNullable<IoFile['readAhead']>;
   #closing: Promise<void> | undefined;
 
   constructor(file: IoFile, guard: IoGuard) {
@@ -111,6 +112,7 @@ class GuardedFile implements IoFile {
     this.#guard = guard;
     if (file.lend !== undefined) this.lend = (use) => guard.run(() => file.lend!(use));
     if (file.readSummed !== undefined) this.readSummed = (...read) => guard.run(() => file.readSummed!(...read));
+    if (file.readAhead !== undefined) this.readAhead = (...range) => guard.run(() => file.readAhead!(...range));
     if (file.checkWriteback !== undefined) this.checkWriteback = () => file.checkWriteback!();
   }
 

@@ -126,6 +126,28 @@ t.test('a file is read by its name in one job that keeps its buffer', async (t) 
   t.throws(() => addon.readWritable('x'.repeat(5000), whole, never), { code: 'EINVAL' });
 });
 
+t.test('reading ahead is a job that tells what it could not do', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  writeFileSync(path, randomBytes(300_000));
+  const ahead = (position: number, length: number, of = fd): Promise<Error | null> =>
+    new Promise((resolve) => addon.readAhead(of, position, length, resolve));
+  t.equal(await ahead(1, 299_000), null);
+  t.equal(await ahead(290_000, 1 << 20), null, 'beyond the end there is nothing to read');
+  t.equal(await ahead(0, 0), null);
+  t.match(await ahead(0, 1, 999_999), { code: 'EBADF', syscall: 'posix_fadvise' });
+  const never = (): void => void t.fail('the callback of a refused call');
+  for (const args of [
+    [],
+    [fd],
+    [fd, 0, 1],
+    [fd, -1, 1, never],
+    [fd, 0, -1, never],
+    [fd, 1, 2 ** 53 - 1, never],
+    [fd, 0, 1, 1],
+  ])
+    t.throws(() => (addon.readAhead as (...args: unknown[]) => void)(...args), { code: 'EINVAL', errno: -22 });
+});
+
 t.test('a getter that detaches another part does no harm', async (t) => {
   const { fd } = temporaryFile(t);
   const victim = new Uint8Array(1 << 20).fill(1);
