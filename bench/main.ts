@@ -6,13 +6,13 @@ import { mkdirSync, realpathSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { interrupt, resume } from './child.js';
+import { interrupt, isInterrupted, resume } from './child.js';
 import { Cleanup } from './cleanup.js';
 import type { LoadSize } from './loads/load.js';
 import { describeMachine, freeBytes } from './machine.js';
 import { MEASUREMENTS, type Measurement } from './measurements.js';
 import { MountSubject } from './mount-subject.js';
-import { isInstalled, PEERS, PeerSubject } from './peer-subject.js';
+import { missingProgram, PEERS, PeerSubject } from './peer-subject.js';
 import { Results } from './results.js';
 import { PlainSubject, type Subject } from './subject.js';
 
@@ -30,7 +30,7 @@ Measures a cairn mount and the plain file system beside it, and prints medians a
   --tree-files N    how many files the tree has that tar unpacks (5000; a kernel's has 90000)
   --many-files N    measure the rate of metadata operations again with N more files in the pool (10000000 takes hours)
   --dir DIR         where to work: pool, disks, cache and plain files (the current directory)
-  --peers           also other FUSE file systems that are installed (mergerfs; root only)
+  --peers           also other file systems that are installed (mergerfs, GlusterFS, MooseFS, btrfs, JuiceFS, SeaweedFS; root only)
   --plain           only the plain file system, no mount
   --profile DIR     write a CPU profile of every daemon to DIR (see --cpu-prof of node)
   --json            print JSON with every sample instead of the table
@@ -139,7 +139,7 @@ async function measure(measurement: Measurement, options: Options, base: string,
   const startMount = () =>
     MountSubject.start(join(place, 'cairn'), { strong, noTimer: alone?.noTimer ?? false, profileDirectory }, cleanup);
   const plain = alone === undefined ? new PlainSubject(join(place, 'plain')) : undefined;
-  const peers = alone === undefined && !strong && options.peers ? await startPeers(place, cleanup, results) : [];
+  const peers = alone === undefined && options.peers ? await startPeers(place, cleanup, results) : [];
   let mount: MountSubject | undefined;
   for (let repeat = 1; repeat <= repeats; repeat++) {
     progress(`${measurement.name}${strong ? ' (strong)' : ''}, ${repeat} of ${repeats}`);
@@ -164,8 +164,18 @@ async function measure(measurement: Measurement, options: Options, base: string,
 async function startPeers(place: string, cleanup: Cleanup, results: Results): Promise<PeerSubject[]> {
   const started: PeerSubject[] = [];
   for (const peer of PEERS) {
-    if (isInstalled(peer)) started.push(await PeerSubject.start(peer, join(place, peer.name), cleanup));
-    else results.note(`${peer.name} left out: it is not installed (apt install ${peer.package}).`);
+    const missing = missingProgram(peer);
+    if (missing !== undefined) {
+      results.note(`${peer.name} left out: ${missing} is not on the PATH (${peer.install}).`);
+      continue;
+    }
+    try {
+      started.push(await PeerSubject.start(peer, join(place, peer.name), cleanup));
+      results.note(`${peer.name}: ${peer.remark}.`);
+    } catch (error) {
+      if (isInterrupted()) throw error;
+      results.note(`${peer.name} left out: it does not start: ${error instanceof Error ? error.message : error}`);
+    }
   }
   return started;
 }

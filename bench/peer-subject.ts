@@ -1,50 +1,41 @@
-/**
- * Other FUSE file systems, as Debian's packages give them, over the same device: `--peers`. A peer whose program is not installed is left out with a
- * note. What each promises differs: mergerfs spreads whole files over its branches, keeps no second copy, and answers a sync of a directory without syncing.
- */
+/** Other file systems over the same device: `--peers`. A peer whose programs are not installed, or that does not start, is left out with a note. */
 import { accessSync, constants } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from './child.js';
 import type { Cleanup } from './cleanup.js';
-import { dropPageCache, type Subject } from './subject.js';
+import { btrfsRaid1, btrfsRaid5 } from './peers/btrfs.js';
+import { glusterfs } from './peers/glusterfs.js';
+import { juicefs } from './peers/juicefs.js';
+import { mergerfs } from './peers/mergerfs.js';
+import { moosefs } from './peers/moosefs.js';
+import type { Peer } from './peers/peer.js';
+import { seaweedfs } from './peers/seaweedfs.js';
+import { dropPageCache, isMountPoint, type Subject } from './subject.js';
 
-interface Peer {
-  readonly name: string;
-  readonly program: string;
-  readonly package: string;
-  /** Arguments that mount the three branches at the mount point. */
-  readonly arguments: (branches: readonly string[], mountpoint: string) => string[];
+export const PEERS: readonly Peer[] = [mergerfs, glusterfs, moosefs, btrfsRaid1, btrfsRaid5, juicefs, seaweedfs];
+
+/** The first of its programs that is not on the PATH. */
+export function missingProgram({ programs }: Peer): string | undefined {
+  return programs.find((program) => !isOnPath(program));
 }
 
-export const PEERS: readonly Peer[] = [
-  {
-    name: 'mergerfs',
-    program: '/usr/bin/mergerfs',
-    package: 'mergerfs',
-    // Its documentation's settings for speed: pages are kept, and what lies on the branches changes through it alone.
-    arguments: (branches, mountpoint) => [
-      '-o',
-      'cache.files=auto-full,dropcacheonclose=true,category.create=mfs,cache.attr=3600,cache.entry=3600,cache.negative_entry=3600',
-      branches.join(':'),
-      mountpoint,
-    ],
-  },
-];
-
-export function isInstalled({ program }: Peer): boolean {
-  try {
-    accessSync(program, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+function isOnPath(program: string): boolean {
+  return (process.env['PATH'] ?? '').split(':').some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
 }
 
 export class PeerSubject implements Subject {
   readonly side: string;
   readonly directory: string;
   readonly #base: string;
+  readonly #undo: { readonly what: string; readonly step: () => Promise<void> }[] = [];
   #remove: () => Promise<void> = () => Promise.resolve();
 
   private constructor(peer: Peer, base: string) {
@@ -55,20 +46,21 @@ export class PeerSubject implements Subject {
 
   static async start(peer: Peer, base: string, cleanup: Cleanup): Promise<PeerSubject> {
     const subject = new PeerSubject(peer, base);
-    let isMounted = false;
-    subject.#remove = cleanup.add(`remove ${base}`, async () => {
-      if (isMounted) await run('umount', ['-l', subject.directory]);
-      isMounted = false;
-      await rm(base, { recursive: true, force: true });
-    });
+    subject.#remove = cleanup.add(`remove ${base}`, () => subject.#end());
     const branches = ['a', 'b', 'c'].map((name) => join(base, name));
     for (const directory of [subject.directory, ...branches]) await mkdir(directory, { recursive: true });
-    await run(peer.program, peer.arguments(branches, subject.directory));
-    isMounted = true;
+    const undo = (what: string, step: () => Promise<void>) => subject.#undo.push({ what, step });
+    try {
+      await peer.start({ base, branches, mountpoint: subject.directory, undo });
+    } catch (error) {
+      await subject.stop();
+      throw error;
+    }
     return subject;
   }
 
   async settle(): Promise<void> {
+    await run('sync', ['-f', this.directory]);
     await run('sync', ['-f', this.#base]);
   }
 
@@ -83,5 +75,15 @@ export class PeerSubject implements Subject {
 
   stop(): Promise<void> {
     return this.#remove();
+  }
+
+  async #end(): Promise<void> {
+    if (isMountPoint(this.directory)) await run('umount', ['-l', this.directory]);
+    for (let entry = this.#undo.pop(); entry !== undefined; entry = this.#undo.pop()) {
+      const { what, step } = entry;
+      await step().catch((error: unknown) => process.stderr.write(`bench: could not ${what}: ${error}\n`));
+    }
+    // Servers that are ending may still write.
+    await rm(this.#base, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   }
 }

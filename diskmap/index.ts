@@ -11,4 +11,5 @@ export type { Loss } from './losses.js';
 export { type BucketMove, type MapDifference, mapDifference } from './map-difference.js';
 export { type Plan, plan } from './plan.js';
 export { createRanking, type Ranking, rankGroups } from './ranking.js';
+export { schemeSurvives } from './scheme.js';
 export type * from './types.js';

@@ -15,7 +15,15 @@ const SECTIONS = [
   ['Start', ['README.md', 'docs/getting-started.md', 'docs/concepts.md', 'docs/guarantees.md', 'docs/comparison.md']],
   [
     'Use',
-    ['docs/operations.md', 'docs/status.md', 'docs/web.md', 'docs/s3.md', 'docs/performance.md', 'docs/planner.md'],
+    [
+      'docs/operations.md',
+      'docs/policies.md',
+      'docs/status.md',
+      'docs/web.md',
+      'docs/s3.md',
+      'docs/performance.md',
+      'docs/planner.md',
+    ],
   ],
   ['Inside', ['ARCHITECTURE.md', 'docs/format.md', 'diskmap/README.md', 'docs/testing.md', 'docs/s3-conformance.md']],
   ['Project', ['CHANGELOG.md', 'CONTRIBUTING.md', 'docs/dependencies.md']],

@@ -15,10 +15,10 @@ export interface CacheLimits {
   readonly memoryBytes: number;
 }
 
-/** Gives the space of a content whose clean bytes have been forgotten back to the device. Neither throws: what cannot be given back is only space. */
+/** Gives the space of a content whose clean bytes have been forgotten back to the device, and resolves when it has. Neither rejects: what cannot be given back is only space. */
 export interface CacheReclaimer {
   /** Nothing of the file is cached any more. */
-  removeFile(content: FileContent): void;
+  removeFile(content: FileContent): Promise<void>;
   /**
    * Only these clean ranges go: the file has dirty parts, or the stage log counts on it (`partlyCommitted`), which must be told first.
    * Writes to the content wait meanwhile.
@@ -32,6 +32,8 @@ export class CacheAccount {
   #cachedBytes = 0;
   #dirtyBytes = 0;
   #memoryBytes = 0;
+  /** Asked for so many bytes that others than contents hold, when forgetting contents has not been enough; what can go goes at once. */
+  onPressure: ((bytes: number) => void) | undefined;
   /** Contents with clean bytes, least recently used first (a Set keeps insertion order). */
   readonly #evictable = new Set<FileContent>();
   /** Contents that lie in memory and are all clean, in the same order. */
@@ -64,7 +66,7 @@ export class CacheAccount {
   /** As `book`, after a commit. A doubtful cache file of which nothing is needed any more goes, and its doubt with it. */
   settle(content: FileContent): void {
     this.book(content);
-    if (content.doubtful && content.clean && content.cachedBytes === 0) this.#reclaimer.removeFile(content);
+    if (content.doubtful && content.clean && content.cachedBytes === 0) void this.#reclaimer.removeFile(content);
   }
 
   #enter(content: FileContent): void {
@@ -101,7 +103,7 @@ export class CacheAccount {
   /** Nothing of the content stays cached. It must be `clean`. */
   forget(content: FileContent): void {
     assert(content.clean, 'only clean bytes are forgotten');
-    if (content.bookedCached > 0) this.#dropClean(content);
+    if (content.bookedCached > 0) void this.#dropClean(content);
   }
 
   /** Moves the content to the end of the queue for eviction. */
@@ -110,31 +112,65 @@ export class CacheAccount {
     if (this.#cleanInMemory.delete(content)) this.#cleanInMemory.add(content);
   }
 
-  /** True if `bytes` more fit, after forgetting clean bytes if need be. */
+  /** True if `bytes` more fit, after forgetting clean bytes if need be, and what else need not be there. */
   makeRoom(bytes: number): boolean {
+    if (this.#forgetFor(bytes)) return true;
+    this.onPressure?.(this.#cachedBytes + bytes - this.limits.capacityBytes);
+    return this.#cachedBytes + bytes <= this.limits.capacityBytes;
+  }
+
+  /** Books bytes on the device that no content has, until `unreserve`. False if there is no room for them. */
+  reserve(bytes: number): boolean {
+    if (!this.#forgetFor(bytes)) return false;
+    this.#cachedBytes += bytes;
+    return true;
+  }
+
+  unreserve(bytes: number): void {
+    this.#cachedBytes -= bytes;
+  }
+
+  #forgetFor(bytes: number): boolean {
     if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
     for (const content of this.#evictable) {
       // A seal may be reading clean bytes too: its pieces are widened to whole pages.
       if (content.seal !== undefined || content.busy !== undefined) continue;
-      this.#dropClean(content);
+      void this.#dropClean(content);
       if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
     }
     return false;
   }
 
-  #dropClean(content: FileContent): void {
+  /**
+   * The device has less room than the limit says, since others use it: forgets clean bytes of cache files until `bytes` or more are gone, and resolves when
+   * the device has them back. Undefined if there are none.
+   */
+  giveBack(bytes: number): Promise<void> | undefined {
+    const before = this.#cachedBytes;
+    const going: Promise<void>[] = [];
+    for (const content of this.#evictable) {
+      if (content.inMemory || content.seal !== undefined || content.busy !== undefined) continue;
+      going.push(this.#dropClean(content));
+      if (before - this.#cachedBytes >= bytes) break;
+    }
+    return going.length === 0 ? undefined : Promise.all(going).then(() => undefined);
+  }
+
+  #dropClean(content: FileContent): Promise<void> {
     const { inMemory } = content;
     const ranges = content.cleanRanges();
     const empty = content.dropClean();
+    let given = Promise.resolve();
     if (!inMemory) {
-      if (empty && !content.partlyCommitted) this.#reclaimer.removeFile(content);
+      if (empty && !content.partlyCommitted) given = this.#reclaimer.removeFile(content);
       else {
-        const busy = this.#reclaimer.punch(content, ranges).finally(() => {
+        given = this.#reclaimer.punch(content, ranges).finally(() => {
           content.busy = undefined;
         });
-        content.busy = busy;
+        content.busy = given;
       }
     }
     this.#enter(content);
+    return given;
   }
 }

@@ -183,6 +183,11 @@ export class StageLog {
     for (const { segment } of locations) this.#lastIn.set(segment, Math.max(last, this.#lastIn.get(segment) ?? 0));
   }
 
+  /** How many segments the log has records in. */
+  get segmentCount(): number {
+    return this.#lastIn.size;
+  }
+
   /** Everything noted so far survives power loss when this resolves. Calls that arrive together share one flush. DISK_FAILED if the cache device failed. */
   async sync(): Promise<void> {
     const waiting = this.flush();

@@ -5,6 +5,10 @@
 import type { DiskMap } from '../../diskmap/types.js';
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput, ShardInfo } from '../disks/record.js';
+import type { Scheme } from '../erasure/codec.js';
+
+/** How a chunk is kept: as copies, or erasure coded. */
+export type ChunkScheme = Scheme;
 
 export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** Below this a chunk is kept as replicas: erasure coding costs more than it saves. */

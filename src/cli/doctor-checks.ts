@@ -23,6 +23,7 @@ import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext } from './context.js';
 import { poolOf } from './mount-table.js';
 import { probeMount } from './mountpoint.js';
+import { sharedDevices, sharedText } from './shared-devices.js';
 import { errorLine } from './show-error.js';
 import { formatBytes, formatCount } from './units.js';
 
@@ -57,7 +58,7 @@ const bad = (what: string, finding: string, fix: string): Diagnosis => ({ state:
 export async function checkMachine(context: CliContext): Promise<Diagnosis[]> {
   return [
     checkKernel(release()),
-    checkPassthrough(release()),
+    checkPassthrough(release(), process.getuid?.() === 0),
     checkFuseDevice(),
     ...(await checkMountHelper(context.env)),
     await checkNative(),
@@ -76,12 +77,16 @@ export function checkKernel(version: string): Diagnosis {
       );
 }
 
-function checkPassthrough(version: string): Diagnosis {
+/** Nothing need be done about it: without, everything works the same. */
+export function checkPassthrough(version: string, isRoot: boolean): Diagnosis {
+  const kernel = PASSTHROUGH_KERNEL.join('.');
   return ok(
     'passthrough',
-    isAtLeast(version, PASSTHROUGH_KERNEL)
-      ? 'the kernel has it; cairn does without, because writes past it would break its promises (docs/performance.md)'
-      : `not in this kernel (${PASSTHROUGH_KERNEL.join('.')} has it); cairn does without`,
+    !isAtLeast(version, PASSTHROUGH_KERNEL)
+      ? `not in this kernel (${kernel} has it): read-only mounts read through the daemon, as all others do`
+      : isRoot
+        ? 'the kernel reads large files that are opened again by itself, on read-only mounts (others never: docs/performance.md)'
+        : 'the kernel has it, for read-only mounts of root: those of this user read through the daemon',
   );
 }
 
@@ -243,22 +248,13 @@ function isThere(path: string): boolean {
 }
 
 async function checkSharedDevices({ disks }: PoolConfig): Promise<Diagnosis[]> {
-  const devices = new Map<number, string[]>();
-  for (const { directory, role } of disks) {
-    if (role !== 'data') continue;
-    const found = await stat(directory).catch(() => undefined);
-    if (found !== undefined) devices.set(found.dev, [...(devices.get(found.dev) ?? []), directory]);
-  }
-  return [...devices.values()].flatMap((shared) =>
-    shared.length < 2
-      ? []
-      : [
-          bad(
-            'devices',
-            `${shared.join(', ')} are on one device: if it fails they are all lost together`,
-            'give every disk a device of its own: `cairn disk replace POOL DISK NEW-DIRECTORY`',
-          ),
-        ],
+  const shared = await sharedDevices(disks.filter(({ role }) => role === 'data').map(({ directory }) => directory));
+  return shared.map((directories) =>
+    bad(
+      'devices',
+      sharedText(directories),
+      'give every disk a device of its own: `cairn disk replace POOL DISK NEW-DIRECTORY`',
+    ),
   );
 }
 

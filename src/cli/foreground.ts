@@ -3,9 +3,9 @@
  * the commit, not the data: staged bytes stay in the cache.
  */
 import type { CliContext, ExitCode } from './context.js';
-import type { MountDaemon } from './mount-daemon.js';
+import { leftMounted, type MountDaemon } from './mount-daemon.js';
 import { Progress } from './progress.js';
-import { errorLine } from './show-error.js';
+import { errorLine, showError } from './show-error.js';
 
 /** npm passes a Ctrl-C on that the terminal has sent to all of us already: two signals this close are one wish. */
 const ONE_WISH_MS = 1000;
@@ -17,7 +17,7 @@ export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * waits for the start to be complete and undoes it; a second one does not wait. Rejects if the start fails.
  */
 export async function runInForeground(
-  context: Pick<CliContext, 'clock' | 'signals' | 'stdout' | 'stderr'>,
+  context: Pick<CliContext, 'clock' | 'signals' | 'stdout' | 'stderr' | 'env'>,
   starting: Promise<MountDaemon>,
   onReady: (daemon: MountDaemon) => void | Promise<void>,
 ): Promise<ExitCode> {
@@ -60,12 +60,16 @@ export async function runInForeground(
 }
 
 async function ending(
-  context: Pick<CliContext, 'stdout' | 'stderr'>,
+  context: Pick<CliContext, 'stdout' | 'stderr' | 'env'>,
   daemon: MountDaemon,
   clear: () => void,
 ): Promise<ExitCode> {
-  const { uncommitted } = await daemon.ended;
+  const { uncommitted, stillMounted } = await daemon.ended;
   clear();
+  if (stillMounted !== undefined) {
+    showError(context, leftMounted(daemon.mountpoint, stillMounted, uncommitted));
+    return 1;
+  }
   if (uncommitted === undefined) {
     context.stdout.write('committed and unmounted\n');
     return 0;

@@ -17,6 +17,7 @@ import { argument, sizeArgument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';
 import { isInside } from './mount-table.js';
 import type { InitReport } from './pool-opener.js';
+import { sharedDevices, sharedText } from './shared-devices.js';
 import { counted, formatBytes } from './units.js';
 
 interface Flags {
@@ -149,7 +150,10 @@ export async function initPool(
     chunkBytes,
     ...(request.sizes !== undefined && { sizes: new Map(disks.map((disk, at) => [disk, request.sizes![at]!])) }),
   });
-  return { directory, report: { ...report, findings: [...report.findings, ...(await sharedDevices(disks))] } };
+  return {
+    directory,
+    report: { ...report, findings: [...report.findings, ...(await sharedDevices(disks)).map(sharedText)] },
+  };
 }
 
 function initText(directory: string, report: InitReport): string {
@@ -200,15 +204,4 @@ function refuseNested(places: readonly { option: string; path: string }[]): void
       });
     }
   });
-}
-
-async function sharedDevices(disks: readonly string[]): Promise<string[]> {
-  const byDevice = new Map<number, string[]>();
-  for (const disk of disks) {
-    const { dev } = await stat(disk);
-    byDevice.set(dev, [...(byDevice.get(dev) ?? []), disk]);
-  }
-  return [...byDevice.values()]
-    .filter((shared) => shared.length > 1)
-    .map((shared) => `${shared.join(', ')} are on one device: if it fails, they are all lost together`);
 }

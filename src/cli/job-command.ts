@@ -1,5 +1,6 @@
 /** `cairn job`: the work in the background of a mounted pool, listed, paused, resumed and cancelled. */
 import type { Command } from 'commander';
+import { CairnError } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import type { CliContext, ExitCode } from './context.js';
 import { jobText } from './job-text.js';
@@ -7,23 +8,24 @@ import { resolvePool } from './pool-path.js';
 
 const ACTIONS = {
   pause: 'stop it until it is resumed',
-  resume: 'go on with one that was paused, or has failed',
+  resume: 'go on with one that was paused, or has failed, as fast as before',
   cancel: 'stop it for good',
 } as const;
 
 export function jobCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
   const job = program
     .command('job')
-    .description('work in the background of a mounted pool: list, pause, resume, cancel')
+    .description('work in the background of a mounted pool: list, pause, resume, speed, cancel')
     .addHelpText(
       'after',
       `
 Example:
   $ cairn job list /srv/pool
   $ cairn job pause /srv/pool scrub
-  $ cairn job resume /srv/pool scrub --full-speed
+  $ cairn job resume /srv/pool scrub
+  $ cairn job speed /srv/pool scrub full
 
-Work in the background stands back while somebody uses the pool; with --full-speed it does not.`,
+Work in the background is gentle: it stands back while somebody uses the pool. At full speed it does not.`,
     );
   job
     .command('list')
@@ -47,9 +49,23 @@ Work in the background stands back while somebody uses the pool; with --full-spe
     if (action === 'resume') command.option('--full-speed', 'do not stand back for users of the pool');
     command.action(async (path: string, name: string, flags: { fullSpeed?: true }) => {
       const client = new ControlClient(await resolvePool(context, path));
-      const pace = action === 'resume' ? { fullSpeed: flags.fullSpeed === true } : undefined;
+      const pace = flags.fullSpeed === true ? { fullSpeed: true } : undefined;
       context.stdout.write(`${jobText(await client.job(name, action, { pace }))}\n`);
       done(0);
     });
   }
+  job
+    .command('speed')
+    .description('change how fast it goes, also while it runs')
+    .argument('<pool>', 'directory of the pool')
+    .argument('<name>', 'as `cairn job list` calls it')
+    .argument('<speed>', 'full: it does not stand back for users; gentle: it does')
+    .action(async (path: string, name: string, speed: string) => {
+      if (speed !== 'full' && speed !== 'gentle')
+        throw new CairnError('INVALID', `there is no speed ${JSON.stringify(speed)}`, { hint: 'it is full or gentle' });
+      const client = new ControlClient(await resolvePool(context, path));
+      const pace = { fullSpeed: speed === 'full' };
+      context.stdout.write(`${jobText(await client.job(name, 'pace', { pace }))}\n`);
+      done(0);
+    });
 }

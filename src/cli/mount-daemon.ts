@@ -6,7 +6,6 @@
  * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
  */
 
-import { isDeepStrictEqual } from 'node:util';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
@@ -15,13 +14,16 @@ import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
+import { ReadOnlyVfs } from '../vfs/read-only-vfs.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
+import { Faces } from './faces.js';
 import { IdleMemory } from './idle-memory.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import type { MountSession, OpenPool, PoolLog, S3Face, VersionedMount, Watch, WebFace } from './pool-opener.js';
+import type { MountSession, OpenPool, PoolLog, Watch } from './pool-opener.js';
+import { SharedDevices } from './shared-devices.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
 
@@ -52,6 +54,8 @@ export interface MountOptions {
   readonly strong: boolean;
   /** Also for other users than the one who mounts; always so for root. */
   readonly allowOther?: boolean;
+  /** Nothing can be changed through the mount; also where cairn.toml says so. */
+  readonly readOnly?: boolean;
   readonly log: PoolLog;
   /** What the start is busy with, in lower case. */
   readonly onStep: (what: string) => void;
@@ -60,6 +64,8 @@ export interface MountOptions {
 export interface MountEnd {
   /** Why some staged bytes are not committed; undefined if all are. They are safe in the cache. */
   readonly uncommitted: Error | undefined;
+  /** Why the mount is still there, dead as soon as this process is; undefined if it is gone. */
+  readonly stillMounted: Error | undefined;
 }
 
 export class MountDaemon {
@@ -67,19 +73,15 @@ export class MountDaemon {
   readonly ended: Promise<MountEnd>;
   readonly #pool: OpenPool;
   readonly #session: MountSession;
-  readonly #versions: VersionedMount | undefined;
+  readonly #faces: Faces;
+  readonly #devices = new SharedDevices();
   readonly #options: MountOptions;
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
-  #s3: S3Face | undefined;
-  #web: WebFace | undefined;
   #watching: Watch | undefined;
-  /** As cairn.toml has it. */
-  #s3Config: S3Config | undefined;
-  #openS3: Context['openS3'];
   #configWatch: ConfigWatch | undefined;
   #idleMemory: IdleMemory | undefined;
-  #stopping: Promise<Error | undefined> | undefined;
+  #stopping: Promise<MountEnd> | undefined;
   #lazy = false;
   #unmounted = false;
   #resolveEnded!: (end: MountEnd) => void;
@@ -93,12 +95,16 @@ export class MountDaemon {
     }
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
-    const pool = await context.pools.open(poolDirectory, { mode, log }).catch(async (error: unknown) => {
-      throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
-    });
+    const readOnly = options.readOnly === true || config.mount?.readOnly === true;
+    const pool = await context.pools
+      .open(poolDirectory, { mode, accessTimes: !readOnly, log })
+      .catch(async (error: unknown) => {
+        throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
+      });
     let session: MountSession | undefined;
     let server: ControlServer | undefined;
     let watching: Watch | undefined;
+    let faces: Faces | undefined;
     try {
       options.onStep('mounting');
       const { allowOther = false } = options;
@@ -106,30 +112,34 @@ export class MountDaemon {
       // Also where nothing is served as S3 yet: that may begin while it is mounted.
       const versions = pool.objects && (await context.openVersions(pool.vfs, pool.objects));
       if (pool.objects !== undefined && (await hasBuckets(pool.objects))) await versions?.refresh();
-      const vfs = versions?.vfs ?? pool.vfs;
-      session = await context.mounter.mount(vfs, { mountpoint, source, allowOther, log });
-      const daemon = new MountDaemon(pool, { session, versions }, context, options);
-      const { notify, web } = config;
+      const vfs = readOnly ? new ReadOnlyVfs(pool.vfs) : (versions?.vfs ?? pool.vfs);
+      const passthrough = readOnly && config.mount?.passthrough !== 'off';
+      const how = { mountpoint, source, allowOther, readOnly, passthrough, log };
+      session = await context.mounter.mount(vfs, how);
+      const { objects } = pool;
+      const { s3Otherwise, webOtherwise } = options;
+      faces = new Faces({ context, poolDirectory, objects, versions, s3Otherwise, webOtherwise, log });
+      const daemon = new MountDaemon(pool, session, faces, options);
+      const { notify } = config;
       watching = await context.watchPool(daemon.#control(), { poolDirectory, notify, log });
       daemon.#watching = watching;
       const parts = daemon.#apiParts(watching);
       server = await ControlServer.start(poolDirectory, parts, context.clock);
       daemon.#server = server;
-      if ((config.s3 ?? options.s3Otherwise) !== undefined) options.onStep('serving S3');
-      if (session.watcher !== undefined && pool.objects !== undefined) pool.objects.watcher = session.watcher;
-      await daemon.#serveS3(config.s3);
-      const page = web ?? options.webOtherwise;
-      if (page !== undefined) daemon.#web = await openPage(context, parts, page, log);
+      if (session.watcher !== undefined && objects !== undefined) objects.watcher = session.watcher;
+      if ((config.s3 ?? s3Otherwise) !== undefined) options.onStep('serving S3');
+      await faces.start(config, parts, watching);
       daemon.#watch();
       daemon.#watchConfig(context.clock);
       if (context.openMemory !== undefined) {
         daemon.#idleMemory = new IdleMemory(context.clock, await context.openMemory(), () => pool.releaseMemory?.());
         daemon.#idleMemory.start();
       }
-      log.info({ poolDirectory, mountpoint, mode }, 'mounted');
+      log.info({ poolDirectory, mountpoint, mode, readOnly }, 'mounted');
       return daemon;
     } catch (error) {
       server?.stopListening();
+      await faces?.close();
       await watching?.close();
       await session?.unmount(true).catch(() => {});
       await pool.close().catch(() => {});
@@ -137,16 +147,10 @@ export class MountDaemon {
     }
   }
 
-  private constructor(
-    pool: OpenPool,
-    { session, versions }: { session: MountSession; versions: VersionedMount | undefined },
-    context: Context,
-    options: MountOptions,
-  ) {
+  private constructor(pool: OpenPool, session: MountSession, faces: Faces, options: MountOptions) {
     this.#pool = pool;
-    this.#versions = versions;
-    this.#openS3 = context.openS3;
     this.#session = session;
+    this.#faces = faces;
     this.#options = options;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -164,45 +168,18 @@ export class MountDaemon {
   }
 
   #apiParts({ monitor }: Watch): ApiParts {
-    const s3 = (): S3Face | undefined => this.#s3;
+    const faces = this.#faces;
     return {
       control: this.#control(),
       monitor,
-      // The S3 face is opened later than this is served.
+      // The S3 face is opened later than this is served, and may become another one.
       get s3() {
-        return s3();
+        return faces.s3;
       },
-      webLink: () => this.#web?.link,
+      webLink: () => faces.web?.link,
       unmount: (onProgress) => this.#unmount(onProgress),
       onFailure: (what, error) => this.#options.log.error({ err: error }, what),
     };
-  }
-
-  /** Makes the S3 face what cairn.toml says. If it cannot be, the one from before goes on, and this rejects. */
-  async #serveS3(wanted: S3Config | undefined): Promise<void> {
-    const { poolDirectory, log, s3Otherwise } = this.#options;
-    const versions = this.#versions;
-    const onVersioning = versions && (() => versions.refresh());
-    const { objects } = this.#pool;
-    if (objects === undefined) return;
-    const open = async (config: S3Config | undefined): Promise<void> => {
-      const said = config ?? s3Otherwise;
-      this.#s3 =
-        said === undefined
-          ? undefined
-          : await this.#openS3(objects, { poolDirectory, config: said, log, onVersioning });
-      if (said !== undefined) await onVersioning?.();
-      this.#s3Config = config;
-    };
-    // Both may have the same address.
-    await this.#s3?.close();
-    this.#s3 = undefined;
-    try {
-      await open(wanted);
-    } catch (error) {
-      await open(this.#s3Config).catch((again: unknown) => log.error({ err: again }, 'S3 is not served any more'));
-      throw error;
-    }
   }
 
   #watchConfig(clock: Context['clock']): void {
@@ -210,11 +187,10 @@ export class MountDaemon {
     if (settings === undefined) return;
     const { poolDirectory, log } = this.#options;
     const user = {
-      current: () => ({ ...settings.current, s3: this.#s3Config }),
+      current: () => ({ ...settings.current, ...this.#faces.config }),
       apply: async (config: PoolConfig) => {
         // What can fail comes first.
-        if (this.#stopping === undefined && !isDeepStrictEqual(config.s3, this.#s3Config))
-          await this.#serveS3(config.s3);
+        if (this.#stopping === undefined) await this.#faces.become(config);
         settings.apply(config);
       },
     };
@@ -230,11 +206,14 @@ export class MountDaemon {
       disks: control.disks,
       status: async () => {
         const status = await control.status();
-        const findings = [...status.findings, ...(this.#configWatch?.findings() ?? [])];
-        return { ...status, findings, ...this.#whereabouts() };
+        const findings = [...status.findings, ...this.#faces.findings(), ...(this.#configWatch?.findings() ?? [])];
+        const protection = `${status.protection}${this.#devices.sentences(status)}`;
+        return { ...status, findings, protection, ...this.#whereabouts() };
       },
       state: (path) => control.state(path),
       files: (path, after, limit) => control.files(path, after, limit),
+      policy: (path) => control.policy(path),
+      setPolicy: (path, change) => control.setPolicy(path, change),
       capacity: () => control.capacity(),
       activity: () => control.activity(),
       forecast: (request, signal) => control.forecast(request, signal),
@@ -247,14 +226,18 @@ export class MountDaemon {
     return { mountpoint: this.#unmounted ? null : this.#options.mountpoint, pid: process.pid };
   }
 
+  get mountpoint(): string {
+    return this.#options.mountpoint;
+  }
+
   /** Where the pool is served as S3; undefined if it is not. */
   get s3Endpoint(): string | undefined {
-    return this.#s3?.endpoint;
+    return this.#faces.s3?.endpoint;
   }
 
   /** What opens the status page; undefined if it is not served. */
   get webLink(): string | undefined {
-    return this.#web?.link;
+    return this.#faces.web?.link;
   }
 
   status(): Promise<PoolStatus> {
@@ -280,7 +263,8 @@ export class MountDaemon {
   }
 
   async #unmount(onProgress: OnProgress): Promise<void> {
-    const uncommitted = await this.#join(onProgress);
+    const { uncommitted, stillMounted } = await this.#join(onProgress);
+    if (stillMounted !== undefined) throw leftMounted(this.#options.mountpoint, stillMounted, uncommitted);
     if (uncommitted === undefined) return;
     throw new CairnError('IO', `unmounted, but not everything is committed: ${errorLine(uncommitted)}`, {
       hint: 'it is safe in the cache and will be committed when the pool is mounted again',
@@ -288,7 +272,7 @@ export class MountDaemon {
     });
   }
 
-  async #join(onProgress: OnProgress): Promise<Error | undefined> {
+  async #join(onProgress: OnProgress): Promise<MountEnd> {
     this.#listeners.add(onProgress);
     try {
       this.#stopping ??= this.#stop();
@@ -298,13 +282,14 @@ export class MountDaemon {
     }
   }
 
-  /** Returns why not everything could be committed. Rejects only with BUSY: then all goes on as before. */
-  async #stop(): Promise<Error | undefined> {
+  /** Rejects only with BUSY: then all goes on as before. */
+  async #stop(): Promise<MountEnd> {
     const { log, mountpoint } = this.#options;
     const tell: OnProgress = (progress) => {
       for (const listener of this.#listeners) listener(progress);
     };
     let uncommitted: Error | undefined;
+    let stillMounted: Error | undefined;
     try {
       await this.#pool.control.commit(['/'], tell);
     } catch (error) {
@@ -317,30 +302,31 @@ export class MountDaemon {
         this.#stopping = undefined;
         throw error;
       }
-      log.error({ err: error }, 'unmounting failed');
+      stillMounted = asError(error);
+      log.error({ err: error, mountpoint }, 'unmounting failed: the mount stays, dead, when this process has ended');
     }
     this.#idleMemory?.close();
     await this.#configWatch?.close();
     // Answers under way still use the pool.
-    await this.#web?.close();
+    await this.#faces.close();
     await this.#watching?.close();
-    await this.#s3?.close().catch((error: unknown) => log.error({ err: error }, 'ending the S3 server failed'));
     // The socket goes before the locks do: who takes the locks next finds no other daemon answering.
     this.#server?.stopListening();
     try {
       await this.#pool.close(tell);
       log.info({}, 'closed');
     } catch (error) {
-      uncommitted = error instanceof Error ? error : new Error(String(error));
+      uncommitted = asError(error);
       log.error({ err: error }, 'closing the pool failed');
     }
-    void this.#finish(uncommitted);
-    return uncommitted;
+    const end = { uncommitted, stillMounted };
+    void this.#finish(end);
+    return end;
   }
 
-  async #finish(uncommitted: Error | undefined): Promise<void> {
+  async #finish(end: MountEnd): Promise<void> {
     await this.#server?.close();
-    this.#resolveEnded({ uncommitted });
+    this.#resolveEnded(end);
   }
 
   async #leave(mountpoint: string): Promise<void> {
@@ -361,22 +347,20 @@ export class MountDaemon {
   }
 }
 
-/** A pool without its page is still a pool: only what is wrong in cairn.toml stops the start. */
-async function openPage(
-  context: Context,
-  parts: ApiParts,
-  config: WebConfig,
-  log: PoolLog,
-): Promise<WebFace | undefined> {
-  try {
-    const web = await context.openWeb(parts, config);
-    log.info({ address: web.address }, 'serving the status page');
-    return web;
-  } catch (error) {
-    if (hasCode(error, 'CONFIG')) throw error;
-    log.error({ err: error }, 'the status page is not served');
-    return undefined;
-  }
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** What a person must know of a mount that could not be taken away: what of the data is safe, and how to get rid of it. */
+export function leftMounted(mountpoint: string, why: Error, uncommitted: Error | undefined): CairnError {
+  const data =
+    uncommitted === undefined
+      ? 'everything is committed'
+      : `not everything is committed (${errorLine(uncommitted)}); the rest is safe in the cache`;
+  return new CairnError('IO', `${data}, but the mount at ${mountpoint} could not be taken away: ${errorLine(why)}`, {
+    hint: `programs get errors there; detach it with \`umount -l ${mountpoint}\`, or mount the pool again: \`cairn mount\` does that itself`,
+    cause: why,
+  });
 }
 
 async function explainLock(poolDirectory: string, locked: CairnError): Promise<CairnError> {

@@ -23,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
   status: async () => (await import('./status-command.js')).statusCommand,
   commit: async () => (await import('./commit-command.js')).commitCommand,
   state: async () => (await import('./state-command.js')).stateCommand,
+  policy: async () => (await import('./policy-command.js')).policyCommand,
   forecast: async () => (await import('./forecast-command.js')).forecastCommand,
   fsck: async () => (await import('./fsck-command.js')).fsckCommand,
   job: async () => (await import('./job-command.js')).jobCommand,

@@ -43,7 +43,8 @@ Example:
       const s3Otherwise = config.s3 === undefined ? await defaultS3() : undefined;
       const webOtherwise = config.web === undefined ? await defaultWeb() : undefined;
       const user = await userHere(poolDirectory);
-      const target = { poolDirectory, mountpoint, config, s3Otherwise, webOtherwise, strong: false, allowOther: false };
+      const flags = { strong: false, allowOther: false, readOnly: false };
+      const target = { poolDirectory, mountpoint, config, s3Otherwise, webOtherwise, ...flags };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });
@@ -135,14 +136,13 @@ Cairn is running${made ? ' on a new pool' : ''}; Ctrl-C commits and unmounts.
 ${daemon.webLink === undefined ? '' : `  status page ${daemon.webLink}\n`}  mounted at  ${mountpoint}   (${formatBytes(status.freeBytes)} free)
   pool        ${pool}   (disks: ${DISK_NAMES.join(', ')}; log: daemon.log)
   protection  ${status.protection}
-              The three disks are directories on one device here: this shows how it works, and protects
-              against losing one of the directories, not against losing the device.
+              The three disks are directories here, to try it: a pool to trust has a device for each of them.
 ${status.findings.map((finding) => `  note        ${finding}\n`).join('')}${s3Lines(daemon.s3Endpoint, user)}
 Three things to try, in another terminal:
 
   cp -a /usr/include ${here(mountpoint)}/ && npx cairn commit --wait ${here(mountpoint)}
   npx cairn status ${here(pool)}
-  mv ${first} ${first}.away      after Ctrl-C; start again: every file is there, and status names the disk
+  mv ${first} ${first}.away      pulls a disk: the page and status say so, every file is there; mv it back
 
 `;
 }

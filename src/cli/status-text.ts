@@ -65,7 +65,7 @@ export function statusText(status: PoolStatus, style: Style, columns: number): s
     ...adviceOf(status).map((advice) => `  -> ${advice}`),
     `  ${where}, ${status.mode} mode, daemon pid ${status.pid}`,
     `${label('protection')}${status.protection}`,
-    `${label('room')}${bar(style, status.usedBytes, status.usableBytes)}${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${counted(status.files, 'file')}`,
+    `${label('room')}${bar(style, status.usedBytes, status.usableBytes)}${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${formatCount(status.files)} files and directories`,
     `${label('cache')}${bar(style, status.cacheBytes, status.cacheCapacityBytes)}${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}`,
     `${label('staged')}${staged}`,
     ...degradedLines(status, label),
@@ -143,10 +143,16 @@ function groupTable(status: PoolStatus, style: Style): string {
 function lossText({ counted: share, disks, unreadable }: LossForecast): string {
   const parts = disks
     .filter(({ bytes, state }) => bytes > 0 && state !== 'missing')
-    .map(({ role, number, bytes }) => `${role === 'cache' ? 'the cache' : `disk ${number}`} ${formatBytes(bytes)}`);
+    .map(({ role, number, bytes }) =>
+      role === 'cache'
+        ? `with the cache: ${formatBytes(bytes)} that is not committed yet`
+        : `with disk ${number}: ${formatBytes(bytes)}`,
+    );
   if (unreadable.chunks > 0) parts.push(`${formatBytes(unreadable.bytes)} cannot be read already`);
-  const counting = share < 1 ? ` (${Math.floor(share * 100)} % counted so far)` : '';
-  return `${parts.length === 0 ? 'nothing is lost with any one device' : parts.join(', ')}${counting}`;
+  const counted = Math.floor(share * 100);
+  // What is not counted yet may be lost: nothing is said of it.
+  if (parts.length === 0) return share < 1 ? `counting, ${counted} % so far` : 'nothing is lost with any one device';
+  return `${parts.join(', ')}${share < 1 ? `; still counting, ${counted} % so far` : ''}`;
 }
 
 /** Nothing where all is whole. */

@@ -16,19 +16,23 @@ export async function watchPool(
   { poolDirectory, notify, log }: { poolDirectory: string; notify: NotifyConfig | undefined; log: PoolLog },
 ): Promise<Watch> {
   const clock = new SystemClock();
-  const monitor = new Monitor({
+  const parts = {
     control,
     clock,
     io: new NodeFileIo(),
     poolDirectory,
-    fullPercent: notify?.fullPercent ?? DEFAULT_FULL_PERCENT,
     sensors: new Sensors(runSmartctl, deviceOf, () => clock.nowMs()),
-    warn: (error, message) => log.warn({ err: error }, message),
-  });
-  if (notify !== undefined)
-    monitor.notifier = new Notifier({
-      ways: waysOf(notify),
-      on: notify.on,
+    warn: (error: unknown, message: string) => log.warn({ err: error }, message),
+  };
+  const monitor = new Monitor(parts, DEFAULT_FULL_PERCENT);
+  const tell = (config: NotifyConfig | undefined): void => {
+    monitor.fullPercent = config?.fullPercent ?? DEFAULT_FULL_PERCENT;
+    monitor.notifyBy(config && notifierOf(config));
+  };
+  const notifierOf = (config: NotifyConfig): Notifier =>
+    new Notifier({
+      ways: waysOf(config),
+      on: config.on,
       pool: poolDirectory,
       host: hostname(),
       clock,
@@ -38,10 +42,11 @@ export async function watchPool(
           kind: 'notify-failed',
           severity: 'warning',
           message: `A notification could not be sent by ${way}: ${wordsOf(error)}. It was: ${event.message}`,
-          advice: 'Correct [notify] in cairn.toml, then: cairn web test-notifications POOL',
+          advice: `Correct [notify] in cairn.toml, then: cairn web test-notifications ${poolDirectory}`,
         });
       },
     });
+  tell(notify);
   await monitor.start();
-  return { monitor, close: () => monitor.close() };
+  return { monitor, notify: tell, close: () => monitor.close() };
 }

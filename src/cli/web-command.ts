@@ -28,7 +28,7 @@ Example:
       const link = await new ControlClient(await resolvePool(context, path)).webLink();
       if (link === null)
         throw new CairnError('NOT_FOUND', 'this pool has no status page', {
-          hint: 'put [web] into its cairn.toml and mount it again',
+          hint: `put [web] into its cairn.toml, which is used at once; if it is there, see why it is not served: cairn status ${path}`,
         });
       context.stdout.write(`${link}\n`);
       done(0);
@@ -55,7 +55,7 @@ Example:
       const ways = await new ControlClient(await resolvePool(context, path)).testNotifications();
       if (ways.length === 0)
         throw new CairnError('NOT_FOUND', 'nobody is told of what happens to this pool', {
-          hint: 'put [notify] into its cairn.toml and mount it again',
+          hint: 'put [notify] into its cairn.toml, which is used at once',
         });
       for (const { way, error } of ways) context.stdout.write(`${way}: ${error === null ? 'sent' : error}\n`);
       done(ways.every(({ error }) => error === null) ? 0 : 1);

@@ -56,10 +56,11 @@ export function setxattr(exchange: Exchange, request: Request): void {
   }
   const mode = flags === CREATE ? 'create' : flags === REPLACE ? 'replace' : 'set';
   const killSetGroupId = (extra & SETXATTR_ACL_KILL_SGID) !== 0;
-  exchange.answer(request.unique, exchange.vfs.setxattr(request.nodeid, name, value, mode, killSetGroupId), replyOk);
+  const set = exchange.vfs.setxattr(request.nodeid, name, value, mode, killSetGroupId, request.caller());
+  exchange.answer(request.unique, set, replyOk);
 }
 
 export function removexattr(exchange: Exchange, request: Request): void {
   const name = attributeName(exchange, request);
-  exchange.answer(request.unique, exchange.vfs.removexattr(request.nodeid, name), replyOk);
+  exchange.answer(request.unique, exchange.vfs.removexattr(request.nodeid, name, request.caller()), replyOk);
 }

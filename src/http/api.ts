@@ -55,6 +55,8 @@ export function apiOf(parts: ApiParts): Api {
     state: ({ query }) => control.state(query.path),
     files: ({ query }) => control.files(query.path, query.after, query.limit),
     versions: async ({ query }) => ({ versions: [...((await parts.s3?.versions(query.path)) ?? [])] }),
+    policy: ({ query }) => control.policy(query.path),
+    setPolicy: ({ body }) => control.setPolicy(body.path, body.change),
     capacity: () => control.capacity(),
     forecast: ({ query }, { signal }) => control.forecast({ disk: query.disk, files: query.files }, signal),
     activity: () => control.activity(),
@@ -88,6 +90,10 @@ export function apiOf(parts: ApiParts): Api {
           return control.jobs.pause(name);
         case 'resume':
           return control.jobs.resume(name, pace);
+        case 'pace':
+          if (pace === undefined)
+            throw new CairnError('INVALID', 'the pace of a job is {"fullSpeed": true} or {"fullSpeed": false}');
+          return control.jobs.setPace(name, pace);
         case 'cancel':
           return control.jobs.cancel(name);
       }

@@ -33,6 +33,8 @@ import type {
   JobReport,
   Json,
   LossForecast,
+  PolicyChange,
+  PolicyReport,
   PoolActivity,
   PoolPlan,
   PoolStatus,
@@ -93,6 +95,16 @@ export class ControlClient {
   async versions(path: string): Promise<readonly FileVersion[]> {
     const { versions } = await this.#get<{ versions: FileVersion[] }>(`/v1/versions?path=${encodeURIComponent(path)}`);
     return versions;
+  }
+
+  /** What holds for a file or directory, and which directory says so. */
+  policy(path: string): Promise<PolicyReport> {
+    return this.#get(`/v1/policy?path=${encodeURIComponent(path)}`);
+  }
+
+  /** Changes what a directory says for everything below it, all of it or nothing; resolves with what holds then. NOT_FOUND, NOT_DIRECTORY, INVALID. */
+  async setPolicy(path: string, change: PolicyChange): Promise<PolicyReport> {
+    return (await this.#json(await this.#request('POST', '/v1/policy', { path, change }))) as PolicyReport;
   }
 
   capacity(): Promise<PoolPlan> {
@@ -196,7 +208,7 @@ export class ControlClient {
   /** As the methods of `JobControl`. */
   async job(
     name: string,
-    action: 'start' | 'pause' | 'resume' | 'cancel',
+    action: 'start' | 'pause' | 'resume' | 'pace' | 'cancel',
     { options, pace }: { readonly options?: Json; readonly pace?: JobPace | undefined } = {},
   ): Promise<JobReport> {
     const body = { ...(options !== undefined && { options }), ...pace };

@@ -17,6 +17,7 @@ import {
   JobReportSchema,
   LiveMessageSchema,
   LossForecastSchema,
+  PolicyReportSchema,
   PoolActivitySchema,
   PoolEventSchema,
   PoolPlanSchema,
@@ -31,6 +32,7 @@ const MAX_PATHS = 10_000;
 const MAX_FILES = 100_000;
 const MAX_DISKS = 64;
 const MAX_ENTRIES = 1000;
+const MAX_POLICY_LENGTH = 80;
 
 /** What answers a request: one JSON value; events of progress and a report, one a line (NDJSON); or messages without end (server-sent events). */
 type Answer =
@@ -113,6 +115,15 @@ const DiskChange = v.variant('action', [
 
 const DiskBody = v.strictObject({ request: DiskChange, fullSpeed: v.optional(v.boolean()) });
 
+/** Which values are possible is the vfs's business: it says so of the mount's attributes too. */
+const policyText = v.optional(v.nullable(v.pipe(v.string(), v.maxLength(MAX_POLICY_LENGTH))));
+const PolicyBody = v.strictObject({
+  mode: policyText,
+  scheme: policyText,
+  compression: policyText,
+  commitDelay: policyText,
+});
+
 const json = <T>(schema: Schema<T>) => ({ kind: 'json', schema }) as const;
 
 export const OPERATIONS = {
@@ -150,6 +161,24 @@ export const OPERATIONS = {
     input: 'the query of versions',
     query: queryOf({ path: poolPath }),
     answer: json(v.strictObject({ versions: v.array(FileVersionSchema) })),
+  },
+  policy: {
+    method: 'GET',
+    path: '/v1/policy',
+    summary:
+      'What holds for a file or directory (mode, scheme, compression, commit delay), and which directory says so',
+    input: 'the query of a policy',
+    query: queryOf({ path: poolPath }),
+    answer: json(PolicyReportSchema),
+  },
+  setPolicy: {
+    method: 'POST',
+    path: '/v1/policy',
+    summary:
+      'Changes what a directory says for everything below it; null: what holds above it holds again. Answers what holds then',
+    input: 'the body of a policy',
+    body: v.strictObject({ path: poolPath, change: PolicyBody }),
+    answer: json(PolicyReportSchema),
   },
   capacity: {
     method: 'GET',
@@ -245,11 +274,12 @@ export const OPERATIONS = {
   job: {
     method: 'POST',
     path: '/v1/jobs/{name}/{action}',
-    summary: 'Starts, pauses, resumes or cancels a job; fullSpeed: it does not stand back for users',
+    summary:
+      'Starts, pauses, resumes or cancels a job, or changes its pace while it runs; fullSpeed: it does not stand back for users',
     input: 'the body for a job',
     params: v.strictObject({
       name: v.pipe(v.string(), v.regex(/^[a-z-]{1,40}$/)),
-      action: v.picklist(['start', 'pause', 'resume', 'cancel']),
+      action: v.picklist(['start', 'pause', 'resume', 'pace', 'cancel']),
     }),
     body: v.strictObject({ options: v.optional(v.unknown()), fullSpeed: v.optional(v.boolean()) }),
     answer: json(JobReportSchema),

@@ -30,6 +30,7 @@ import type {
   Json,
   LossForecast,
   PlannedDisk,
+  PolicyReport,
   PoolActivity,
   PoolPlan,
   PoolStatus,
@@ -143,6 +144,17 @@ export const FileStateSchema: Schema<FileState> = v.strictObject({
   schemes: texts,
   state: fileState,
   health,
+});
+
+const policyValue = <T>(value: Schema<T>) => v.strictObject({ value, from: v.nullable(text) });
+
+export const PolicyReportSchema: Schema<PolicyReport> = v.strictObject({
+  path: text,
+  isDirectory: flag,
+  mode: policyValue(v.picklist(['default', 'strong'])),
+  scheme: policyValue(text),
+  compression: policyValue(v.picklist(['off'])),
+  commitDelayMs: policyValue(number),
 });
 
 export const FileEntrySchema: Schema<FileEntry> = v.strictObject({

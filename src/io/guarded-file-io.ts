@@ -102,6 +102,7 @@ class GuardedFile implements IoFile {
   readonly #guard: IoGuard;
   readonly lend?: (use: (fd: number) => Promise<void>) => Promise<void>;
   readonly checkWriteback?: () => void;
+  readonly isOpenElsewhere?: () => boolean;
   readonly readSummed?: NonNullable<IoFile['readSummed']>;
   readonly readAhead?: NonNullable<IoFile['readAhead']>;
   #closing: Promise<void> | undefined;
@@ -114,6 +115,7 @@ class GuardedFile implements IoFile {
     if (file.readSummed !== undefined) this.readSummed = (...read) => guard.run(() => file.readSummed!(...read));
     if (file.readAhead !== undefined) this.readAhead = (...range) => guard.run(() => file.readAhead!(...range));
     if (file.checkWriteback !== undefined) this.checkWriteback = () => file.checkWriteback!();
+    if (file.isOpenElsewhere !== undefined) this.isOpenElsewhere = () => file.isOpenElsewhere!();
   }
 
   get fd(): number | undefined {

@@ -53,6 +53,8 @@ export class BackgroundJob {
   #report: Json = null;
   #rate = new Rate();
   #abort: AbortController | undefined;
+  /** Of the rest that a run takes; aborted, the rest is over. */
+  #rest = new AbortController();
   #intent: Intent = 'close';
   #run: Promise<void> | undefined;
   #resumedMs = 0;
@@ -85,6 +87,12 @@ export class BackgroundJob {
 
   setPace(fullSpeed: boolean): void {
     this.#fullSpeed = fullSpeed;
+    if (fullSpeed) this.#rest.abort();
+  }
+
+  /** What is known of it, written down. */
+  keep(): Promise<void> {
+    return this.#keep();
   }
 
   report(): JobReport {
@@ -155,6 +163,7 @@ export class BackgroundJob {
     if (this.#run === undefined) return;
     this.#intent = intent;
     this.#abort?.abort();
+    this.#rest.abort();
     await this.#run;
   }
 
@@ -236,7 +245,10 @@ export class BackgroundJob {
         this.#rate.note(nowMs, this.#doneBytes);
         if (!signal.aborted && nowMs - this.#keptMs >= KEEP_EVERY_MS) await this.#keep();
         if (this.#fullSpeed) await new Promise(setImmediate);
-        else await throttle.rest(nowMs - this.#resumedMs, signal);
+        else if (!signal.aborted) {
+          this.#rest = new AbortController();
+          await throttle.rest(nowMs - this.#resumedMs, this.#rest.signal);
+        }
         await this.#turn(signal);
       },
     };

@@ -107,6 +107,15 @@ export class JobRunner implements JobControl {
     return job.report();
   }
 
+  async setPace(name: string, { fullSpeed }: JobPace): Promise<JobReport> {
+    const job = await this.#settled(name);
+    if (!job.isActive && job.state !== 'paused' && job.state !== 'failed')
+      throw new CairnError('BUSY', `there is no ${name} whose speed could be changed: it is ${job.state}`);
+    job.setPace(fullSpeed);
+    await job.keep();
+    return job.report();
+  }
+
   async cancel(name: string): Promise<JobReport> {
     const job = await this.#settled(name);
     if (job.isActive) await job.end('cancel');

@@ -79,6 +79,8 @@ export interface JobControl {
   pause(name: string): Promise<JobReport>;
   /** Goes on from where it was; a job that runs gets the new pace. BUSY if there is nothing to go on with. */
   resume(name: string, pace?: JobPace): Promise<JobReport>;
+  /** From its next piece on, which begins at once where it was resting; kept for when it goes on. BUSY if it is over, or was never started. */
+  setPace(name: string, pace: JobPace): Promise<JobReport>;
   /** Stops it and forgets the cursor. BUSY if there is nothing to cancel. */
   cancel(name: string): Promise<JobReport>;
 }

@@ -11,10 +11,13 @@ const ROOM_AGAIN_PERCENT = 2;
 const HOT_CELSIUS = 60;
 const COOL_CELSIUS = 55;
 
+const FileCount = v.looseObject({ names: v.array(v.unknown()), more: v.number() });
 /** Of a scrub's report (src/repair/scrub-report.ts), what tells that something was found. */
 const ScrubFound = v.looseObject({
-  lost: v.looseObject({ names: v.array(v.unknown()), more: v.number() }),
+  lost: FileCount,
+  degraded: FileCount,
   damagedShards: v.number(),
+  notes: v.array(v.unknown()),
 });
 
 const JOB_NAMES: Readonly<Record<string, string>> = {
@@ -27,10 +30,15 @@ function nameOf({ role, number, directory }: Pick<DiskReport, 'role' | 'number' 
   return role === 'data' ? `Disk ${number} (${directory})` : `The ${role} disk (${directory})`;
 }
 
-/** `before`: undefined at the start. `fullPercent`: of the room in use, from which on the pool counts as nearly full. */
-export function eventsBetween(before: PoolStatus | undefined, after: PoolStatus, fullPercent: number): NewEvent[] {
+/** `before`: undefined at the start. `fullPercent`: of the room in use, from which on the pool counts as nearly full; `fullPercentBefore`: what that was then. */
+export function eventsBetween(
+  before: PoolStatus | undefined,
+  after: PoolStatus,
+  fullPercent: number,
+  fullPercentBefore = fullPercent,
+): NewEvent[] {
   if (before === undefined)
-    return [...started(after), ...healthChanged('healthy', after), ...room(undefined, after, fullPercent)];
+    return [...started(after), ...healthChanged('healthy', after), ...room(undefined, after, fullPercent, fullPercent)];
   const gone = after.disks.some(
     ({ uuid, state }) => state !== 'online' && before.disks.some((was) => was.uuid === uuid && was.state === 'online'),
   );
@@ -39,7 +47,7 @@ export function eventsBetween(before: PoolStatus | undefined, after: PoolStatus,
     // That a disk has gone says already that the pool is degraded.
     ...(gone && after.health === 'degraded' ? [] : healthChanged(before.health, after)),
     ...findingsChanged(before, after),
-    ...room(before, after, fullPercent),
+    ...room(before, after, fullPercent, fullPercentBefore),
     ...after.jobs.flatMap((job) => {
       const was = before.jobs.find(({ name }) => name === job.name);
       return [...jobChanged(was, job)];
@@ -129,19 +137,23 @@ function usedPercent({ usableBytes, freeBytes }: PoolStatus): number {
   return usableBytes === 0 ? 0 : 100 * (1 - freeBytes / usableBytes);
 }
 
-function* room(before: PoolStatus | undefined, after: PoolStatus, fullPercent: number): Generator<NewEvent> {
+function* room(
+  before: PoolStatus | undefined,
+  after: PoolStatus,
+  fullPercent: number,
+  fullPercentBefore: number,
+): Generator<NewEvent> {
   const was = before === undefined ? 0 : usedPercent(before);
   const is = usedPercent(after);
   const left = `${formatBytes(after.freeBytes)} of ${formatBytes(after.usableBytes)} are free`;
-  if (was < fullPercent && is >= fullPercent)
+  if (was < fullPercentBefore && is >= fullPercent)
     yield {
       kind: 'nearly-full',
       severity: 'warning',
       message: `The pool is nearly full: ${left}.`,
       advice: `Delete what is not needed, or add a disk: cairn disk add ${after.directory} NEW-DIRECTORY`,
     };
-  const again = fullPercent - ROOM_AGAIN_PERCENT;
-  if (was >= again && is < again)
+  if (was >= fullPercentBefore - ROOM_AGAIN_PERCENT && is < fullPercent - ROOM_AGAIN_PERCENT)
     yield { kind: 'room-again', severity: 'good', message: `The pool has room again: ${left}.`, advice: '' };
 }
 
@@ -153,15 +165,15 @@ function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<N
     yield { kind: 'job-started', severity: 'note', message: `${name} has begun.`, advice: '' };
   // One that began and ended since the last look is over all the same.
   if (!isOver || (before?.state === job.state && before.endedMs === job.endedMs)) return;
+  const found = job.name === 'scrub' && job.state === 'done' ? v.safeParse(ScrubFound, job.report) : undefined;
   const severity = job.state === 'failed' ? 'warning' : job.state === 'done' ? 'good' : 'note';
   const advice = job.state === 'failed' ? `Let it go on: cairn job resume POOL ${job.name}` : '';
   yield {
     kind: 'job-ended',
     severity,
-    message: `${name} is ${job.state}${job.line === job.state ? '' : `: ${job.line}`}.`,
+    message: `${name} is ${job.state}${job.line === job.state ? '' : `: ${job.line}`}${isClean(found) ? ': it found nothing wrong' : ''}.`,
     advice,
   };
-  const found = job.name === 'scrub' && job.state === 'done' ? v.safeParse(ScrubFound, job.report) : undefined;
   if (found?.success !== true) return;
   const { damagedShards } = found.output;
   if (damagedShards > 0)
@@ -179,6 +191,12 @@ function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<N
       message: `The scrub found ${lost === 1 ? 'a file' : `${lost} files`} of which a part cannot be read.`,
       advice: 'See which: cairn scrub --status; restore them from a copy, and scrub again',
     };
+}
+
+function isClean(found: v.SafeParseResult<typeof ScrubFound> | undefined): boolean {
+  if (found?.success !== true) return false;
+  const { lost, degraded, damagedShards, notes } = found.output;
+  return [...lost.names, ...degraded.names, ...notes].length === 0 && damagedShards === 0;
 }
 
 /** What the devices say of themselves. */

@@ -50,8 +50,6 @@ export interface MonitorParts {
   readonly clock: Clock;
   readonly io: Pick<FileIo, 'readFile' | 'replaceFile'>;
   readonly poolDirectory: string;
-  /** From which share of the room in use the pool counts as nearly full, in percent. */
-  readonly fullPercent: number;
   readonly sensors?: Sensors;
   warn(error: unknown, message: string): void;
 }
@@ -73,11 +71,16 @@ export class Monitor implements MonitorView {
   #askedMs = Number.NEGATIVE_INFINITY;
   #keptMs = 0;
   #closed = false;
-  /** Set by the composition root: it tells of failures by an event of this. */
-  notifier: Notifier | undefined;
+  #notifier: Notifier | undefined;
+  /** From which share of the room in use the pool counts as nearly full, in percent. */
+  fullPercent: number;
+  /** The same at the last look. */
+  #fullPercentBefore: number;
 
-  constructor(parts: MonitorParts) {
+  constructor(parts: MonitorParts, fullPercent: number) {
     this.#parts = parts;
+    this.fullPercent = fullPercent;
+    this.#fullPercentBefore = fullPercent;
     this.#keptMs = parts.clock.monotonicMs();
   }
 
@@ -92,7 +95,7 @@ export class Monitor implements MonitorView {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
-    this.notifier?.close();
+    this.#notifier?.close();
     await this.#looking;
     await this.#keep();
   }
@@ -114,6 +117,8 @@ export class Monitor implements MonitorView {
     if (this.#status !== undefined) listener({ kind: 'status', status: this.#status });
     if (this.#sensors.length > 0) listener({ kind: 'sensors', sensors: this.#sensors });
     if (this.#watchers.size === 1) {
+      // What was sent last, went to somebody else.
+      this.#statusText = '';
       // The one who looks need not wait for the next slow turn.
       this.#timer?.cancel();
       this.#timer = undefined;
@@ -123,7 +128,16 @@ export class Monitor implements MonitorView {
   }
 
   async testNotifications(): Promise<readonly { readonly way: string; readonly error: string | null }[]> {
-    return (await this.notifier?.test()) ?? [];
+    return (await this.#notifier?.test()) ?? [];
+  }
+
+  /** Who is told from here on; undefined: nobody. */
+  notifyBy(notifier: Notifier | undefined): void {
+    const before = this.#notifier;
+    this.#notifier = notifier;
+    if (before === undefined) return;
+    if (notifier === undefined) before.close();
+    else notifier.takeOver(before);
   }
 
   /** Something happened that no status tells. */
@@ -132,7 +146,7 @@ export class Monitor implements MonitorView {
     this.#events.push(told);
     if (this.#events.length > EVENTS_MAX) this.#events.shift();
     this.#send({ kind: 'event', event: told });
-    this.notifier?.tell(told);
+    this.#notifier?.tell(told);
   }
 
   #send(message: LiveMessage): void {
@@ -157,18 +171,17 @@ export class Monitor implements MonitorView {
   }
 
   async #lookOnce(): Promise<void> {
-    const { control, clock, fullPercent } = this.#parts;
+    const { control, clock } = this.#parts;
     const status = await control.status();
     if (this.#closed) return;
     this.#flow(control.activity(), status);
     const before = this.#status;
     this.#status = status;
-    for (const event of eventsBetween(before, status, fullPercent)) this.report(event);
-    const text = JSON.stringify(status);
-    if (text !== this.#statusText) {
-      this.#statusText = text;
-      this.#send({ kind: 'status', status });
-    }
+    const { fullPercent } = this;
+    const fullPercentBefore = this.#fullPercentBefore;
+    this.#fullPercentBefore = fullPercent;
+    for (const event of eventsBetween(before, status, fullPercent, fullPercentBefore)) this.report(event);
+    this.#sendStatus(status);
     const now = clock.monotonicMs();
     if (now - this.#askedMs >= SENSORS_MS && this.#parts.sensors !== undefined) {
       this.#askedMs = now;
@@ -180,6 +193,15 @@ export class Monitor implements MonitorView {
       this.#keptMs = now;
       await this.#keep();
     }
+  }
+
+  /** To those who watch, and only if it is another one than they have. */
+  #sendStatus(status: PoolStatus): void {
+    if (this.#watchers.size === 0) return;
+    const text = JSON.stringify(status);
+    if (text === this.#statusText) return;
+    this.#statusText = text;
+    this.#send({ kind: 'status', status });
   }
 
   #flow(figures: PoolActivity, { usedBytes }: PoolStatus): void {

@@ -86,6 +86,14 @@ export class Notifier {
     );
   }
 
+  /** In the place of another one, which is closed: what waits to go by a way that this one has too, goes by it. */
+  takeOver(other: Notifier): void {
+    for (const queue of this.#queues)
+      for (const { name, waiting } of other.#queues)
+        if (name === queue.name) for (const each of waiting) queue.add(each);
+    other.close();
+  }
+
   close(): void {
     this.#stop.abort();
     for (const queue of this.#queues) queue.close();
@@ -110,6 +118,15 @@ class Queue {
     this.#way = way;
     this.#parts = parts;
     this.#signal = signal;
+  }
+
+  get name(): string {
+    return this.#way.name;
+  }
+
+  /** Oldest first; one that is just being sent is among them. */
+  get waiting(): readonly Message[] {
+    return this.#waiting;
   }
 
   add(message: Message): void {

@@ -21,7 +21,7 @@ export function access(): Child {
     return section(
       'access',
       'S3',
-      h('p', {}, 'This pool is not served as S3. To do that, put this into cairn.toml and mount it again:'),
+      h('p', {}, 'This pool is not served as S3. To do that, put this into cairn.toml; it is used at once:'),
       h('pre', {}, '[s3]\naddress = "127.0.0.1:9000"'),
     );
   return section(

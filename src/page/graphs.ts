@@ -100,7 +100,7 @@ function graph(title: string, lines: readonly Line[], words: (value: number | nu
   return h(
     'figure',
     { class: 'graph' },
-    h('figcaption', {}, title, h('span', { class: 'more' }, ` most: ${words(top === 0 ? null : top)}`)),
+    h('figcaption', {}, title, top === 0 ? undefined : h('span', { class: 'more' }, ` most: ${words(top)}`)),
     points.length < 2
       ? h('p', { class: 'empty' }, 'Drawn as soon as there is a little to draw.')
       : h(
@@ -121,6 +121,14 @@ function graph(title: string, lines: readonly Line[], words: (value: number | nu
           store.pointed === undefined || shown === undefined
             ? undefined
             : h('line', { class: 'cursor', key: 'cursor', x1: x(shown.atMs), x2: x(shown.atMs), y1: 0, y2: HEIGHT }),
+        ),
+    points.length < 2
+      ? undefined
+      : h(
+          'p',
+          { class: 'scale', 'aria-hidden': 'true' },
+          h('span', {}, store.span === 'hour' ? 'an hour ago' : `a ${store.span} ago`),
+          h('span', {}, 'now'),
         ),
     h(
       'p',

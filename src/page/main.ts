@@ -55,9 +55,18 @@ async function loadHistory(): Promise<void> {
   changed();
 }
 
+async function loadEvents(): Promise<void> {
+  store.events = await askEvents().catch(() => store.events);
+  changed();
+}
+
+async function askEvents(): Promise<readonly PoolEvent[]> {
+  return (await ask<{ events: readonly PoolEvent[] }>('/v1/events')).events;
+}
+
 async function begin(): Promise<void> {
   try {
-    store.events = (await ask<{ events: readonly PoolEvent[] }>('/v1/events')).events;
+    store.events = await askEvents();
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) {
       store.login = { needs: error.needs ?? 'key', error: '', busy: false };
@@ -71,6 +80,8 @@ async function begin(): Promise<void> {
   stopWatching = watch({
     onMessage,
     onState: (isConnected) => {
+      // What happened while nobody listened is not told again.
+      if (isConnected && !store.isConnected) void loadEvents();
       store.isConnected = isConnected;
       changed();
     },

@@ -204,11 +204,11 @@ function diskCard(disk: DiskReport, status: PoolStatus): Element_ {
         ? h(
             'div',
             { class: 'actions' },
-            button('Replace …', () => openWizard('replace', disk), {
+            button('Replace…', () => openWizard('replace', disk), {
               class: 'plain',
               'aria-label': `Replace ${nameOf(disk)}`,
             }),
-            button('Remove …', () => openWizard('remove', disk), {
+            button('Remove…', () => openWizard('remove', disk), {
               class: 'plain',
               'aria-label': `Remove ${nameOf(disk)}`,
             }),
@@ -266,13 +266,13 @@ function lossLine(loss: DiskLoss | undefined, isHere: boolean, { forecast }: Poo
     return h(
       'p',
       { class: 'loss bad' },
-      `If it died now: ${formatBytes(loss.bytes)} would be lost${counted < 100 ? `, ${counted} % counted so far` : ''}.`,
+      `If it died now: ${formatBytes(loss.bytes)} would be lost${counted < 100 ? `, and more may be: counting, ${counted} % so far` : ''}.`,
     );
   return h(
     'p',
     { class: 'loss' },
     counted < 100
-      ? `If it died now: still being counted, ${counted} % so far.`
+      ? `What would be lost if it died now: counting, ${counted} % so far.`
       : 'If it died now: nothing would be lost.',
   );
 }
@@ -295,7 +295,7 @@ function cacheCard(status: PoolStatus): Element_ | undefined {
       h('p', { class: 'more' }, `${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}`),
       h(
         'p',
-        { class: loss.bytes === 0 ? 'loss' : 'loss bad' },
+        { class: loss.bytes === 0 ? 'loss' : 'loss soon' },
         loss.bytes === 0
           ? 'If it died now: nothing would be lost.'
           : `If it died now: ${formatBytes(loss.bytes)} that are not committed yet would be lost.`,
@@ -319,7 +319,8 @@ function capacity(status: PoolStatus): Element_ {
     ),
     bar(used, `${Math.round(used)} % of the room in use`, used > NEARLY_FULL_PERCENT ? 'warning' : 'quiet'),
     facts([
-      ['In use', `${formatBytes(status.usedBytes)} in ${counted(status.files, 'file')}`],
+      ['In use', `${formatBytes(status.usedBytes)} in ${status.files.toLocaleString('en')} files and directories`],
+      ...heldBack(status),
       [
         'Kept as',
         status.groups
@@ -362,6 +363,12 @@ function capacity(status: PoolStatus): Element_ {
   );
 }
 
+/** Neither in use nor free. */
+function heldBack({ usableBytes, usedBytes, freeBytes }: PoolStatus): readonly (readonly [string, string])[] {
+  const bytes = usableBytes - usedBytes - freeBytes;
+  return bytes <= 0 ? [] : [['Held back', `${formatBytes(bytes)}, so that what was taken can always be committed`]];
+}
+
 /** What the planner says besides the reasons of single disks, of disks that are here. */
 function findingsOf({ disks }: PoolStatus): readonly string[] {
   const plan = store.capacity;
@@ -396,7 +403,7 @@ function jobs(status: PoolStatus): Element_ {
       'ul',
       { class: 'jobs' },
       names.map((job) => {
-        const { name, state, line, doneBytes, totalBytes, bytesPerSecond, leftMs, fullSpeed } = job;
+        const { name, state, line, doneBytes, totalBytes, bytesPerSecond, leftMs, fullSpeed, endedMs } = job;
         const isAtWork = state === 'running' || state === 'waiting' || state === 'paused';
         const share = percent(doneBytes, totalBytes);
         const title = JOB_TITLES[name] ?? name;
@@ -405,6 +412,7 @@ function jobs(status: PoolStatus): Element_ {
           { key: name },
           h('h3', {}, title, ' ', badge(state === 'failed' ? 'warning' : state === 'done' ? 'good' : 'note', state)),
           line === state ? undefined : h('p', { class: 'more' }, sentence(line)),
+          endedMs === null ? undefined : h('p', { class: 'more' }, `Ended ${ago(endedMs)}.`),
           isAtWork ? bar(share, `${title}: ${Math.round(share)} % done`, 'note') : undefined,
           isAtWork
             ? h(
@@ -418,8 +426,8 @@ function jobs(status: PoolStatus): Element_ {
             { class: 'actions' },
             state === 'running' || state === 'waiting' ? jobButton(name, 'pause', 'Pause', title) : undefined,
             state === 'paused' || state === 'failed' ? jobButton(name, 'resume', 'Resume', title) : undefined,
-            isAtWork
-              ? jobButton(name, 'resume', fullSpeed ? 'Stand back for users' : 'Full speed', title, {
+            isAtWork || state === 'failed'
+              ? jobButton(name, 'pace', fullSpeed ? 'Stand back for users' : 'Full speed', title, {
                   fullSpeed: !fullSpeed,
                 })
               : undefined,
@@ -448,8 +456,9 @@ function jobButton(name: string, action: string, text: string, title: string, bo
 
 async function tellJob(name: string, action: string, body: object): Promise<void> {
   try {
-    const job = await ask<{ state: string; line: string }>(`/v1/jobs/${name}/${action}`, body);
-    store.notice = `${name} is ${job.state}.`;
+    const job = await ask<{ state: string; fullSpeed: boolean }>(`/v1/jobs/${name}/${action}`, body);
+    const speed = action === 'pace' ? `, ${job.fullSpeed ? 'at full speed' : 'and stands back for users'}` : '';
+    store.notice = `${name} is ${job.state}${speed}.`;
   } catch (error) {
     store.notice = textOf(error);
   }

@@ -16,11 +16,13 @@ import type { MetaStore } from '../meta/meta-store.js';
 import type { RepairJob } from '../repair/repair-job.js';
 import type { ScrubSchedule } from '../repair/scrub-schedule.js';
 import type { Activity } from '../vfs/activity.js';
+import type { Backings } from '../vfs/backings.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
 import { listEntries, stateOf } from '../vfs/list-entries.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
+import type { PolicyTree } from '../vfs/policy-tree.js';
 import type { PoolReader } from '../vfs/pool-reader.js';
 import type {
   CheckProgress,
@@ -33,6 +35,8 @@ import type {
   FileState,
   ForecastRequest,
   LossForecast,
+  PolicyChange,
+  PolicyReport,
   PoolActivity,
   PoolControl,
   PoolPlan,
@@ -40,13 +44,14 @@ import type {
 } from '../vfs/reports.js';
 import type { StagedSet } from '../vfs/staged-set.js';
 import { resolvePath } from '../vfs/tree-path.js';
-import type { Vfs } from '../vfs/vfs.js';
+import type { Volume } from '../vfs/volume.js';
 import type { PoolConfig } from './config.js';
 import type { DiskChanges } from './disk-changes.js';
 import type { DiskWatch } from './disk-watch.js';
 import { protectionOf } from './init-pool.js';
 import type { LiveSettings } from './live-settings.js';
 import type { PoolDisks } from './open-disks.js';
+import { changePolicy, policyAt } from './policy-control.js';
 import type { PoolMap } from './pool-map.js';
 import { planGrowth } from './pool-plan.js';
 import type { PoolSpace } from './pool-space.js';
@@ -76,10 +81,12 @@ export interface PoolParts {
   readonly scrubs: ScrubSchedule;
   readonly userWork: UserWork;
   readonly activity: Activity;
+  readonly backings: Backings;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;
-  readonly vfs: Vfs;
+  readonly vfs: Volume;
+  readonly policies: PolicyTree;
   readonly objects: ObjectTree;
   readonly settings: LiveSettings;
   readonly clock: Clock;
@@ -163,7 +170,8 @@ export class OpenPoolControl implements PoolControl {
       usableBytes: figures.usableBytes,
       usedBytes: figures.usedBytes,
       freeBytes: figures.freeBytes,
-      files: inodes,
+      // The root is nobody's file.
+      files: Math.max(0, inodes - 1),
       dirtyBytes: account.dirtyBytes,
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
@@ -187,6 +195,14 @@ export class OpenPoolControl implements PoolControl {
     const { vfs, table } = this.#parts;
     const { ino } = await resolvePath(vfs, path);
     return { path, ...(await listEntries(await table.get(ino), this.#parts, after, limit)) };
+  }
+
+  policy(path: string): Promise<PolicyReport> {
+    return policyAt(path, this.#parts);
+  }
+
+  setPolicy(path: string, change: PolicyChange): Promise<PolicyReport> {
+    return changePolicy(path, change, this.#parts);
   }
 
   capacity(): PoolPlan {

@@ -32,6 +32,7 @@ import { readReport } from '../repair/scrub-report.js';
 import { ScrubSchedule } from '../repair/scrub-schedule.js';
 import { syncAll } from '../repair/sync-all.js';
 import { Activity } from '../vfs/activity.js';
+import { Backings } from '../vfs/backings.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -39,6 +40,7 @@ import { InodeTable } from '../vfs/inode-table.js';
 import { stateOf } from '../vfs/list-entries.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { ObjectTree } from '../vfs/object-tree.js';
+import { PolicyTree } from '../vfs/policy-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
 import { Publisher } from '../vfs/publisher.js';
 import { RangeCopier } from '../vfs/range-copier.js';
@@ -56,6 +58,7 @@ import { Damage } from './damage.js';
 import { DiskChanges } from './disk-changes.js';
 import { DiskWatch } from './disk-watch.js';
 import { type InitOptions, type InitReport, initPool } from './init-pool.js';
+import { LibraryVersions } from './library-versions.js';
 import { LiveSettings } from './live-settings.js';
 import { type Machine, SystemMachine } from './machine.js';
 import { PoolDisks } from './open-disks.js';
@@ -64,6 +67,7 @@ import { PoolFile } from './pool-file.js';
 import { type PoolLog, silentLog } from './pool-log.js';
 import { PoolMap } from './pool-map.js';
 import { PoolSpace } from './pool-space.js';
+import { schemeRules } from './scheme-rules.js';
 import { SnapshotSchedule } from './snapshot-schedule.js';
 import { openStaging, type Staging } from './staging.js';
 
@@ -81,6 +85,8 @@ export interface PoolOptions {
   /** Default: what cairn.toml says. */
   readonly mode?: 'default' | 'strong' | undefined;
   readonly log?: PoolLog;
+  /** False: reading moves no access time. */
+  readonly accessTimes?: boolean;
   /** What the pool stands on; by default this machine. */
   readonly machine?: Machine;
   /** Opened to be looked at: nothing is committed or collected by itself, and a new pool stays empty. End it with `abandon`. */
@@ -115,6 +121,7 @@ export class Pool {
   readonly control: PoolControl;
   /** @internal What the pool is made of, for checks of the whole and for the simulator. */
   readonly parts: PoolParts;
+  readonly #versions: LibraryVersions;
   readonly #staging: Staging;
   readonly #snapshots: SnapshotSchedule;
   readonly #lock: IoLock;
@@ -129,6 +136,7 @@ export class Pool {
     this.#lock = lock;
     this.vfs = parts.vfs;
     this.objects = parts.objects;
+    this.#versions = new LibraryVersions(parts.vfs, parts.objects);
     this.control = new OpenPoolControl(parts);
   }
 
@@ -192,7 +200,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster, backings } = this.parts;
+    await backings.close();
     await watch.close();
     await forecaster.close();
     await scrubs.close();
@@ -243,11 +252,12 @@ export class Pool {
     return this.control.commit(['/'], onProgress);
   }
 
-  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
+  /** Opens a file by its path in the pool (`/photos/a.jpg`); links are not followed. In a bucket that keeps versions, what is overwritten becomes an older one, as on a mount. NOT_FOUND, IS_DIRECTORY, INVALID (not a file). */
   async openFile(path: string, mode: FileMode = 'r'): Promise<PoolFile> {
-    const { vfs } = this;
     const { committer } = this.parts;
-    const { ino, handle } = await this.#openHandle(path, WAYS[mode]);
+    const way = WAYS[mode];
+    const vfs = way.write ? await this.#versions.vfsFor(path) : this.vfs;
+    const { ino, handle } = await this.#openHandle(vfs, path, way);
     return new PoolFile({
       path,
       vfs,
@@ -258,8 +268,7 @@ export class Pool {
     });
   }
 
-  async #openHandle(path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
-    const { vfs } = this;
+  async #openHandle(vfs: Vfs, path: string, way: (typeof WAYS)[FileMode]): Promise<{ ino: Ino; handle: Handle }> {
     for (;;) {
       try {
         const { ino } = await resolvePath(vfs, path);
@@ -286,17 +295,19 @@ export class Pool {
 
   /** Removes a file or an empty directory. NOT_FOUND, NOT_EMPTY. */
   async remove(path: string): Promise<void> {
-    const { parent, name } = await resolveParent(this.vfs, path);
-    const attr = await resolvePath(this.vfs, path);
-    if (kindOf(attr.mode) === 'directory') await this.vfs.rmdir(parent, name);
-    else await this.vfs.unlink(parent, name);
+    const vfs = await this.#versions.vfsFor(path);
+    const { parent, name } = await resolveParent(vfs, path);
+    const attr = await resolvePath(vfs, path);
+    if (kindOf(attr.mode) === 'directory') await vfs.rmdir(parent, name);
+    else await vfs.unlink(parent, name);
   }
 
   /** Moves a file or directory, in the place of what is there: a file for a file, a directory for an empty one. NOT_FOUND, NOT_EMPTY, IS_DIRECTORY, NOT_DIRECTORY. */
   async rename(from: string, to: string): Promise<void> {
-    const source = await resolveParent(this.vfs, from);
-    const target = await resolveParent(this.vfs, to);
-    await this.vfs.rename(source.parent, source.name, target.parent, target.name, {});
+    const vfs = await this.#versions.vfsFor(from, to);
+    const source = await resolveParent(vfs, from);
+    const target = await resolveParent(vfs, to);
+    await vfs.rename(source.parent, source.name, target.parent, target.name, {});
   }
 
   /** NOT_FOUND if there is nothing at the path. */
@@ -350,6 +361,7 @@ class PoolOpening {
   readonly #mode: 'default' | 'strong';
   readonly #log: PoolLog;
   readonly #isResting: boolean;
+  readonly #accessTimes: boolean;
   readonly #opened: { close(): Promise<void> }[] = [];
 
   constructor(machine: Machine, directory: string, config: PoolConfig, options: PoolOptions) {
@@ -359,6 +371,7 @@ class PoolOpening {
     this.#mode = options.mode ?? config.mode;
     this.#log = options.log ?? silentLog;
     this.#isResting = options.isResting === true;
+    this.#accessTimes = options.accessTimes !== false;
   }
 
   async run<T>(make: (parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule) => T): Promise<T> {
@@ -491,8 +504,27 @@ class PoolOpening {
     committer.filler = new WindowFiller(reader, account);
     const data = new FileData({ files, account, stage, staged, committer, reader, clock });
     const xattrs = new Xattrs(meta, stage, staged);
+    const policies = new PolicyTree({
+      table,
+      xattrs,
+      schemes: schemeRules(
+        () => map.current,
+        () => {},
+      ),
+    });
+    committer.policies = policies;
     const userWork = new UserWork();
     const activity = new Activity(() => clock.monotonicMs());
+    const throttle = new Throttle(userWork, clock);
+    const backings = new Backings({
+      io,
+      path: join(disks.cacheDirectory, 'backing'),
+      account,
+      reader,
+      throttle,
+      clock,
+      onFailure: (error) => void stage.distrust(error),
+    });
     const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -505,10 +537,13 @@ class PoolOpening {
       reader,
       copier: new RangeCopier({ staged, journal, committer, reader, data }),
       xattrs,
+      policies,
       clock,
       space: () => space.blocks(),
       userWork,
       activity,
+      backings,
+      accessTimes: this.#accessTimes,
       stateOf: (inode) => stateOf(inode, { table, reader, chunks }),
     });
     const publisher = new Publisher({
@@ -529,7 +564,6 @@ class PoolOpening {
       if (inode !== undefined) data.lost(inode, failure);
       log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
     };
-    const throttle = new Throttle(userWork, clock);
     const collector = new Collector({
       meta,
       chunks,
@@ -625,6 +659,7 @@ class PoolOpening {
       staging,
       position.stagedThrough,
     );
+    await policies.open();
     if (!this.#isResting) await makeRoot(table, staged, journal, clock);
     if (!this.#isResting) watch.start();
     if (!this.#isResting && (staged.contents.size > 0 || staged.namespaceBytes > 0)) committer.staged();
@@ -657,10 +692,12 @@ class PoolOpening {
       scrubs,
       userWork,
       activity,
+      backings,
       table,
       reader,
       space,
       vfs,
+      policies,
       objects,
       clock,
       degradedWrites: () => {

@@ -105,9 +105,7 @@ export async function openStaging(parts: {
  */
 function reclaimerOf(files: CacheFiles, stage: StageLog, onFailure: (error: unknown) => void): CacheReclaimer {
   return {
-    removeFile: ({ ino }) => {
-      files.remove(ino).catch(onFailure);
-    },
+    removeFile: ({ ino }) => files.remove(ino).catch(onFailure),
     punch: async ({ ino, partlyCommitted }, ranges) => {
       try {
         if (partlyCommitted) {

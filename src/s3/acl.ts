@@ -11,7 +11,7 @@ import { document, element, escapeXml, malformed, type XmlElement } from './xml.
 type Grantee = string;
 const EVERYBODY = 'all';
 const SIGNED_IN = 'auth';
-const PERMISSIONS = ['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP'] as const;
+const PERMISSIONS = ['READ', 'WRITE', 'READ_ACP', 'WRITE_ACP', 'FULL_CONTROL'] as const;
 export type AclPermission = (typeof PERMISSIONS)[number];
 export type Grant = readonly [grantee: Grantee, permission: string];
 

@@ -155,7 +155,11 @@ function byQuery(request: S3Request, context: AuthenticationContext): Identity {
   const signed = request.parameters.filter(([name]) => name !== 'X-Amz-Signature');
   const hash = request.query('X-Amz-Content-Sha256') ?? request.header('x-amz-content-sha256') ?? 'UNSIGNED-PAYLOAD';
   const { user, key } = verify(request, claim, hash, signed, context);
-  return { user, payload: payloadOf(request, new ChunkSignatures(key, timestamp, scope, signature)), kind: 'query' };
+  return {
+    user,
+    payload: payloadOf(request, new ChunkSignatures(key, timestamp, scope, signature), hash),
+    kind: 'query',
+  };
 }
 
 function verify(
@@ -250,8 +254,12 @@ function parseTimestamp(text: string): number | undefined {
   return Number.isFinite(ms) && new Date(ms).toISOString().startsWith(iso) ? ms : undefined;
 }
 
-function payloadOf(request: S3Request, signatures: ChunkSignatures | undefined): PayloadMode {
-  const hash = request.header('x-amz-content-sha256');
+/** `hash`: what was signed as the payload's. */
+function payloadOf(
+  request: S3Request,
+  signatures: ChunkSignatures | undefined,
+  hash = request.header('x-amz-content-sha256'),
+): PayloadMode {
   switch (hash) {
     case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD':
     case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER':

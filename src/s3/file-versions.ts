@@ -31,7 +31,8 @@ export async function versionsOf(
   if (present !== undefined) found.push(shown(present, true));
   for await (const version of await versions.others(bucket, key)) {
     if (found.length >= VERSIONS_MAX) break;
-    found.push(shown(version, false));
+    // Without an object of that name a delete marker is what is there now.
+    found.push(shown(version, found.length === 0));
   }
   return found;
 }

@@ -7,8 +7,9 @@
  */
 import type { Clock } from '../io/clock.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
+import type { Step } from '../vfs/inode-table.js';
 import { isFile } from '../vfs/mode.js';
-import type { ObjectTree, Step } from '../vfs/object-tree.js';
+import type { ObjectTree } from '../vfs/object-tree.js';
 import type { NameChange } from '../vfs/publisher.js';
 import type { Ino } from '../vfs/vfs.js';
 import { type Bucket, isBucketName } from './bucket-config.js';
@@ -46,6 +47,17 @@ export class MountHistory {
   async refresh(): Promise<void> {
     const inos = new Set<Ino>();
     for await (const { ino, info } of this.#store.buckets()) if (info.versioning !== undefined) inos.add(ino);
+    this.#buckets = inos;
+    this.#outside.clear();
+  }
+
+  /** As `refresh`, of one name of the root alone. */
+  async refreshBucket(name: string): Promise<void> {
+    const bucket = await this.#store.bucket(name).catch(() => undefined);
+    if (bucket === undefined || this.#buckets.has(bucket.ino) === (bucket.info.versioning !== undefined)) return;
+    const inos = new Set(this.#buckets);
+    if (bucket.info.versioning === undefined) inos.delete(bucket.ino);
+    else inos.add(bucket.ino);
     this.#buckets = inos;
     this.#outside.clear();
   }

@@ -1,5 +1,5 @@
 /** Object lock in requests: what new objects get of their headers and their bucket, who may pass over a retention, and what may not be removed. */
-import { bucketOwner, mayAccess } from './access.js';
+import { bucketOwner, mayAccess, requireAccess } from './access.js';
 import { type Bucket, readSubject } from './bucket-config.js';
 import type { Call } from './call.js';
 import { checkRemoval, type DefaultRetention, lockFromHeaders, retentionFrom } from './lock-documents.js';
@@ -18,11 +18,19 @@ export function requireLock(bucket: Bucket): void {
     throw new S3Error('InvalidRequest', 'Bucket is missing Object Lock Configuration');
 }
 
-/** What the request's headers and the bucket's default say of a new object. InvalidArgument, InvalidRequest. */
+/**
+ * What the request's headers and the bucket's default say of a new object. InvalidArgument, InvalidRequest; AccessDenied for senders who may put objects but
+ * not lock them: nobody could remove what they have put.
+ */
 export function lockForNewObject(call: Call, bucket: Bucket): Pick<ObjectAttributes, 'retention' | 'hasLegalHold'> {
   const nowMs = call.parts.clock.nowMs();
   const asked = lockFromHeaders((name) => call.request.header(name), nowMs);
   if (asked.retention !== undefined || asked.hasLegalHold !== undefined) requireLock(bucket);
+  const { key } = call.request;
+  if (asked.retention !== undefined)
+    requireAccess(call, bucket, { action: 's3:PutObjectRetention', writes: true }, { key });
+  if (asked.hasLegalHold !== undefined)
+    requireAccess(call, bucket, { action: 's3:PutObjectLegalHold', writes: true }, { key });
   const standing = defaultRetention(bucket);
   const retention = asked.retention ?? (standing && retentionFrom(standing, nowMs));
   return {

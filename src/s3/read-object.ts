@@ -4,6 +4,7 @@ import type { Bucket } from './bucket-config.js';
 import type { Answer, Call, Headers } from './call.js';
 import { checksumHeader, checksumType } from './checksums.js';
 import { checkRead } from './conditions.js';
+import { refuseEncryption } from './encryption.js';
 import { keyText } from './key-path.js';
 import { partSizes, userMetadata } from './object-attributes.js';
 import { expirationHeaders } from './object-end.js';
@@ -12,6 +13,8 @@ import { S3Error } from './s3-error.js';
 import { NULL_VERSION, versionOf } from './versions.js';
 
 const PIECE_BYTES = 1024 * 1024;
+/** What S3 takes is less; clients refuse answers whose headers are long, and the mount sets what it likes. */
+const METADATA_BYTES_MAX = 8 * 1024;
 
 /** What `response-…` parameters may replace, by parameter. */
 const OVERRIDES: Readonly<Record<string, string>> = {
@@ -105,6 +108,7 @@ export async function headObject(call: Call): Promise<Answer | undefined> {
 
 async function answer(call: Call, withBody: boolean): Promise<Answer | undefined> {
   const { request, response, parts } = call;
+  refuseEncryption(call);
   const bucket = await parts.store.bucket(request.bucket);
   const object = await findObject(call, bucket, { action: 's3:GetObject', permission: 'READ', writes: false });
   const { node, etag } = object;
@@ -156,7 +160,14 @@ export function identityHeaders(bucket: Bucket, object: StoredObject): Headers {
 
 function contentHeaders({ own, attributes }: StoredObject): Headers {
   const headers: Headers = { 'content-type': 'binary/octet-stream', ...own?.headers };
-  for (const [name, value] of userMetadata(attributes)) headers[`x-amz-meta-${name}`] = value;
+  let metadataBytes = 0;
+  let missing = 0;
+  for (const [name, value] of userMetadata(attributes)) {
+    metadataBytes += name.length + value.length;
+    if (metadataBytes <= METADATA_BYTES_MAX) headers[`x-amz-meta-${name}`] = value;
+    else missing += 1;
+  }
+  if (missing > 0) headers['x-amz-missing-meta'] = missing;
   if (own?.tags !== undefined && own.tags.length > 0) headers['x-amz-tagging-count'] = own.tags.length;
   if (own?.retention !== undefined) {
     headers['x-amz-object-lock-mode'] = own.retention.mode;

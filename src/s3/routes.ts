@@ -154,6 +154,9 @@ const SUBRESOURCES = new Set([
 
 export function routeOf(request: S3Request): Route {
   const { method, key } = request;
+  // `//bucket/key` names no bucket, and is not a question about all of them.
+  if (request.bucket === '' && key !== undefined)
+    throw new S3Error('InvalidBucketName', 'The specified bucket is not valid.');
   const subresource = request.parameters.find(([name]) => SUBRESOURCES.has(name))?.[0];
   const isCopy =
     method === 'PUT' &&

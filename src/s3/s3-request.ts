@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { keyOf } from './key-path.js';
-import { S3Error } from './s3-error.js';
+import { notImplemented, S3Error } from './s3-error.js';
 
 const PATH_BYTES_MAX = 8 * 1024;
 const PARAMETERS_MAX = 128;
@@ -165,6 +165,10 @@ function headersOf(raw: readonly string[]): Map<string, string[]> {
       throw new S3Error('InvalidRequest', `There is more than one ${name} header.`);
   if (headers.has('content-length') && headers.has('transfer-encoding'))
     throw new S3Error('InvalidRequest', 'Content-Length and Transfer-Encoding exclude each other.');
+  const encoding = headers.get('transfer-encoding')?.[0]?.trim().toLowerCase();
+  // Of several codings only the last is undone here: what is under it would be stored as it is.
+  if (encoding !== undefined && encoding !== 'chunked')
+    throw notImplemented(`The transfer coding ${encoding.slice(0, 100)}`);
   return headers;
 }
 

@@ -135,6 +135,8 @@ export class S3Server {
     this.#server =
       options.tls === undefined ? createServer(limits, answer) : createTlsServer({ ...limits, ...options.tls }, answer);
     this.#server.headersTimeout = HEADERS_TIMEOUT_MS;
+    // Their bytes are bounded; what is beyond a number of them would be left out without a word.
+    this.#server.maxHeadersCount = 0;
     // A large upload takes as long as it takes, as long as bytes come.
     this.#server.requestTimeout = 0;
     this.#server.timeout = IDLE_MS;

@@ -298,12 +298,13 @@ export class VersionedVfs implements v.Vfs {
     value: Uint8Array,
     mode: 'set' | 'create' | 'replace',
     killSetGroupId?: boolean,
+    caller?: v.Caller,
   ): v.Result<void> {
-    return this.#vfs.setxattr(ino, name, value, mode, killSetGroupId);
+    return this.#vfs.setxattr(ino, name, value, mode, killSetGroupId, caller);
   }
 
-  removexattr(ino: v.Ino, name: string): v.Result<void> {
-    return this.#vfs.removexattr(ino, name);
+  removexattr(ino: v.Ino, name: string, caller?: v.Caller): v.Result<void> {
+    return this.#vfs.removexattr(ino, name, caller);
   }
 
   statfs(): v.Result<v.SpaceReport> {

@@ -7,6 +7,7 @@ import type { Bucket } from './bucket-config.js';
 import { type Answer, type Call, type Headers, xmlAnswer } from './call.js';
 import { checksumHeader, checksumNamed, checksumType } from './checksums.js';
 import { checkRead, checkWrite } from './conditions.js';
+import { refuseEncryption } from './encryption.js';
 import { keyOf, keyText } from './key-path.js';
 import { isoTime } from './list-objects.js';
 import { userMetadata } from './object-attributes.js';
@@ -26,6 +27,7 @@ const COPY_ATTEMPTS_MAX = 10;
 const METADATA_BYTES_MAX = 2 * 1024;
 const DELETE_KEYS_MAX = 1000;
 const DELETE_DOCUMENT_BYTES_MAX = 2 * 1024 * 1024;
+const DELETE_CONDITIONS = ['if-match', 'x-amz-if-match-size', 'x-amz-if-match-last-modified-time'];
 const KEPT_HEADERS = [
   'content-type',
   'cache-control',
@@ -72,11 +74,7 @@ export function refuseNotOffered(call: Call): void {
   const { request } = call;
   // Ignoring it would replace the object instead of adding to it.
   if (request.header('x-amz-write-offset-bytes') !== undefined) throw notImplemented('Appending to an object');
-  for (const prefix of ['x-amz-', 'x-amz-copy-source-'])
-    if (request.header(`${prefix}server-side-encryption-customer-algorithm`) !== undefined)
-      throw notImplemented('Encryption with keys of the customer (SSE-C)');
-  const sse = request.header('x-amz-server-side-encryption');
-  if (sse !== undefined) throw notImplemented('Server-side encryption');
+  refuseEncryption(call);
 }
 
 function checkStorageClass(call: Call): void {
@@ -350,7 +348,7 @@ async function deleteOne(
   bucket: Bucket,
   key: string,
   version: string | undefined,
-  more: (present: StoredObject | undefined) => void = () => {},
+  more?: (present: StoredObject) => void,
 ): Promise<{ readonly isMarker: boolean; readonly told: string | undefined }> {
   const { parts } = call;
   const action = version === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion';
@@ -359,13 +357,19 @@ async function deleteOne(
   // The answer repeats it in a header.
   if (version !== undefined && !/^[\x21-\x7e]{1,256}$/.test(version))
     throw new S3Error('InvalidArgument', 'Invalid version id specified');
-  const check = (present: StoredObject | undefined): void => {
-    checkDelete(call, present);
-    more(present);
+  const check = async (present: StoredObject | undefined): Promise<void> => {
+    const marker = version === undefined && present === undefined ? await standingMarker(call, bucket, key) : undefined;
+    const standing = present ?? marker;
+    if (standing !== undefined) {
+      checkDelete(call, standing);
+      more?.(standing);
+    }
     if (present !== undefined && (version !== undefined || bucket.info.versioning === undefined))
       mayRemove(call, bucket, present);
   };
   if (version === undefined) {
+    const isConditional = more !== undefined || DELETE_CONDITIONS.some((name) => call.request.headers.has(name));
+    if (isConditional && (await isUnknown(call, bucket, key))) return { isMarker: false, told: undefined };
     const { isMarker, version: told } = await parts.writes.remove(bucket, key, check);
     return { isMarker, told };
   }
@@ -373,11 +377,23 @@ async function deleteOne(
   return { isMarker, told: version };
 }
 
-function checkDelete({ request }: Call, present: StoredObject | undefined): void {
-  if (request.header('if-match') !== undefined && present !== undefined) checkWrite(request, present);
+/** Of a key that there never was there is nothing to be deleted, if it is as somebody thinks or not: no delete marker either. */
+async function isUnknown({ parts }: Call, bucket: Bucket, key: string): Promise<boolean> {
+  if ((await parts.store.find(bucket, key)) !== undefined) return false;
+  return bucket.info.versioning === undefined || (await parts.versions.newest(bucket, key)) === undefined;
+}
+
+/** A deleted key is not an absent one: what its delete is made to depend on is held against the delete marker. */
+async function standingMarker({ parts }: Call, bucket: Bucket, key: string): Promise<StoredObject | undefined> {
+  if (bucket.info.versioning === undefined) return undefined;
+  const newest = await parts.versions.newest(bucket, key);
+  return newest?.own?.isMarker === true ? newest : undefined;
+}
+
+function checkDelete({ request }: Call, present: StoredObject): void {
+  if (request.header('if-match') !== undefined) checkWrite(request, present);
   const size = request.header('x-amz-if-match-size');
   const modified = request.header('x-amz-if-match-last-modified-time');
-  if (present === undefined) return;
   const failed = (condition: string) =>
     new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', {
       fields: { Condition: condition },
@@ -406,15 +422,16 @@ export async function deleteObjects(call: Call): Promise<Answer> {
     try {
       const key = keyOf(text);
       checkKey(key);
-      const { isMarker, told } = await deleteOne(call, bucket, key, version, (present) => {
-        if (present === undefined) return;
+      const isConditional = etag !== undefined || size !== undefined || modified !== undefined;
+      const check = (present: StoredObject): void => {
         const differs =
           (etag !== undefined && etag.replaceAll('"', '') !== present.etag) ||
           (size !== undefined && Number(size) !== present.node.sizeBytes) ||
           (modified !== undefined && Math.floor(Date.parse(modified) / 1000) !== present.node.mtime.sec);
         if (differs)
           throw new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold');
-      });
+      };
+      const { isMarker, told } = await deleteOne(call, bucket, key, version, isConditional ? check : undefined);
       if (isQuiet) continue;
       const marker = isMarker
         ? `<DeleteMarker>true</DeleteMarker>${element('DeleteMarkerVersionId', version ?? told)}`

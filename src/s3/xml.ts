@@ -7,6 +7,10 @@ import { S3Error } from './s3-error.js';
 
 const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
 const DEPTH_MAX = 20;
+/** A Complete of 10,000 parts with everything that may be said of each has 100,000; a parser makes an object of each. */
+const TAGS_MAX = 120_000;
+/** Attributes and all. */
+const TAG_LENGTH_MAX = 4096;
 
 const SPECIAL = /[&<>"\p{Cc}\ufffe\uffff]/u;
 const SPECIALS = new RegExp(SPECIAL, 'gu');
@@ -95,6 +99,7 @@ export function readXml(bytes: Uint8Array, ...roots: string[]): XmlElement {
     throw malformed('The document is not UTF-8.', cause);
   }
   if (/<!DOCTYPE|<!ENTITY/i.test(text)) throw malformed('A document type is not taken.');
+  checkTags(text);
   let parsed: unknown;
   try {
     parsed = parser.parse(text, true);
@@ -106,6 +111,16 @@ export function readXml(bytes: Uint8Array, ...roots: string[]): XmlElement {
   if (root === undefined || elements.length !== 1 || !roots.includes(root.name))
     throw malformed(`The document must be a ${roots.join(' or ')}.`);
   return root;
+}
+
+/** Before the parser, which takes a hundred times as long. MalformedXML. */
+function checkTags(text: string): void {
+  let tags = 0;
+  for (let at = text.indexOf('<'); at >= 0; at = text.indexOf('<', at + 1)) {
+    const end = text.indexOf('>', at);
+    if (++tags > TAGS_MAX || (end < 0 ? text.length : end) - at > TAG_LENGTH_MAX)
+      throw malformed('It has too many tags, or too long ones.');
+  }
 }
 
 function childrenOf(nodes: unknown, depth: number): { text: string; children: XmlElement[] } {

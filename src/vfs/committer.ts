@@ -12,6 +12,7 @@ import type { SealPipeline } from '../commit/seal-pipeline.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { Inode } from './inode.js';
+import type { PolicyTree } from './policy-tree.js';
 import type { CommitProgress } from './reports.js';
 import { QUIET_MS, type StagedSet } from './staged-set.js';
 import type { WindowFiller } from './window-filler.js';
@@ -29,6 +30,8 @@ const OPEN_FILE_WAIT_MS = 30_000;
 const DEPENDENT_BYTES_MAX = 8 * 1024 * 1024;
 /** After a failed background commit. */
 const RETRY_MS = 2_000;
+/** What goes from a cache whose device is full, at least: a write alone would be back for the next page. */
+const SPARE_BYTES = 8 * 1024 * 1024;
 /**
  * What a staged byte may take of the pool's free plain bytes: small chunks are replicas, which cost more than erasure code, and every
  * record has a header. Too much only means to commit sooner when the pool is nearly full.
@@ -40,6 +43,10 @@ const FULL_MS = 300;
 const REFUSED_MAX = 8;
 /** So many files with staged bytes start a commit. */
 const CONTENTS_MAX = 4096;
+/** A file that may wait keeps what was staged after it in the stage log: with more segments than this nothing waits any longer. */
+const STAGE_SEGMENTS_MAX = 4;
+/** A commit that takes whatever is staged, however long it might wait. */
+const EVERYTHING = Number.POSITIVE_INFINITY;
 
 export interface CommitterOptions {
   /** From the first staged change to the commit that takes it. */
@@ -63,7 +70,12 @@ export class Committer {
   onFull: (() => Promise<number>) | undefined;
   /** Fetches what windows lack that are to be written again; without one only cached windows are. */
   filler: WindowFiller | undefined;
+  /** How long the files of a directory may wait; without it all wait alike. */
+  policies: Pick<PolicyTree, 'isUsed' | 'now'> | undefined;
   #timer: Timer | undefined;
+  #timerAtMs = 0;
+  /** The commit that the timer begins takes files that may wait so long, and no longer, also before their time. */
+  #reachMs = 0;
   #quietTimer: Timer | undefined;
   #background: Promise<void> | undefined;
   /** Why the last background commit failed; forgotten when one succeeds. */
@@ -105,11 +117,67 @@ export class Committer {
     this.#staged.onAssemble = () => this.#wantDependents();
   }
 
-  /** Something was staged: it will be committed after the delay, or at once under pressure. */
-  staged(): void {
+  /** Something was staged (bytes of the inode; without one, names): it will be committed after the delay, or at once under pressure. */
+  staged(inode?: Inode): void {
     if (this.#background !== undefined || this.#closed || this.#failure !== undefined) return;
-    if (this.#pressed()) this.#startSoon();
-    else this.#later(this.#options.delayMs);
+    if (this.#pressed()) {
+      this.#startSoon();
+      return;
+    }
+    const delayMs = inode === undefined ? this.#options.delayMs : this.#delayOf(inode);
+    this.#later(delayMs, delayMs);
+  }
+
+  /** How long bytes that are staged for the file may wait. */
+  #delayOf(inode: Inode): number {
+    const { policies } = this;
+    const delayMs = policies?.isUsed === true ? policies.now(inode).commitDelayMs : undefined;
+    return delayMs ?? this.#options.delayMs;
+  }
+
+  /** Until the file's bytes have waited as long as they may; 0: they have. */
+  #leftMs(inode: Inode, nowMs: number): number {
+    const sinceMs = inode.content?.stagedSinceMs;
+    return sinceMs === undefined ? 0 : Math.max(0, sinceMs + this.#delayOf(inode) - nowMs);
+  }
+
+  /**
+   * What a commit that begins by itself takes: files whose time has come, and with them those that may wait no longer than the longest of these,
+   * so that one commit does for many. Others are neither taken early nor does anything wait for them.
+   */
+  #dueFiles(reachMs: number): (inode: Inode) => boolean {
+    if (this.policies?.isUsed !== true || reachMs === EVERYTHING) return () => true;
+    if (this.#pressed() || this.#shortOfRoom || this.#stage.segmentCount > STAGE_SEGMENTS_MAX) return () => true;
+    const nowMs = this.#clock.monotonicMs();
+    let reach = reachMs;
+    for (const inode of this.#staged.contents)
+      if (this.#leftMs(inode, nowMs) === 0) reach = Math.max(reach, this.#delayOf(inode));
+    // What has nothing staged is only to be put together (fragmented).
+    return (inode) => this.#delayOf(inode) <= reach || !this.#staged.contents.has(inode);
+  }
+
+  /** Something is still staged after a commit that began by itself. */
+  #laterForRest(madeProgress: boolean): void {
+    const { delayMs } = this.#options;
+    if (this.policies?.isUsed !== true) {
+      // Where nothing could be done there is no use in trying again at once.
+      if (madeProgress) this.staged();
+      else this.#later(delayMs, delayMs);
+      return;
+    }
+    if (madeProgress && this.#pressed()) {
+      this.#startSoon();
+      return;
+    }
+    const nowMs = this.#clock.monotonicMs();
+    let leftMs = this.#staged.namespaceBytes > 0 ? delayMs : EVERYTHING;
+    for (const inode of this.#staged.contents)
+      leftMs = Math.min(leftMs, Math.max(madeProgress ? 0 : delayMs, this.#leftMs(inode, nowMs)));
+    if (leftMs !== EVERYTHING) this.#later(leftMs, 0);
+  }
+
+  get delayMs(): number {
+    return this.#options.delayMs;
   }
 
   /** From the first staged change to the commit that takes it, from now on; what waits already waits as long from now. */
@@ -119,7 +187,7 @@ export class Committer {
     if (this.#timer === undefined || this.#failure !== undefined) return;
     this.#timer.cancel();
     this.#timer = undefined;
-    this.staged();
+    this.#laterForRest(true);
   }
 
   /** After the synchronous step that is under way: of what it changes, a commit has all or nothing. */
@@ -138,13 +206,21 @@ export class Committer {
     this.#timer?.cancel();
     this.#timer = undefined;
     // Not within the step that found the danger: that may be a commit's.
-    this.#later(0);
+    this.#later(0, EVERYTHING);
   }
 
-  #later(delayMs: number): void {
-    this.#timer ??= this.#clock.after(delayMs, () => {
+  /** The sooner of two: whatever is left after a commit gets a timer of its own. */
+  #later(delayMs: number, reachMs: number): void {
+    if (this.#timer !== undefined) {
+      // Where all wait alike, whoever came first is due first.
+      if (this.policies?.isUsed !== true || this.#clock.monotonicMs() + delayMs >= this.#timerAtMs) return;
+      this.#timer.cancel();
+    }
+    this.#timerAtMs = this.#clock.monotonicMs() + delayMs;
+    this.#reachMs = reachMs;
+    this.#timer = this.#clock.after(delayMs, () => {
       this.#timer = undefined;
-      this.#start();
+      this.#start(this.#reachMs);
     });
   }
 
@@ -184,6 +260,17 @@ export class Committer {
     throw new CairnError('NO_SPACE', 'the cache is full of deleted files that are still open', {
       hint: 'end the programs that hold them open',
     });
+  }
+
+  /**
+   * The device of the cache has no room for `bytes`, though the account has: somebody else fills it. A promise: wait, then try again, clean bytes are going or
+   * a commit makes some. Undefined: the cache holds nothing that could go.
+   */
+  spare(bytes: number): Promise<void> | undefined {
+    const going = this.#account.giveBack(Math.max(bytes, SPARE_BYTES));
+    if (going !== undefined) return going;
+    if (this.#account.dirtyBytes > 0 && this.#committable) return this.#commitFirst();
+    return undefined;
   }
 
   /** Changes of attributes still fit into the next commit: what is not worth waiting for is left out where they do not. */
@@ -228,12 +315,12 @@ export class Committer {
     for (const resolve of waiting) resolve();
   }
 
-  #start(): void {
+  #start(reachMs = EVERYTHING): void {
     if (this.#background !== undefined || this.#closed) return;
     this.#timer?.cancel();
     this.#timer = undefined;
     const before = this.#journal.sequence;
-    const commit = () => this.commit(() => true, 'background');
+    const commit = () => this.commit(this.#dueFiles(reachMs), 'background');
     this.#background = (this.#staged.fragmented.size === 0 ? commit() : this.#fillWindows().then(commit))
       .catch((error: unknown) => {
         if (hasCode(error, 'NO_SPACE')) void this.onFull?.();
@@ -246,12 +333,14 @@ export class Committer {
         this.#background = undefined;
         this.#wake();
         if (this.#closed) return;
-        if (this.#failure !== undefined) this.#later(RETRY_MS);
-        else if (this.#staged.namespaceBytes > 0 || this.#staged.contents.size > 0) {
-          // Where nothing could be done there is no use in trying again at once.
-          if (this.#journal.sequence === before) this.#later(this.#options.delayMs);
-          else this.staged();
-        } else if (this.#staged.fragmented.size > 0) this.#whenQuiet();
+        if (this.#failure !== undefined) {
+          this.#later(RETRY_MS, EVERYTHING);
+          return;
+        }
+        const isRest = this.#staged.namespaceBytes > 0 || this.#staged.contents.size > 0;
+        if (isRest) this.#laterForRest(this.#journal.sequence !== before);
+        // The rest may be allowed to wait for hours.
+        if (this.#staged.fragmented.size > 0 && (!isRest || this.policies?.isUsed === true)) this.#whenQuiet();
       });
   }
 
@@ -259,7 +348,7 @@ export class Committer {
   #whenQuiet(): void {
     this.#quietTimer ??= this.#clock.after(QUIET_MS, () => {
       this.#quietTimer = undefined;
-      this.#start();
+      this.#start(this.#options.delayMs);
     });
   }
 

@@ -6,7 +6,7 @@ import type { CacheFiles } from '../cache/cache-files.js';
 import { CACHED, type FileContent, INLINE_SYNC_BYTES } from '../cache/file-content.js';
 import { END } from '../cache/range-map.js';
 import type { StageLog } from '../cache/stage-log.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import type { Committer } from './committer.js';
 import type { Inode } from './inode.js';
@@ -17,6 +17,16 @@ import type { ReadPart, Result } from './vfs.js';
 
 /** Positions are exact JavaScript numbers up to 2^53 - 1. */
 const FILE_BYTES_MAX = Number.MAX_SAFE_INTEGER - 1;
+
+/** How often a write that the cache's full device refused is tried again, each time after something else has gone from it. */
+const SPARE_TRIES = 8;
+
+interface WriteTarget {
+  readonly inode: Inode;
+  readonly offset: number;
+  readonly append: boolean;
+  readonly interruption: Interruption | undefined;
+}
 
 export class FileData {
   readonly #files: CacheFiles;
@@ -109,23 +119,37 @@ export class FileData {
 
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
   write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, interruption?: Interruption): Result<number> {
+    return this.#write({ inode, offset, append, interruption }, bytes, SPARE_TRIES);
+  }
+
+  #write(to: WriteTarget, bytes: Uint8Array, tries: number): Result<number> {
+    const { inode, offset, append } = to;
     const content = contentOf(inode);
     const from = append ? inode.sizeBytes : offset;
     if (from + bytes.length > FILE_BYTES_MAX)
       throw new CairnError('TOO_BIG', 'the file would be larger than Cairn allows (8 PiB)');
     const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
-    if (wait !== undefined) {
-      const copy = Buffer.from(bytes);
-      const again = () => this.write(inode, offset, copy, append, interruption);
-      return interruption === undefined ? wait.then(again) : interruption.after(wait, again);
-    }
+    if (wait !== undefined) return this.#writeLater(to, bytes, wait, tries);
     if (bytes.length === 0) return 0;
-    content.write(from, bytes);
+    try {
+      content.write(from, bytes);
+    } catch (error) {
+      const spare = tries > 0 && hasCode(error, 'NO_SPACE') ? this.#committer.spare(bytes.length) : undefined;
+      if (spare === undefined) throw error;
+      // A part may be there already, so it is too late for an interruption.
+      return this.#writeLater({ inode, offset, append, interruption: undefined }, bytes, spare, tries - 1);
+    }
     this.#noteWrite(content, from, from + bytes.length);
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
     this.#changed(inode, content);
     const { waiting } = this.#stage;
     return waiting === undefined ? bytes.length : waiting.then(() => bytes.length);
+  }
+
+  #writeLater(to: WriteTarget, bytes: Uint8Array, wait: Promise<void>, tries: number): Promise<number> {
+    const copy = Buffer.from(bytes);
+    const again = () => this.#write(to, copy, tries);
+    return to.interruption === undefined ? wait.then(again) : to.interruption.after(wait, again);
   }
 
   #mustWait(content: FileContent, from: number, to: number, bytes: number): Promise<void> | undefined {
@@ -165,7 +189,7 @@ export class FileData {
     this.#account.used(content);
     this.#staged.touch(inode);
     if (!inode.gone) this.#staged.addContent(inode);
-    this.#committer.staged();
+    this.#committer.staged(inode);
   }
 
   /** Sets the size; what is cut off is gone, what is added reads as zeros. */

@@ -4,7 +4,7 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
-import { type Ino, type InodeRow, ROOT_INO } from '../meta/rows.js';
+import { type Ino, type InodeRow, type Name, ROOT_INO } from '../meta/rows.js';
 import { Directory } from './directory.js';
 import { Inode } from './inode.js';
 import { isDirectory, isFile } from './mode.js';
@@ -17,6 +17,18 @@ const KEPT = 100_000;
 const SPARSE_BYTES_MIN = 128 * 1024;
 /** Forgotten in one go, so that requests are not kept waiting. */
 const TRIM_SLICE = 500;
+/** Places of forgotten inodes that are kept in mind, a few dozen bytes each. */
+const PLACES_MAX = 500_000;
+
+/** Deeper than the kernel lets anybody go; a loop of stale names ends here. */
+const DEPTH_MAX = 4096;
+
+/** One name on a path. */
+export interface Step {
+  readonly parent: Ino;
+  readonly name: Name;
+  readonly ino: Ino;
+}
 
 export class InodeTable {
   readonly #inodes = new Map<Ino, Inode>();
@@ -26,6 +38,10 @@ export class InodeTable {
   readonly #account: CacheAccount;
   #trimAt = KEPT;
   #trimming = false;
+  /** Whether the directory of a forgotten inode is kept in mind: where directories have policies, an inode that is asked for by its number alone has one too. */
+  keepsPlaces = false;
+  /** Inode → its directory, of those that are forgotten; what changes a place loads the inode first. */
+  readonly #places = new Map<Ino, Ino>();
 
   constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount) {
     this.#meta = meta;
@@ -35,6 +51,19 @@ export class InodeTable {
 
   peek(ino: Ino): Inode | undefined {
     return this.#inodes.get(ino);
+  }
+
+  /** The names on the way from the root as they were seen last. Undefined where one is not in memory. */
+  pathOf(ino: Ino): readonly Step[] | undefined {
+    const steps: Step[] = [];
+    for (let at = ino; at !== ROOT_INO; ) {
+      const inode = this.#inodes.get(at);
+      if (inode === undefined || inode.parent === 0 || inode.name === '' || steps.length === DEPTH_MAX)
+        return undefined;
+      steps.push({ parent: inode.parent, name: inode.name, ino: at });
+      at = inode.parent;
+    }
+    return steps.reverse();
   }
 
   /** STALE if there is none, or if it is gone and nobody has it open or stands in it. */
@@ -70,8 +99,22 @@ export class InodeTable {
     if (allocatedBytes !== undefined) inode.allocatedBytes = allocatedBytes;
     this.#equip(inode, false);
     this.#inodes.set(inode.ino, inode);
+    const place = this.#places.get(inode.ino);
+    if (place !== undefined) {
+      this.#places.delete(inode.ino);
+      inode.parent = place;
+    }
     this.#grown();
     return inode;
+  }
+
+  #rememberPlace({ ino, parent }: Inode): void {
+    this.#places.set(ino, parent);
+    if (this.#places.size <= PLACES_MAX) return;
+    for (const oldest of this.#places.keys()) {
+      this.#places.delete(oldest);
+      break;
+    }
   }
 
   /** With its blocks known, if a commit has left them unknown. */
@@ -146,6 +189,7 @@ export class InodeTable {
       }
       if (inode.content !== undefined) this.#account.forget(inode.content);
       this.#inodes.delete(ino);
+      if (this.keepsPlaces && inode.parent !== 0) this.#rememberPlace(inode);
     }
     this.#trimming = false;
     this.#trimAt = Math.max(KEPT, this.#inodes.size * 2);

@@ -11,6 +11,7 @@ import type { ExtentRow, Ino, InodeRow, Name } from '../meta/rows.js';
 import type { Directory } from './directory.js';
 import { ErrorSequence } from './error-sequence.js';
 import { isDirectory } from './mode.js';
+import { NO_POLICY, type Policy } from './policy.js';
 import type { Attr } from './vfs.js';
 
 const STAT_BLOCK_BYTES = 512;
@@ -43,6 +44,8 @@ export class Inode implements Attr {
   parent: Ino = 0;
   /** The name with which it was last seen there. */
   name: Name = '';
+  /** It has lost one of several names, perhaps that one: `parent` need not have an entry for it any more. */
+  isAstray = false;
   /** Attributes differ from the committed row and no commit under way has them. */
   attrDirty = false;
   /** A commit under way has the attributes: the row in the store may change any moment. */
@@ -70,6 +73,9 @@ export class Inode implements Attr {
   /** Attributes of the user's own: committed ones once loaded, and changes since (null: removed). */
   committedXattrs: Map<string, Uint8Array> | undefined;
   stagedXattrs: Map<string, Uint8Array | null> | undefined;
+  /** What holds below this directory; as the PolicyTree found it at that age (0: never). */
+  policy: Policy = NO_POLICY;
+  policyAge = 0;
 
   constructor(ino: Ino, mode: number, now: Time) {
     this.ino = ino;
@@ -144,6 +150,13 @@ export class Inode implements Attr {
     else if (this.allocatedBytes !== undefined && !rewritten && seal.holes.every(({ from }) => from >= before))
       this.allocatedBytes += added;
     else this.allocatedBytes = undefined;
+  }
+
+  /** Seen under this name. */
+  seenIn(parent: Ino, name: Name): void {
+    this.parent = parent;
+    this.name = name;
+    this.isAstray = false;
   }
 
   /** A write, sync or commit of the content failed where nobody could be answered. `passing`: a later commit may make it good. */

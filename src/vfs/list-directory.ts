@@ -41,6 +41,7 @@ export async function listDirectory(
     skip = place.skip;
   }
   for (;;) {
+    const { changes } = inode.directory!;
     const page = await inode.directory!.list(after, PAGE);
     for (const entry of page) {
       after = entry.key;
@@ -53,10 +54,9 @@ export async function listDirectory(
       const child = found instanceof Promise ? await found : found;
       // It may have gone between the listing and now.
       if (plus && child === undefined) continue;
-      if (plus && child !== undefined) {
-        child.parent = inode.ino;
-        child.name = entry.name;
-      }
+      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
+      if (plus && child !== undefined && (child.parent === 0 || inode.directory!.changes === changes))
+        child.seenIn(inode.ino, entry.name);
       const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));
       if (!take({ name: entry.name, ino: entry.ino, mode, cookie: index + 1 + DOTS }, child)) return;
       handle.returned(index, entry.key);

@@ -7,9 +7,10 @@ import type { Time } from '../io/clock.js';
 import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Committer } from './committer.js';
 import type { ContentObserver, ContentWriter, StoredContent } from './content-writer.js';
+import { refuseDangling } from './dangling-name.js';
 import type { ListedEntry } from './directory.js';
 import type { Inode } from './inode.js';
-import type { InodeTable } from './inode-table.js';
+import type { InodeTable, Step } from './inode-table.js';
 import type { PoolReader } from './pool-reader.js';
 import type { NameChange, Publisher } from './publisher.js';
 import { chain } from './result.js';
@@ -41,15 +42,6 @@ export interface TreeWatcher {
   nodeChanged(ino: Ino, content: boolean): void;
 }
 
-/** One name on a path. */
-export interface Step {
-  readonly parent: Ino;
-  readonly name: Name;
-  readonly ino: Ino;
-}
-
-/** Deeper than the kernel lets anybody go; a loop of stale names ends here. */
-const DEPTH_MAX = 4096;
 const OWN = { pid: 0 };
 /** Extents that are copied in one go. */
 const EXTENTS_MAX = 1_000_000;
@@ -92,15 +84,7 @@ export class ObjectTree {
    * inodes that nobody uses are.
    */
   pathOf(ino: Ino): readonly Step[] | undefined {
-    const steps: Step[] = [];
-    for (let at = ino; at !== ROOT_INO; ) {
-      const inode = this.#table.peek(at);
-      if (inode === undefined || inode.parent === 0 || inode.name === '' || steps.length === DEPTH_MAX)
-        return undefined;
-      steps.push({ parent: inode.parent, name: inode.name, ino: at });
-      at = inode.parent;
-    }
-    return steps.reverse();
+    return this.#table.pathOf(ino);
   }
 
   /** Somebody has the file open and may write to it. */
@@ -115,7 +99,16 @@ export class ObjectTree {
       // A publication of the name is under way: what it brings cannot be read yet, and may come to nothing.
       const held = dir.directory.entries.get(name)?.held;
       if (held !== undefined) return held.then(() => this.child(parent, name));
-      return chain(dir.directory.lookup(name), (target) => (target === undefined ? undefined : this.node(target.ino)));
+      return chain(dir.directory.lookup(name), (target) =>
+        target === undefined
+          ? undefined
+          : chain(this.#find(target.ino), (inode) => {
+              if (inode === undefined || inode.gone) return undefined;
+              // Seen last under this name, which messages about what is in it tell.
+              if (inode.directory !== undefined) Object.assign(inode, { parent, name });
+              return nodeOf(inode);
+            }),
+      );
     });
   }
 
@@ -204,7 +197,7 @@ export class ObjectTree {
     return inos;
   }
 
-  /** A new directory; the one that is there if there is one. NOT_DIRECTORY if a file is. Not promised before something else is committed. */
+  /** A new directory; the one that is there if there is one. NOT_DIRECTORY if a file is, CORRUPT if a name without an inode is. Not promised before something else is committed. */
   async makeDirectory(
     parent: Ino,
     name: Name,
@@ -224,6 +217,7 @@ export class ObjectTree {
         return { ino: made.ino, isNew: true };
       } catch (error) {
         if (!(error instanceof CairnError) || error.code !== 'EXISTS') throw error;
+        await refuseDangling(this.#table, await this.#table.get(parent), name);
       }
     }
   }

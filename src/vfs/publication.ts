@@ -121,8 +121,7 @@ export class Publication {
         this.#fill(to, made, context);
         contents.push({ inode: to, extents: to.extents ?? [] });
       }
-      to.parent = dir.ino;
-      to.name = entry.name;
+      to.seenIn(dir.ino, entry.name);
     }
     return { inodes: [...inodes], directories: this.#changes.map(({ dir }) => dir), contents, stored: this.#held };
   }

@@ -10,6 +10,7 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { ExtentRow, Ino, Name } from '../meta/rows.js';
 import { type ContentObserver, ContentWriter, type StoredContent } from './content-writer.js';
+import { refuseDangling } from './dangling-name.js';
 import type { Entry, EntryTarget } from './directory.js';
 import { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
@@ -28,8 +29,8 @@ import type { StagedSet } from './staged-set.js';
 /** Small chunks and rows of publications that one round takes. */
 const ROUND_BYTES_MAX = 8 * 1024 * 1024;
 
-/** A look that names what is not there this often is wrong itself. */
-const STALE_ATTEMPTS_MAX = 1000;
+/** A look that is not so the moment after, this often in a row, is wrong itself. */
+const MISSES_MAX = 1000;
 
 /** A file that a publication makes. */
 export interface NewFile {
@@ -119,7 +120,8 @@ export class Publisher {
   /**
    * Makes all changes that `prepare` answers with, in one commit; resolves after the pool promise with the inode numbers of what was made, in order
    * (undefined for changes that make no file). `prepare` may throw, and is called again when what it found has changed. `owned` is the content that
-   * the changes bring: whatever happens, it is not the caller's any more. An empty list changes nothing. CONFLICT if a source is not as it was read.
+   * the changes bring: whatever happens, it is not the caller's any more. An empty list changes nothing. CONFLICT if a source is not as it was read;
+   * CORRUPT if a name leads to no inode.
    */
   async publish(
     prepare: () => Promise<readonly NameChange[]>,
@@ -127,11 +129,15 @@ export class Publisher {
   ): Promise<(Ino | undefined)[]> {
     let publication: Publication | undefined;
     try {
-      for (let attempts = 0; ; attempts++) {
+      for (let misses = 0; ; ) {
         publication = undefined;
         const changes = await prepare();
-        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes, attempts);
-        if (loaded === undefined) continue;
+        const loaded = changes.length === 0 ? [] : await this.#loadIfThere(changes);
+        if (loaded === undefined) {
+          await this.#missed(changes, ++misses);
+          continue;
+        }
+        misses = 0;
         if (loaded.length === 0) {
           for (const content of owned) this.discard(content);
           return [];
@@ -160,14 +166,26 @@ export class Publisher {
     });
   }
 
-  /** As `#load`; what has gone since it was looked at is not as expected either. STALE where it is said again and again. */
-  async #loadIfThere(changes: readonly NameChange[], attempts: number): Promise<LoadedChange[] | undefined> {
+  /** As `#load`; what has gone since it was looked at is not as expected either. */
+  async #loadIfThere(changes: readonly NameChange[]): Promise<LoadedChange[] | undefined> {
     try {
       return await this.#load(changes);
     } catch (error) {
-      if (hasCode(error, 'STALE') && attempts < STALE_ATTEMPTS_MAX) return undefined;
+      if (hasCode(error, 'STALE')) return undefined;
       throw error;
     }
+  }
+
+  /** Resolves when it makes sense to look again. CORRUPT where the next look would find the same, CONFLICT where it has been tried too often. */
+  async #missed(changes: readonly NameChange[], misses: number): Promise<void> {
+    for (const { parent, name } of changes) {
+      const dir = await this.#table.find(parent);
+      if (dir !== undefined) await refuseDangling(this.#table, dir, name);
+    }
+    if (misses >= MISSES_MAX)
+      throw new CairnError('CONFLICT', 'what a change of names is based on is never as it was found');
+    // Looking may take no more than memory: whoever changes the tree has a turn as well.
+    await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** Undefined if something is not as expected. */

@@ -107,6 +107,34 @@ export interface FileState {
   readonly health: 'healthy' | 'degraded' | 'lost';
 }
 
+/** `from`: the directory (path inside the pool) that says so; null: the pool, by cairn.toml or how it was mounted. */
+export interface PolicyValue<T> {
+  readonly value: T;
+  readonly from: string | null;
+}
+
+/** What holds for a path. */
+export interface PolicyReport {
+  readonly path: string;
+  readonly isDirectory: boolean;
+  /** What fsync and close promise. */
+  readonly mode: PolicyValue<'default' | 'strong'>;
+  /** How chunks are kept that are committed from now on: `copies:3`, `ec:2+1`; `auto`: as the group is that the chunk goes to. */
+  readonly scheme: PolicyValue<string>;
+  readonly compression: PolicyValue<'off'>;
+  /** How long staged bytes wait for the commit that begins by itself. */
+  readonly commitDelayMs: PolicyValue<number>;
+}
+
+/** What a directory is to say from now on, as texts; null: nothing, so that what holds above it holds; not given: as it is. */
+export interface PolicyChange {
+  readonly mode?: string | null | undefined;
+  readonly scheme?: string | null | undefined;
+  readonly compression?: string | null | undefined;
+  /** `0s`, `500ms`, `5m`, `1h`, at most `1d`. */
+  readonly commitDelay?: string | null | undefined;
+}
+
 /** One name in a directory, as it is now: what is staged counts. */
 export interface FileEntry {
   readonly name: string;
@@ -324,6 +352,10 @@ export interface PoolControl {
   state(path: string): Promise<FileState>;
   /** Names in a directory behind `after` (a `next` of an earlier page; undefined: from the start), `limit` at most. NOT_FOUND, NOT_DIRECTORY. */
   files(path: string, after: string | undefined, limit: number): Promise<FileListing>;
+  /** What holds for a file or directory, and which directory says so. NOT_FOUND. */
+  policy(path: string): Promise<PolicyReport>;
+  /** Changes what a directory says, all of it or nothing. NOT_FOUND, NOT_DIRECTORY, INVALID. */
+  setPolicy(path: string, change: PolicyChange): Promise<PolicyReport>;
   /** What the disks give, and why not more. */
   capacity(): PoolPlan;
   activity(): PoolActivity;

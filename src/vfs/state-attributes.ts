@@ -8,6 +8,7 @@
  *     user.cairn.health   healthy, degraded or lost
  */
 import { CairnError } from '../errors/cairn-error.js';
+import { EFFECTIVE_POLICY, isPolicyAttribute } from './policy.js';
 import type { FileState } from './reports.js';
 
 const NAMESPACE = 'user.cairn.';
@@ -20,7 +21,7 @@ const VALUES: Readonly<Record<string, (state: Omit<FileState, 'path'>) => string
 };
 
 export function isStateAttribute(name: string): boolean {
-  return name.startsWith(NAMESPACE);
+  return name.startsWith(NAMESPACE) && name !== EFFECTIVE_POLICY && !isPolicyAttribute(name);
 }
 
 /** NO_DATA for a name that is none of these. */
@@ -35,5 +36,7 @@ export async function stateAttribute(
 }
 
 export function refuseStateAttribute(): never {
-  throw new CairnError('NOT_PERMITTED', 'user.cairn attributes say how a file is: they cannot be set or removed');
+  throw new CairnError('NOT_PERMITTED', 'user.cairn attributes say how a file is: they cannot be set or removed', {
+    hint: 'those of user.cairn.policy can, on directories: mode, scheme, compression, commit_delay',
+  });
 }

@@ -4,7 +4,7 @@ import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import type { Attr, Vfs } from './vfs.js';
 
 /** The names of a path, as binary strings. `.` and empty names are skipped; `..` is refused (INVALID). */
-function namesOf(path: string): Name[] {
+export function namesOf(path: string): Name[] {
   const names = path.split('/').filter((name) => name !== '' && name !== '.');
   if (names.includes('..')) throw new CairnError('INVALID', `the path ${path} must not contain ..`);
   return names.map((name) => Buffer.from(name, 'utf8').toString('latin1'));

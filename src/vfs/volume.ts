@@ -12,6 +12,7 @@ import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Activity } from './activity.js';
+import type { Backings } from './backings.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
@@ -34,6 +35,8 @@ import {
   S_ISGID,
   withoutPrivileges,
 } from './mode.js';
+import { EFFECTIVE_POLICY, isPolicyAttribute, POLICY_KEYS, type PoolPolicy } from './policy.js';
+import type { PolicyTree } from './policy-tree.js';
 import type { PoolReader } from './pool-reader.js';
 import { mustPin } from './publisher.js';
 import type { RangeCopier } from './range-copier.js';
@@ -46,6 +49,7 @@ import type {
   AllocateMode,
   Attr,
   AttrChange,
+  Backing,
   Caller,
   CreateResult,
   DirEntry,
@@ -77,10 +81,13 @@ export class Volume implements Vfs {
   readonly #reader: PoolReader;
   readonly #copier: RangeCopier;
   readonly #xattrs: Xattrs;
+  readonly #policies: PolicyTree;
   readonly #clock: Clock;
   readonly #space: () => SpaceReport;
   readonly #userWork: UserWork;
   readonly #activity: Activity;
+  readonly #backings: Backings;
+  readonly #accessTimes: boolean;
   readonly #stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   readonly #handles = new Handles();
 
@@ -95,10 +102,14 @@ export class Volume implements Vfs {
     reader: PoolReader;
     copier: RangeCopier;
     xattrs: Xattrs;
+    policies: PolicyTree;
     clock: Clock;
     space: () => SpaceReport;
     userWork: UserWork;
     activity: Activity;
+    backings: Backings;
+    /** False: reading moves no access time. */
+    accessTimes: boolean;
     stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   }) {
     this.strong = parts.strong;
@@ -111,11 +122,23 @@ export class Volume implements Vfs {
     this.#reader = parts.reader;
     this.#copier = parts.copier;
     this.#xattrs = parts.xattrs;
+    this.#policies = parts.policies;
     this.#clock = parts.clock;
     this.#space = parts.space;
     this.#userWork = parts.userWork;
     this.#activity = parts.activity;
     this.#stateOf = parts.stateOf;
+    this.#backings = parts.backings;
+    this.#accessTimes = parts.accessTimes;
+    this.#backings.hold = (inode) => {
+      const handle = this.#handles.open(inode, { read: true, write: false });
+      return () => void this.release(handle);
+    };
+  }
+
+  /** What holds where no directory says anything else. */
+  get poolPolicy(): PoolPolicy {
+    return { mode: this.strong ? 'strong' : 'default', commitDelayMs: this.#committer.delayMs };
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
@@ -124,17 +147,18 @@ export class Volume implements Vfs {
         if (name === '.') return dir;
         if (name === '..') return this.#parentOf(dir);
         if (isHidden(parent, name)) return undefined;
+        const { changes } = dir.directory!;
         return chain(dir.directory!.lookup(name), (target) =>
-          target === undefined ? undefined : this.#child(dir, name, target),
+          target === undefined ? undefined : this.#child(dir, name, target, changes),
         );
       }),
     );
   }
 
-  #child(parent: Inode, name: Name, target: EntryTarget): Result<Inode> {
+  #child(parent: Inode, name: Name, target: EntryTarget, changes: number): Result<Inode> {
     return chain(this.#table.get(target.ino), (inode) => {
-      inode.parent = parent.ino;
-      inode.name = name;
+      // Where something has changed since, it may have been moved: then whoever moved it has said where it is.
+      if (inode.parent === 0 || parent.directory!.changes === changes) inode.seenIn(parent.ino, name);
       return this.#table.measured(inode);
     });
   }
@@ -237,8 +261,13 @@ export class Volume implements Vfs {
       const handle = this.#handles.open(inode, open);
       // A close promises the name, also of a file without bytes.
       this.#handles.file(handle).written = true;
-      return { attr: inode, handle };
+      return this.#ready(inode, { attr: inode, handle });
     });
+  }
+
+  /** From here on what holds for an open file is in memory: whoever stages or syncs need not wait for it. */
+  #ready<T>(inode: Inode, opened: T): Result<T> {
+    return chain<unknown, T>(this.#policies.of(inode), () => opened);
   }
 
   mknod(parent: Ino, name: Name, mode: number, rdev: number, caller: Caller): Result<Attr> {
@@ -344,6 +373,7 @@ export class Volume implements Vfs {
         if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
         const inode = this.#newInode(dir, S_IFREG | (mode & PERMISSIONS), caller, list);
         inode.nlink = 0;
+        inode.parent = dir.ino;
         return { attr: inode, handle: this.#handles.open(inode, open) };
       }),
     );
@@ -356,10 +386,7 @@ export class Volume implements Vfs {
 
   #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
     const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
-    if (inode !== undefined) {
-      inode.parent = dir.ino;
-      inode.name = entry.name;
-    }
+    inode?.seenIn(dir.ino, entry.name);
     this.#staged.changeEntry(dir, entry, target);
   }
 
@@ -430,6 +457,7 @@ export class Volume implements Vfs {
     inode.nlink = inode.directory === undefined ? inode.nlink - 1 : 0;
     inode.ctime = this.#clock.now();
     if (inode.nlink === 0) this.#lost(inode);
+    else inode.isAstray = true;
     this.#touch(inode);
     this.#retire(inode);
   }
@@ -454,6 +482,7 @@ export class Volume implements Vfs {
       this.#touch(inode);
     }
     if (inode.holds > 0) return;
+    this.#backings.forget(inode.ino);
     this.#data.discard(inode);
     this.#table.forgetGone(inode);
   }
@@ -567,6 +596,7 @@ export class Volume implements Vfs {
     this.#setEntry(from.dir, from.entry, left);
     this.#setEntry(to.dir, to.entry, inode);
     if (inode.directory !== undefined) {
+      this.#policies.moved();
       from.dir.nlink -= 1;
       if (other === undefined) to.dir.nlink += 1;
     }
@@ -584,6 +614,7 @@ export class Volume implements Vfs {
     const now = this.#clock.now();
     this.#setEntry(from.dir, from.entry, other);
     this.#setEntry(to.dir, to.entry, inode);
+    this.#policies.moved();
     const moved = Number(inode.directory !== undefined) - Number(other.directory !== undefined);
     from.dir.nlink -= moved;
     to.dir.nlink += moved;
@@ -599,7 +630,7 @@ export class Volume implements Vfs {
     return chain(this.#table.get(ino), (inode) => {
       if (inode.directory !== undefined) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       if (!isFile(inode.mode)) throw new CairnError('INVALID', 'this is not a regular file');
-      if (mode.truncate !== true) return this.#handles.open(inode, mode);
+      if (mode.truncate !== true) return this.#ready(inode, this.#handles.open(inode, mode));
       return chain(this.setattr(ino, { sizeBytes: 0 }, { uid: 0, gid: 0, pid: 0 }), () => {
         const handle = this.#handles.open(inode, mode);
         this.#handles.file(handle).written = true;
@@ -672,13 +703,22 @@ export class Volume implements Vfs {
 
   flush(handle: Handle): Result<void> {
     const file = this.#handles.file(handle);
+    return chain(this.#isStrong(file.inode), (strong) => this.#flush(file, strong));
+  }
+
+  /** Whether an fsync of it gives the pool promise. */
+  #isStrong(inode: Inode): Result<boolean> {
+    return chain(this.#policies.of(inode), ({ mode }) => (mode === undefined ? this.strong : mode === 'strong'));
+  }
+
+  #flush(file: FileHandle, strong: boolean): Result<void> {
     const { inode } = file;
     // Truncating does not go through the handle.
-    const truncated = this.strong && file.mode.write && inode.content?.staged === true;
+    const truncated = strong && file.mode.write && inode.content?.staged === true;
     if (!file.written && !truncated) return undefined;
     file.written = false;
     const flushing = this.#stage.flush();
-    if (!this.strong || inode.gone) return flushing;
+    if (!strong || inode.gone) return flushing;
     const startedMs = this.#clock.monotonicMs();
     const promised = this.#rule.promise(() => this.#committer.commitFile(inode));
     return this.#activity.sync.note(startedMs, 0, this.#reporting(file, promised));
@@ -713,12 +753,13 @@ export class Volume implements Vfs {
 
   #syncNow(inode: Inode): Result<void> {
     if (inode.gone) return undefined;
-    if (this.strong || this.#stage.failure !== undefined) {
+    return chain(this.#isStrong(inode), (strong) => {
+      if (inode.gone) return undefined;
+      if (!strong && this.#stage.failure === undefined) return this.#syncLocal(inode);
       const commit = () =>
         inode.directory === undefined ? this.#committer.commitFile(inode) : this.#committer.commitNames();
-      return this.strong ? this.#rule.promise(commit) : commit();
-    }
-    return this.#syncLocal(inode);
+      return strong ? this.#rule.promise(commit) : commit();
+    });
   }
 
   async #syncLocal(inode: Inode): Promise<void> {
@@ -734,7 +775,7 @@ export class Volume implements Vfs {
   /** relatime: reading moves the access time where the file has changed since, or was not read for a day. */
   #access(inode: Inode): boolean {
     const { atime, mtime, ctime } = inode;
-    if (inode.gone) return false;
+    if (inode.gone || !this.#accessTimes) return false;
     const isStale = !isAfter(atime, mtime) || !isAfter(atime, ctime);
     const now = this.#clock.now();
     if (!isStale && now.sec - atime.sec < ACCESS_AGE_SEC) return false;
@@ -748,6 +789,10 @@ export class Volume implements Vfs {
   accessed(handle: Handle): boolean {
     const { inode, mode } = this.#handles.file(handle);
     return mode.read && !mode.write && mode.noAccessTime !== true && this.#access(inode);
+  }
+
+  backing(handle: Handle): Backing | undefined {
+    return this.#backings.take(this.#handles.file(handle).inode);
   }
 
   release(handle: Handle): Result<void> {
@@ -831,6 +876,13 @@ export class Volume implements Vfs {
   getxattr(ino: Ino, name: string): Result<Uint8Array> {
     if (isStateAttribute(name))
       return chain(this.#table.get(ino), (inode) => stateAttribute(name, () => this.#stateOf(inode)));
+    if (name === EFFECTIVE_POLICY)
+      return chain(this.#table.get(ino), (inode) =>
+        chain(this.#policies.of(inode), (policy) => {
+          const texts = this.#policies.effective(policy, this.poolPolicy);
+          return Buffer.from(POLICY_KEYS.map((key) => `${key}=${texts[key]}`).join(' '), 'latin1');
+        }),
+      );
     return chain(this.#table.get(ino), (inode) => this.#xattrs.get(inode, name));
   }
 
@@ -844,10 +896,13 @@ export class Volume implements Vfs {
     value: Uint8Array,
     mode: 'set' | 'create' | 'replace',
     killSetGroupId = false,
+    caller?: Caller,
   ): Result<void> {
     const wait = this.#committer.room(0);
-    if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode, killSetGroupId));
-    if (isStateAttribute(name)) return refuseStateAttribute();
+    if (wait !== undefined) return wait.then(() => this.setxattr(ino, name, value, mode, killSetGroupId, caller));
+    if (isStateAttribute(name) || name === EFFECTIVE_POLICY) return refuseStateAttribute();
+    if (isPolicyAttribute(name))
+      return this.#setPolicy(ino, name, value, caller, (inode) => this.#xattrs.set(inode, name, value, mode));
     if (name === ACCESS_LIST) return this.#setAccessList(ino, AccessList.decode(value), killSetGroupId);
     if (name === DEFAULT_LIST) AccessList.decode(value);
     return chain(this.#free(ino), (inode) => {
@@ -867,10 +922,49 @@ export class Volume implements Vfs {
     );
   }
 
-  removexattr(ino: Ino, name: string): Result<void> {
-    if (isStateAttribute(name)) return refuseStateAttribute();
+  removexattr(ino: Ino, name: string, caller?: Caller): Result<void> {
+    if (isStateAttribute(name) || name === EFFECTIVE_POLICY) return refuseStateAttribute();
+    if (isPolicyAttribute(name))
+      return this.#setPolicy(ino, name, undefined, caller, (inode) => this.#xattrs.remove(inode, name));
     return chain(this.#free(ino), (inode) =>
       chain(this.#xattrs.remove(inode, name), () => this.#attributesChanged(inode)),
+    );
+  }
+
+  /** `put` changes the attribute. What is answered survives a kill of the daemon, as names do. */
+  #setPolicy(
+    ino: Ino,
+    name: string,
+    value: Uint8Array | undefined,
+    caller: Caller | undefined,
+    put: (inode: Inode) => Result<void>,
+  ): Result<void> {
+    return this.#kept(
+      chain(this.#free(ino), (inode) => {
+        const policy = this.#policies.check(inode, name, value, caller);
+        return chain(put(inode), () => {
+          this.#attributesChanged(inode);
+          return this.#policies.changed([policy]);
+        });
+      }),
+    );
+  }
+
+  /** Sets (or, undefined, removes) keys of a directory's policy by the names of their attributes, all or none; a key that is not there is removed all the same. Errors as of PolicyTree.check. */
+  setPolicies(ino: Ino, values: ReadonlyMap<string, Uint8Array | undefined>): Result<void> {
+    const wait = this.#committer.room(0);
+    if (wait !== undefined) return wait.then(() => this.setPolicies(ino, values));
+    return this.#kept(
+      chain(this.#free(ino), (inode) => {
+        const policies = [...values].map(([name, value]) => this.#policies.check(inode, name, value, undefined));
+        return chain(this.#xattrs.all(inode), (all) => {
+          const changes = new Map<string, Uint8Array | null>();
+          for (const [name, value] of values)
+            if (value !== undefined || all.has(name)) changes.set(name, value ?? null);
+          this.putAttributes(inode, changes);
+          return this.#policies.changed(policies);
+        });
+      }),
     );
   }
 

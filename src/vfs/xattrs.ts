@@ -15,8 +15,8 @@ const VALUE_BYTES_MAX = 65_536;
 const TOTAL_BYTES_MAX = 512 * 1024;
 const CAPABILITY = 'security.capability';
 const NAMESPACES = ['user.', 'trusted.', 'security.'];
-/** Names that begin so belong to the object face; the mount does not show them. */
-const OBJECT_NAMESPACE = 'cairn.s3.';
+/** Names that begin so are Cairn's own (`cairn.s3.` the object face's, `cairn.policies`); the mount does not show them. */
+const OWN_NAMESPACE = 'cairn.';
 const LISTS: readonly string[] = [ACCESS_LIST, DEFAULT_LIST];
 
 export class Xattrs {
@@ -46,7 +46,7 @@ export class Xattrs {
   }
 
   get(inode: Inode, name: string): Result<Uint8Array> {
-    if (name.startsWith(OBJECT_NAMESPACE)) missing();
+    if (name.startsWith(OWN_NAMESPACE)) missing();
     const staged = inode.stagedXattrs?.get(name);
     if (staged !== undefined) return staged ?? missing();
     return chain(this.#committed(inode), (committed) => {
@@ -57,11 +57,11 @@ export class Xattrs {
 
   list(inode: Inode): Result<string[]> {
     return chain(this.#committed(inode), (committed) =>
-      [...overlaid(inode, committed).keys()].filter((name) => !name.startsWith(OBJECT_NAMESPACE)),
+      [...overlaid(inode, committed).keys()].filter((name) => !name.startsWith(OWN_NAMESPACE)),
     );
   }
 
-  /** All as they are now, also those of the object face. */
+  /** All as they are now, also Cairn's own. */
   all(inode: Inode): Result<ReadonlyMap<string, Uint8Array>> {
     return chain(this.#committed(inode), (committed) => overlaid(inode, committed));
   }

@@ -118,7 +118,7 @@ t.test('cairn start', { skip: cannotMount() }, async (t) => {
   t.notMatch(end.stderr + first.lines.join('\n'), /\n\s+at /, 'no stack trace');
   t.same(await readdir(mountpoint), [], 'unmounted');
 
-  // As the welcome says: a disk moved away between two starts.
+  // A disk moved away between two starts.
   await harness.must('mv', join(place, '.cairn', 'disk1'), join(place, '.cairn', 'disk1.away'));
   const second = start();
   await second.until(isUp);

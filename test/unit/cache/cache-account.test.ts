@@ -29,7 +29,9 @@ function fixture(capacityBytes: number, memoryBytes = 1 << 30): Fixture {
   const account = new CacheAccount(
     { capacityBytes, memoryBytes },
     {
-      removeFile: ({ ino }) => removed.push(ino),
+      removeFile: async ({ ino }) => {
+        removed.push(ino);
+      },
       punch: ({ ino }, ranges) => {
         for (const { from, to } of ranges) punched.push([ino, from, to]);
         return new Promise((resolve) => {
@@ -197,4 +199,18 @@ t.test('whatever happens, the books are the sum of the contents, and what is dir
     { seed, numRuns: 500 },
   );
   t.pass();
+});
+
+t.test('to a full device clean bytes of files are given back, oldest first, as many as asked for', async (t) => {
+  const { account, make, removed } = fixture(1 << 30);
+  t.equal(account.giveBack(1), undefined, 'there is nothing');
+  make(1, 5000);
+  make(2, 5000, { inMemory: true, clean: true });
+  t.equal(account.giveBack(1), undefined, 'neither dirty bytes nor memory');
+  for (const ino of [3, 4, 5]) make(ino, 5000, { clean: true });
+  await account.giveBack(6000);
+  t.same(removed, [3, 4]);
+  await account.giveBack(100_000);
+  t.same(removed, [3, 4, 5], 'what there is, if it is less');
+  t.equal(account.cachedBytes, 10_000);
 });

@@ -317,6 +317,35 @@ t.test('commit and state take paths on the mount', async (t) => {
   t.match(JSON.parse((await run('state', '--json', 'link')).out), { path: '/photos/a.jpg' });
 });
 
+t.test('policy: shown with where it comes from, set, cleared', async (t) => {
+  const { run, context, mount } = await withDaemon(t);
+  t.match(await run('policy', 'show', 'mnt/photos'), {
+    code: 0,
+    out: 'mnt/photos\n  mode          strong     (/)\n  scheme        auto       (pool)\n  compression   off        (pool)\n  commit delay  90s        (/photos)\n',
+  });
+  const twice = await run('policy', 'set', '--mode', 'strong', '--commit-delay', '90s', '--json', mount, 'mnt/photos');
+  t.same(
+    twice.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).path),
+    ['/', '/photos'],
+  );
+  await run('policy', 'clear', '--scheme', mount);
+  await run('policy', 'clear', mount);
+  t.same(
+    context.pool.calls.filter((call) => call.startsWith('policy')),
+    [
+      'policy / {"mode":"strong","commitDelay":"90s"}',
+      'policy /photos {"mode":"strong","commitDelay":"90s"}',
+      'policy / {"scheme":null}',
+      'policy / {"mode":null,"scheme":null,"compression":null,"commitDelay":null}',
+    ],
+  );
+  t.match(await run('policy', 'set', mount), { code: 1, err: /say what to set/ });
+  t.match(await run('policy', 'set', '--mode', 'fast', mount), { code: 2, err: /default, strong/ });
+});
+
 t.test('commit and state refuse what is not in a pool', async (t) => {
   const { run, context, mount, server } = await withDaemon(t);
   t.match(await run('state', '.'), { code: 1, err: new RegExp(`is not in a mounted pool; mounted are: ${mount}`) });
@@ -481,6 +510,9 @@ t.test('job: what is at work, and a word to it', async (t) => {
   t.match(await run('job', 'pause', pool, 'scrub'), { code: 0, out: /^scrub: paused, 1 KiB of 4 KiB/ });
   t.match(await run('job', 'resume', pool, 'scrub', '--full-speed'), { code: 0, out: /^scrub: running/ });
   t.ok(context.pool.calls.includes('job resume scrub at full speed'));
+  t.match(await run('job', 'speed', pool, 'scrub', 'gentle'), { code: 0, out: /^scrub: running(?!.*full speed)/ });
+  t.match(await run('job', 'speed', pool, 'scrub', 'full'), { code: 0, out: /^scrub: running.* at full speed/ });
+  t.match(await run('job', 'speed', pool, 'scrub', 'warp'), { code: 1, err: /no speed "warp"; it is full or gentle/ });
   t.match(await run('job', 'cancel', pool, 'scrub'), { code: 0, out: /^scrub: cancelled/ });
   const { out } = await run('job', 'list', '--json', pool);
   t.match(JSON.parse(out), [{ name: 'scrub', state: 'cancelled' }]);

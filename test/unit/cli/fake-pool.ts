@@ -28,6 +28,8 @@ import type {
   JobPace,
   JobReport,
   LossForecast,
+  PolicyChange,
+  PolicyReport,
   PoolActivity,
   PoolControl,
   PoolPlan,
@@ -162,6 +164,7 @@ export class FakePool implements PoolControl, OpenPool {
     start: async (name, options, pace) => this.#tell(`start ${JSON.stringify(options)}`, name, 'running', pace),
     pause: async (name) => this.#tell('pause', name, 'paused'),
     resume: async (name, pace) => this.#tell('resume', name, 'running', pace),
+    setPace: async (name, pace) => this.#tell('pace', name, this.#job.state, pace),
     cancel: async (name) => this.#tell('cancel', name, 'cancelled'),
   };
   #job: JobReport = {
@@ -181,7 +184,8 @@ export class FakePool implements PoolControl, OpenPool {
   #tell(what: string, name: string, state: JobReport['state'], pace?: JobPace): JobReport {
     if (name !== 'scrub') throw new CairnError('NOT_FOUND', `there is no background job "${name}"`);
     this.calls.push(`job ${what} ${name}${pace?.fullSpeed ? ' at full speed' : ''}`);
-    this.#job = { ...this.#job, state, line: 'disk 1', doneBytes: 1024, totalBytes: 4096 };
+    const { fullSpeed } = pace ?? this.#job;
+    this.#job = { ...this.#job, state, line: 'disk 1', doneBytes: 1024, totalBytes: 4096, fullSpeed };
     return this.#job;
   }
 
@@ -254,6 +258,22 @@ export class FakePool implements PoolControl, OpenPool {
       mapVersion: 1,
       jobs: [],
     };
+  }
+
+  async policy(path: string): Promise<PolicyReport> {
+    return {
+      path,
+      isDirectory: true,
+      mode: { value: 'strong', from: '/' },
+      scheme: { value: 'auto', from: null },
+      compression: { value: 'off', from: null },
+      commitDelayMs: { value: 90_000, from: path },
+    };
+  }
+
+  async setPolicy(path: string, change: PolicyChange): Promise<PolicyReport> {
+    this.calls.push(`policy ${path} ${JSON.stringify(change)}`);
+    return this.policy(path);
   }
 
   async forecast({ disk, files }: ForecastRequest): Promise<LossForecast> {
@@ -330,12 +350,18 @@ export class FakePool implements PoolControl, OpenPool {
 class FakeMounter implements Mounter {
   busy = false;
   mountError: Error | undefined;
+  /** Why it cannot be unmounted, lazily or not. */
+  unmountError: Error | undefined;
   #end: () => void = () => {};
 
   constructor(readonly calls: string[] = []) {}
 
-  async mount(_vfs: Vfs, options: { mountpoint: string; source: string }) {
+  /** What was mounted last, and how. */
+  mounted: { readonly vfs: Vfs; readonly readOnly: boolean; readonly passthrough: boolean } | undefined;
+
+  async mount(vfs: Vfs, options: { mountpoint: string; source: string; readOnly: boolean; passthrough: boolean }) {
     this.calls.push(`mount ${options.source} ${options.mountpoint}`);
+    this.mounted = { vfs, readOnly: options.readOnly, passthrough: options.passthrough };
     if (this.mountError !== undefined) throw this.mountError;
     const ended = new Promise<void>((resolve) => {
       this.#end = resolve;
@@ -345,6 +371,7 @@ class FakeMounter implements Mounter {
       unmount: async (lazy: boolean) => {
         this.calls.push(lazy ? 'unmount lazily' : 'unmount');
         if (this.busy && !lazy) throw new CairnError('BUSY', 'files are open', { hint: 'close them' });
+        if (this.unmountError !== undefined) throw this.unmountError;
         this.#end();
       },
     };
@@ -416,7 +443,11 @@ export function fakeContext(directory: string): FakeContext {
     openWeb: async () => {
       throw new CairnError('NOT_SUPPORTED', 'a fake pool is not served');
     },
-    watchPool: async (control) => ({ monitor: new FakeMonitor(() => control.status()), close: async () => {} }),
+    watchPool: async (control) => ({
+      monitor: new FakeMonitor(() => control.status()),
+      notify: (notify) => void calls.push(`notify ${notify?.webhook}`),
+      close: async () => {},
+    }),
     openVersions: async (vfs) => ({ vfs, refresh: async () => {} }),
     mounts: '',
     mountTable: () => new MountTable(context.mounts),

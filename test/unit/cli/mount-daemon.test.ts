@@ -11,8 +11,9 @@ import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { NodeFileIo } from '../../../src/io/node-file-io.js';
 import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
-import type { S3Config } from '../../../src/pool/face-config.js';
+import type { NotifyConfig, S3Config, WebConfig } from '../../../src/pool/face-config.js';
 import type { ObjectTree } from '../../../src/vfs/object-tree.js';
+import { ReadOnlyVfs } from '../../../src/vfs/read-only-vfs.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
 
 async function prepare(t: Test) {
@@ -112,6 +113,28 @@ t.test('what cannot be committed is said, by unmount and at the end', async (t) 
   t.match((await daemon.ended).uncommitted, { message: 'two disks are gone' });
 });
 
+t.test('a mount that cannot be taken away is said, with what is safe, and is never called unmounted', async (t) => {
+  const { context, start, client, mountpoint } = await prepare(t);
+  context.mounter.unmountError = new CairnError('IO', 'fusermount3 is gone');
+  const ended = runInForeground(context, start(), () => {
+    context.signals.emit('SIGTERM', 'SIGTERM');
+  });
+  t.equal(await ended, 1);
+  const line = `everything is committed, but the mount at ${mountpoint} could not be taken away: fusermount3 is gone`;
+  t.ok(context.stderr.text.includes(line), context.stderr.text);
+  t.match(context.stderr.text, `umount -l ${mountpoint}`);
+  t.notMatch(context.stdout.text, /committed and unmounted/);
+  t.equal(callsOf(context).at(-1), 'close', 'the pool itself is closed');
+
+  const daemon = await start();
+  context.pool.closeError = new CairnError('DISK_FAILED', 'two disks are gone');
+  await t.rejects(
+    client.unmount(() => {}),
+    { code: 'IO', message: /not everything is committed \(two disks are gone\); the rest is safe in the cache, but/ },
+  );
+  t.match(await daemon.ended, { stillMounted: { message: 'fusermount3 is gone' } });
+});
+
 t.test('two wishes to end are one end', async (t) => {
   const { context, start, client } = await prepare(t);
   const daemon = await start();
@@ -182,6 +205,23 @@ t.test('--strong is stronger than cairn.toml, and never weaker', async (t) => {
     const { context, options } = await prepare(t);
     const daemon = await MountDaemon.start(context, { ...options, strong, config: { ...options.config, mode } });
     t.equal(callsOf(context)[0], `open ${opened}`);
+    await daemon.stop(() => {});
+    await daemon.ended;
+  }
+});
+
+t.test('read-only by option or by cairn.toml; passthrough only then, unless it is off', async (t) => {
+  for (const [readOnly, mount, expected] of [
+    [false, undefined, { readOnly: false, passthrough: false }],
+    [true, undefined, { readOnly: true, passthrough: true }],
+    [false, { readOnly: true, passthrough: 'auto' }, { readOnly: true, passthrough: true }],
+    [true, { readOnly: false, passthrough: 'off' }, { readOnly: true, passthrough: false }],
+    [false, { readOnly: false, passthrough: 'auto' }, { readOnly: false, passthrough: false }],
+  ] as const) {
+    const { context, options } = await prepare(t);
+    const daemon = await MountDaemon.start(context, { ...options, readOnly, config: { ...options.config, mount } });
+    t.match(context.mounter.mounted, expected);
+    t.equal(context.mounter.mounted?.vfs instanceof ReadOnlyVfs, expected.readOnly);
     await daemon.stop(() => {});
     await daemon.ended;
   }
@@ -265,8 +305,14 @@ t.test('a change of cairn.toml is used at once, at the next mount, or not at all
     const none = { keys: async () => [], versions: async () => [] };
     return { endpoint: `http://127.0.0.1:${port}`, ...none, close: async () => void opened.push(`close ${port}`) };
   };
+  const openWeb: typeof context.openWeb = async (_parts, { port }) => {
+    if (port === 3) throw new CairnError('IO', 'the page cannot be at 3');
+    opened.push(`open page ${port}`);
+    const address = `http://127.0.0.1:${port}`;
+    return { address, link: `${address}/`, close: async () => void opened.push(`close page ${port}`) };
+  };
   const daemon = await MountDaemon.start(
-    { ...context, openS3, openVersions: async (vfs) => ({ vfs, refresh: async () => {} }) },
+    { ...context, openS3, openWeb, openVersions: async (vfs) => ({ vfs, refresh: async () => {} }) },
     { ...options, config },
   );
   t.teardown(() => daemon.stop(() => {}));
@@ -305,6 +351,61 @@ t.test('a change of cairn.toml is used at once, at the next mount, or not at all
   t.equal(settings.current.commitDelayMs, 250, 'nothing of a refused file is used');
   await save({ ...config, commitDelayMs: 250, s3: s3At(2) });
   await until('put right, it is no finding any more', async () => (await findings()).length === 0);
+
+  opened.length = 0;
+  const served = { ...config, commitDelayMs: 250, s3: s3At(2), web: webAt(5) };
+  await save(served);
+  await until('a page that was not there is served', async () => daemon.webLink === 'http://127.0.0.1:5/');
+  t.same(opened, ['open page 5'], 'and S3 is left alone');
+  await save({ ...served, s3: s3At(4), web: webAt(3) });
+  await until(
+    'a page that cannot be had is refused',
+    async () => (await findings())[0]?.includes('the page cannot be at 3') === true,
+  );
+  t.same(
+    opened.slice(1),
+    ['close 2', 'open 4', 'close page 5', 'open page 5', 'close 4', 'open 2'],
+    'and all is served as before',
+  );
+  const told = () => callsOf(context).filter((call) => call.startsWith('notify'));
+  t.same(told(), [], 'nobody was to be told yet');
+  const notify: NotifyConfig = {
+    on: ['degraded'],
+    fullPercent: 80,
+    webhook: 'http://127.0.0.1:1/hook',
+    ntfy: undefined,
+    ntfyToken: undefined,
+    mailTo: undefined,
+    mailFrom: undefined,
+    mailCommand: ['sendmail'],
+  };
+  const { web, ...without } = served;
+  t.ok(web);
+  await save({ ...without, notify });
+  await until('who is told changes at once', async () => told().length === 1);
+  t.same(told(), ['notify http://127.0.0.1:1/hook']);
+  t.equal(daemon.webLink, undefined, 'and a page that is not wanted any more is gone');
+  await until('all of it is in use', async () => (await findings()).length === 0);
+});
+
+t.test('a page that cannot be served at the start is said for as long as it is so', async (t) => {
+  const { context, options, client } = await prepare(t);
+  const openWeb: typeof context.openWeb = async () => {
+    throw new CairnError('IO', 'port 5 is taken', { hint: 'set another address' });
+  };
+  const daemon = await MountDaemon.start({ ...context, openWeb }, { ...options, webOtherwise: webAt(5) });
+  t.ok(
+    (await client.status()).findings.includes('the status page is not served: port 5 is taken; set another address'),
+  );
+  await daemon.stop(() => {});
+});
+
+const webAt = (port: number): WebConfig => ({
+  host: '127.0.0.1',
+  port,
+  password: undefined,
+  names: [],
+  tls: undefined,
 });
 
 const MIB = 1024 * 1024;

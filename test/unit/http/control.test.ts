@@ -87,6 +87,8 @@ t.test('every answer is as its schema says', async (t) => {
     state: ['/v1/state?path=/a'],
     files: ['/v1/files?path=/&after=a&limit=3'],
     versions: ['/v1/versions?path=/a'],
+    policy: ['/v1/policy?path=/a'],
+    setPolicy: ['/v1/policy', { path: '/a', change: { mode: 'strong', scheme: null } }],
     forecast: ['/v1/forecast?files=2'],
     history: ['/v1/history?span=day'],
     commit: ['/v1/commit', { paths: ['/'] }],
@@ -158,11 +160,14 @@ t.test('jobs: listed, started with options and pace, paused, resumed, cancelled'
   });
   t.match(await client.job('scrub', 'pause'), { state: 'paused' });
   t.match(await client.job('scrub', 'resume', { pace: { fullSpeed: false } }), { state: 'running' });
+  t.match(await client.job('scrub', 'pace', { pace: { fullSpeed: true } }), { state: 'running', fullSpeed: true });
+  await t.rejects(client.job('scrub', 'pace'), { code: 'INVALID' }, 'a pace must be said');
   t.match(await client.job('scrub', 'cancel'), { name: 'scrub', state: 'cancelled' });
   t.same(pool.calls, [
     'job start {"disk":2} scrub at full speed',
     'job pause scrub',
     'job resume scrub',
+    'job pace scrub at full speed',
     'job cancel scrub',
   ]);
   await t.rejects(client.job('dance', 'start'), { code: 'NOT_FOUND' });

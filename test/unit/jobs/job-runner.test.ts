@@ -101,7 +101,13 @@ t.test('pause, resume, cancel; what cannot be is refused', async (t) => {
   await runner.open();
   await t.rejects(runner.start('dance'), { code: 'NOT_FOUND', hint: /there are: scrub/ });
   await t.rejects(runner.start('scrub', 'nonsense'), { code: 'INVALID' });
-  for (const refused of [runner.pause('scrub'), runner.resume('scrub'), runner.cancel('scrub')])
+  const pace = { fullSpeed: true };
+  for (const refused of [
+    runner.pause('scrub'),
+    runner.resume('scrub'),
+    runner.cancel('scrub'),
+    runner.setPace('scrub', pace),
+  ])
     await t.rejects(refused, { code: 'BUSY' });
 
   await runner.start('scrub');
@@ -110,7 +116,8 @@ t.test('pause, resume, cancel; what cannot be is refused', async (t) => {
   const stopped = kind.begun.length;
   for (let i = 0; i < 20; i++) await new Promise(setImmediate);
   t.equal(kind.begun.length, stopped, 'a paused job does nothing');
-  t.match(await runner.resume('scrub', { fullSpeed: true }), { state: 'running', fullSpeed: true });
+  t.match(await runner.setPace('scrub', pace), { state: 'paused', fullSpeed: true }, 'it stays paused');
+  t.match(await runner.resume('scrub'), { state: 'running', fullSpeed: true }, 'and goes on at that pace');
   await until(() => kind.begun.length > stopped + 10);
   t.equal(kind.seen[1]?.cursor, kind.begun[stopped], 'it goes on where it was');
   t.equal(new Set(kind.begun).size, kind.begun.length, 'and did nothing twice');
@@ -279,13 +286,18 @@ t.test(
     t.ok(kind.begun.length - begun >= 2, 'but something is done all the same');
     answer();
 
-    // Full speed asks nobody.
-    await runner.resume('scrub', { fullSpeed: true });
-    clock.advance(5000);
-    begun = kind.begun.length;
+    // Full speed asks nobody, and ends the rest that is being taken: the clock stands still.
     userWork.count(new Promise<void>(() => {}));
+    await settle();
+    begun = kind.begun.length;
+    t.match(await runner.setPace('scrub', { fullSpeed: true }), { state: 'running', fullSpeed: true });
     await until(() => kind.begun.length > begun + 50);
     t.pass('at full speed it goes on without a rest');
+    t.match(await runner.setPace('scrub', { fullSpeed: false }), { state: 'running', fullSpeed: false });
+    await settle();
+    begun = kind.begun.length;
+    await settle();
+    t.equal(kind.begun.length, begun, 'and gentle again, it rests');
     await runner.close();
   },
 );

@@ -65,6 +65,8 @@ t.test('what happened between two looks, in plain words with what to do', async 
   t.same(kinds(eventsBetween(filled(89), filled(91), 90)), ['nearly-full']);
   t.same(eventsBetween(filled(91), filled(89), 90), [], 'at the limit it is not told again and again');
   t.same(kinds(eventsBetween(filled(91), filled(80), 90)), ['room-again']);
+  t.same(kinds(eventsBetween(filled(85), filled(85), 80, 90)), ['nearly-full'], 'a lower limit is one that is passed');
+  t.same(eventsBetween(filled(85), filled(85), 80), [], 'once');
 });
 
 t.test('jobs and scrubs', async (t) => {
@@ -85,12 +87,20 @@ t.test('jobs and scrubs', async (t) => {
   t.match(eventsBetween(job('running'), job('failed'), 90), [
     { kind: 'job-ended', severity: 'warning', advice: /resume/ },
   ]);
-  const report = { lost: { names: ['/a'], more: 2 }, damagedShards: 1, more: true };
+  const none = { names: [], more: 0 };
+  const report = { lost: { names: ['/a'], more: 2 }, degraded: none, notes: [], damagedShards: 1, more: true };
   t.match(eventsBetween(job('running'), job('done', report), 90), [
     { kind: 'job-ended' },
     { kind: 'scrub-found', severity: 'warning', message: /a damaged piece/ },
     { kind: 'scrub-found', severity: 'alarm', message: /3 files/ },
   ]);
+  t.match(eventsBetween(job('running'), job('done', { ...report, lost: none, damagedShards: 0 }), 90), [
+    { kind: 'job-ended', severity: 'good', message: /found nothing wrong/ },
+  ]);
+  t.notMatch(
+    eventsBetween(job('running'), job('done', { ...report, lost: none, damagedShards: 0, notes: ['odd'] }), 90)[0],
+    { message: /nothing wrong/ },
+  );
   t.same(eventsBetween(job('done', report), job('done', report), 90), []);
   t.same(
     kinds(eventsBetween(job('running'), job('done', { lost: 1 }), 90)),
@@ -139,21 +149,21 @@ async function watched(t: Test, kept: string | undefined = undefined) {
   const clock = new FakeClock();
   const files = new Map<string, string>(kept === undefined ? [] : [['/pool/monitor.json', kept]]);
   const warnings: string[] = [];
-  const monitor = new Monitor({
+  const parts = {
     control: { status: async () => status, activity: () => pool.activity() },
     clock,
     io: {
-      readFile: async (path) => {
+      readFile: async (path: string) => {
         const text = files.get(path);
         if (text === undefined) throw new CairnError('NOT_FOUND', path);
         return Buffer.from(text);
       },
-      replaceFile: async (path, bytes) => void files.set(path, Buffer.from(bytes).toString()),
+      replaceFile: async (path: string, bytes: Uint8Array) => void files.set(path, Buffer.from(bytes).toString()),
     },
     poolDirectory: '/pool',
-    fullPercent: 90,
-    warn: (_error, message) => warnings.push(message),
-  });
+    warn: (_error: unknown, message: string) => void warnings.push(message),
+  };
+  const monitor = new Monitor(parts, 90);
   t.teardown(() => monitor.close());
   const become = (change: Partial<PoolStatus>) => {
     status = { ...status, ...change };
@@ -209,6 +219,47 @@ t.test('whoever watches is told at once and then of what changes; what was seen 
   t.same(new Set(next.monitor.events().map(({ id }) => id)).size, 4, 'numbers go on');
   t.ok(next.monitor.history('hour').points.length > 0);
   t.same(next.warnings, []);
+});
+
+t.test('while nobody watches, nothing is put into words for them; who comes then misses nothing', async (t) => {
+  const { monitor, clock, become } = await watched(t);
+  let written = 0;
+  const counting = {
+    toJSON: () => {
+      written += 1;
+      return '';
+    },
+  };
+  become({ protection: counting as unknown as string });
+  await monitor.start();
+  for (let i = 0; i < 5; i++) {
+    clock.advance(5000);
+    await turns();
+  }
+  t.equal(written, 0);
+  const healths: string[] = [];
+  const listen = (message: LiveMessage) => {
+    if (message.kind === 'status') healths.push(message.status.health);
+  };
+  const stop = monitor.watch(listen);
+  await turns();
+  t.ok(written > 0);
+  stop();
+  become({ health: 'degraded' });
+  clock.advance(1000);
+  await turns();
+  clock.advance(5000);
+  await turns();
+  healths.length = 0;
+  become({ health: 'healthy' });
+  const stopAgain = monitor.watch(listen);
+  await turns();
+  stopAgain();
+  t.same(
+    [healths[0], healths.at(-1)],
+    ['degraded', 'healthy'],
+    'also what is again as it was when the last one looked',
+  );
 });
 
 t.test('a file of history that is damaged is said and begins anew', async (t) => {
@@ -313,6 +364,33 @@ t.test('notifications: what is asked for, by every way, tried again until it wen
     way: 'mail',
     error: /ended with 3: From: nas@example.org\nTo: me@example.org\nSubject: Cairn on nas/,
   });
+});
+
+t.test('what waits goes on waiting when [notify] changes, by the ways that stay', async (t) => {
+  const clock = new FakeClock();
+  const sent: string[] = [];
+  const way = (name: string, isUp: boolean): Way => ({
+    name,
+    send: async ({ event: { message } }) => {
+      if (!isUp) throw new CairnError('IO', 'nobody there');
+      sent.push(`${name}: ${message}`);
+    },
+  });
+  const notifierOf = (ways: Way[]) =>
+    new Notifier({ ways, on: ['full'], pool: '/pool', host: 'nas', clock, onFailure: () => t.fail('given up') });
+  const { monitor } = await watched(t);
+  monitor.notifyBy(notifierOf([way('webhook', false), way('ntfy', false)]));
+  const full = { kind: 'nearly-full', severity: 'warning', message: 'full', advice: '' } as const;
+  monitor.report(full);
+  await turns();
+  monitor.notifyBy(notifierOf([way('webhook', true), way('mail', true)]));
+  await turns();
+  t.same(sent, ['webhook: full'], 'a way that is new is not told of what was before it');
+  monitor.notifyBy(undefined);
+  monitor.report(full);
+  clock.advance(3_600_000);
+  await turns();
+  t.equal(sent.length, 1, 'and nobody is told where nobody is to be');
 });
 
 t.test('a message that never goes is given up after a day, and said', async (t) => {

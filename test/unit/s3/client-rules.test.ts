@@ -91,6 +91,22 @@ t.test('what clients are told', async (t) => {
     await versioning('Suspended');
     t.equal(await told(), null, 'the null version is what is there without versions');
   });
+
+  await t.test('a delete that depends on what is there is held against a delete marker too', async (t) => {
+    await s3.send('PUT', '/box/marked', { body: 'x' });
+    const remove = (headers: Record<string, string>) => s3.send('DELETE', '/box/marked', { headers });
+    t.equal((await remove({ 'if-match': '"other"' })).code, 'PreconditionFailed');
+    t.equal((await remove({ 'if-match': '*' })).headers.get('x-amz-delete-marker'), 'true');
+    t.equal((await remove({ 'if-match': '"other"' })).code, 'PreconditionFailed');
+    t.equal((await remove({ 'x-amz-if-match-size': '1' })).code, 'PreconditionFailed');
+    const body = '<Delete><Object><Key>marked</Key><ETag>other</ETag></Object></Delete>';
+    t.match((await s3.send('POST', '/box?delete', { body })).text, '<Code>PreconditionFailed');
+    t.equal((await remove({ 'if-match': '*' })).status, 204);
+    t.equal((await s3.send('DELETE', '/box/never', { headers: { 'if-match': '"other"' } })).status, 204);
+    const never = await s3.send('GET', '/box?versions&prefix=never');
+    t.notMatch(never.text, '<DeleteMarker>', 'a key that there never was gets none');
+  });
+
   await t.test('versions that are removed at once are all gone', async (t) => {
     await s3.send('PUT', '/crowd');
     const body = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
@@ -181,7 +197,15 @@ t.test('what clients are told', async (t) => {
     await refused('PUT', '/box/key?renameObject', '?renameObject', { 'x-amz-rename-source': '/box/bad' });
     await refused('PUT', '/box/key', 'Appending', { 'x-amz-write-offset-bytes': '3' });
     await refused('PUT', '/box/key', 'Server-side encryption', { 'x-amz-server-side-encryption': 'AES256' });
-    await refused('PUT', '/box/key', 'SSE-C', { 'x-amz-server-side-encryption-customer-algorithm': 'AES256' });
+    for (const [name, told] of [
+      ['customer-algorithm', 'SSE-C'],
+      ['customer-key', 'SSE-C'],
+      ['aws-kms-key-id', 'Server-side encryption'],
+    ] as const)
+      for (const method of ['PUT', 'GET'])
+        await refused(method, '/box/key', told, {
+          [`x-amz-server-side-encryption-${name}`]: 'x',
+        });
     t.equal((await s3.send('GET', '/box/key')).status, 404);
     await s3.send('PUT', '/box/ranges', { body: '0123456789' });
     const range = async (text: string) => {
@@ -191,7 +215,11 @@ t.test('what clients are told', async (t) => {
     t.equal(await range('bytes=2-4'), '206 234');
     t.equal(await range('bytes=-2'), '206 89');
     t.equal(await range('bytes=7-'), '206 789');
-    t.equal(await range('bytes=0-1,4-5'), '200 0123456789');
+    for (const text of ['bytes=0-1,4-5', 'bytes=0-1, 4-5', 'bytes=-1,0-0', 'bytes=99-,0-1'])
+      t.equal(await range(text), '200 0123456789', text);
+    const whole = await s3.send('GET', '/box/ranges', { headers: { range: 'bytes=0-1,4-5' } });
+    t.equal(whole.headers.get('content-length'), '10');
+    t.equal(whole.headers.get('content-range'), null, 'it does not look like a part');
     t.equal(await range('lines=1-2'), '200 0123456789');
     t.match(await range('bytes=10-'), /^416/);
   });

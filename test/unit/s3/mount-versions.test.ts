@@ -1,6 +1,7 @@
 /** Buckets with versions under a mount: whatever is done to a file there, what S3 has told of stays, byte for byte. */
 import t, { type Test } from 'tap';
 import { SystemClock } from '../../../src/io/clock.js';
+import { versionsOf } from '../../../src/s3/file-versions.js';
 import { mountHistory } from '../../../src/s3/mount-history.js';
 import { VersionedVfs } from '../../../src/s3/versioned-vfs.js';
 import type { Attr, Vfs } from '../../../src/vfs/vfs.js';
@@ -121,6 +122,29 @@ t.test('versions and the mount', async (t) => {
     );
   });
 
+  await t.test(
+    'people see the versions of a file by its path: those of S3 and of the mount, and none elsewhere',
+    async (t) => {
+      const seen = async (path: string) => versionsOf(s3.server.parts, path);
+      await s3.send('PUT', '/box/way/b', { body: 'one' });
+      await m.write('box/way/b', 'three');
+      const listed = await m.versions('box', 'way/b');
+      t.match(await seen('/box/way/b'), [
+        { id: listed[0]!.id, isCurrent: true, isDeleteMarker: false, sizeBytes: 5 },
+        { id: listed[1]!.id, isCurrent: false, isDeleteMarker: false, sizeBytes: 3 },
+      ]);
+      await vfs.unlink(await m.ino('box/way'), 'b');
+      const [marker, ...kept] = await seen('/box/way/b');
+      t.match(marker, { isCurrent: true, isDeleteMarker: true });
+      t.match(kept, [{ sizeBytes: 5 }, { sizeBytes: 3 }], 'what is removed is kept');
+      t.ok(kept.every(({ isCurrent }) => !isCurrent));
+      await s3.send('PUT', '/box/%C3%A4', { body: 'four' });
+      t.match(await seen('/box/ä'), [{ isCurrent: true, sizeBytes: 4 }], 'paths are text');
+      for (const path of ['/', '/box', '/box/absent', '/nowhere/a', '/box/way/b/c', '/Not-A-Bucket/a'])
+        t.same(await seen(path), [], path);
+    },
+  );
+
   await t.test('files made, renamed over and removed', async (t) => {
     await m.create('box', 'new', 'one');
     const [made] = await m.versions('box', 'new');
@@ -151,6 +175,36 @@ t.test('versions and the mount', async (t) => {
     t.same(await m.bodies('box', 'dir/deep'), [undefined, 'deep']);
     await vfs.rename(await m.ino('plain'), 'deep', await m.ino('box'), 'back', {});
     t.not((await m.versions('box', 'back'))[0]!.id, 'null');
+  });
+
+  await t.test('the library keeps what it overwrites, replaces and removes', async (t) => {
+    const { pool } = s3.pool;
+    await s3.send('PUT', '/box/library', { body: 'first' });
+    const file = await pool.openFile('/box/library', 'w');
+    await file.write(0, Buffer.from('second'));
+    await file.close();
+    t.same(await m.bodies('box', 'library'), ['second', 'first']);
+    const more = await pool.openFile('/box/library', 'r');
+    await t.rejects(more.append(Buffer.from('!')), { code: 'BAD_HANDLE' });
+    await more.close();
+    const end = await pool.openFile('/box/library', 'a');
+    await end.append(Buffer.from(' and'));
+    await end.append(Buffer.from(' third'));
+    await end.close();
+    t.same(await m.bodies('box', 'library'), ['second and third', 'second', 'first'], 'one version a handle');
+    const beside = await pool.openFile('/box/new', 'w');
+    await beside.write(0, Buffer.from('new'));
+    await beside.close();
+    t.not((await m.versions('box', 'new'))[0]!.id, 'null');
+    await pool.rename('/box/new', '/box/library');
+    t.same(await m.bodies('box', 'library'), ['new', 'second and third', 'second', 'first']);
+    await pool.remove('/box/library');
+    t.match(await m.versions('box', 'library'), [{ isMarker: true }, { body: 'new' }, {}, {}, { body: 'first' }]);
+    t.equal((await m.versions('box', 'new'))[0]!.isMarker, true);
+    const plain = await pool.openFile('/plain/library', 'w');
+    await plain.close();
+    await pool.remove('/plain/library');
+    t.same(await m.versions('plain', 'library'), [], 'where no versions are kept, none are');
   });
 
   await t.test('who has a file open writes to no version', async (t) => {

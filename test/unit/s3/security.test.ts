@@ -88,7 +88,18 @@ function forged(endpoint: string, said: Forged): Promise<ClientAnswer> {
   return exchange(endpoint, said.method ?? 'GET', said.sentPath ?? '/box/key', sent, Buffer.alloc(0));
 }
 
-function presigned(endpoint: string, said: { at?: number; expires?: string; path?: string; method?: string }) {
+interface Presigned {
+  readonly at?: number;
+  readonly expires?: string;
+  readonly path?: string;
+  readonly method?: string;
+  /** What the URL is signed for. */
+  readonly signedMethod?: string;
+  readonly payloadHash?: string;
+  readonly body?: string;
+}
+
+function presigned(endpoint: string, said: Presigned) {
   const timestamp = timestampOf(said.at ?? Date.now());
   const scope = { date: timestamp.slice(0, 8), region: 'eu-home-1', service: 's3' };
   const { host } = new URL(endpoint);
@@ -99,18 +110,22 @@ function presigned(endpoint: string, said: { at?: number; expires?: string; path
     ['X-Amz-Expires', said.expires ?? '60'],
     ['X-Amz-SignedHeaders', 'host'],
   ];
+  const { signedMethod = 'GET', payloadHash } = said;
+  if (payloadHash !== undefined) parameters.push(['X-Amz-Content-Sha256', payloadHash]);
   const canonical = canonicalRequest({
-    method: 'GET',
+    method: signedMethod,
     rawPath: '/box/key',
     parameters,
     headers: new Map([['host', [host]]]),
     signedHeaders: ['host'],
-    payloadHash: 'UNSIGNED-PAYLOAD',
+    payloadHash: payloadHash ?? 'UNSIGNED-PAYLOAD',
   });
   const signature = signatureOf(keys.key(alice.secretKey, scope), stringToSign(timestamp, scope, canonical));
   const query = [...parameters, ['X-Amz-Signature', signature]].map((pair) => pair.map(encodeURIComponent).join('='));
   const path = `${said.path ?? '/box/key'}?${query.join('&')}`;
-  return exchange(endpoint, said.method ?? 'GET', path, { host }, Buffer.alloc(0));
+  const body = Buffer.from(said.body ?? '');
+  const headers = { host, 'content-length': String(body.length) };
+  return exchange(endpoint, said.method ?? signedMethod, path, headers, body);
 }
 
 /** What comes back for bytes on a connection, until its end or until it says what is looked for. */
@@ -197,6 +212,10 @@ t.test('security', async (t) => {
       ['for another method', { method: 'PUT' }, 'SignatureDoesNotMatch'],
     ] as const)
       t.equal((await presigned(endpoint, said)).code, code, what);
+    const upload = { signedMethod: 'PUT', payloadHash: sha256('secret body') };
+    t.equal((await presigned(endpoint, { ...upload, body: 'other' })).code, 'XAmzContentSHA256Mismatch');
+    t.equal(await present(), 'secret body', 'signed for one content, it takes no other');
+    t.equal((await presigned(endpoint, { ...upload, body: 'secret body' })).status, 200);
   });
 
   await t.test('streamed chunks sent again, out of order, or left out', async (t) => {
@@ -267,6 +286,24 @@ t.test('security', async (t) => {
     for (const key of ['key', 'open/../key', 'open', 'opened/key'])
       t.equal((await nobody('GET', key)).status, 403, key);
     t.equal((await nobody('PUT', 'open/key')).status, 403);
+    const vault = { 'x-amz-bucket-object-lock-enabled': 'true' };
+    t.equal((await client.send('PUT', 'vault', { headers: vault })).status, 200);
+    const writers = {
+      Version: '2012-10-17',
+      Statement: [{ Effect: 'Allow', Principal: '*', Action: 's3:PutObject', Resource: 'arn:aws:s3:::vault/*' }],
+    };
+    t.equal(
+      (await client.send('PUT', 'vault', { query: [['policy', '']], body: JSON.stringify(writers) })).status,
+      204,
+    );
+    const leave = (headers: Record<string, string>) =>
+      client.send('PUT', 'vault', { key: 'key', headers, isAnonymous: true });
+    t.equal((await leave({})).status, 200);
+    const until = new Date(Date.now() + 100 * 24 * 60 * MINUTE_MS).toISOString();
+    const lock = { 'x-amz-object-lock-mode': 'COMPLIANCE', 'x-amz-object-lock-retain-until-date': until };
+    t.equal((await leave(lock)).status, 403, 'who may put may not lock');
+    t.equal((await leave({ 'x-amz-object-lock-legal-hold': 'ON' })).status, 403);
+    t.equal((await client.send('PUT', 'vault', { key: 'key', headers: lock })).status, 200, 'but the owner may');
     t.equal((await nobody('GET')).status, 403);
   });
 
@@ -287,6 +324,8 @@ t.test('security', async (t) => {
     for (const path of ['/.cairn-s3', '/.cairn-s3/heads/x', '/%2e%2e/box/key', '/..', '/%2e/box', '/box%2fkey'])
       t.match(await get(path), /^HTTP\/1.1 40[034]/, path);
     t.match(await get('http://elsewhere/box/open/key'), /InvalidURI/);
+    for (const method of ['GET', 'PUT', 'DELETE'])
+      t.equal((await client.send(method, '', { key: 'box/key' })).code, 'InvalidBucketName', `${method} //box/key`);
     for (const source of ['/.cairn-s3/heads', '../box/key', 'box/../box/key', '/box'])
       t.ok((await client.send('PUT', 'box', { key: 'copy', headers: { 'x-amz-copy-source': source } })).status >= 400);
     for (const key of ['../../escape', '..', '/etc/passwd', 'a/../../../b', 'nul\0nul']) {
@@ -306,6 +345,7 @@ t.test('security', async (t) => {
       'Content-Length: 44\r\nTransfer-Encoding: chunked',
       'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity',
       'Transfer-Encoding: gzip, identity',
+      'Transfer-Encoding: gzip, chunked',
       'Content-Length: +0',
       'Content-Length: 0x2',
       'Content-Length : 0',
@@ -339,6 +379,14 @@ t.test('security', async (t) => {
     t.equal((await client.send('PUT', 'box', { key: 'm', headers: metadata })).code, 'MetadataTooLarge');
     const document = (body: string) => client.send('POST', 'box', { query: [['delete', '']], body });
     const key = '<Object><Key>k</Key></Object>';
+    const far = `${'x-a: b\r\n'.repeat(2500)}If-None-Match: *`;
+    t.match(await raw(endpoint, head(far)), /^HTTP\/1.1 304/, 'a header behind thousands counts');
+    for (const [what, body] of [
+      ['many tags', `<Delete>${'<a/>'.repeat(400_000)}</Delete>`],
+      ['many attributes', `<Delete ${'a="b" '.repeat(300_000)}/>`],
+      ['a long tag', `<Delete ${' '.repeat(1_000_000)}/>`],
+    ] as const)
+      t.match((await document(body)).body.toString(), /MalformedXML.*too many tags/, what);
     t.equal((await document(`<Delete>${key.repeat(80_000)}</Delete>`)).code, 'MaxMessageLengthExceeded');
     t.equal((await document(`<Delete>${key.repeat(1001)}</Delete>`)).code, 'MalformedXML');
     t.equal((await document(`${'<a>'.repeat(50_000)}`)).code, 'MalformedXML');
@@ -368,6 +416,11 @@ t.test('security', async (t) => {
       Object.keys(headers).filter((name) => /evil|split|bell|no/.test(name)),
       [],
     );
+    t.equal(headers['x-amz-missing-meta'], undefined);
+    await vfs.setxattr(ino, 'user.s3.meta.large', Buffer.alloc(60_000, 'x'), 'set');
+    const large = (await client.send('GET', 'box', { key: 'key' })).headers;
+    t.equal(large['x-amz-missing-meta'], '1', 'nor what clients would choke on, and that is said');
+    t.equal(large['x-amz-meta-good'], 'by the mount');
   });
 
   await t.test('the audit log has a line for each request, and no secret in any', async (t) => {

@@ -240,3 +240,29 @@ t.test('while everything is committed at once, no commit holds a part of an oper
     ],
   );
 });
+
+t.test(
+  'a write finds room on a full device of the cache: what is clean goes, then what a commit makes clean',
+  async (t) => {
+    const { machine, fixture, make, contentOf } = await setup(t);
+    const { account } = fixture.pool.parts;
+    const old = await make('old');
+    await fixture.vfs.write(old.handle, 0, Buffer.alloc(LARGE, 1));
+    await fixture.pool.commit();
+    t.equal(account.cachedBytes, LARGE);
+    const { handle } = await make('file');
+    machine.fail('write', CACHE_FILES, 1, 'NO_SPACE');
+    t.equal(await fixture.vfs.write(handle, 0, Buffer.alloc(LARGE, 2)), LARGE);
+    t.equal(account.cachedBytes, LARGE, 'the old file has gone from the cache');
+    t.equal(account.dirtyBytes, LARGE);
+    machine.fail('write', CACHE_FILES, 2, 'NO_SPACE');
+    t.equal(await fixture.vfs.write(handle, LARGE, Buffer.alloc(LARGE, 3)), LARGE);
+    t.equal(account.dirtyBytes, LARGE, 'the first half was committed for it');
+    await fixture.pool.commit();
+    machine.fail('write', CACHE_FILES, Number.POSITIVE_INFINITY, 'NO_SPACE');
+    await t.rejects(Promise.resolve(fixture.vfs.write(handle, 0, Buffer.alloc(10))), { code: 'NO_SPACE' });
+    machine.heal();
+    t.ok(Buffer.alloc(LARGE, 1).equals(await contentOf('old')));
+    t.ok(Buffer.concat([Buffer.alloc(LARGE, 2), Buffer.alloc(LARGE, 3)]).equals(await contentOf('file')));
+  },
+);

@@ -2,6 +2,7 @@
 import t from 'tap';
 import type { NameChange, NewFile } from '../../../src/vfs/publisher.js';
 import type { Attr } from '../../../src/vfs/vfs.js';
+import { sql } from '../fsck/planted-pool.js';
 import { PoolFixture } from './pool-fixture.js';
 
 const ROOT = 1;
@@ -198,6 +199,42 @@ t.test('what is refused or discarded leaves nothing', async (t) => {
   t.ok(usedBytes < 1000, `only the root directory is there: ${usedBytes} bytes`);
   await t.rejects(
     objects.publish(async () => [{ parent: 999, name: 'x', expected: undefined, to: undefined }]),
-    { code: 'STALE' },
+    { code: 'CONFLICT' },
+    'what is never as it is said to be is not tried for ever',
+  );
+});
+
+t.test('a name without an inode is damage that is told by its path, and hinders nobody else', async (t) => {
+  const fixture = await PoolFixture.create(t);
+  const bucket = Buffer.from('bücket').toString('latin1');
+  const { ino } = await fixture.pool.objects.makeDirectory(ROOT, bucket, { uid: 0, gid: 0, mode: 0o700 });
+  await fixture.pool.commit();
+  await fixture.kill();
+  await sql({ fixture }, `INSERT INTO dentry VALUES (${ino}, 'ghost', 999, 0)`);
+  const { objects } = fixture.pool;
+  const dir = (await objects.child(ROOT, bucket))!;
+  const over = async (name: string) => {
+    const file = await newFile(fixture, Buffer.from('new'));
+    return objects.publish(async () => {
+      const there = await objects.child(dir.ino, name);
+      return [{ parent: dir.ino, name, expected: there?.ino, to: file }];
+    }, [file.content]);
+  };
+  const told = {
+    code: 'CORRUPT',
+    message: /\/b\u00fccket\/ghost, .*inode 999/,
+    hint: /cairn fsck --repair/,
+  };
+  const [ghost, beside] = await Promise.allSettled([over('ghost'), over('beside')]);
+  t.match(ghost, { status: 'rejected', reason: told });
+  t.equal(beside.status, 'fulfilled');
+  await t.rejects(objects.makeDirectory(dir.ino, 'ghost', { uid: 0, gid: 0, mode: 0o700 }), told);
+  await put(fixture, 'later', Buffer.from('later'));
+  t.same(await read(fixture, 'later'), Buffer.from('later'));
+  const { findings } = await fixture.pool.control.check({ content: true, repair: false }, () => {});
+  t.same(
+    findings.filter(({ severity }) => severity === 'damage').map(({ code }) => code),
+    ['dentry-dangling', 'metadata-counts'],
+    'nothing else is damaged',
   );
 });
