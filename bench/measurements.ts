@@ -123,6 +123,36 @@ export const MEASUREMENTS: readonly Measurement[] = [
       }
     },
   },
+  {
+    name: 'read-only',
+    strong: false,
+    space: ({ streamBytes, randomBytes }) => (streamBytes + randomBytes) * (COPIES + 1) * 2,
+    run: async (subject, size, results) => {
+      await runLoad('writeStream', subject.directory, size);
+      await runLoad('prepareRandom', subject.directory, size);
+      for (const how of ['read by the kernel', 'read through the daemon'] as const) {
+        await subject.settle();
+        const isMount = subject instanceof MountSubject;
+        if (isMount) await subject.mountReadOnly(how === 'read by the kernel');
+        // The second time makes a copy; from the third on it is warm on every side.
+        for (let i = 0; i < 2; i++) {
+          await runLoad('readStream', subject.directory, size);
+          await runLoad('readRandom', subject.directory, size);
+        }
+        if (isMount && how === 'read by the kernel') await subject.copied(size.streamBytes + size.randomBytes);
+        const label = (what: string) => `${what}, read-only mount, ${how}`;
+        const { bytesPerSecond } = await runLoad('readStream', subject.directory, size);
+        results.add(subject.side, label(`sequential read, warm ${gib(size.streamBytes)}`), 'bytes/s', bytesPerSecond);
+        if (await isRunnable('python3')) {
+          const mapped = await runLoad('readMapped', subject.directory, size);
+          results.add(subject.side, label('mapped read, a byte of each page'), 'bytes/s', mapped['bytesPerSecond']);
+        }
+        const { operationsPerSecond } = await runLoad('readRandom', subject.directory, size);
+        results.add(subject.side, label('4 KiB random read'), '/s', operationsPerSecond);
+        if (isMount) await subject.mountAgain();
+      }
+    },
+  },
   synced('default mode', false),
   synced('strong mode', true),
   {

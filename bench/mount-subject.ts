@@ -4,7 +4,7 @@
  * mounted, running or lying around.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -76,6 +76,36 @@ export class MountSubject implements Subject {
 
   async settle(): Promise<void> {
     await this.commit();
+    await run('sync', ['-f', this.#base]);
+  }
+
+  /** Mounts it again, so that nothing can be changed, and the kernel reads large files by itself, or never. Everything must be committed. */
+  async mountReadOnly(passthrough: boolean): Promise<void> {
+    await this.#unmount();
+    const path = join(this.#pool, 'cairn.toml');
+    const table = `[mount]\nread_only = true\npassthrough = "${passthrough ? 'auto' : 'off'}"\n`;
+    const text = readFileSync(path, 'utf8');
+    writeFileSync(path, text.replace('# [mount]\n# read_only = true\n# passthrough = "auto"\n', table));
+    await this.#mount();
+    writeFileSync(path, text);
+  }
+
+  async mountAgain(): Promise<void> {
+    await this.#unmount();
+    await this.#mount();
+  }
+
+  /** Waits until the daemon has whole copies of so many bytes; an error if it never will, because all files are read through the daemon here. */
+  async copied(bytes: number): Promise<void> {
+    const log = readFileSync(join(this.#pool, 'daemon.log'), 'utf8');
+    if (log.includes('no passthrough here')) throw new Error('this kernel, or this user, has no passthrough');
+    const descriptors = `/proc/${this.pid}/fd`;
+    // They have no names.
+    for (let written = 0; written < bytes; await delay(500)) {
+      const found = readdirSync(descriptors).map((name) => join(descriptors, name));
+      written = 0;
+      for (const path of found) if (linkOf(path).endsWith('/backing (deleted)')) written += statSync(path).blocks * 512;
+    }
     await run('sync', ['-f', this.#base]);
   }
 
@@ -152,6 +182,15 @@ export class MountSubject implements Subject {
       if (process.getuid?.() === 0) await run('umount', ['-l', this.directory]);
       else await run('fusermount3', ['-u', '-z', this.directory]);
     }
+  }
+}
+
+/** '' where it has been closed since it was listed. */
+function linkOf(descriptor: string): string {
+  try {
+    return readlinkSync(descriptor);
+  } catch {
+    return '';
   }
 }
 

@@ -48,6 +48,8 @@ export interface Addon {
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
   /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */
   checkWriteback(fd: number): void;
+  /** True if another open file description has the file, also by a mapping: F_SETLEASE(2). Throws EINVAL where the file system has no leases, EACCES for a file of somebody else. */
+  isOpenElsewhere(fd: number): boolean;
   /** lsetxattr(2): `path` and `name` are bytes without a NUL. */
   setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
   /** utimensat(2) of the file or link itself: seconds since the epoch, negative before it, and nanoseconds below 10^9. */
@@ -81,6 +83,10 @@ export interface FuseChannel {
   sendBytes(buffer: Uint8Array, length: number): number;
   /** Replies to the READ request `unique` with bytes read from a file by pread into a buffer of the addon. Returns bytes read, or the negative errno, in which case nothing was sent. `length` is at most 16 MiB. ENODATA if the file ends before it. */
   sendFile(unique: bigint, fileFd: number, position: number, length: number): number;
+  /** Gives the kernel a file to read by itself (FUSE_DEV_IOC_BACKING_OPEN). Returns its number, for replies to OPEN, or the negative errno: EPERM without CAP_SYS_ADMIN, ELOOP if the file system of the file stands on others, ENOTTY before Linux 6.9. The descriptor may be closed afterwards. */
+  openBacking(fileFd: number): number;
+  /** Takes the number back; handles that were opened with it keep the file. Returns 0, or the positive errno. */
+  closeBacking(id: number): number;
   /** Stops polling; `onEnd` is not called. The descriptor stays open: close it after the last reply, since a later one would go to whatever file has its number then. After `onEnd` nothing is sent any more (ENODEV). */
   stop(): void;
 }

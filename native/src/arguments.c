@@ -183,3 +183,9 @@ void parts_free(struct parts *parts) {
   if (parts->iov != parts->inline_iov) free(parts->iov);
   parts->iov = parts->inline_iov;
 }
+
+napi_value to_number(napi_env env, int64_t number) {
+  napi_value result;
+  if (napi_create_int64(env, number, &result) != napi_ok) return throw_api_failure(env);
+  return result;
+}

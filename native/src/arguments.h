@@ -53,6 +53,8 @@ napi_value create_system_error(napi_env env, int error, const char *syscall, con
 /* These return NULL, so that `return throw_…` ends a callback. */
 napi_value throw_system_error(napi_env env, int error, const char *syscall, const char *path);
 napi_value throw_invalid(napi_env env, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A number of JavaScript's; NULL, with an exception pending, if it could not be made. */
+napi_value to_number(napi_env env, int64_t number);
 /* For a Node-API call that failed: throws unless an exception is already pending. */
 napi_value throw_api_failure(napi_env env);
 

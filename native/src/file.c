@@ -1,5 +1,5 @@
 /*
- * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, flock. Reading:
+ * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, leases, flock. Reading:
  * what is to be held against checksums, with its checksums, as one job too.
  *
  * A job owns its iovecs and keeps the JavaScript buffers alive through one reference; nothing in it touches JavaScript until it is done.
@@ -333,6 +333,18 @@ static napi_value call_check_writeback(napi_env env, napi_callback_info info) {
   return error == 0 ? NULL : throw_system_error(env, error, "sync_file_range", NULL);
 }
 
+/* A lease for writing is given only where no other open file, and so no mapping, has it; it is given back at once. */
+static napi_value call_is_open_elsewhere(napi_env env, napi_callback_info info) {
+  napi_value argument, result;
+  int fd;
+  if (!get_arguments(env, info, 1, &argument, NULL) || !get_fd(env, argument, &fd)) return NULL;
+  int error = fcntl(fd, F_SETLEASE, F_WRLCK) == 0 ? 0 : errno;
+  if (error == 0 && fcntl(fd, F_SETLEASE, F_UNLCK) != 0) error = errno;
+  if (error != 0 && error != EAGAIN) return throw_system_error(env, error, "fcntl", NULL);
+  if (napi_get_boolean(env, error != 0, &result) != napi_ok) return throw_api_failure(env);
+  return result;
+}
+
 static napi_value call_lock(napi_env env, napi_callback_info info) {
   napi_value argument, result;
   int fd, error;
@@ -352,6 +364,7 @@ napi_status file_register(napi_env env, napi_value exports) {
       {"readSummed", NULL, call_read_summed, NULL, NULL, NULL, napi_enumerable, NULL},
       {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
       {"checkWriteback", NULL, call_check_writeback, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"isOpenElsewhere", NULL, call_is_open_elsewhere, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   return napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);

@@ -1,6 +1,6 @@
 /*
  * The transport of the fuse protocol: requests from /dev/fuse to a JavaScript function on the event loop, replies with one writev. What
- * the bytes mean is the business of src/fuse. This file has the requests and a channel's life; fuse-reply.c has the replies.
+ * the bytes mean is the business of src/fuse. This file has the requests and a channel's life; fuse-reply.c has the replies, fuse-backing.c passthrough.
  *
  * A channel is memory with two holders, the poll handle and the JavaScript object, and is freed when both have gone. While it polls it
  * keeps the functions and the buffer alive, so a dropped FuseChannel goes on serving until it is stopped or the file system is unmounted.
@@ -192,6 +192,8 @@ static bool create_object(napi_env env, napi_value *object) {
       {"send", NULL, channel_send, NULL, NULL, NULL, napi_default, NULL},
       {"sendBytes", NULL, channel_send_bytes, NULL, NULL, NULL, napi_default, NULL},
       {"sendFile", NULL, channel_send_file, NULL, NULL, NULL, napi_default, NULL},
+      {"openBacking", NULL, channel_open_backing, NULL, NULL, NULL, napi_default, NULL},
+      {"closeBacking", NULL, channel_close_backing, NULL, NULL, NULL, napi_default, NULL},
       {"stop", NULL, call_stop, NULL, NULL, NULL, napi_default, NULL},
   };
   napi_value constructor;

@@ -30,9 +30,11 @@ napi_status fuse_channel_register(napi_env env, napi_value exports);
 /* The channel that a FuseChannel wraps; NULL, with an exception pending, if there is none. */
 struct channel *channel_of(napi_env env, napi_value self);
 
-/* Methods of FuseChannel, in fuse-reply.c. */
+/* Methods of FuseChannel, in fuse-reply.c and fuse-backing.c. */
 napi_value channel_send(napi_env env, napi_callback_info info);
 napi_value channel_send_bytes(napi_env env, napi_callback_info info);
 napi_value channel_send_file(napi_env env, napi_callback_info info);
+napi_value channel_open_backing(napi_env env, napi_callback_info info);
+napi_value channel_close_backing(napi_env env, napi_callback_info info);
 
 #endif

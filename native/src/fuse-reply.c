@@ -20,12 +20,6 @@ struct out_header {
   uint64_t unique;
 };
 
-static napi_value to_number(napi_env env, int64_t number) {
-  napi_value result;
-  if (napi_create_int64(env, number, &result) != napi_ok) return throw_api_failure(env);
-  return result;
-}
-
 /* Writes one whole message. Returns 0 or the positive errno. */
 static int send_message(struct channel *channel, const struct iovec *iov, int count) {
   if (channel->ended) return ENODEV;

@@ -32,6 +32,8 @@ export class CacheAccount {
   #cachedBytes = 0;
   #dirtyBytes = 0;
   #memoryBytes = 0;
+  /** Asked for so many bytes that others than contents hold, when forgetting contents has not been enough; what can go goes at once. */
+  onPressure: ((bytes: number) => void) | undefined;
   /** Contents with clean bytes, least recently used first (a Set keeps insertion order). */
   readonly #evictable = new Set<FileContent>();
   /** Contents that lie in memory and are all clean, in the same order. */
@@ -110,8 +112,25 @@ export class CacheAccount {
     if (this.#cleanInMemory.delete(content)) this.#cleanInMemory.add(content);
   }
 
-  /** True if `bytes` more fit, after forgetting clean bytes if need be. */
+  /** True if `bytes` more fit, after forgetting clean bytes if need be, and what else need not be there. */
   makeRoom(bytes: number): boolean {
+    if (this.#forgetFor(bytes)) return true;
+    this.onPressure?.(this.#cachedBytes + bytes - this.limits.capacityBytes);
+    return this.#cachedBytes + bytes <= this.limits.capacityBytes;
+  }
+
+  /** Books bytes on the device that no content has, until `unreserve`. False if there is no room for them. */
+  reserve(bytes: number): boolean {
+    if (!this.#forgetFor(bytes)) return false;
+    this.#cachedBytes += bytes;
+    return true;
+  }
+
+  unreserve(bytes: number): void {
+    this.#cachedBytes -= bytes;
+  }
+
+  #forgetFor(bytes: number): boolean {
     if (this.#cachedBytes + bytes <= this.limits.capacityBytes) return true;
     for (const content of this.#evictable) {
       // A seal may be reading clean bytes too: its pieces are widened to whole pages.

@@ -27,18 +27,21 @@ const pools: PoolOpener = {
 };
 
 const mounter: Mounter = {
-  mount: async (vfs, { mountpoint, source, allowOther, log }) => {
+  mount: async (vfs, { mountpoint, source, allowOther, readOnly, passthrough, log }) => {
     const [{ loadAddon }, { mountFuse, unmountFuse }, { FuseSession }] = await Promise.all([
       import('../../native/addon.js'),
       import('../fuse/mount.js'),
       import('../fuse/session.js'),
     ]);
     const addon = loadAddon();
-    const fd = await mountFuse(addon, mountpoint, { source, allowOther });
+    const fd = await mountFuse(addon, mountpoint, { source, allowOther, readOnly });
     const session = new FuseSession({
       addon,
       fd,
       vfs,
+      passthrough: passthrough
+        ? { onRefused: (why) => log.info({ why }, 'all files are read through the daemon: no passthrough here') }
+        : undefined,
       log: (message, error) => log.error({ err: error }, message),
     });
     try {

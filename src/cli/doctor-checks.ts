@@ -58,7 +58,7 @@ const bad = (what: string, finding: string, fix: string): Diagnosis => ({ state:
 export async function checkMachine(context: CliContext): Promise<Diagnosis[]> {
   return [
     checkKernel(release()),
-    checkPassthrough(release()),
+    checkPassthrough(release(), process.getuid?.() === 0),
     checkFuseDevice(),
     ...(await checkMountHelper(context.env)),
     await checkNative(),
@@ -77,12 +77,16 @@ export function checkKernel(version: string): Diagnosis {
       );
 }
 
-function checkPassthrough(version: string): Diagnosis {
+/** Nothing need be done about it: without, everything works the same. */
+export function checkPassthrough(version: string, isRoot: boolean): Diagnosis {
+  const kernel = PASSTHROUGH_KERNEL.join('.');
   return ok(
     'passthrough',
-    isAtLeast(version, PASSTHROUGH_KERNEL)
-      ? 'the kernel has it; cairn does without, because writes past it would break its promises (docs/performance.md)'
-      : `not in this kernel (${PASSTHROUGH_KERNEL.join('.')} has it); cairn does without`,
+    !isAtLeast(version, PASSTHROUGH_KERNEL)
+      ? `not in this kernel (${kernel} has it): read-only mounts read through the daemon, as all others do`
+      : isRoot
+        ? 'the kernel reads large files that are opened again by itself, on read-only mounts (others never: docs/performance.md)'
+        : 'the kernel has it, for read-only mounts of root: those of this user read through the daemon',
   );
 }
 

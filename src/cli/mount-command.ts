@@ -18,6 +18,7 @@ import { showError } from './show-error.js';
 interface Flags {
   readonly strong?: true;
   readonly allowOther?: true;
+  readonly readOnly?: true;
   readonly foreground?: true;
 }
 
@@ -29,6 +30,7 @@ export interface MountTarget {
   readonly webOtherwise?: WebConfig | undefined;
   readonly strong: boolean;
   readonly allowOther: boolean;
+  readonly readOnly: boolean;
 }
 
 export function mountCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
@@ -39,6 +41,10 @@ export function mountCommand(program: Command, context: CliContext, done: (code:
     .argument('<mountpoint>', 'an empty directory')
     .option('--strong', 'fsync and close answer only when the data is safe on the disks')
     .option('--allow-other', 'let other users in as well, within the permissions (always so where root mounts)')
+    .option(
+      '--read-only',
+      'refuse every change through the mount; large files that are read again are read at the speed of the cache',
+    )
     .option('--foreground', 'stay in the foreground; Ctrl-C commits and unmounts')
     .addHelpText(
       'after',
@@ -58,19 +64,24 @@ The daemon logs to daemon.log in the pool directory. CAIRN_LOG=debug makes it sa
         config: await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory),
         strong: flags.strong === true,
         allowOther: flags.allowOther === true,
+        readOnly: flags.readOnly === true,
       };
       done(flags.foreground ? await foreground(context, target) : await background(context, target));
     });
 }
 
 async function background(context: CliContext, target: MountTarget): Promise<ExitCode> {
-  const { poolDirectory, mountpoint, strong, allowOther } = target;
+  const { poolDirectory, mountpoint, strong, allowOther, readOnly } = target;
   // Said here as well, so that a mistake costs no process.
   if (await prepareMountpoint(context, mountpoint, [poolDirectory])) {
     context.stdout.write(`detached the dead mount at ${mountpoint}\n`);
   }
   const progress = new Progress(context.stderr, context.clock, 'starting the daemon');
-  const flags = [...(strong ? ['--strong'] : []), ...(allowOther ? ['--allow-other'] : [])];
+  const flags = [
+    ...(strong ? ['--strong'] : []),
+    ...(allowOther ? ['--allow-other'] : []),
+    ...(readOnly ? ['--read-only'] : []),
+  ];
   const args = ['mount', '--foreground', ...flags, '--', poolDirectory, mountpoint];
   const daemon = startDaemon(poolDirectory, args, (what) => progress.step(what));
   let interrupted = false;
@@ -142,7 +153,8 @@ async function serve(context: CliContext, pool: string, mountpoint: string, flag
     const onStep = (what: string) => tellParent({ kind: 'step', what });
     const strong = flags.strong === true;
     const allowOther = flags.allowOther === true;
-    const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, log, onStep };
+    const readOnly = flags.readOnly === true;
+    const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, readOnly, log, onStep };
     const output = {
       isTTY: false,
       hasColour: false,

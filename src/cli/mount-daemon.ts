@@ -14,6 +14,7 @@ import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
+import { ReadOnlyVfs } from '../vfs/read-only-vfs.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
@@ -43,6 +44,8 @@ export interface MountOptions {
   readonly strong: boolean;
   /** Also for other users than the one who mounts; always so for root. */
   readonly allowOther?: boolean;
+  /** Nothing can be changed through the mount; also where cairn.toml says so. */
+  readonly readOnly?: boolean;
   readonly log: PoolLog;
   /** What the start is busy with, in lower case. */
   readonly onStep: (what: string) => void;
@@ -81,9 +84,12 @@ export class MountDaemon {
     }
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
-    const pool = await context.pools.open(poolDirectory, { mode, log }).catch(async (error: unknown) => {
-      throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
-    });
+    const readOnly = options.readOnly === true || config.mount?.readOnly === true;
+    const pool = await context.pools
+      .open(poolDirectory, { mode, accessTimes: !readOnly, log })
+      .catch(async (error: unknown) => {
+        throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
+      });
     let session: MountSession | undefined;
     let server: ControlServer | undefined;
     let watching: Watch | undefined;
@@ -95,8 +101,10 @@ export class MountDaemon {
       // Also where nothing is served as S3 yet: that may begin while it is mounted.
       const versions = pool.objects && (await context.openVersions(pool.vfs, pool.objects));
       if (pool.objects !== undefined && (await hasBuckets(pool.objects))) await versions?.refresh();
-      const vfs = versions?.vfs ?? pool.vfs;
-      session = await context.mounter.mount(vfs, { mountpoint, source, allowOther, log });
+      const vfs = readOnly ? new ReadOnlyVfs(pool.vfs) : (versions?.vfs ?? pool.vfs);
+      const passthrough = readOnly && config.mount?.passthrough !== 'off';
+      const how = { mountpoint, source, allowOther, readOnly, passthrough, log };
+      session = await context.mounter.mount(vfs, how);
       const { objects } = pool;
       const { s3Otherwise, webOtherwise } = options;
       faces = new Faces({ context, poolDirectory, objects, versions, s3Otherwise, webOtherwise, log });
@@ -112,7 +120,7 @@ export class MountDaemon {
       await faces.start(config, parts, watching);
       daemon.#watch();
       daemon.#watchConfig(context.clock);
-      log.info({ poolDirectory, mountpoint, mode }, 'mounted');
+      log.info({ poolDirectory, mountpoint, mode, readOnly }, 'mounted');
       return daemon;
     } catch (error) {
       server?.stopListening();

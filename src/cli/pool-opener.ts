@@ -56,8 +56,11 @@ export interface OpenPool {
 
 export interface PoolOpener {
   init(directory: string, options: InitOptions): Promise<InitReport>;
-  /** LOCKED if another process has the pool or one of its disks. */
-  open(directory: string, options: { mode: 'default' | 'strong'; log: PoolLog }): Promise<OpenPool>;
+  /** `accessTimes` false: reading moves none. LOCKED if another process has the pool or one of its disks. */
+  open(
+    directory: string,
+    options: { mode: 'default' | 'strong'; accessTimes?: boolean; log: PoolLog },
+  ): Promise<OpenPool>;
   /** Checks a pool that no daemon has; without repair nothing of it is written. LOCKED if a process has it, ABORTED. */
   check(
     directory: string,
@@ -78,7 +81,15 @@ export interface MountSession {
 export interface Mounter {
   mount(
     vfs: Vfs,
-    options: { mountpoint: string; source: string; allowOther: boolean; log: PoolLog },
+    options: {
+      mountpoint: string;
+      source: string;
+      allowOther: boolean;
+      readOnly: boolean;
+      /** Only with `readOnly`: the kernel reads by itself what it can. */
+      passthrough: boolean;
+      log: PoolLog;
+    },
   ): Promise<MountSession>;
   /** Takes away a mount that no daemon of this process serves. BUSY as above. */
   detach(mountpoint: string, lazy: boolean): Promise<void>;

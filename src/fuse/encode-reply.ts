@@ -123,8 +123,9 @@ export class ReplyEncoder {
     return length;
   }
 
-  open(unique: bigint, handle: Handle, flags: number): number {
-    this.#open(BODY, handle, flags);
+  /** `backingId`: which file the kernel is to read by itself; 0 without PASSTHROUGH. */
+  open(unique: bigint, handle: Handle, flags: number, backingId = 0): number {
+    this.#open(BODY, handle, flags, backingId);
     putHeader(this.buffer, unique, 0, BODY + OpenOut.BYTES);
     return BODY + OpenOut.BYTES;
   }
@@ -134,13 +135,14 @@ export class ReplyEncoder {
     const length = BODY + EntryOut.BYTES + OpenOut.BYTES;
     putHeader(this.buffer, unique, 0, length);
     putEntry(this.buffer, attr, BODY);
-    this.#open(BODY + EntryOut.BYTES, handle, flags);
+    this.#open(BODY + EntryOut.BYTES, handle, flags, 0);
     return length;
   }
 
-  #open(at: number, handle: Handle, flags: number): void {
+  #open(at: number, handle: Handle, flags: number, backingId: number): void {
     put64(this.buffer, handle, at + OpenOut.FH);
-    put64(this.buffer, flags, at + OpenOut.OPEN_FLAGS);
+    this.buffer.writeUInt32LE(flags, at + OpenOut.OPEN_FLAGS);
+    this.buffer.writeInt32LE(backingId, at + OpenOut.BACKING_ID);
   }
 
   /** fuse_write_out and fuse_getxattr_out, a size padded to 8 bytes; fuse_lseek_out, an offset. */

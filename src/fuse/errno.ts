@@ -32,6 +32,7 @@ export const Errno = {
   ENAMETOOLONG: 36,
   ENOSYS: 38,
   ENOTEMPTY: 39,
+  ELOOP: 40,
   ENODATA: 61,
   EPROTO: 71,
   EOPNOTSUPP: 95,

@@ -15,7 +15,8 @@ import { DirentEncoder, ReplyEncoder } from './encode-reply.js';
 import { Errno, errnoOf, isExpected } from './errno.js';
 import { invalidateInodeMessage, type Notifier } from './notifier.js';
 import { OpenModes } from './open-modes.js';
-import { FileType, SET_ID_BITS } from './protocol.js';
+import { Passthrough } from './passthrough.js';
+import { FileType, OpenReply, SET_ID_BITS } from './protocol.js';
 
 /** Where the face writes what a user should know and no errno can say. */
 export type FuseLog = (message: string, error?: unknown) => void;
@@ -41,6 +42,7 @@ export class Exchange {
   readonly notifier: Notifier;
   readonly encoder = new ReplyEncoder();
   readonly openModes = new OpenModes();
+  readonly passthrough: Passthrough;
   /** What was agreed at INIT: POSIX_ACL, SETXATTR_EXT. */
   enforcesAccessLists = false;
   extendsSetxattr = false;
@@ -67,6 +69,7 @@ export class Exchange {
     this.vfs = vfs;
     this.channel = channel;
     this.notifier = notifier;
+    this.passthrough = new Passthrough(vfs, channel, notifier);
     this.#log = log;
   }
 
@@ -234,14 +237,18 @@ export function replyOpen(
   handle: Handle,
   { read, write }: OpenMode,
 ): void {
-  const flags = exchange.openModes.opened(ino, handle, read, write);
+  const { openModes, passthrough } = exchange;
+  const backingId = write ? 0 : passthrough.opened(ino, handle, openModes.hasHandles(ino));
+  const flags =
+    backingId === 0 ? openModes.opened(ino, handle, read, write) : OpenReply.PASSTHROUGH | OpenReply.NOFLUSH;
   // The kernel may have all pages: then no READ will tell.
   if (exchange.vfs.accessed(handle)) exchange.attributesChanged(ino);
-  if (!exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) takeBack(exchange, handle);
+  if (!exchange.sendSmall(exchange.encoder.open(unique, handle, flags, backingId))) takeBack(exchange, handle);
 }
 
 function takeBack(exchange: Exchange, handle: Handle): void {
   exchange.openModes.released(handle);
+  exchange.passthrough.released(handle);
   exchange.detach(exchange.vfs.release(handle), 'release of an interrupted open');
 }
 

@@ -255,6 +255,7 @@ export function release(exchange: Exchange, request: Request): void {
   request.body(In.RELEASE.BYTES);
   const handle = request.u64(In.RELEASE.FH);
   exchange.openModes.released(handle);
+  exchange.passthrough.released(handle);
   exchange.answer(request.unique, exchange.vfs.release(handle), replyOk);
 }
 

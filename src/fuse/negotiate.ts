@@ -2,6 +2,7 @@
  * INIT: what we and the kernel agree on. Why some abilities are refused:
  * - WRITEBACK_CACHE: with it the kernel never again takes size and mtime from us, so a change that came in through S3
  *   or the library would not show in the mount.
+ *   It would exclude PASSTHROUGH, too, which is asked for where nothing is written (passthrough.ts).
  * - POSIX_LOCKS, FLOCK_LOCKS: locks then stay in the kernel, which is right and fastest on one host.
  * - NO_OPEN(DIR)_SUPPORT: the vfs needs handles, so that an unlinked file lives until its last close.
  * And why some are taken: HANDLE_KILLPRIV_V2 keeps the kernel from asking for security.capability before every write; with POSIX_ACL it
@@ -46,6 +47,8 @@ const WANTED =
 const MAX_BACKGROUND = 64;
 const CONGESTION_THRESHOLD = 48;
 const TIME_GRANULARITY_NS = 1;
+/** How deep file systems may stand on each other below us: files that the kernel reads by itself lie on a file system that stands on a device. Less is no passthrough. */
+const MAX_STACK_DEPTH = 1;
 
 export interface Negotiated {
   readonly minor: number;
@@ -56,9 +59,13 @@ export interface Negotiated {
 
 /**
  * Writes the reply to INIT into `out` and returns its length, and what was agreed: undefined if the kernel must first
- * come down to our major version (it sends another INIT). Throws MalformedRequest with EPROTO if it is too old.
+ * come down to our major version (it sends another INIT). `passthrough`: ask for it. Throws MalformedRequest with EPROTO if it is too old.
  */
-export function negotiate(request: Request, out: Buffer): { length: number; agreed: Negotiated | undefined } {
+export function negotiate(
+  request: Request,
+  out: Buffer,
+  passthrough = false,
+): { length: number; agreed: Negotiated | undefined } {
   request.body(In.INIT.BYTES);
   const major = request.u32(In.INIT.MAJOR);
   const kernelMinor = request.u32(In.INIT.MINOR);
@@ -82,8 +89,10 @@ export function negotiate(request: Request, out: Buffer): { length: number; agre
   put32(flags, InitOut.FLAGS);
   put32(MAX_WRITE_BYTES, InitOut.MAX_WRITE);
   put32(TIME_GRANULARITY_NS, InitOut.TIME_GRAN);
-  const flags2 = (flags & InitFlag.INIT_EXT) === 0 ? 0 : request.u32(In.INIT.FLAGS2) & InitFlag2.DIRECT_IO_ALLOW_MMAP;
+  const wanted2 = InitFlag2.DIRECT_IO_ALLOW_MMAP | (passthrough ? InitFlag2.PASSTHROUGH : 0);
+  const flags2 = (flags & InitFlag.INIT_EXT) === 0 ? 0 : request.u32(In.INIT.FLAGS2) & wanted2;
   put32(flags2, InitOut.FLAGS2);
+  if ((flags2 & InitFlag2.PASSTHROUGH) !== 0) put32(MAX_STACK_DEPTH, InitOut.MAX_STACK_DEPTH);
   out.writeUInt16LE(MAX_BACKGROUND, OUT_HEADER_BYTES + InitOut.MAX_BACKGROUND);
   out.writeUInt16LE(CONGESTION_THRESHOLD, OUT_HEADER_BYTES + InitOut.CONGESTION_THRESHOLD);
   out.writeUInt16LE(MAX_PAGES, OUT_HEADER_BYTES + InitOut.MAX_PAGES);

@@ -5,7 +5,7 @@
  *
  * Invariant: at no time is one inode open both ways, because a cached reader could keep a page that a direct writer has just changed: the
  * first open decides, and who comes while a direct handle is open goes direct too. A mapping of such a handle has pages all the
- * same, so writes past it are notified (`mayBeMapped`).
+ * same, so writes past it are notified (`mayBeMapped`). Handles that the kernel serves by itself are not counted here (passthrough.ts).
  */
 import { OpenReply } from './protocol.js';
 
@@ -43,6 +43,11 @@ export class OpenModes {
     if (open.direct) inode.direct -= 1;
     else inode.cached -= 1;
     if (inode.direct === 0 && inode.cached === 0) this.#inodes.delete(open.ino);
+  }
+
+  /** The inode is open, either way. */
+  hasHandles(ino: number): boolean {
+    return this.#inodes.has(ino);
   }
 
   isDirect(handle: number): boolean {

@@ -82,7 +82,7 @@ export const InitFlag = {
 } as const;
 
 /** Bits 32 and up of the INIT flags. */
-export const InitFlag2 = { DIRECT_IO_ALLOW_MMAP: 1 << 4 } as const;
+export const InitFlag2 = { DIRECT_IO_ALLOW_MMAP: 1 << 4, PASSTHROUGH: 1 << 5 } as const;
 
 export const SetattrValid = {
   MODE: 1 << 0,
@@ -97,7 +97,7 @@ export const SetattrValid = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
-export const OpenReply = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1, NOFLUSH: 1 << 5 } as const;
+export const OpenReply = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1, NOFLUSH: 1 << 5, PASSTHROUGH: 1 << 7 } as const;
 export const OPEN_KILL_SUIDGID = 1 << 0;
 /** WRITE_CACHE: the kernel writes back a mapped page and picked any writable handle of the inode. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
@@ -239,7 +239,8 @@ export const EntryOut = {
 
 /** fuse_attr_out. */
 export const AttrReply = { ATTR_VALID: 0, ATTR_VALID_NSEC: 8, ATTR: 16, BYTES: 16 + AttrOut.BYTES } as const;
-export const OpenOut = { FH: 0, OPEN_FLAGS: 8, BYTES: 16 } as const;
+/** BACKING_ID counts only with PASSTHROUGH. */
+export const OpenOut = { FH: 0, OPEN_FLAGS: 8, BACKING_ID: 12, BYTES: 16 } as const;
 /** fuse_dirent; fuse_direntplus is an entry_out before it. The name follows, padded to 8 bytes. */
 export const Dirent = { INO: 0, OFF: 8, NAMELEN: 16, TYPE: 20, NAME: 24 } as const;
 /** fuse_kstatfs. */
@@ -288,5 +289,6 @@ export const InitOut = {
   TIME_GRAN: 24,
   MAX_PAGES: 28,
   FLAGS2: 32,
+  MAX_STACK_DEPTH: 36,
   BYTES: 64,
 } as const;

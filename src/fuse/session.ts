@@ -79,6 +79,8 @@ export interface FuseSessionOptions {
   readonly fd: number;
   readonly vfs: Vfs;
   readonly log: FuseLog;
+  /** Let the kernel read by itself what the vfs has whole (passthrough.ts). Only where nothing is changed through the mount. */
+  readonly passthrough?: { readonly onRefused: (why: string) => void } | undefined;
   /** Whether the process of this thread is being killed; a test's own. */
   readonly isBeingKilled?: (pid: number) => boolean;
 }
@@ -98,14 +100,16 @@ export class FuseSession {
   readonly #notifier: Notifier;
   readonly #log: FuseLog;
   readonly #fd: number;
+  readonly #passthrough: FuseSessionOptions['passthrough'];
   #agreed: Negotiated | undefined;
   #resolveReady!: (agreed: Negotiated) => void;
   #rejectReady!: (error: Error) => void;
   #resolveEnded!: () => void;
   #isStopped = false;
 
-  constructor({ addon, fd, vfs, log, isBeingKilled: killed = isBeingKilled }: FuseSessionOptions) {
+  constructor({ addon, fd, vfs, log, passthrough, isBeingKilled: killed = isBeingKilled }: FuseSessionOptions) {
     this.#log = log;
+    this.#passthrough = passthrough;
     this.#fd = fd;
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
@@ -126,6 +130,8 @@ export class FuseSession {
       (error) => this.#end(error),
     );
     this.#exchange = new Exchange(vfs, this.#channel, this.#notifier, log, killed);
+    this.#exchange.passthrough.onRefused = (errno) =>
+      passthrough?.onRefused(`the kernel refused a file of the cache with errno ${errno}`);
   }
 
   /** Another face made, replaced or removed the name. Resolves when the kernel knows. */
@@ -173,13 +179,15 @@ export class FuseSession {
     const request = this.#request;
     if (request.opcode !== Opcode.INIT) throw new MalformedRequest(`opcode ${request.opcode} before INIT`);
     try {
-      const { length, agreed } = negotiate(request, this.#exchange.encoder.buffer);
+      const { length, agreed } = negotiate(request, this.#exchange.encoder.buffer, this.#passthrough !== undefined);
       this.#exchange.sendSmall(length);
       if (agreed === undefined) return;
       this.#agreed = agreed;
       this.#exchange.enforcesAccessLists = (agreed.flags & InitFlag.POSIX_ACL) !== 0;
       this.#exchange.extendsSetxattr = (agreed.flags & InitFlag.SETXATTR_EXT) !== 0;
       this.#exchange.openModes.allowDirect = (agreed.flags2 & InitFlag2.DIRECT_IO_ALLOW_MMAP) !== 0;
+      this.#exchange.passthrough.isOn = (agreed.flags2 & InitFlag2.PASSTHROUGH) !== 0;
+      if (!this.#exchange.passthrough.isOn) this.#passthrough?.onRefused('the kernel does not have it');
       this.#resolveReady(agreed);
     } catch (error) {
       this.#rejectReady(error instanceof Error ? error : new Error(String(error)));
@@ -198,6 +206,7 @@ export class FuseSession {
 
   async #finish(): Promise<void> {
     await this.#exchange.idle();
+    this.#exchange.passthrough.close();
     await this.#notifier.close();
     closeSync(this.#fd);
     this.#resolveEnded();

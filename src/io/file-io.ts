@@ -83,6 +83,8 @@ export interface IoFile {
    * yet. Syncs nothing and waits for nothing; for whoever reads back what was never synced. Absent where nothing is written behind one's back.
    */
   checkWriteback?(): void;
+  /** True if something else has the file open, or mapped, whatever process it is. IO where the file system cannot tell; absent where nobody else can have it. */
+  isOpenElsewhere?(): boolean;
   /** Reserves blocks without changing what is read (fallocate); where unsupported, does nothing. */
   allocate(offset: number, length: number): Promise<void>;
   /** Gives blocks back; the range reads as zeros. */

@@ -100,6 +100,7 @@ class GuardedFile implements IoFile {
   readonly #guard: IoGuard;
   readonly lend?: (use: (fd: number) => Promise<void>) => Promise<void>;
   readonly checkWriteback?: () => void;
+  readonly isOpenElsewhere?: () => boolean;
   readonly readSummed?: NonNullable<IoFile['readSummed']>;
   #closing: Promise<void> | undefined;
 
@@ -110,6 +111,7 @@ class GuardedFile implements IoFile {
     if (file.lend !== undefined) this.lend = (use) => guard.run(() => file.lend!(use));
     if (file.readSummed !== undefined) this.readSummed = (...read) => guard.run(() => file.readSummed!(...read));
     if (file.checkWriteback !== undefined) this.checkWriteback = () => file.checkWriteback!();
+    if (file.isOpenElsewhere !== undefined) this.isOpenElsewhere = () => file.isOpenElsewhere!();
   }
 
   get fd(): number | undefined {

@@ -134,6 +134,15 @@ export class NodeFile implements IoFile {
     }
   }
 
+  isOpenElsewhere(): boolean {
+    const fd = this.#open();
+    try {
+      return this.#addon.isOpenElsewhere(fd);
+    } catch (error) {
+      throw toCairnError(error, 'ask for the users of', this.path);
+    }
+  }
+
   async allocate(offset: number, length: number): Promise<void> {
     try {
       await this.#fallocate('reserve space for', FALLOC_FL_KEEP_SIZE, offset, length);

@@ -51,7 +51,7 @@ export function refuse(message: string): CairnError {
 }
 
 /** One line of a table. */
-export function line(key: string, value: string | number | readonly string[]): string {
+export function line(key: string, value: string | number | boolean | readonly string[]): string {
   return stringify({ [key]: value }).trimEnd();
 }
 

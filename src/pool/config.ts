@@ -16,9 +16,13 @@ import type { WhenDegraded } from '../vfs/strong-rule.js';
 import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from './config-limits.js';
 import { directory, line, objectMessage, one, refuse, shortened, whole } from './config-values.js';
 import {
+  formatMount,
   formatNotify,
   formatS3,
   formatWeb,
+  type MountConfig,
+  MountTable,
+  mountOf,
   type NotifyConfig,
   NotifyTable,
   notifyOf,
@@ -55,6 +59,8 @@ export interface PoolConfig {
   readonly mode: 'default' | 'strong';
   /** What a strong fsync answers while a disk is away. */
   readonly whenDegraded: WhenDegraded;
+  /** Undefined: the mount may be written to. */
+  readonly mount?: MountConfig | undefined;
   /** Absolute. */
   readonly metaDirectory: string;
   /** `sizeBytes` undefined: the cache takes half of what its device has free. Absolute directory. */
@@ -96,6 +102,7 @@ const Toml = v.strictObject(
       ),
       {},
     ),
+    mount: v.optional(MountTable),
     meta: v.strictObject({ directory }, objectMessage('[meta]')),
     cache: v.strictObject(
       { directory, size_bytes: v.optional(whole(MIN_BUCKET_BYTES, Number.MAX_SAFE_INTEGER)) },
@@ -154,6 +161,7 @@ export function parseConfig(text: string, poolDirectory: string): PoolConfig {
     cache: { directory: resolve(poolDirectory, toml.cache.directory), sizeBytes: toml.cache.size_bytes },
     commitDelayMs: toml.commit.delay_ms ?? DEFAULT_DELAY_MS,
     scrubDays: toml.scrub.every_days ?? DEFAULT_SCRUB_DAYS,
+    ...(toml.mount !== undefined && { mount: mountOf(toml.mount) }),
     ...(toml.s3 !== undefined && { s3: s3Of(toml.s3, poolDirectory) }),
     ...(toml.web !== undefined && { web: webOf(toml.web, poolDirectory) }),
     ...(toml.notify !== undefined && { notify: notifyOf(toml.notify) }),
@@ -192,6 +200,8 @@ ${line('mode', config.mode)}
 # an error, until everything is as redundant as promised again; what is written is committed all the same.
 [strong]
 ${line('when_degraded', config.whenDegraded)}
+
+${formatMount(config.mount)}
 
 # Metadata for fast access. The disks hold all of it too: it can be rebuilt from them.
 [meta]

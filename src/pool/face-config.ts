@@ -1,4 +1,4 @@
-/** The tables of a cairn.toml that are about who a mounted pool is for: `[s3]`, `[web]`, the status page, and `[notify]`, who is told of what happens. */
+/** The tables of a cairn.toml that are about who a mounted pool is for: `[mount]`, `[s3]`, `[web]`, the status page, and `[notify]`, who is told of what happens. */
 import * as v from 'valibot';
 import { isLoopback } from '../io/loopback.js';
 import {
@@ -17,6 +17,14 @@ import {
   tlsOf,
   whole,
 } from './config-values.js';
+
+/** The mount itself. */
+export interface MountConfig {
+  /** Nothing can be changed through it; other faces go on. */
+  readonly readOnly: boolean;
+  /** Whether the kernel may read whole cached files by itself, where it can and where the mount is read-only. */
+  readonly passthrough: 'auto' | 'off';
+}
 
 /** The S3 face of a mounted pool. */
 export interface S3Config {
@@ -72,6 +80,14 @@ const mailAddress = v.pipe(
   v.regex(/^[^\s<>,;]{1,200}@[^\s<>,;@]{1,200}$/, 'must be a mail address'),
 );
 
+export const MountTable = v.strictObject(
+  {
+    read_only: v.optional(v.boolean('must be true or false'), false),
+    passthrough: v.optional(v.picklist(['auto', 'off'], one('auto', 'off')), 'auto'),
+  },
+  objectMessage('[mount]'),
+);
+
 export const S3Table = v.strictObject(
   {
     address: v.optional(address, '127.0.0.1:9000'),
@@ -123,6 +139,10 @@ export const NotifyTable = v.strictObject(
   objectMessage('[notify]'),
 );
 
+export function mountOf({ read_only, passthrough }: v.InferOutput<typeof MountTable>): MountConfig {
+  return { readOnly: read_only, passthrough };
+}
+
 export function s3Of(toml: v.InferOutput<typeof S3Table>, poolDirectory: string): S3Config {
   const { region, domain, requests_per_second: requestsPerSecond } = toml;
   const tls = tlsOf('s3', toml, poolDirectory);
@@ -153,6 +173,16 @@ export function notifyOf(toml: v.InferOutput<typeof NotifyTable>): NotifyConfig 
     mailFrom: toml.mail_from,
     mailCommand: toml.mail_command,
   };
+}
+
+export function formatMount(mount: MountConfig | undefined): string {
+  return `# read_only = true: every change through the mount is refused, as with \`cairn mount --read-only\`; other faces (S3) go on. passthrough has a meaning only then:
+# "auto": the kernel reads large files that are opened again by itself, from whole copies in the cache, where it can (Linux 6.9, root). "off": never.
+${
+  mount === undefined
+    ? '# [mount]\n# read_only = true\n# passthrough = "auto"'
+    : `[mount]\n${line('read_only', mount.readOnly)}\n${line('passthrough', mount.passthrough)}`
+}`;
 }
 
 export function formatS3(s3: S3Config | undefined, poolDirectory: string): string {

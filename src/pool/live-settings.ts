@@ -18,6 +18,7 @@ const KEYS: { readonly [K in keyof PoolConfig]-?: string } = {
   chunkBytes: 'chunk_bytes',
   mode: 'mode',
   whenDegraded: 'strong.when_degraded',
+  mount: 'mount',
   metaDirectory: 'meta.directory',
   cache: 'cache',
   commitDelayMs: 'commit.delay_ms',

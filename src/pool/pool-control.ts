@@ -16,6 +16,7 @@ import type { MetaStore } from '../meta/meta-store.js';
 import type { RepairJob } from '../repair/repair-job.js';
 import type { ScrubSchedule } from '../repair/scrub-schedule.js';
 import type { Activity } from '../vfs/activity.js';
+import type { Backings } from '../vfs/backings.js';
 import type { Committer } from '../vfs/committer.js';
 import type { Inode } from '../vfs/inode.js';
 import type { InodeTable } from '../vfs/inode-table.js';
@@ -80,6 +81,7 @@ export interface PoolParts {
   readonly scrubs: ScrubSchedule;
   readonly userWork: UserWork;
   readonly activity: Activity;
+  readonly backings: Backings;
   readonly table: InodeTable;
   readonly reader: PoolReader;
   readonly space: PoolSpace;

@@ -32,6 +32,7 @@ import { readReport } from '../repair/scrub-report.js';
 import { ScrubSchedule } from '../repair/scrub-schedule.js';
 import { syncAll } from '../repair/sync-all.js';
 import { Activity } from '../vfs/activity.js';
+import { Backings } from '../vfs/backings.js';
 import { Committer } from '../vfs/committer.js';
 import { FileData } from '../vfs/file-data.js';
 import { Inode } from '../vfs/inode.js';
@@ -84,6 +85,8 @@ export interface PoolOptions {
   /** Default: what cairn.toml says. */
   readonly mode?: 'default' | 'strong' | undefined;
   readonly log?: PoolLog;
+  /** False: reading moves no access time. */
+  readonly accessTimes?: boolean;
   /** What the pool stands on; by default this machine. */
   readonly machine?: Machine;
   /** Opened to be looked at: nothing is committed or collected by itself, and a new pool stays empty. End it with `abandon`. */
@@ -197,7 +200,8 @@ export class Pool {
 
   /** Nothing begins by itself any more, and what had begun is over. */
   async #quiet(): Promise<void> {
-    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster } = this.parts;
+    const { committer, collector, sweep, watch, jobs, repair, scrubs, forecaster, backings } = this.parts;
+    await backings.close();
     await watch.close();
     await forecaster.close();
     await scrubs.close();
@@ -351,6 +355,7 @@ class PoolOpening {
   readonly #mode: 'default' | 'strong';
   readonly #log: PoolLog;
   readonly #isResting: boolean;
+  readonly #accessTimes: boolean;
   readonly #opened: { close(): Promise<void> }[] = [];
 
   constructor(machine: Machine, directory: string, config: PoolConfig, options: PoolOptions) {
@@ -360,6 +365,7 @@ class PoolOpening {
     this.#mode = options.mode ?? config.mode;
     this.#log = options.log ?? silentLog;
     this.#isResting = options.isResting === true;
+    this.#accessTimes = options.accessTimes !== false;
   }
 
   async run<T>(make: (parts: PoolParts, staging: Staging, snapshots: SnapshotSchedule) => T): Promise<T> {
@@ -503,6 +509,16 @@ class PoolOpening {
     committer.policies = policies;
     const userWork = new UserWork();
     const activity = new Activity(() => clock.monotonicMs());
+    const throttle = new Throttle(userWork, clock);
+    const backings = new Backings({
+      io,
+      path: join(disks.cacheDirectory, 'backing'),
+      account,
+      reader,
+      throttle,
+      clock,
+      onFailure: (error) => void stage.distrust(error),
+    });
     const rule = new StrongRule(config.whenDegraded, journal, () => disks.missing());
     const vfs = new Volume({
       strong: this.#mode === 'strong',
@@ -520,6 +536,8 @@ class PoolOpening {
       space: () => space.blocks(),
       userWork,
       activity,
+      backings,
+      accessTimes: this.#accessTimes,
       stateOf: (inode) => stateOf(inode, { table, reader, chunks }),
     });
     const publisher = new Publisher({
@@ -540,7 +558,6 @@ class PoolOpening {
       if (inode !== undefined) data.lost(inode, failure);
       log.error({ ino, error: failure.cause }, `${failure.message}; what is still in memory of it goes to the pool`);
     };
-    const throttle = new Throttle(userWork, clock);
     const collector = new Collector({
       meta,
       chunks,
@@ -669,6 +686,7 @@ class PoolOpening {
       scrubs,
       userWork,
       activity,
+      backings,
       table,
       reader,
       space,

@@ -75,6 +75,13 @@ export interface CreateResult {
  */
 export type ReadPart = Uint8Array | { readonly fd: number; readonly position: number; readonly length: number };
 
+/** A file with all of an inode's content, which the kernel may read by itself. It stays as it is, whatever becomes of the inode. */
+export interface Backing {
+  readonly fd: number;
+  /** Once: nobody has it open any more. Mappings may outlive that. */
+  release(): void;
+}
+
 export interface DirEntry {
   readonly name: Name;
   readonly ino: Ino;
@@ -145,6 +152,11 @@ export interface Vfs {
    * the access time (relatime).
    */
   accessed(handle: Handle): boolean;
+  /**
+   * For faces through which nothing is changed: what the kernel may read in the place of this handle; undefined where there is nothing such, perhaps not
+   * yet. Absent where everything is read through `read`.
+   */
+  backing?(handle: Handle): Backing | undefined;
   /** The last descriptor is gone. */
   release(handle: Handle): Result<void>;
   fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): Result<void>;

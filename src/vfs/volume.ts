@@ -12,6 +12,7 @@ import type { UserWork } from '../jobs/user-work.js';
 import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Activity } from './activity.js';
+import type { Backings } from './backings.js';
 import type { Committer } from './committer.js';
 import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
@@ -48,6 +49,7 @@ import type {
   AllocateMode,
   Attr,
   AttrChange,
+  Backing,
   Caller,
   CreateResult,
   DirEntry,
@@ -84,6 +86,8 @@ export class Volume implements Vfs {
   readonly #space: () => SpaceReport;
   readonly #userWork: UserWork;
   readonly #activity: Activity;
+  readonly #backings: Backings;
+  readonly #accessTimes: boolean;
   readonly #stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   readonly #handles = new Handles();
 
@@ -103,6 +107,9 @@ export class Volume implements Vfs {
     space: () => SpaceReport;
     userWork: UserWork;
     activity: Activity;
+    backings: Backings;
+    /** False: reading moves no access time. */
+    accessTimes: boolean;
     stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   }) {
     this.strong = parts.strong;
@@ -121,6 +128,12 @@ export class Volume implements Vfs {
     this.#userWork = parts.userWork;
     this.#activity = parts.activity;
     this.#stateOf = parts.stateOf;
+    this.#backings = parts.backings;
+    this.#accessTimes = parts.accessTimes;
+    this.#backings.hold = (inode) => {
+      const handle = this.#handles.open(inode, { read: true, write: false });
+      return () => void this.release(handle);
+    };
   }
 
   /** What holds where no directory says anything else. */
@@ -469,6 +482,7 @@ export class Volume implements Vfs {
       this.#touch(inode);
     }
     if (inode.holds > 0) return;
+    this.#backings.forget(inode.ino);
     this.#data.discard(inode);
     this.#table.forgetGone(inode);
   }
@@ -761,7 +775,7 @@ export class Volume implements Vfs {
   /** relatime: reading moves the access time where the file has changed since, or was not read for a day. */
   #access(inode: Inode): boolean {
     const { atime, mtime, ctime } = inode;
-    if (inode.gone) return false;
+    if (inode.gone || !this.#accessTimes) return false;
     const isStale = !isAfter(atime, mtime) || !isAfter(atime, ctime);
     const now = this.#clock.now();
     if (!isStale && now.sec - atime.sec < ACCESS_AGE_SEC) return false;
@@ -775,6 +789,10 @@ export class Volume implements Vfs {
   accessed(handle: Handle): boolean {
     const { inode, mode } = this.#handles.file(handle);
     return mode.read && !mode.write && mode.noAccessTime !== true && this.#access(inode);
+  }
+
+  backing(handle: Handle): Backing | undefined {
+    return this.#backings.take(this.#handles.file(handle).inode);
   }
 
   release(handle: Handle): Result<void> {

@@ -356,8 +356,12 @@ class FakeMounter implements Mounter {
 
   constructor(readonly calls: string[] = []) {}
 
-  async mount(_vfs: Vfs, options: { mountpoint: string; source: string }) {
+  /** What was mounted last, and how. */
+  mounted: { readonly vfs: Vfs; readonly readOnly: boolean; readonly passthrough: boolean } | undefined;
+
+  async mount(vfs: Vfs, options: { mountpoint: string; source: string; readOnly: boolean; passthrough: boolean }) {
     this.calls.push(`mount ${options.source} ${options.mountpoint}`);
+    this.mounted = { vfs, readOnly: options.readOnly, passthrough: options.passthrough };
     if (this.mountError !== undefined) throw this.mountError;
     const ended = new Promise<void>((resolve) => {
       this.#end = resolve;

@@ -11,6 +11,7 @@ import { NodeFileIo } from '../../../src/io/node-file-io.js';
 import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
 import type { NotifyConfig, S3Config, WebConfig } from '../../../src/pool/face-config.js';
 import type { ObjectTree } from '../../../src/vfs/object-tree.js';
+import { ReadOnlyVfs } from '../../../src/vfs/read-only-vfs.js';
 import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
 
 async function prepare(t: Test) {
@@ -202,6 +203,23 @@ t.test('--strong is stronger than cairn.toml, and never weaker', async (t) => {
     const { context, options } = await prepare(t);
     const daemon = await MountDaemon.start(context, { ...options, strong, config: { ...options.config, mode } });
     t.equal(callsOf(context)[0], `open ${opened}`);
+    await daemon.stop(() => {});
+    await daemon.ended;
+  }
+});
+
+t.test('read-only by option or by cairn.toml; passthrough only then, unless it is off', async (t) => {
+  for (const [readOnly, mount, expected] of [
+    [false, undefined, { readOnly: false, passthrough: false }],
+    [true, undefined, { readOnly: true, passthrough: true }],
+    [false, { readOnly: true, passthrough: 'auto' }, { readOnly: true, passthrough: true }],
+    [true, { readOnly: false, passthrough: 'off' }, { readOnly: true, passthrough: false }],
+    [false, { readOnly: false, passthrough: 'auto' }, { readOnly: false, passthrough: false }],
+  ] as const) {
+    const { context, options } = await prepare(t);
+    const daemon = await MountDaemon.start(context, { ...options, readOnly, config: { ...options.config, mount } });
+    t.match(context.mounter.mounted, expected);
+    t.equal(context.mounter.mounted?.vfs instanceof ReadOnlyVfs, expected.readOnly);
     await daemon.stop(() => {});
     await daemon.ended;
   }

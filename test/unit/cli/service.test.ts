@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
-import { checkKernel, judgeSyncs } from '../../../src/cli/doctor-checks.js';
+import { checkKernel, checkPassthrough, judgeSyncs } from '../../../src/cli/doctor-checks.js';
 import { isJournal, journalLine } from '../../../src/cli/journal-output.js';
 import { MountTable } from '../../../src/cli/mount-table.js';
 import { runCli } from '../../../src/cli/program.js';
@@ -189,6 +189,12 @@ t.test('doctor says what is wrong and how to put it right', async (t) => {
   const { pool, disks, directory, run } = await prepare(t);
   t.match(checkKernel('4.19.0'), { state: 'bad', fix: 'install a newer kernel' });
   t.match(checkKernel('5.10.0-8-amd64'), { state: 'ok' });
+  t.match(checkPassthrough('6.8.0', true), { state: 'ok', finding: /not in this kernel/ });
+  t.match(checkPassthrough('6.18.44', false), { state: 'ok', finding: /of root/ });
+  t.match(checkPassthrough('7.0.1', true), {
+    state: 'ok',
+    finding: /^the kernel reads large files .* on read-only mounts/,
+  });
   t.match(judgeSyncs('a', 80), { state: 'ok', finding: /^80 a second, as of a disk with platters: strong mode/ });
   t.match(judgeSyncs('a', 200_000), { state: 'warning', fix: /write cache off/ });
   await rm(disks[1]!, { recursive: true });

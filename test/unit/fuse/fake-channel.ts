@@ -20,6 +20,11 @@ export class FakeKernel implements FuseChannel {
   readonly killed = new Set<number>();
   readonly session: FuseSession;
   isStopped = false;
+  /** What was done with files for the kernel to read by itself, by descriptor and by number. */
+  readonly backings: string[] = [];
+  /** Why none is taken; 0: each is. */
+  backingErrno = 0;
+  #backing = 0;
   /** What the next sends return; 0 once it is used up. */
   readonly errnos: number[] = [];
   readonly #directory = mkdtempSync(join(tmpdir(), 'cairn-fuse-'));
@@ -29,7 +34,7 @@ export class FakeKernel implements FuseChannel {
   #unique = 2n;
   #awaited: (() => void)[] = [];
 
-  constructor(vfs: Vfs) {
+  constructor(vfs: Vfs, onRefused?: (why: string) => void) {
     // The session closes its descriptor; an ordinary file collects what would be notifications.
     const fd = openSync(this.#notifications, 'w+');
     const addon = {
@@ -47,7 +52,8 @@ export class FakeKernel implements FuseChannel {
     };
     const log = (message: string) => this.logged.push(message);
     const isBeingKilled = (pid: number) => this.killed.has(pid);
-    this.session = new FuseSession({ addon, fd, vfs, log, isBeingKilled });
+    const passthrough = onRefused && { onRefused };
+    this.session = new FuseSession({ addon, fd, vfs, log, passthrough, isBeingKilled });
   }
 
   get #notifications(): string {
@@ -71,6 +77,16 @@ export class FakeKernel implements FuseChannel {
     } catch {
       return -5;
     }
+  }
+
+  openBacking(fileFd: number): number {
+    this.backings.push(`open ${fileFd}`);
+    return this.backingErrno === 0 ? ++this.#backing : -this.backingErrno;
+  }
+
+  closeBacking(id: number): number {
+    this.backings.push(`close ${id}`);
+    return 0;
   }
 
   stop(): void {
@@ -171,8 +187,12 @@ export function initBody(major = 7, minor = 45): Buffer {
 }
 
 /** Closes what a test opened, also if it failed. */
-export async function withKernel(vfs: Vfs, test: (kernel: FakeKernel) => Promise<void>): Promise<void> {
-  const kernel = new FakeKernel(vfs);
+export async function withKernel(
+  vfs: Vfs,
+  test: (kernel: FakeKernel) => Promise<void>,
+  onRefused?: (why: string) => void,
+): Promise<void> {
+  const kernel = new FakeKernel(vfs, onRefused);
   try {
     await test(kernel);
   } finally {

@@ -4,14 +4,14 @@ import { negotiate } from '../../../src/fuse/negotiate.js';
 import { Opcode } from '../../../src/fuse/protocol.js';
 import { bodyOf, initBody, requestMessage } from './fake-channel.js';
 
-function negotiated(body: Uint8Array) {
+function negotiated(body: Uint8Array, passthrough = false) {
   const message = requestMessage({ opcode: Opcode.INIT, unique: 9n }, body);
   const buffer = new Uint8Array(8192);
   buffer.set(message);
   const request = new Request(buffer);
   request.begin(message.length);
   const out = Buffer.alloc(4096, 0xee);
-  const { length, agreed } = negotiate(request, out);
+  const { length, agreed } = negotiate(request, out, passthrough);
   return { reply: out.subarray(0, length), agreed };
 }
 
@@ -41,6 +41,23 @@ t.test('never taken: write-back cache, locks, splice, zero-message opens', async
   const flags = negotiated(initBody()).agreed?.flags ?? -1;
   for (const bit of [1, 7, 8, 9, 10, 16, 17, 24, 31]) t.equal((flags >>> bit) & 1, 0, `bit ${bit}`);
 });
+
+t.test(
+  'passthrough: only where it is asked for, with a stack depth, and never beside the write-back cache',
+  async (t) => {
+    const depthAt = 16 + 36;
+    const without = negotiated(initBody());
+    t.same([without.agreed?.flags2, without.reply.readUInt32LE(depthAt)], [1 << 4, 0]);
+    const { agreed, reply } = negotiated(initBody(), true);
+    t.equal(agreed?.flags2, (1 << 4) | (1 << 5));
+    t.equal(reply.readUInt32LE(16 + 32), agreed?.flags2);
+    t.equal(reply.readUInt32LE(depthAt), 1, 'with 0 the kernel would have none');
+    t.equal((agreed?.flags ?? 0) & (1 << 16), 0, 'WRITEBACK_CACHE, which switches it off for the whole mount');
+    const flags = 1 << 30;
+    const older = negotiated(bodyOf(7, 39, 131072, flags, (1 << 4) | (1 << 6), new Uint8Array(44)), true);
+    t.same([older.agreed?.flags2, older.reply.readUInt32LE(depthAt)], [1 << 4, 0], 'a kernel that does not have it');
+  },
+);
 
 t.test('nothing that the kernel does not offer', async (t) => {
   const { agreed } = negotiated(bodyOf(7, 31, 131072, (1 << 5) | (1 << 16), new Uint8Array(0)));

@@ -150,6 +150,19 @@ t.test('lock is of the open file, not of the process', async (t) => {
   closeSync(second);
 });
 
+t.test('whether somebody else has the file open', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  t.equal(addon.isOpenElsewhere(fd), false);
+  for (const flags of ['r', 'r+'] as const) {
+    const other = openSync(path, flags);
+    t.equal(addon.isOpenElsewhere(fd), true, flags);
+    closeSync(other);
+    t.equal(addon.isOpenElsewhere(fd), false, 'asking leaves nothing behind');
+  }
+  t.throws(() => addon.isOpenElsewhere(999_999), { code: 'EBADF', syscall: 'fcntl' });
+  t.throws(() => addon.isOpenElsewhere('1' as never), { code: 'EINVAL', syscall: 'cairn' });
+});
+
 t.test('bad arguments throw EINVAL and write nothing', async (t) => {
   const { fd, path } = temporaryFile(t);
   writeFileSync(path, '');

@@ -74,6 +74,13 @@ t.test('what is sent goes out whole, in one write', async (t) => {
   t.equal((await next()).length, 16);
 });
 
+t.test('what is no /dev/fuse takes no files to read by itself', async (t) => {
+  const { channel, fd } = loopBack(t);
+  t.equal(channel.openBacking(fd), -25, 'ENOTTY, which is an answer');
+  t.equal(channel.closeBacking(1), 25);
+  t.equal(channel.openBacking(999_999), -25);
+});
+
 t.test('sendFile puts the header before the file’s bytes', async (t) => {
   const { channel, next } = loopBack(t);
   const file = openSync(new URL(import.meta.url), 'r');
@@ -282,6 +289,12 @@ t.test('bad arguments throw, never crash', async (t) => {
   call('sendFile', 1n, fd, 0, -1);
   call('sendFile', 1n, fd, 0, (16 << 20) + 1);
   call('sendFile', 1n, fd, 0);
+  call('openBacking');
+  call('openBacking', -1);
+  call('openBacking', 1.5);
+  call('closeBacking', 0);
+  call('closeBacking', 2 ** 31);
+  call('closeBacking', '1');
 
   const stop = channel.stop;
   for (const receiver of [undefined, null, 1, {}, Object.create(channel), new Proxy(channel, {}), addon]) {

@@ -214,6 +214,23 @@ t.test('a change of disks leaves all else of the file as people have written it'
   }
 });
 
+t.test('[mount]: read back as written; what a mount that may be written to cannot have is refused', (t) => {
+  for (const passthrough of ['auto', 'off'] as const)
+    for (const readOnly of [true, false]) {
+      const mount = { readOnly, passthrough };
+      t.same(parseConfig(formatConfig({ ...BASE, mount }, POOL), POOL), { ...BASE, mount });
+    }
+  t.same(parseConfig(`${TEXT}\n[mount]\nread_only = true`, POOL).mount, { readOnly: true, passthrough: 'auto' });
+  t.equal(parseConfig(TEXT, POOL).mount, undefined);
+  for (const [line, message] of [
+    ['passthrough = "on"', /^mount\.passthrough must be "auto" or "off", not "on"$/],
+    ['read_only = "yes"', /^mount\.read_only must be true or false, not "yes"$/],
+    ['atime = false', /^mount\.atime is not a key of \[mount\]/],
+  ] as const)
+    t.throws(() => parseConfig(`${TEXT}\n[mount]\n${line}`, POOL), { code: 'CONFIG', message }, line);
+  t.end();
+});
+
 t.test('the status page and notifications: read back as written, refused by name where they cannot be', (t) => {
   const web = {
     host: '0.0.0.0',

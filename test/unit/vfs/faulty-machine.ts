@@ -61,7 +61,7 @@ class FaultyIo extends NodeFileIo {
 
   #faulty(file: IoFile): IoFile {
     const { path } = file;
-    const { readNow, read, write, writeNow, writeAndDatasync, datasync, checkWriteback, lend } = file;
+    const { readNow, read, write, writeNow, writeAndDatasync, datasync, checkWriteback, lend, readSummed } = file;
     return Object.assign(file, {
       readNow: (into: Uint8Array, position: number) => {
         this.check('read', path);
@@ -71,6 +71,10 @@ class FaultyIo extends NodeFileIo {
         this.check('read', path);
         await this.reach(path);
         return read.call(file, into, position);
+      },
+      readSummed: async (...into: Parameters<NonNullable<IoFile['readSummed']>>) => {
+        this.check('read', path);
+        return readSummed!.call(file, ...into);
       },
       write: async (parts: readonly Uint8Array[], position: number) => {
         this.check('write', path);

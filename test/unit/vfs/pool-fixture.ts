@@ -28,6 +28,7 @@ export interface FixtureOptions {
   /** What the device is said to have free, for all directories together. */
   readonly deviceBytes?: number;
   readonly bucketBytes?: number;
+  readonly accessTimes?: boolean;
   /** What the pool stands on, at every opening. */
   readonly machine?: Machine;
 }
@@ -106,6 +107,7 @@ export class PoolFixture {
     const note = (_fields: object, message: string) => void this.lines.push(message);
     this.pool = await Pool.open(this.#directory, {
       mode: this.#options.mode ?? 'default',
+      accessTimes: this.#options.accessTimes ?? true,
       ...(this.#options.machine && { machine: this.#options.machine }),
       log: { debug: () => {}, info: note, warn: note, error: note },
     });

@@ -12,7 +12,7 @@ t.setTimeout(histories * steps * 250);
 for (let i = 0; i < histories; i++) {
   const own = seed + i;
   t.test(`history SEED=${own}`, async (t) => {
-    t.setTimeout(steps * 250);
+    t.setTimeout(steps * 1000);
     const random = randomFrom(own ^ 0x5eed);
     const fixture = await PoolFixture.create(t, {
       mode: random() < 0.5 ? 'strong' : 'default',
