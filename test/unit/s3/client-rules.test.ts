@@ -128,6 +128,20 @@ t.test('what clients are told', async (t) => {
     },
   );
 
+  await t.test('a bucket that is not empty keeps its uploads when somebody tries to delete it', async (t) => {
+    await s3.send('PUT', '/busy');
+    await s3.send('PUT', '/busy/there/key', { body: 'x' });
+    const { text } = await s3.send('POST', '/busy/there/large?uploads');
+    const id = /<UploadId>([^<]+)</.exec(text)?.[1] ?? '';
+    t.equal((await s3.send('PUT', `/busy/there/large?partNumber=1&uploadId=${id}`, { body: 'part' })).status, 200);
+    t.equal((await s3.send('DELETE', '/busy')).code, 'BucketNotEmpty');
+    t.match((await s3.send('GET', `/busy/there/large?uploadId=${id}`)).text, '<PartNumber>1</PartNumber>');
+    await s3.send('DELETE', '/busy/there/key');
+    t.equal((await s3.send('DELETE', '/busy')).status, 204, 'an empty one goes with them');
+    await s3.send('PUT', '/busy');
+    t.notMatch((await s3.send('GET', '/busy?uploads')).text, id);
+  });
+
   await t.test('versions that are removed at once are all gone', async (t) => {
     await s3.send('PUT', '/crowd');
     const body = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
