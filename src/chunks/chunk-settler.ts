@@ -124,7 +124,11 @@ export class ChunkSettler {
 
   #wholePlan(chunk: string, chunkBytes: number, sets: readonly ShardSet[]): Plan | undefined {
     const buckets = sets.flatMap(({ holders }) => holders.flat().map(({ entry }) => entry.bucket));
-    return this.#store.placement().whole(chunk, chunkBytes, buckets);
+    const placement = this.#store.placement();
+    const asked = placement.askedOf(sets);
+    const plan = asked === undefined ? undefined : placement.whole(chunk, chunkBytes, buckets, asked);
+    // Disks that cannot keep it so any more keep it as everything else.
+    return plan ?? placement.whole(chunk, chunkBytes, buckets);
   }
 
   /** Of the sets of shards that the disks hold, the one that is most at home. */
@@ -255,8 +259,9 @@ async function remove(disk: Disk, entry: ShardEntry, tally: Tally): Promise<void
   }
 }
 
+/** Of two complete ones the one that survives more: the other's shards go. */
 function rank({ isComplete, standing, set }: Home): number {
-  return (isComplete ? 2 : 0) + standing.size / (set.codec.shards + 1);
+  return (isComplete ? 2 + set.survives : 0) + standing.size / (set.codec.shards + 1);
 }
 
 function isSameScheme({ scheme: a }: ShardSet, { scheme: b }: ShardSet): boolean {

@@ -43,6 +43,8 @@ export interface StoredChunk {
 export interface PreparedChunk extends StoredChunk {
   /** Empty if deduplicated. */
   readonly records: readonly { readonly disk: Disk; readonly record: RecordInput }[];
+  /** The scheme that it was asked for under. */
+  readonly asked?: ChunkScheme | undefined;
 }
 
 /** A chunk that has been read whole, in memory that is used again. */
@@ -87,12 +89,19 @@ export interface ChunkStore {
    * disks in parallel (not synced: `syncAll` or the commit round does that). Off the event loop. `onRead` is called as soon as the source's bytes have been read, so
    * that they may change again. A disk that fails is skipped: the chunk counts as stored with `needed` shards or more (degraded).
    * NO_SPACE if no group has room, DISK_FAILED if too few disks take it.
+   *
+   * `asked`, here and below: the scheme to keep it under, instead of its group's. What is held already counts if it survives as many lost disks; what survives fewer is stored
+   * again. Where no group can take it so, it is kept as the pool keeps everything.
    */
-  store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk>;
+  store(source: ChunkSource, onRead: () => void, signal?: AbortSignal, asked?: ChunkScheme): Promise<StoredChunk>;
   /** For at most SMALL_CHUNK_BYTES: hashes on the calling thread and returns replica records (m+1 of them) instead of writing them. `avoid`: disks that just failed. */
-  prepareSmall(bytes: Uint8Array, avoid?: ReadonlySet<Disk>): PreparedChunk;
+  prepareSmall(bytes: Uint8Array, avoid?: ReadonlySet<Disk>, asked?: ChunkScheme): PreparedChunk;
   /** As `store`, for many small chunks (each at most SMALL_CHUNK_BYTES) at once: replicas, one append per disk to the data stream. Yields to the event loop between slices. */
-  storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]>;
+  storeSmall(
+    sources: readonly Uint8Array[],
+    signal?: AbortSignal,
+    asked?: readonly (ChunkScheme | undefined)[],
+  ): Promise<StoredChunk[]>;
   /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
   /** As `read` of all its bytes, for whoever reads much: read from all disks at once into memory that is used again, and decoded and hashed in a worker thread. */
@@ -106,7 +115,11 @@ export interface ChunkStore {
   health(chunk: string): ChunkHealth;
   /** From now on new chunks go where this map says, and `settle` brings others there. What lies elsewhere is read as ever. */
   useMap(map: DiskMap): void;
-  /** Whether a shard lies in a bucket that the map has, under the scheme of its group. */
+  /** Every scheme that chunks may be asked for under, or ever could: what is kept so is at home. */
+  useSchemes(asked: readonly ChunkScheme[]): void;
+  /** Chunks that were stored again under a scheme that survives more, since the last call: the shards that they had go when they are settled. */
+  takeOutgrown(): ChunkToSettle[];
+  /** Whether a shard lies in a bucket that the map has, under the scheme of its group or one that may be asked for. */
   isHome(shard: ShardInfo): boolean;
   /** Whether all shards of the chunk lie where the map wants them, and nowhere else. */
   isSettled(chunk: string, chunkBytes: number): boolean;

@@ -5,7 +5,10 @@
  *
  * Room is counted from what is published: chunks in flight can fill a bucket a few MiB beyond `bucketBytes`. The disk's own limit is exact.
  *
- * A chunk that exists is **at home** in the group in whose buckets its shards lie, under that group's scheme, as the present map says. Buckets that the map
+ * A chunk may be **asked for** under another scheme than its group's (a directory's policy says so). It goes to the best-ranked group that has as many buckets as the scheme has shards; the first
+ * shard to one of them that the chunk's name picks, as with small chunks. Which schemes have ever been asked for is told to the placement, so that it knows such chunks for what they are.
+ *
+ * A chunk that exists is **at home** in the group in whose buckets its shards lie, under that group's scheme or one that has been asked for, as the present map says. Buckets that the map
  * does not name (any more) are no home: what lies there is read like everything else, and waits to be moved. A shard may stand in any bucket of its group, as
  * long as no two stand on one disk.
  */
@@ -16,7 +19,7 @@ import { type Codec, type Scheme, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { CairnError } from '../errors/cairn-error.js';
 import { SMALL_CHUNK_BYTES } from './chunk-store.js';
-import { codecScheme, shardScheme, smallScheme } from './shard-scheme.js';
+import { codecScheme, shardScheme, smallScheme, survivesOf } from './shard-scheme.js';
 import type { Disks, Holder, ShardSet } from './shard-set.js';
 
 interface ShardPlace {
@@ -44,6 +47,10 @@ interface PlaceOptions {
   readonly avoid?: ReadonlySet<Disk> | undefined;
   /** What is there already. */
   readonly existing?: ShardSet | undefined;
+  /** Instead of the group's. */
+  readonly asked?: Scheme | undefined;
+  /** All that is there, under whatever scheme: no record of it is replaced by one of another scheme, so that it can be read until the new ones are safe. */
+  readonly sets?: readonly ShardSet[] | undefined;
 }
 
 /** Where a chunk is at home, and which of its shards are there. */
@@ -65,8 +72,10 @@ export class Placement {
   readonly #disks: Disks;
   readonly #diskNumbers = new Map<BucketId, number>();
   readonly #groupOf = new Map<BucketId, Group>();
+  readonly #asked: readonly Scheme[];
 
-  constructor(map: DiskMap, ranking: Ranking, disks: Disks) {
+  constructor(map: DiskMap, ranking: Ranking, disks: Disks, asked: readonly Scheme[] = []) {
+    this.#asked = asked;
     this.#map = map;
     this.#ranking = ranking;
     this.#disks = disks;
@@ -87,8 +96,30 @@ export class Placement {
   isHome(entry: ShardInfo): boolean {
     const group = this.#groupOf.get(entry.bucket);
     if (group === undefined) return false;
-    const { erasure, k, m } = shardScheme(schemeIn(group, entry.chunkBytes));
-    return entry.scheme.erasure === erasure && entry.scheme.k === k && entry.scheme.m === m;
+    if (isScheme(entry, group.scheme)) return true;
+    return this.#asked.some((scheme) => isScheme(entry, scheme) && isWideEnough(group, scheme, entry.chunkBytes));
+  }
+
+  /** Of the schemes that have been asked for, the one under which some of the sets are kept: the one that survives most. */
+  askedOf(sets: readonly ShardSet[]): Scheme | undefined {
+    let best: Scheme | undefined;
+    for (const scheme of this.#asked) {
+      const isKept = sets.some((set) => set.readable && isScheme(set, scheme));
+      if (isKept && (best === undefined || survivesOf(scheme) > survivesOf(best))) best = scheme;
+    }
+    return best;
+  }
+
+  /** As `place`, under the scheme that is asked for; undefined where no group can take it so. */
+  placeAsked(chunk: string, chunkBytes: number, options: PlaceOptions & { readonly asked: Scheme }): Plan | undefined {
+    let best: Plan | undefined;
+    for (const index of this.#ranking.ranked(chunk)) {
+      const plan = this.#placeIn(this.#map.groups[index]!, chunk, chunkBytes, options);
+      if (typeof plan === 'string') continue;
+      if (plan.full) return plan;
+      if (best === undefined || plan.places.length + plan.standing > best.places.length + best.standing) best = plan;
+    }
+    return best;
   }
 
   /** The home of the shards of one set: the group that has most of them. undefined if no shard is at home. */
@@ -146,14 +177,14 @@ export class Placement {
   }
 
   /** All shards of the chunk in one group that can take them, one of those that have the `buckets` if possible; undefined if none can take all. */
-  whole(chunk: string, chunkBytes: number, buckets: readonly BucketId[]): Plan | undefined {
+  whole(chunk: string, chunkBytes: number, buckets: readonly BucketId[], asked?: Scheme): Plan | undefined {
     const preferred = new Set(buckets.flatMap((bucket) => this.#groupOf.get(bucket) ?? []));
     for (const group of preferred) {
-      const plan = this.#placeIn(group, chunk, chunkBytes, {});
+      const plan = this.#placeIn(group, chunk, chunkBytes, { asked });
       if (typeof plan !== 'string' && plan.full) return plan;
     }
     for (const index of this.#ranking.ranked(chunk)) {
-      const plan = this.#placeIn(this.#map.groups[index]!, chunk, chunkBytes, {});
+      const plan = this.#placeIn(this.#map.groups[index]!, chunk, chunkBytes, { asked });
       if (typeof plan !== 'string' && plan.full) return plan;
     }
     return undefined;
@@ -210,17 +241,22 @@ export class Placement {
   }
 
   #placeIn(group: Group, chunk: string, chunkBytes: number, options: PlaceOptions): Plan | 'no room' | 'not online' {
+    const { asked } = options;
+    const base = asked ?? group.scheme;
     const small = options.copies === true || chunkBytes <= SMALL_CHUNK_BYTES;
-    const scheme: Scheme = small ? smallScheme(group.scheme) : group.scheme;
+    const scheme: Scheme = small ? smallScheme(base) : base;
     const codec = codecFor(scheme);
+    if (codec.shards > group.buckets.length) return 'no room';
+    // Its shards have no buckets of their own in the group.
+    const isSpread = small || asked !== undefined;
     const shardBytes = codec.shardBytes(chunkBytes);
     const existing =
       options.existing && sameScheme(codecScheme(options.existing.scheme), scheme) ? options.existing : undefined;
     const standing =
       existing === undefined
         ? new Map<number, Disk>()
-        : small
-          ? standingCopies(existing)
+        : isSpread
+          ? standingAnywhere(existing)
           : standingShards(existing, group);
     const taken = new Set(standing.values());
     const missing: number[] = [];
@@ -234,12 +270,18 @@ export class Placement {
       online++;
       if (this.#hasRoom(disk, bucket, shardBytes)) places.push({ shard, bucket, disk });
     };
-    if (small) {
+    if (isSpread) {
       const count = group.buckets.length;
       // Digits that the ranking does not look at: within one group, its own would not be spread evenly.
       const start = Number.parseInt(chunk.slice(16, 24), 16) % count;
-      for (let i = 0; i < count && places.length < missing.length; i++) {
-        offer(missing[places.length]!, group.buckets[(start + i) % count]!);
+      const lacking = [...missing];
+      for (let i = 0; i < count && lacking.length > 0; i++) {
+        const bucket = group.buckets[(start + i) % count]!;
+        const at = lacking.findIndex((shard) => !isOccupied(options.sets, existing, bucket, shard));
+        if (at === -1) continue;
+        const before = places.length;
+        offer(lacking[at]!, bucket);
+        if (places.length > before) lacking.splice(at, 1);
       }
     } else {
       for (const shard of missing) offer(shard, group.buckets[shard]!);
@@ -264,16 +306,38 @@ function hasRoomOn(disk: Disk, shardBytes: number): boolean {
   return disk.space().freeBytes >= shardBytes + Math.ceil(shardBytes / 16_384) + RECORD_OVERHEAD_BYTES;
 }
 
-function schemeIn(group: Group, chunkBytes: number): Scheme {
-  return chunkBytes <= SMALL_CHUNK_BYTES ? smallScheme(group.scheme) : group.scheme;
+function schemeFor(scheme: Scheme, chunkBytes: number): Scheme {
+  return chunkBytes <= SMALL_CHUNK_BYTES ? smallScheme(scheme) : scheme;
+}
+
+/** Shards of a chunk of this length under the scheme are such as these. */
+function isScheme(kept: Pick<ShardInfo, 'scheme' | 'chunkBytes'>, scheme: Scheme): boolean {
+  const { erasure, k, m } = shardScheme(schemeFor(scheme, kept.chunkBytes));
+  return kept.scheme.erasure === erasure && kept.scheme.k === k && kept.scheme.m === m;
+}
+
+function isWideEnough({ buckets }: Group, scheme: Scheme, chunkBytes: number): boolean {
+  return codecFor(schemeFor(scheme, chunkBytes)).shards <= buckets.length;
 }
 
 function sameScheme(a: Scheme, b: Scheme): boolean {
   return schemeName(a) === schemeName(b);
 }
 
-/** Shard → disk of copies on online disks, wherever they lie: one per disk. */
-function standingCopies(set: ShardSet): Map<number, Disk> {
+/** A record of this shard number, of another set, lies in the bucket: on a disk, the newest of one bucket, chunk and shard counts, whatever its scheme. */
+function isOccupied(
+  sets: readonly ShardSet[] | undefined,
+  own: ShardSet | undefined,
+  bucket: BucketId,
+  shard: number,
+): boolean {
+  return (
+    sets?.some((set) => set !== own && (set.holders[shard] ?? []).some(({ entry }) => entry.bucket === bucket)) === true
+  );
+}
+
+/** Shard → disk of shards on online disks, wherever they lie: one per disk. */
+function standingAnywhere(set: ShardSet): Map<number, Disk> {
   const standing = new Map<number, Disk>();
   const taken = new Set<Disk>();
   set.holders.forEach((holders, shard) => {

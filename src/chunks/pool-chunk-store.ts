@@ -13,6 +13,7 @@ import { ChunkSettler } from './chunk-settler.js';
 import { ChunkSpaces } from './chunk-space.js';
 import {
   type ChunkHealth,
+  type ChunkScheme,
   type ChunkSource,
   type ChunkStore,
   type ChunkToSettle,
@@ -30,6 +31,7 @@ import type { ChunkJob, Pipeline } from './pipeline.js';
 import { Placement, type Plan } from './placement.js';
 import { PoolSlots } from './pool-slots.js';
 import { ReadPace } from './read-pace.js';
+import { survivesOf } from './shard-scheme.js';
 import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
@@ -53,6 +55,8 @@ interface PoolChunkStoreOptions {
 const NONE: ReadonlySet<Disk> = new Set();
 /** Chunks that are kept in mind as unreadable. */
 const UNREADABLE_MAX = 16_384;
+/** Of more, what is outgrown stays until the chunk goes or the disks change. */
+const OUTGROWN_MAX = 65_536;
 
 export class PoolChunkStore implements ChunkStore {
   readonly #disks: Disks;
@@ -74,12 +78,17 @@ export class PoolChunkStore implements ChunkStore {
   #collected: Promise<unknown> = Promise.resolve();
   /** Chunks that could not be read, though enough shards seemed to be there: the same content is written anew, and never answered as held. */
   readonly #unreadable = new Set<string>();
+  #map: DiskMap;
+  #asked: readonly ChunkScheme[] = [];
+  /** Chunk → its length. */
+  readonly #outgrown = new Map<string, number>();
   #takenBytes = 0;
   #closed = false;
 
   constructor(options: PoolChunkStoreOptions) {
     this.#disks = options.disks;
     this.#pipeline = options.pipeline;
+    this.#map = options.map;
     this.#placement = new Placement(options.map, createRanking(options.map), options.disks);
     this.#slots = new PoolSlots(this.#placement);
     const clock = options.clock ?? new SystemClock();
@@ -100,7 +109,12 @@ export class PoolChunkStore implements ChunkStore {
     return this.#takenBytes;
   }
 
-  async store(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<StoredChunk> {
+  async store(
+    source: ChunkSource,
+    onRead: () => void,
+    signal?: AbortSignal,
+    asked?: ChunkScheme,
+  ): Promise<StoredChunk> {
     this.#refuseIfClosed();
     const job = await this.#pipeline.take(source, onRead, signal);
     const { chunk, chunkBytes } = job;
@@ -108,9 +122,10 @@ export class PoolChunkStore implements ChunkStore {
       // From here on nothing is cancelled: others may be waiting for this chunk.
       if (signal?.aborted) throw aborted(signal);
       while (this.#collecting.has(chunk)) await this.#collected;
+      if (asked !== undefined) await this.#unwritten([chunk]);
       this.#refuseIfClosed();
       this.#hold(chunk);
-      const deduplicated = await this.#once(chunk, () => this.#write(job)).catch((error: unknown) => {
+      const deduplicated = await this.#once(chunk, () => this.#write(job, asked)).catch((error: unknown) => {
         this.release([chunk]);
         throw error;
       });
@@ -121,35 +136,48 @@ export class PoolChunkStore implements ChunkStore {
     }
   }
 
-  prepareSmall(bytes: Uint8Array, avoid: ReadonlySet<Disk> = NONE): PreparedChunk {
+  /** Whoever writes one of them now may write it under a scheme that survives less than is asked for. */
+  async #unwritten(chunks: readonly string[]): Promise<void> {
+    for (let busy = chunks.find((chunk) => this.#writing.has(chunk)); busy !== undefined; ) {
+      // He has his own answer.
+      await this.#writing.get(busy)?.catch(() => {});
+      busy = chunks.find((chunk) => this.#writing.has(chunk));
+    }
+  }
+
+  prepareSmall(bytes: Uint8Array, avoid: ReadonlySet<Disk> = NONE, asked?: ChunkScheme): PreparedChunk {
     assert(bytes.length > 0 && bytes.length <= SMALL_CHUNK_BYTES, 'a small chunk has 1 byte to 64 KiB');
     const chunk = contentHash(bytes);
     assert(!this.#collecting.has(chunk), 'nothing is prepared while chunks are collected');
-    const prepared = this.#prepare({ chunk, bytes }, avoid);
+    const prepared = this.#prepare({ chunk, bytes, asked }, avoid);
     this.#hold(chunk);
     this.#takenBytes += bytes.length;
     return prepared;
   }
 
-  #prepare({ chunk, bytes }: SmallChunk, avoid: ReadonlySet<Disk>): PreparedChunk {
+  #prepare({ chunk, bytes, asked }: SmallChunk, avoid: ReadonlySet<Disk>): PreparedChunk {
     const chunkBytes = bytes.length;
-    const plan = this.#plan(chunk, chunkBytes, avoid);
-    if (!plan) return { chunk, chunkBytes, deduplicated: true, records: [] };
+    const plan = this.#plan(chunk, chunkBytes, avoid, asked);
+    if (!plan) return { chunk, chunkBytes, deduplicated: true, records: [], asked };
     const records = plan.places.map(({ shard, bucket, disk }) => {
       const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
       return { disk, record: { kind: 'shard', info, payload: [bytes] } as const };
     });
-    return { chunk, chunkBytes, deduplicated: false, records };
+    return { chunk, chunkBytes, deduplicated: false, records, asked };
   }
 
-  async storeSmall(sources: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredChunk[]> {
+  async storeSmall(
+    sources: readonly Uint8Array[],
+    signal?: AbortSignal,
+    asked: readonly (ChunkScheme | undefined)[] = [],
+  ): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
     for (const [from, to] of slices(sources)) {
       if (from > 0) await new Promise(setImmediate);
       if (signal?.aborted) throw aborted(signal);
       this.#refuseIfClosed();
       try {
-        stored.push(...(await this.#storeSlice(sources.slice(from, to))));
+        stored.push(...(await this.#storeSlice(sources.slice(from, to), asked.slice(from, to))));
         for (const bytes of sources.slice(from, to)) this.#takenBytes += bytes.length;
       } catch (error) {
         this.release(stored.map(({ chunk }) => chunk));
@@ -258,8 +286,20 @@ export class PoolChunkStore implements ChunkStore {
     };
   }
 
+  useSchemes(asked: readonly ChunkScheme[]): void {
+    this.#asked = asked;
+    this.useMap(this.#map);
+  }
+
+  takeOutgrown(): ChunkToSettle[] {
+    const outgrown = [...this.#outgrown].map(([chunk, chunkBytes]) => ({ chunk, chunkBytes }));
+    this.#outgrown.clear();
+    return outgrown;
+  }
+
   useMap(map: DiskMap): void {
-    this.#placement = new Placement(map, createRanking(map), this.#disks);
+    this.#map = map;
+    this.#placement = new Placement(map, createRanking(map), this.#disks, this.#asked);
     this.#slots = new PoolSlots(this.#placement);
   }
 
@@ -426,12 +466,28 @@ export class PoolChunkStore implements ChunkStore {
   }
 
   /** What is to be written; undefined if the chunk is held already, as well as can be. Throws as `Placement.place`. */
-  #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>): Plan | undefined {
-    const existing = this.#unreadable.has(chunk) ? undefined : this.#locate(chunk, chunkBytes, avoid)[0];
+  #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>, wanted?: ChunkScheme): Plan | undefined {
+    const sets = this.#unreadable.has(chunk) ? [] : this.#locate(chunk, chunkBytes, avoid);
+    // What has been kept under a scheme that was asked for stays so, whoever completes it.
+    const asked = wanted ?? this.#placement.askedOf(sets);
+    const least = asked === undefined ? 0 : survivesOf(asked);
+    let existing = sets.find((set) => set.survives >= least);
     if (existing?.healthy) return undefined;
+    if (asked !== undefined && existing === undefined && sets.length > 0) {
+      const plan = this.#placement.placeAsked(chunk, chunkBytes, { avoid, asked, sets });
+      if (plan !== undefined) {
+        if (this.#outgrown.size < OUTGROWN_MAX) this.#outgrown.set(chunk, chunkBytes);
+        return plan;
+      }
+      existing = sets[0];
+      if (existing?.healthy) return undefined;
+    }
+    const place = (options: { avoid: ReadonlySet<Disk>; existing: ShardSet | undefined }): Plan =>
+      (asked === undefined ? undefined : this.#placement.placeAsked(chunk, chunkBytes, { ...options, asked, sets })) ??
+      this.#placement.place(chunk, chunkBytes, options);
     if (existing !== undefined || avoid.size > 0) this.#onShort(chunk);
     if (!existing?.readable) {
-      const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
+      const plan = place({ avoid, existing });
       if (!plan.full) this.#onShort(chunk);
       return plan;
     }
@@ -441,7 +497,7 @@ export class PoolChunkStore implements ChunkStore {
       if (plan.full && plan.places.length > 0) return plan;
     }
     try {
-      const plan = this.#placement.place(chunk, chunkBytes, { avoid, existing });
+      const plan = place({ avoid, existing });
       // What is degraded is written again only where that makes it healthy or adds to what stands.
       return plan.full || (plan.standing > 0 && plan.places.length > 0) ? plan : undefined;
     } catch (error) {
@@ -451,7 +507,7 @@ export class PoolChunkStore implements ChunkStore {
   }
 
   /** True if nothing had to be written. */
-  async #write(job: ChunkJob): Promise<boolean> {
+  async #write(job: ChunkJob, asked?: ChunkScheme): Promise<boolean> {
     const failed = new Set<Disk>();
     const written: { disk: Disk; info: ShardInfo }[] = [];
     let cause: unknown;
@@ -459,7 +515,7 @@ export class PoolChunkStore implements ChunkStore {
     for (let round = 0; ; round++) {
       let plan: Plan | undefined;
       try {
-        plan = this.#plan(job.chunk, job.chunkBytes, failed);
+        plan = this.#plan(job.chunk, job.chunkBytes, failed, asked);
       } catch (error) {
         // Too few shards to be of use: they would only take room.
         await Promise.allSettled(written.map(({ disk, info }) => disk.remove(info)));
@@ -467,7 +523,9 @@ export class PoolChunkStore implements ChunkStore {
       }
       if (!plan || plan.places.length === 0) return round === 0;
       cause = (await this.#writePlan(job, plan, failed, written)) ?? cause;
-      if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes)[0]?.healthy) continue;
+      const least = asked === undefined ? 0 : survivesOf(asked);
+      const isWhole = ({ healthy, survives }: ShardSet): boolean => healthy && survives >= least;
+      if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes).some(isWhole)) continue;
       this.#unreadable.delete(job.chunk);
       return false;
     }
@@ -520,26 +578,34 @@ export class PoolChunkStore implements ChunkStore {
     return cause;
   }
 
-  async #storeSlice(sources: readonly Uint8Array[]): Promise<StoredChunk[]> {
+  async #storeSlice(
+    sources: readonly Uint8Array[],
+    asked: readonly (ChunkScheme | undefined)[],
+  ): Promise<StoredChunk[]> {
     // The same content twice in one slice is one chunk; content that someone else is writing now is waited for.
     const chunks = sources.map((bytes) => contentHash(bytes));
     while (chunks.some((chunk) => this.#collecting.has(chunk))) await this.#collected;
+    await this.#unwritten(chunks.filter((_, i) => asked[i] !== undefined));
     for (const chunk of chunks) this.#hold(chunk);
     try {
-      return await this.#storeHeld(sources, chunks);
+      return await this.#storeHeld(sources, chunks, asked);
     } catch (error) {
       this.release(chunks);
       throw error;
     }
   }
 
-  async #storeHeld(sources: readonly Uint8Array[], chunks: readonly string[]): Promise<StoredChunk[]> {
+  async #storeHeld(
+    sources: readonly Uint8Array[],
+    chunks: readonly string[],
+    asked: readonly (ChunkScheme | undefined)[],
+  ): Promise<StoredChunk[]> {
     const mine = new Map<string, SmallChunk>();
     const theirs: Promise<void>[] = [];
     chunks.forEach((chunk, i) => {
       const running = this.#writing.get(chunk);
       if (running) theirs.push(running);
-      else if (!mine.has(chunk)) mine.set(chunk, { chunk, bytes: sources[i]! });
+      else mine.set(chunk, { chunk, bytes: sources[i]!, asked: more(mine.get(chunk)?.asked, asked[i]) });
     });
     const writing = writeSlice([...mine.values()], (small, avoid) => this.#prepare(small, avoid));
     const done = writing.then(() => {});
@@ -580,6 +646,12 @@ export class PoolChunkStore implements ChunkStore {
       },
     );
   }
+}
+
+/** Of two schemes that the same content is asked for under, the one that survives more. */
+function more(a: ChunkScheme | undefined, b: ChunkScheme | undefined): ChunkScheme | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return survivesOf(b) > survivesOf(a) ? b : a;
 }
 
 /** The disks that failed explain why too few are left. */

@@ -37,6 +37,11 @@ export class ShardSet {
     return schemeName(this.codec.scheme);
   }
 
+  /** Disks that may be lost while every shard is there. */
+  get survives(): number {
+    return this.codec.shards - this.codec.needed;
+  }
+
   /** Different shards that can be read. */
   get present(): number {
     let count = 0;
@@ -65,7 +70,7 @@ export class ShardSet {
 }
 
 /**
- * Everything that the disks hold of the chunk, best first: healthy, then readable, then the rest. Every disk is asked for the chunk in
+ * Everything that the disks hold of the chunk, best first: healthy (of these, what survives most), then readable, then the rest. Every disk is asked for the chunk in
  * whichever bucket: one index look-up per disk, where a walk over the ranking would ask every bucket of the pool about a chunk that is new.
  */
 export function locate(disks: Disks, chunk: string, avoid?: ReadonlySet<Disk>): ShardSet[] {
@@ -111,5 +116,5 @@ function codecOf(entry: ShardEntry): Codec | undefined {
 }
 
 function rank(set: ShardSet): number {
-  return (set.healthy ? 2 : set.readable ? 1 : 0) + set.present / 100;
+  return (set.healthy ? 2 + set.survives : set.readable ? 1 : 0) + set.present / 100;
 }

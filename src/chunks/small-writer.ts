@@ -4,7 +4,7 @@
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput } from '../disks/record.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { PreparedChunk } from './chunk-store.js';
+import type { ChunkScheme, PreparedChunk } from './chunk-store.js';
 
 /** Payload of one slice: large enough that an append pays, small enough that the event loop is never held for long. */
 const SLICE_BYTES = 1024 * 1024;
@@ -12,6 +12,8 @@ const SLICE_BYTES = 1024 * 1024;
 export interface SmallChunk {
   readonly chunk: string;
   readonly bytes: Uint8Array;
+  /** The scheme that it is asked for under; undefined: its group's. */
+  readonly asked?: ChunkScheme | undefined;
 }
 
 /** Returns the chunk's records, without disks in `avoid`, given what stands; none once it is complete or cannot be made better. */

@@ -132,6 +132,8 @@ export class Collector {
     if (this.#disks.missing().length > this.#disks.tolerance) return 0;
     // What has been committed is in the store once the round is over.
     await this.#journal.between(async () => {});
+    const outgrown = this.#chunks.takeOutgrown();
+    if (outgrown.length > 0) await this.#chunks.settle(outgrown);
     const due = await this.#due(isUrgent ? 0 : this.#options.graceMs);
     const candidates = [...new Set([...due, ...this.#chunks.takeReleased(), ...this.#suspects])];
     this.#suspects.clear();

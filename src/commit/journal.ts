@@ -399,7 +399,7 @@ export class Journal {
       }
       // Whatever lost a copy now, whenever it was written: what still stands as it should needs nothing.
       try {
-        pending = content.small.map(({ bytes }) => this.#chunks.prepareSmall(bytes, failed));
+        pending = content.small.map(({ bytes, prepared }) => this.#chunks.prepareSmall(bytes, failed, prepared.asked));
       } catch (error) {
         throw isFull(errors) ? noRoom(error) : error;
       }

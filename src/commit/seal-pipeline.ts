@@ -101,7 +101,8 @@ export class SealPipeline {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const sources = batch.map(({ seal, piece }) => piece.bytes ?? seal.copy(piece));
-    const stored = await this.#chunks.storeSmall(sources, signal);
+    const asked = batch.map(({ seal }) => seal.asked);
+    const stored = await this.#chunks.storeSmall(sources, signal, asked);
     batch.forEach(({ seal, piece }, i) => {
       extents.get(seal)?.push(extentOf(piece, stored[i]!));
       seal.markRead(piece);
@@ -124,7 +125,7 @@ export class SealPipeline {
           ? { kind: 'bytes', bytes: protectedBytes ?? seal.copy(piece) }
           : { kind: 'file', fd: pin.fd, position: piece.from, length };
       piece.state = 'reading';
-      const stored = await this.#chunks.store(source, () => seal.markRead(piece), signal);
+      const stored = await this.#chunks.store(source, () => seal.markRead(piece), signal, seal.asked);
       extents.get(seal)?.push(extentOf(piece, stored));
       onStored(length);
     } finally {

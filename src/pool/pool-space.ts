@@ -1,5 +1,5 @@
 /** Plain bytes that a pool can hold, holds and still takes. */
-import { type DiskMap, diskOfBucket, plan } from '../../diskmap/index.js';
+import { type DiskMap, diskOfBucket, type GroupScheme, plan } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import type { SpaceReport } from '../vfs/vfs.js';
 
@@ -26,6 +26,11 @@ export class PoolSpace {
   #efficiency = 0;
   /** The largest shard. */
   #shardBytes = 0;
+  #map: DiskMap;
+  /** Schemes that directories ask for. */
+  #asked: readonly GroupScheme[] = [];
+  /** How many times as much as the pool's own the dearest of them takes; 1 if none takes more. */
+  #dearness = 1;
   /** Per disk that takes chunks: the bytes of its buckets that are in groups. */
   #grouped: ReadonlyMap<number, number> = new Map();
   readonly #disks: () => readonly Disk[];
@@ -52,6 +57,7 @@ export class PoolSpace {
     nowMs: () => number;
   }) {
     this.#chunkBytes = parts.chunkBytes;
+    this.#map = parts.map;
     this.useMap(parts.map);
     this.#disks = parts.disks;
     this.#files = parts.files;
@@ -60,13 +66,23 @@ export class PoolSpace {
     this.#nowMs = parts.nowMs;
   }
 
+  /** What is staged may be of directories that ask for these: room is reckoned for the dearest. */
+  useSchemes(asked: readonly GroupScheme[]): void {
+    this.#asked = asked;
+    this.useMap(this.#map);
+  }
+
   useMap(map: DiskMap): void {
+    this.#map = map;
     const planned = plan(map);
+    const schemes = [...map.groups.map(({ scheme }) => scheme), ...this.#asked];
     this.#shardBytes = Math.max(
-      ...map.groups.map(({ scheme }) => this.#chunkBytes / (scheme.kind === 'erasure' ? scheme.k : 1)),
+      ...schemes.map((scheme) => this.#chunkBytes / (scheme.kind === 'erasure' ? scheme.k : 1)),
     );
     this.#usableBytes = planned.usableBytes;
     this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
+    const costs = this.#asked.map((scheme) => (scheme.kind === 'copies' ? scheme.copies : 1 + scheme.m / scheme.k));
+    this.#dearness = Math.max(1, ...costs.map((cost) => cost * this.#efficiency));
     this.#grouped = groupedBytes(map);
     this.#figures = undefined;
   }
@@ -84,8 +100,9 @@ export class PoolSpace {
 
   /** Whether so many plain bytes more fit. Exact where it matters: figures are made anew when they are near. */
   takes(bytes: number): boolean {
-    if (2 * bytes > this.report().freeBytes) this.#figures = undefined;
-    return bytes <= this.report().freeBytes;
+    const wanted = bytes * this.#dearness;
+    if (2 * wanted > this.report().freeBytes) this.#figures = undefined;
+    return wanted <= this.report().freeBytes;
   }
 
   #make(): SpaceFigures {

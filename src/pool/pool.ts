@@ -40,6 +40,7 @@ import { InodeTable } from '../vfs/inode-table.js';
 import { stateOf } from '../vfs/list-entries.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import { ObjectTree } from '../vfs/object-tree.js';
+import { schemeAskedBy } from '../vfs/policy.js';
 import { PolicyTree } from '../vfs/policy-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
 import { Publisher } from '../vfs/publisher.js';
@@ -503,10 +504,14 @@ class PoolOpening {
       xattrs,
       schemes: schemeRules(
         () => map.current,
-        () => {},
+        (schemes) => {
+          chunks.useSchemes(schemes);
+          space.useSchemes(schemes);
+        },
       ),
     });
     committer.policies = policies;
+    staged.schemeOf = (inode) => schemeAskedBy(policies.now(inode));
     const userWork = new UserWork();
     const activity = new Activity(() => clock.monotonicMs());
     const throttle = new Throttle(userWork, clock);
@@ -551,7 +556,7 @@ class PoolOpening {
       largestBytes: roundBytes,
       retire: (inode) => vfs.retire(inode),
     });
-    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, staged, publisher });
+    const objects = new ObjectTree({ volume: vfs, table, committer, reader, xattrs, policies, staged, publisher });
     files.onFailure = (cause) => void stage.distrust(cause);
     files.onLoss = (ino, failure) => {
       const inode = table.peek(ino);

@@ -4,18 +4,12 @@
  * for the same bytes elsewhere (a chunk is kept once), has to stay true.
  */
 import { type DiskMap, type GroupScheme, schemeSurvives } from '../../diskmap/index.js';
-import { CairnError } from '../errors/cairn-error.js';
 import type { SchemeRules } from '../vfs/policy-tree.js';
 import { disksNeeded, formatScheme, parseScheme } from './scheme-choice.js';
 
 export function schemeRules(map: () => DiskMap, onAsked: SchemeRules['onAsked']): SchemeRules {
   return {
-    parse: (text) => {
-      const scheme = parseScheme(text);
-      if (scheme !== 'auto')
-        throw new CairnError('INVALID', 'a directory cannot have a scheme of its own in this version: it is auto');
-      return scheme;
-    },
+    parse: parseScheme,
     format: formatScheme,
     survives: schemeSurvives,
     refusal: (scheme) => refusal(scheme, map()),

@@ -287,6 +287,8 @@ export class FileRestorer {
     const note = (what: string, error: unknown): void =>
       onNote(`${what} could not be set: ${toCairnError(error, 'set it on', pathText(place)).message}`);
     for (const { name, value } of await this.#parts.meta.listXattrs(inode.ino)) {
+      // The pool's own notes on the policies of its directories; these have theirs as attributes that can be set.
+      if (name === 'cairn.policies') continue;
       try {
         addon.setXattr(place, Buffer.from(name, 'latin1'), value);
       } catch (error) {

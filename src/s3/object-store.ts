@@ -170,6 +170,19 @@ export class ObjectStore {
   }
 
   /** Where an object of this key is to be put; makes its directories. */
+  /** Under which scheme an object's bytes are to be kept: as the policy of its directory says, or of what there is of the way to it. */
+  askedScheme(bucket: { readonly ino: Ino }, key: string): ReturnType<ObjectTree['askedScheme']> {
+    return this.tree.askedScheme(async () => {
+      let at = bucket.ino;
+      for (const name of splitKey(key).directories) {
+        const next = await this.tree.child(at, nameOf(name, true));
+        if (next?.isDirectory !== true) break;
+        at = next.ino;
+      }
+      return at;
+    });
+  }
+
   async place(bucket: Bucket, key: string): Promise<Place> {
     const { directories, last } = splitKey(key);
     const parent = await this.ensureDirectory(bucket, directories);

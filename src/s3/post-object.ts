@@ -57,7 +57,8 @@ async function storeForm(call: Call, bucket: Bucket, { fields, file }: Form): Pr
   const metadata = metadataOf(sender);
   const grants = newGrants(sender, bucket);
   const lock = lockForNewObject(sender, bucket);
-  const { content, etag, checksum } = await receiveFile(sender, file, permission);
+  const asked = await parts.store.askedScheme(bucket, key);
+  const { content, etag, checksum } = await receiveFile(sender, file, permission, asked);
   const own = ownAttributes(sender, bucket, { etag, headers: keptHeaders(sender), grants, tags, checksum, lock });
   const made = { content, own, metadata };
   const { version } = await parts.writes.put(bucket, key, made, (present) => checkWrite(form, present));
@@ -107,10 +108,15 @@ function redirectTo(text: string | undefined, bucket: string, key: string, etag:
 }
 
 /** The file's bytes, in the pool. EntityTooLarge, EntityTooSmall, BadDigest, InvalidRequest. */
-async function receiveFile({ request, parts }: Call, file: FormFile, { minBytes, maxBytes }: FormPermission) {
+async function receiveFile(
+  { request, parts }: Call,
+  file: FormFile,
+  { minBytes, maxBytes }: FormPermission,
+  asked: Parameters<Call['parts']['store']['tree']['writer']>[2],
+) {
   const said = saidChecksum(request);
   const running = said === undefined ? undefined : newChecksum(said.name);
-  const writer = parts.store.tree.writer();
+  const writer = parts.store.tree.writer(undefined, undefined, asked);
   const md5 = createHash('md5');
   try {
     for await (const bytes of file.bytes) {

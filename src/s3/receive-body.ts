@@ -52,15 +52,20 @@ export async function receiveDocument(
   return Buffer.concat(parts);
 }
 
-/** An object's bytes, in the pool. */
-export async function receiveObject(request: S3Request, payload: PayloadMode, tree: ObjectTree): Promise<Received> {
+/** An object's bytes, in the pool; `asked`: under this scheme. */
+export async function receiveObject(
+  request: S3Request,
+  payload: PayloadMode,
+  tree: ObjectTree,
+  asked: StoredContent['asked'],
+): Promise<Received> {
   const checks = new BodyChecks(request, payload, { hasMd5: true });
   const length = checks.plainLength;
   if (length === undefined && request.header('transfer-encoding') === undefined)
     throw new S3Error('MissingContentLength', 'You must provide the Content-Length HTTP header.');
   if (length !== undefined && length > OBJECT_BYTES_MAX) throw tooLarge();
   const md5 = lanes.stream();
-  const writer = tree.writer(length, (bytes, done) => md5.update(bytes, done));
+  const writer = tree.writer(length, (bytes, done) => md5.update(bytes, done), asked);
   let content: StoredContent | undefined;
   try {
     await checks.run((part) => {

@@ -71,7 +71,7 @@ export class Committer {
   /** Fetches what windows lack that are to be written again; without one only cached windows are. */
   filler: WindowFiller | undefined;
   /** How long the files of a directory may wait; without it all wait alike. */
-  policies: Pick<PolicyTree, 'isUsed' | 'now'> | undefined;
+  policies: Pick<PolicyTree, 'isUsed' | 'now' | 'of'> | undefined;
   #timer: Timer | undefined;
   #timerAtMs = 0;
   /** The commit that the timer begins takes files that may wait so long, and no longer, also before their time. */
@@ -426,6 +426,12 @@ export class Committer {
       onProgress?.(progress);
     };
     onProgress?.(progress);
+    if (this.policies?.isUsed === true)
+      for (const inode of left) {
+        const policy = this.policies.of(inode);
+        // Of a file that nobody has opened since the start it may not be in memory yet; without it the file gets the most.
+        if (policy instanceof Promise) await policy.catch(() => undefined);
+      }
     let failure: unknown;
     while (left.length > 0) {
       const again: Inode[] = [];

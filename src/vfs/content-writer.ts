@@ -7,7 +7,7 @@
  */
 
 import type { ChunkBuffers } from '../chunks/chunk-buffers.js';
-import { type ChunkStore, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
+import { type ChunkScheme, type ChunkStore, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import type { ExtentRow } from '../meta/rows.js';
 
@@ -21,6 +21,8 @@ export interface StoredContent {
   readonly extents: readonly ExtentRow[];
   /** What follows the extents: at most SMALL_CHUNK_BYTES, which travel with the commit; empty if there is nothing. */
   readonly tail: Uint8Array;
+  /** The scheme that its chunks are kept under, if a policy asks for one. */
+  readonly asked?: ChunkScheme | undefined;
 }
 
 export const NO_CONTENT: StoredContent = { sizeBytes: 0, extents: [], tail: new Uint8Array(0) };
@@ -37,6 +39,7 @@ export class ContentWriter {
   readonly #observer: ContentObserver | undefined;
   /** What the next buffer should hold at least. */
   readonly #expectedBytes: number;
+  readonly #asked: ChunkScheme | undefined;
   /** The chunk that is being filled; grows from little, so that a small upload takes little. */
   #buffer: Buffer = EMPTY;
   #filled = 0;
@@ -52,7 +55,9 @@ export class ContentWriter {
     buffers: ChunkBuffers,
     expectedBytes: number | undefined,
     observer: ContentObserver | undefined,
+    asked: ChunkScheme | undefined,
   ) {
+    this.#asked = asked;
     this.#chunks = chunks;
     this.#buffers = buffers;
     this.#chunkBytes = buffers.chunkBytes;
@@ -113,7 +118,7 @@ export class ContentWriter {
       this.#extents[index] = { ...this.#extents[index]!, chunk: one.chunk, chunkBytes: one.chunkBytes };
     };
     const job = this.#chunks
-      .store({ kind: 'bytes', bytes }, release)
+      .store({ kind: 'bytes', bytes }, release, undefined, this.#asked)
       .then(stored, (error: unknown) => {
         this.#failure ??= error;
       })
@@ -144,7 +149,7 @@ export class ContentWriter {
       this.#release();
       throw this.#failure;
     }
-    return { sizeBytes: this.#sizeBytes, extents: this.#extents, tail };
+    return { sizeBytes: this.#sizeBytes, extents: this.#extents, tail, asked: this.#asked };
   }
 
   /** There will be no more bytes, and what there was is not wanted. */

@@ -2,6 +2,7 @@
  * The tree as a face for objects sees it: files by inode, directories as ordered pages of sort keys, attributes that the mount does not show, and
  * changes by publication. What it answers is committed or about to be: content that is staged is committed before it is told of.
  */
+import type { ChunkScheme } from '../chunks/chunk-store.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Time } from '../io/clock.js';
 import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
@@ -11,6 +12,8 @@ import { refuseDangling } from './dangling-name.js';
 import type { ListedEntry } from './directory.js';
 import type { Inode } from './inode.js';
 import type { InodeTable, Step } from './inode-table.js';
+import { schemeAskedBy } from './policy.js';
+import type { PolicyTree } from './policy-tree.js';
 import type { PoolReader } from './pool-reader.js';
 import type { NameChange, Publisher } from './publisher.js';
 import { chain } from './result.js';
@@ -54,6 +57,7 @@ export class ObjectTree {
   readonly #committer: Committer;
   readonly #reader: PoolReader;
   readonly #xattrs: Xattrs;
+  readonly #policies: PolicyTree;
   readonly #staged: StagedSet;
   readonly #publisher: Publisher;
 
@@ -63,6 +67,7 @@ export class ObjectTree {
     committer: Committer;
     reader: PoolReader;
     xattrs: Xattrs;
+    policies: PolicyTree;
     staged: StagedSet;
     publisher: Publisher;
   }) {
@@ -71,6 +76,7 @@ export class ObjectTree {
     this.#committer = parts.committer;
     this.#reader = parts.reader;
     this.#xattrs = parts.xattrs;
+    this.#policies = parts.policies;
     this.#staged = parts.staged;
     this.#publisher = parts.publisher;
   }
@@ -175,8 +181,15 @@ export class ObjectTree {
     }
   }
 
-  writer(expectedBytes?: number, observer?: ContentObserver): ContentWriter {
-    return this.#publisher.writer(expectedBytes, observer);
+  writer(expectedBytes?: number, observer?: ContentObserver, asked?: ChunkScheme): ContentWriter {
+    return this.#publisher.writer(expectedBytes, observer, asked);
+  }
+
+  /** The scheme that the policy of a directory asks for; undefined: none. `directory` is only asked for where the pool has policies. */
+  async askedScheme(directory: () => Promise<Ino>): Promise<ChunkScheme | undefined> {
+    if (!this.#policies.isUsed) return undefined;
+    const inode = await this.#find(await directory());
+    return inode === undefined ? undefined : schemeAskedBy(await this.#policies.of(inode));
   }
 
   discard(content: StoredContent): void {

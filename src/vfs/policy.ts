@@ -45,6 +45,11 @@ export const NO_POLICY: Policy = {};
 /** What holds where no directory says anything else; the scheme is the map's business. */
 export type PoolPolicy = Required<Pick<Policy, 'mode' | 'commitDelayMs'>>;
 
+/** The scheme that chunks are asked for under; undefined: as the pool keeps everything. */
+export function schemeAskedBy({ scheme }: Policy): ChunkScheme | undefined {
+  return scheme === 'auto' ? undefined : scheme;
+}
+
 export function isPolicyAttribute(name: string): boolean {
   return name.startsWith(NAMESPACE);
 }

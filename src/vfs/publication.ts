@@ -150,7 +150,7 @@ export class Publication {
         const { extents, tail, sizeBytes } = made.content;
         const all = [...extents];
         if (tail.length > 0) {
-          const one = chunks.prepareSmall(tail);
+          const one = chunks.prepareSmall(tail, undefined, made.content.asked);
           prepared.push(one.chunk);
           small.push({ bytes: tail, prepared: one });
           const { chunk, chunkBytes } = one;

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from '../../../src/chunks/chunk-store.js';
+import { type ChunkScheme, MAX_CHUNK_BYTES, SMALL_CHUNK_BYTES } from '../../../src/chunks/chunk-store.js';
 import { contentHash } from '../../../src/chunks/content-hash.js';
 import { subsets } from '../../conformance/codec.js';
 import { content, fromBytes, makeFixture, nothing, WAYS } from './fixture.js';
@@ -101,6 +101,96 @@ t.test('content that is there is not written again', async (t) => {
       before,
     );
   }
+});
+
+t.test('a scheme that is asked for', async (t) => {
+  const COPIES3 = { kind: 'copies', copies: 3 } as const;
+  const EC22 = { kind: 'erasure', k: 2, m: 2 } as const;
+  const { store, disks, byNumber } = makeFixture(t, { disks: 4 });
+  store.useSchemes([COPIES3, EC22]);
+  const keep = (bytes: Buffer, asked?: ChunkScheme) => store.store(fromBytes(bytes), nothing, undefined, asked);
+  const shardsOf = (chunk: string): number =>
+    disks.reduce((sum, disk) => sum + [...disk.findAnywhere(chunk)].length, 0);
+
+  await t.test('keeps the chunk so, spread over the group, and survives what it promises', async (t) => {
+    const used = new Set<number>();
+    for (const [seed, asked] of [COPIES3, EC22, COPIES3, COPIES3, COPIES3, COPIES3].entries()) {
+      for (const length of [5000, 300_000]) {
+        const bytes = content(length, 100 + seed);
+        const { chunk } = await keep(bytes, asked);
+        const { health, scheme, disks: on } = store.health(chunk);
+        const expected = asked === EC22 && length > SMALL_CHUNK_BYTES ? 'ec:2+2' : 'copies:3';
+        t.same(
+          { health, scheme, count: on.length },
+          { health: 'healthy', scheme: expected, count: expected === 'ec:2+2' ? 4 : 3 },
+        );
+        if (expected === 'copies:3') for (const number of on) used.add(number);
+        t.equal(store.isSettled(chunk, length), true, 'and it is at home there');
+        for (const gone of subsets(4, 2)) {
+          for (const at of gone) byNumber.set(at + 1, undefined);
+          t.ok(bytes.equals(await store.read(chunk, length, 0, length)), `${expected} without ${gone}`);
+          for (const at of gone) byNumber.set(at + 1, disks[at]);
+        }
+      }
+    }
+    t.same([...used].sort(), [1, 2, 3, 4]);
+  });
+
+  await t.test(
+    'what survives as much counts as held; what survives less is stored again and its shards go',
+    async (t) => {
+      for (const length of [5000, 300_000]) {
+        const bytes = content(length, 200);
+        const { chunk } = await keep(bytes);
+        t.match(store.health(chunk).scheme, length === 5000 ? 'copies:2' : 'ec:3+1');
+        const again =
+          length === 5000
+            ? (await store.storeSmall([bytes, bytes], undefined, [undefined, EC22]))[1]!
+            : await keep(bytes, COPIES3);
+        t.equal(again.deduplicated, length === 5000, 'the second of two alike is the first');
+        t.equal(store.health(chunk).scheme, 'copies:3');
+        t.ok(bytes.equals(await store.read(chunk, length, 0, length)));
+        t.ok(shardsOf(chunk) > 3);
+        const outgrown = store.takeOutgrown();
+        t.same(outgrown, [{ chunk, chunkBytes: length }]);
+        await store.settle(outgrown);
+        t.equal(shardsOf(chunk), 3);
+        t.equal((await keep(bytes)).deduplicated, true);
+        t.equal((await keep(bytes, EC22)).deduplicated, true);
+        t.same(store.takeOutgrown(), []);
+      }
+      const small = content(1000, 201);
+      t.equal(store.prepareSmall(small, undefined, EC22).records.length, 3);
+      t.equal(store.prepareSmall(small).records.length, 2);
+    },
+  );
+
+  await t.test('whoever completes the chunk keeps it so', async (t) => {
+    for (const length of [5000, 300_000]) {
+      const bytes = content(length, 300);
+      const { chunk } = await keep(bytes, COPIES3);
+      const victim = disks[store.health(chunk).disks[0]! - 1]!;
+      await victim.remove([...victim.findAnywhere(chunk)][0]!);
+      t.match(store.health(chunk), { health: 'degraded', scheme: 'copies:3' });
+      t.equal((await store.mend(chunk, length)).shardsWritten, 1);
+      t.match(store.health(chunk), { health: 'healthy', scheme: 'copies:3' });
+    }
+  });
+
+  await t.test('where no group is wide enough it is kept as everything else', async (t) => {
+    const { chunk } = await keep(content(300_000, 400), { kind: 'copies', copies: 5 });
+    t.match(store.health(chunk), { health: 'healthy', scheme: 'ec:3+1' });
+  });
+
+  await t.test('a disk that fails meanwhile leaves it degraded, not kept for less', async (t) => {
+    const bytes = content(300_000, 500);
+    const { chunk } = await keep(bytes);
+    for (const disk of disks.slice(1, 3)) disk.failWrites = true;
+    await keep(bytes, COPIES3);
+    t.ok(bytes.equals(await store.read(chunk, bytes.length, 0, bytes.length)));
+    for (const number of [2, 3]) byNumber.set(number, undefined);
+    t.ok(bytes.equals(await store.read(chunk, bytes.length, 0, bytes.length)), 'two of four gone');
+  });
 });
 
 t.test('the same content stored at once is written once, and nobody is answered before it is', async (t) => {

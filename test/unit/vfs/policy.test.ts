@@ -1,5 +1,6 @@
 /** Policies of directories: what may be set, what holds where, what fsync, close and the commit that begins by itself make of it. */
 import t from 'tap';
+import { checkPool } from '../../../src/fsck/check-pool.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
 import { formatDelay, parsePolicy } from '../../../src/vfs/policy.js';
 import type { Handle } from '../../../src/vfs/vfs.js';
@@ -10,6 +11,7 @@ const CALLER = { uid: 1000, gid: 1000, pid: 1 };
 const OTHER = { uid: 1001, gid: 1001, pid: 1 };
 const RW = { read: true, write: true };
 const FOREVER = 86_400_000;
+const CHECK = { live: false, content: true, repair: false, onProgress: () => {} };
 const BYTES = Buffer.alloc(5000, 'precious');
 
 async function directory(fixture: PoolFixture, parent: number, name: string): Promise<number> {
@@ -237,4 +239,53 @@ t.test('commit delays: nobody waits for a directory that may wait, nor does it h
   await fixture.vfs.release(await file(fixture, late, 'fourth'));
   await control.commit(['/late/fourth'], () => {});
   t.equal(await stateOf('/late/fourth'), 'committed', 'a commit that is asked for waits for nothing');
+});
+
+t.test('a scheme of its own: for what is committed from then on, and only one that the disks can keep', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+  const safe = await directory(fixture, ROOT_INO, 'safe');
+  const { vfs } = fixture;
+  const LARGE = Buffer.alloc(200_000, 'large and precious');
+  const schemesOf = async (path: string) => (await fixture.pool.control.state(path)).schemes;
+  await t.rejects(set(fixture, safe, 'scheme', 'copies:4'), { code: 'INVALID', message: /needs 4 disks.*over 3/ });
+  await t.rejects(set(fixture, safe, 'scheme', 'copies:1'), { code: 'INVALID', message: /no disk.*any one disk/ });
+  await vfs.release(await file(fixture, safe, 'before', LARGE));
+  await fixture.pool.commit();
+  await set(fixture, safe, 'scheme', 'copies:3');
+  const below = await directory(fixture, safe, 'below');
+  await vfs.release(await file(fixture, below, 'large', Buffer.alloc(200_000, 'another')));
+  await vfs.fsync(await file(fixture, below, 'small', Buffer.alloc(3000, 'small')), false);
+  await vfs.release(await file(fixture, ROOT_INO, 'plain', Buffer.alloc(200_000, 'plain')));
+  await fixture.pool.commit();
+  t.same(await schemesOf('/safe/before'), ['ec:2+1'], 'what is there stays');
+  t.same(await schemesOf('/safe/below/large'), ['copies:3']);
+  t.same(await schemesOf('/safe/below/small'), ['copies:3']);
+  t.same(await schemesOf('/plain'), ['ec:2+1']);
+  t.match(await fixture.pool.control.policy('/safe/below/large'), { scheme: { value: 'copies:3', from: '/safe' } });
+
+  // The same bytes again: what they are kept under survives less than is asked for here.
+  await vfs.release(await file(fixture, below, 'again', LARGE));
+  await fixture.pool.commit();
+  t.same(await schemesOf('/safe/below/again'), ['copies:3']);
+  t.same(await schemesOf('/safe/before'), ['copies:3'], 'a chunk is kept once, at its best');
+  await fixture.pool.collect();
+
+  // Through the tree of objects, as S3 writes.
+  const { objects } = fixture.pool;
+  t.same(await objects.askedScheme(async () => below), { kind: 'copies', copies: 3 });
+  t.equal(await objects.askedScheme(async () => ROOT_INO), undefined);
+
+  const problems = async () => {
+    const { findings } = await checkPool(fixture.pool.parts, CHECK);
+    return findings.filter(({ severity }) => severity !== 'note');
+  };
+  t.same(await problems(), []);
+  await fixture.kill('cache', 'meta');
+  t.same(await schemesOf('/safe/below/large'), ['copies:3']);
+  await fixture.vfs.release(
+    await file(fixture, await inoAt(fixture, '/safe'), 'after', Buffer.alloc(150_000, 'after')),
+  );
+  await fixture.pool.commit();
+  t.same(await schemesOf('/safe/after'), ['copies:3'], 'what has been asked for is known again');
+  t.same(await problems(), []);
 });
