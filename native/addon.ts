@@ -17,6 +17,8 @@ export interface Addon {
   crc64Nvme(value: Uint8Array, bytes: Uint8Array): void;
   /** Copies all of `source` to `target` from `at` on; several times as fast as `set` where one of them is of shared memory. */
   copyBytes(target: Uint8Array, at: number, source: Uint8Array): void;
+  /** Gives the system back what has been freed: the C library keeps it in the middle of its heap otherwise. On the calling thread; milliseconds. */
+  trimMemory(): void;
   /** MD5 of as many streams as there are parts, at once: takes the whole blocks of each part (a multiple of 64 bytes) into its state, 16 bytes of `states`. No padding. */
   md5Blocks(states: Uint8Array, parts: readonly Uint8Array[]): void;
   /** As `md5Blocks`, as one job of libuv's pool. The array, its parts and the states must stay as they are meanwhile. */
@@ -44,6 +46,10 @@ export interface Addon {
     blockBytes: number,
     callback: (error: Error | null, bytesRead?: number) => void,
   ): void;
+  /** Has the kernel read the range into its page cache (POSIX_FADV_WILLNEED, step by step), without waiting for the device; one job in libuv's pool. */
+  readAhead(fd: number, position: number, length: number, callback: (error: Error | null) => void): void;
+  /** Opens the file for reading and writing, reads from its start until `into` is full or the file ends, and closes it: one job in libuv's pool. Calls back with the bytes read. */
+  readWritable(path: string, into: Uint8Array, callback: (error: Error | null, bytesRead?: number) => void): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
   /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */

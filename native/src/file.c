@@ -1,6 +1,6 @@
 /*
  * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, leases, flock. Reading:
- * what is to be held against checksums, with its checksums, as one job too.
+ * what is to be held against checksums, with its checksums, a small file by its name, and into the page cache alone, as one job too.
  *
  * A job owns its iovecs and keeps the JavaScript buffers alive through one reference; nothing in it touches JavaScript until it is done.
  * Jobs are Node-API async work, not bare uv_queue_work: a worker thread that ends waits for them.
@@ -127,7 +127,7 @@ static int read_summed(int fd, off_t position, struct summed *into) {
   return 0;
 }
 
-enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ };
+enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ, JOB_READ_NAMED, JOB_READ_AHEAD };
 
 struct job {
   enum job_kind kind;
@@ -140,14 +140,53 @@ struct job {
   int64_t length;
   struct parts parts;
   struct summed summed;
+  char *path; /* NULL if it is about a descriptor */
   napi_ref buffers; /* NULL if there are none */
   napi_ref callback;
   napi_async_work work;
 };
 
+/* Opens for reading and writing, reads from the start, closes. `job->summed` says where to and counts the bytes. */
+static void read_named(struct job *job) {
+  job->syscall = "open";
+  do {
+    job->fd = open(job->path, O_RDWR | O_CLOEXEC);
+  } while (job->fd < 0 && errno == EINTR);
+  if (job->fd < 0) {
+    job->error = errno;
+    return;
+  }
+  struct iovec iov = {.iov_base = job->summed.body, .iov_len = job->summed.body_bytes};
+  job->syscall = "preadv";
+  job->error = read_parts(job->fd, &iov, 1, 0, &job->summed.done);
+  /* Nothing was written, so nothing can be lost by closing. */
+  close(job->fd);
+}
+
+/* The kernel takes no more than this of one call, where the device likes small requests. */
+#define AHEAD_STEP_BYTES (128 << 10)
+
+static int read_ahead(int fd, int64_t position, int64_t length) {
+  for (int64_t at = 0; at < length; at += AHEAD_STEP_BYTES) {
+    int64_t bytes = length - at < AHEAD_STEP_BYTES ? length - at : AHEAD_STEP_BYTES;
+    int error = posix_fadvise(fd, position + at, bytes, POSIX_FADV_WILLNEED);
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
 static void run_job(napi_env env, void *data) {
   (void)env;
   struct job *job = data;
+  if (job->kind == JOB_READ_AHEAD) {
+    job->syscall = "posix_fadvise";
+    job->error = read_ahead(job->fd, job->position, job->length);
+    return;
+  }
+  if (job->kind == JOB_READ_NAMED) {
+    read_named(job);
+    return;
+  }
   if (job->kind == JOB_READ) {
     job->syscall = "preadv";
     job->error = read_summed(job->fd, job->position, &job->summed);
@@ -174,6 +213,7 @@ static void free_job(napi_env env, struct job *job) {
   if (job->callback != NULL) napi_delete_reference(env, job->callback);
   if (job->work != NULL) napi_delete_async_work(env, job->work);
   parts_free(&job->parts);
+  free(job->path);
   free(job);
 }
 
@@ -189,7 +229,7 @@ static void finish_job(napi_env env, napi_status status, void *data) {
   if (ready && job->error != 0) {
     arguments[0] = create_system_error(env, job->error, job->syscall == NULL ? "cairn" : job->syscall, NULL, NULL);
     ready = arguments[0] != NULL;
-  } else if (ready && job->kind == JOB_READ) {
+  } else if (ready && (job->kind == JOB_READ || job->kind == JOB_READ_NAMED)) {
     ready = napi_create_int64(env, (int64_t)job->summed.done, &arguments[1]) == napi_ok;
     count = 2;
   }
@@ -277,6 +317,23 @@ static napi_value call_fallocate(napi_env env, napi_callback_info info) {
   return queue_job(env, job, callback);
 }
 
+static napi_value call_read_ahead(napi_env env, napi_callback_info info) {
+  napi_value arguments[4], callback;
+  struct job *job;
+  if (!get_arguments(env, info, 4, arguments, NULL) || !get_function(env, arguments[3], "callback", &callback) ||
+      (job = create_job(env)) == NULL) {
+    return NULL;
+  }
+  if (!get_fd(env, arguments[0], &job->fd) ||
+      !get_integer(env, arguments[1], "position", 0, MAX_SAFE_INTEGER, &job->position) ||
+      !get_integer(env, arguments[2], "length", 0, MAX_SAFE_INTEGER - job->position, &job->length)) {
+    free_job(env, job);
+    return NULL;
+  }
+  job->kind = JOB_READ_AHEAD;
+  return queue_job(env, job, callback);
+}
+
 /* Keeps head, body and sums alive until the job is done. */
 static bool hold_summed(napi_env env, struct job *job, napi_value head, napi_value body, napi_value sums) {
   napi_value array;
@@ -316,6 +373,31 @@ static napi_value call_read_summed(napi_env env, napi_callback_info info) {
                    MAX_SAFE_INTEGER - (int64_t)(job->summed.head_bytes + job->summed.body_bytes), &job->position)) {
     free_job(env, job);
     return NULL;
+  }
+  return queue_job(env, job, callback);
+}
+
+static napi_value call_read_writable(napi_env env, napi_callback_info info) {
+  napi_value arguments[3], callback;
+  char path[PATH_MAX];
+  struct job *job;
+  if (!get_arguments(env, info, 3, arguments, NULL) || !get_string(env, arguments[0], "path", path, sizeof path) ||
+      !get_function(env, arguments[2], "callback", &callback) || (job = create_job(env)) == NULL) {
+    return NULL;
+  }
+  job->kind = JOB_READ_NAMED;
+  job->path = strdup(path);
+  if (job->path == NULL) {
+    free_job(env, job);
+    return throw_system_error(env, ENOMEM, "malloc", NULL);
+  }
+  if (!get_bytes(env, arguments[1], "into", &job->summed.body, &job->summed.body_bytes)) {
+    free_job(env, job);
+    return NULL;
+  }
+  if (napi_create_reference(env, arguments[1], 1, &job->buffers) != napi_ok) {
+    free_job(env, job);
+    return throw_api_failure(env);
   }
   return queue_job(env, job, callback);
 }
@@ -363,6 +445,8 @@ napi_status file_register(napi_env env, napi_value exports) {
       {"writeAllAsync", NULL, call_write_all_async, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readSummed", NULL, call_read_summed, NULL, NULL, NULL, napi_enumerable, NULL},
       {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"readAhead", NULL, call_read_ahead, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"readWritable", NULL, call_read_writable, NULL, NULL, NULL, napi_enumerable, NULL},
       {"checkWriteback", NULL, call_check_writeback, NULL, NULL, NULL, napi_enumerable, NULL},
       {"isOpenElsewhere", NULL, call_is_open_elsewhere, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},

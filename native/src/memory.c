@@ -1,6 +1,9 @@
-/* Copying into memory that threads share: JavaScript does it word by word, as if somebody raced it. */
+/* Copying into memory that threads share: JavaScript does it word by word, as if somebody raced it. And giving memory back. */
 #include "memory.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <string.h>
 
 #include "arguments.h"
@@ -22,9 +25,20 @@ static napi_value call_copy(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* Other C libraries give it back by themselves. */
+static napi_value call_trim(napi_env env, napi_callback_info info) {
+  (void)env;
+  (void)info;
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return NULL;
+}
+
 napi_status memory_register(napi_env env, napi_value exports) {
   const napi_property_descriptor properties[] = {
       {"copyBytes", NULL, call_copy, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"trimMemory", NULL, call_trim, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   return napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);
 }

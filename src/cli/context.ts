@@ -1,6 +1,7 @@
 /** What every command is given: where it writes, where it runs, and how it reaches the pool. Tests hand in their own. */
 import type { EventEmitter } from 'node:events';
 import type { Clock } from '../io/clock.js';
+import type { ProcessMemory } from './idle-memory.js';
 import type { MountTable } from './mount-table.js';
 import type { Output } from './output.js';
 import type { Mounter, PoolOpener, S3Opener, VersionsOpener, Watcher, WebOpener } from './pool-opener.js';
@@ -19,6 +20,8 @@ export interface CliContext {
   readonly openWeb: WebOpener;
   readonly watchPool: Watcher;
   readonly openVersions: VersionsOpener;
+  /** The memory of the process that a pool is mounted in; not given by a stand-in: its memory is its own business. */
+  readonly openMemory?: () => Promise<ProcessMemory>;
   mountTable(): MountTable;
   /** Reading files, as the pool's own code does it. */
   readonly files: { readFile(path: string): Promise<Buffer> };

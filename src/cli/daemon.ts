@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { CairnError } from '../errors/cairn-error.js';
 import { SystemClock } from '../io/clock.js';
 import type { CliContext } from './context.js';
+import type { ProcessMemory } from './idle-memory.js';
 import { isJournal, JournalOutput } from './journal-output.js';
 import { MountTable } from './mount-table.js';
 import { StreamOutput } from './output.js';
@@ -92,6 +93,11 @@ const openVersions: VersionsOpener = async (vfs, tree) => {
   return { vfs: versioned, refresh };
 };
 
+const openMemory = async (): Promise<ProcessMemory> => {
+  const { OwnMemory } = await import('./process-memory.js');
+  return new OwnMemory();
+};
+
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
   try {
@@ -115,6 +121,7 @@ export function systemContext(): CliContext {
     openWeb,
     watchPool,
     openVersions,
+    openMemory,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
     ask: async (question) => {

@@ -62,9 +62,22 @@ export async function checkMachine(context: CliContext): Promise<Diagnosis[]> {
     checkFuseDevice(),
     ...(await checkMountHelper(context.env)),
     await checkNative(),
+    checkSmartctl(context.env['PATH']),
     checkOpenFiles(),
     ...(await checkMounts(context)),
   ];
+}
+
+/** Looked for where the daemon looks for it (monitor/sensors.ts). */
+function checkSmartctl(searchPath = ''): Diagnosis {
+  const places = [...searchPath.split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'];
+  return places.some((place) => place.startsWith('/') && isThere(join(place, 'smartctl')))
+    ? ok('smartctl', 'it is here: disks are asked for their temperature and health (as root)')
+    : warning(
+        'smartctl',
+        'it is not here: a disk that knows that it is failing cannot say so',
+        'install smartmontools: apt install smartmontools',
+      );
 }
 
 export function checkKernel(version: string): Diagnosis {

@@ -19,6 +19,7 @@ import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js'
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
 import { Faces } from './faces.js';
+import { IdleMemory } from './idle-memory.js';
 import { mountSource } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
 import type { MountSession, OpenPool, PoolLog, Watch } from './pool-opener.js';
@@ -29,7 +30,16 @@ import { writeBack } from './write-back.js';
 type OnProgress = (progress: CommitProgress) => void;
 type Context = Pick<
   CliContext,
-  'cwd' | 'clock' | 'pools' | 'mounter' | 'mountTable' | 'openS3' | 'openVersions' | 'openWeb' | 'watchPool'
+  | 'cwd'
+  | 'clock'
+  | 'pools'
+  | 'mounter'
+  | 'mountTable'
+  | 'openS3'
+  | 'openVersions'
+  | 'openWeb'
+  | 'watchPool'
+  | 'openMemory'
 >;
 
 export interface MountOptions {
@@ -70,6 +80,7 @@ export class MountDaemon {
   #server: ControlServer | undefined;
   #watching: Watch | undefined;
   #configWatch: ConfigWatch | undefined;
+  #idleMemory: IdleMemory | undefined;
   #stopping: Promise<MountEnd> | undefined;
   #lazy = false;
   #unmounted = false;
@@ -120,6 +131,10 @@ export class MountDaemon {
       await faces.start(config, parts, watching);
       daemon.#watch();
       daemon.#watchConfig(context.clock);
+      if (context.openMemory !== undefined) {
+        daemon.#idleMemory = new IdleMemory(context.clock, await context.openMemory(), () => pool.releaseMemory?.());
+        daemon.#idleMemory.start();
+      }
       log.info({ poolDirectory, mountpoint, mode, readOnly }, 'mounted');
       return daemon;
     } catch (error) {
@@ -290,6 +305,7 @@ export class MountDaemon {
       stillMounted = asError(error);
       log.error({ err: error, mountpoint }, 'unmounting failed: the mount stays, dead, when this process has ended');
     }
+    this.#idleMemory?.close();
     await this.#configWatch?.close();
     // Answers under way still use the pool.
     await this.#faces.close();

@@ -50,6 +50,8 @@ export interface OpenPool {
   /** The settings in use, and how to change them; not given by a stand-in that has none. */
   readonly settings?: { readonly current: PoolConfig; apply(config: PoolConfig): void } | undefined;
   readonly vfs: Vfs;
+  /** Gives back memory that is kept only to be quicker; not given by a stand-in that keeps none. */
+  releaseMemory?(): void;
   /** Commits everything, then lets go of the disks, also if it rejects because something could not be committed. */
   close(onProgress?: (progress: CommitProgress) => void): Promise<void>;
 }

@@ -95,8 +95,8 @@ export function unitText(request: UnitRequest): string {
 const SYSTEM_HARDENING = [
   'OOMScoreAdjust=-500',
   'NoNewPrivileges=yes',
-  '# To mount, and to keep files of every owner in the pool.',
-  'CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_FSETID CAP_SYS_RESOURCE CAP_NET_BIND_SERVICE',
+  '# To mount, to keep files of every owner in the pool, and (RAWIO) to ask SATA disks how they are.',
+  'CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_FSETID CAP_SYS_RESOURCE CAP_SYS_RAWIO CAP_NET_BIND_SERVICE',
   'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
   'SystemCallFilter=@system-service @mount',
   'SystemCallErrorNumber=EPERM',

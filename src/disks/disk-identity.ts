@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import type { FileIo, IoFile } from '../io/file-io.js';
+import type { FileIo } from '../io/file-io.js';
 import type { DiskIdentity, DiskRole } from './disk.js';
 
 export const IDENTITY_FILE = 'cairn-disk.json';
@@ -84,19 +84,24 @@ export async function readIdentity(io: FileIo, directory: string): Promise<DiskI
   return decodeIdentity(bytes, directory);
 }
 
-/** As `readIdentity`, of a disk that may be written: fails as an opening for writing does. Three jobs in the thread pool, for whoever asks again and again. */
+/** As `readIdentity`, of a disk that may be written: fails as an opening for writing does. One job in the thread pool where that can be, for whoever asks again and again. */
 export async function readWritableIdentity(io: FileIo, directory: string): Promise<DiskIdentity> {
-  let file: IoFile;
+  const path = join(directory, IDENTITY_FILE);
+  const bytes = Buffer.alloc(IDENTITY_BYTES_MAX);
   try {
-    file = await io.open(join(directory, IDENTITY_FILE), {});
+    const length = await (io.readWritable?.(path, bytes) ?? readStepByStep(io, path, bytes));
+    return decodeIdentity(bytes.subarray(0, length), directory);
   } catch (error) {
     // What exactly is not there is said by the one that looks step by step.
     if (hasCode(error, 'NOT_FOUND', 'NOT_DIRECTORY')) return readIdentity(io, directory);
     throw error;
   }
+}
+
+async function readStepByStep(io: FileIo, path: string, into: Buffer): Promise<number> {
+  const file = await io.open(path, {});
   try {
-    const bytes = Buffer.alloc(IDENTITY_BYTES_MAX);
-    return decodeIdentity(bytes.subarray(0, await file.read(bytes, 0)), directory);
+    return await file.read(into, 0);
   } finally {
     await file.close();
   }

@@ -75,6 +75,11 @@ export class DiskIndex {
     if (!this.#closed) this.#database.pragma('wal_checkpoint(TRUNCATE)');
   }
 
+  /** Gives back the pages of the file that are kept in memory. */
+  releaseMemory(): void {
+    if (!this.#closed) this.#database.pragma('shrink_memory');
+  }
+
   /** The file contradicts itself or cannot be read: the next opening makes it anew. */
   condemn(): void {
     this.#timer?.cancel();

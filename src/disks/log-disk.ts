@@ -280,6 +280,10 @@ export class LogDisk implements Disk {
     return this.#asking(() => this.#parts.index.shards.buckets(), []);
   }
 
+  releaseMemory(): void {
+    this.#asking(() => this.#parts.index.releaseMemory(), undefined);
+  }
+
   space(): DiskSpace {
     const { index, journalState, data } = this.#parts;
     const { capacityBytes, dataSegmentBytes } = this.identity;

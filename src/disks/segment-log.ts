@@ -96,7 +96,7 @@ class LogOpening {
   }
 
   async #opened({ segment, tail }: CheckedSegment): Promise<OpenSegment> {
-    return { segment, file: await this.#files.pin(segment), position: tail };
+    return { segment, file: await this.#files.pin(segment), position: tail, aheadThrough: 0 };
   }
 
   /** undefined: it was being recycled, and is again. */

@@ -20,7 +20,7 @@ import { exposureOf } from './exposure.js';
 /** Rows of one step: a few milliseconds. */
 const SLICE = 128;
 const PAUSE_MS = 20;
-/** How often what has changed is looked at without being asked. */
+/** What has changed is looked at after so long without being asked; while nothing changes nobody is woken. */
 const CATCH_UP_MS = 1_000;
 
 export interface LossCount {
@@ -56,6 +56,7 @@ export class LossCensus {
   #generation = 0;
   #timer: Timer | undefined;
   #step: Promise<void> | undefined;
+  #started = false;
   #closed = false;
 
   constructor(parts: {
@@ -73,6 +74,7 @@ export class LossCensus {
   }
 
   start(): void {
+    this.#started = true;
     this.#later(PAUSE_MS);
   }
 
@@ -85,12 +87,13 @@ export class LossCensus {
     this.#changed.clear();
     this.#after = '';
     this.#walked = 0;
+    this.#later(CATCH_UP_MS);
   }
 
   /** A shard of the chunk was added on a disk (`put`), or is gone from one. */
   shardChanged(chunk: ChunkId, change: 'put' | 'gone'): void {
     // One more makes nothing worse.
-    if (change === 'gone' || this.#table.has(chunk)) this.#changed.add(chunk);
+    if (change === 'gone' || this.#table.has(chunk)) this.#note(chunk);
   }
 
   /** The chunk was stored, or is held, with fewer shards than there should be. */
@@ -105,11 +108,23 @@ export class LossCensus {
       if (change.kind === 'extents') for (const { chunk } of change.extents) this.#look(chunk);
       else if (change.kind === 'chunk-delete') this.#look(change.chunk);
     }
+    // Also of a commit that names no chunk: what it replaces may have been the last to name one that hangs on a single disk.
+    if (this.#table.size > 0) this.#catchUpSoon();
   }
 
   #look(chunk: ChunkId): void {
     this.#short.delete(chunk);
+    this.#note(chunk);
+  }
+
+  #note(chunk: ChunkId): void {
     this.#changed.add(chunk);
+    this.#catchUpSoon();
+  }
+
+  /** A walk that is under way ends with it anyway. */
+  #catchUpSoon(): void {
+    if (this.#after === undefined) this.#later(CATCH_UP_MS);
   }
 
   /** Share of the chunks that has been counted, 0 to 1. */
@@ -154,17 +169,23 @@ export class LossCensus {
   }
 
   #later(delayMs: number): void {
-    if (this.#closed) return;
+    if (this.#closed || !this.#started) return;
     this.#timer ??= this.#clock.after(delayMs, () => {
       this.#timer = undefined;
-      const walking = this.#after !== undefined;
-      this.#alone(() => (walking ? this.#slice() : this.#catchUp()))
-        .catch((error: unknown) => {
-          if (!this.#closed)
-            this.#log(`counting what hangs on single disks failed and is tried again: ${String(error)}`);
-        })
-        .finally(() => this.#later(this.#after === undefined ? CATCH_UP_MS : PAUSE_MS));
+      void this.#turn();
     });
+  }
+
+  async #turn(): Promise<void> {
+    const walking = this.#after !== undefined;
+    try {
+      await this.#alone(() => (walking ? this.#slice() : this.#catchUp()));
+      if (this.#after !== undefined) this.#later(PAUSE_MS);
+      else if (walking || this.#changed.size > 0) this.#later(CATCH_UP_MS);
+    } catch (error) {
+      if (!this.#closed) this.#log(`counting what hangs on single disks failed and is tried again: ${String(error)}`);
+      this.#later(CATCH_UP_MS);
+    }
   }
 
   /** One step after the other. */
@@ -190,7 +211,10 @@ export class LossCensus {
     for (const chunk of this.#changed) {
       if (this.#closed || generation !== this.#generation) return;
       this.#changed.delete(chunk);
-      const row = await this.#meta.getChunk(chunk);
+      const row = await this.#meta.getChunk(chunk).catch((error: unknown) => {
+        this.#changed.add(chunk);
+        throw error;
+      });
       if (row === undefined) this.#enter(chunk, undefined, 0);
       else this.#count(row);
     }

@@ -80,7 +80,8 @@ export function metricsText(status: PoolStatus, activity: PoolActivity, sensors:
   one('cairn_pool_used_bytes', 'gauge', 'Plain bytes that the pool holds.', status.usedBytes);
   one('cairn_pool_free_bytes', 'gauge', 'Plain bytes that the pool still takes.', status.freeBytes);
   one('cairn_pool_files', 'gauge', 'Files and directories.', status.files);
-  one('cairn_pool_commit_sequence', 'counter', 'Number of the last commit.', status.commitSequence);
+  // No counter: it is the pool's, and outlives every daemon.
+  one('cairn_pool_commit_sequence', 'gauge', 'Number of the last commit.', status.commitSequence);
   text.family(
     'cairn_pool_groups',
     'gauge',
@@ -166,6 +167,12 @@ export function metricsText(status: PoolStatus, activity: PoolActivity, sensors:
     'Bytes of files that would be lost if this disk died now.',
     status.forecast.disks.map((each) => [each.bytes, disk(each)] as const),
   );
+  one(
+    'cairn_forecast_counted_ratio',
+    'gauge',
+    'Share of the chunks that cairn_disk_would_lose_bytes and cairn_unreadable_bytes are about; below 1 while it is being counted.',
+    status.forecast.counted,
+  );
   const sensorLabels = (sensor: DiskSensor): Labels => {
     const found = status.disks.find(({ uuid }) => uuid === sensor.uuid);
     return found === undefined ? { uuid: sensor.uuid } : disk(found);
@@ -187,6 +194,12 @@ export function metricsText(status: PoolStatus, activity: PoolActivity, sensors:
     'gauge',
     'Sectors that the disk has replaced.',
     sensors.map((each) => [each.reallocatedSectors, sensorLabels(each)] as const),
+  );
+  text.family(
+    'cairn_disk_pending_sectors',
+    'gauge',
+    'Sectors that the disk could not read.',
+    sensors.map((each) => [each.pendingSectors, sensorLabels(each)] as const),
   );
 
   text.family(

@@ -24,6 +24,11 @@ export interface FileIo {
   removeNow(path: string): void;
   syncDirectory(path: string): Promise<void>;
   readFile(path: string): Promise<Buffer>;
+  /**
+   * Opens the file for writing too, reads from its start until `into` is full or the file ends, and closes it: one job of the thread pool, for whoever asks again and again. Gives the bytes
+   * read. Absent where whoever asks has to do that step by step.
+   */
+  readWritable?(path: string, into: Uint8Array): Promise<number>;
   /** Writes a temporary file beside it, syncs, renames over `path`, syncs the directory. */
   replaceFile(path: string, bytes: Uint8Array): Promise<void>;
   space(path: string): Promise<{ totalBytes: number; freeBytes: number }>;
@@ -67,6 +72,11 @@ export interface IoFile {
     sums: Uint32Array,
     blockBytes: number,
   ): Promise<number>;
+  /**
+   * Has the kernel read the range into its page cache, without waiting for the device: a write of a part of a page that is not there is first a read, on the thread that writes. Absent
+   * where nothing is cached.
+   */
+  readAhead?(position: number, length: number): Promise<void>;
   /** As `read`, on the calling thread: for small reads of what is in the page cache. */
   readNow(into: Uint8Array, position: number): number;
   /** Writes all parts one after the other. Runs in the thread pool. */

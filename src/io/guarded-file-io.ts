@@ -10,10 +10,12 @@ import type { IoGuard } from './io-guard.js';
 export class GuardedFileIo implements FileIo {
   readonly #io: FileIo;
   readonly #guard: IoGuard;
+  readonly readWritable?: NonNullable<FileIo['readWritable']>;
 
   constructor(io: FileIo, guard: IoGuard) {
     this.#io = io;
     this.#guard = guard;
+    if (io.readWritable !== undefined) this.readWritable = (...read) => guard.run(() => io.readWritable!(...read));
   }
 
   get isBehind(): boolean {
@@ -102,6 +104,7 @@ class GuardedFile implements IoFile {
   readonly checkWriteback?: () => void;
   readonly isOpenElsewhere?: () => boolean;
   readonly readSummed?: NonNullable<IoFile['readSummed']>;
+  readonly readAhead?: NonNullable<IoFile['readAhead']>;
   #closing: Promise<void> | undefined;
 
   constructor(file: IoFile, guard: IoGuard) {
@@ -110,6 +113,7 @@ class GuardedFile implements IoFile {
     this.#guard = guard;
     if (file.lend !== undefined) this.lend = (use) => guard.run(() => file.lend!(use));
     if (file.readSummed !== undefined) this.readSummed = (...read) => guard.run(() => file.readSummed!(...read));
+    if (file.readAhead !== undefined) this.readAhead = (...range) => guard.run(() => file.readAhead!(...range));
     if (file.checkWriteback !== undefined) this.checkWriteback = () => file.checkWriteback!();
     if (file.isOpenElsewhere !== undefined) this.isOpenElsewhere = () => file.isOpenElsewhere!();
   }

@@ -90,6 +90,15 @@ export class NodeFileIo implements FileIo {
     return attempt('read', path, () => readFile(path));
   }
 
+  readWritable(path: string, into: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#addon.readWritable(path, into, (error, bytesRead = 0) => {
+        if (error === null) resolve(bytesRead);
+        else reject(toCairnError(error, 'read', path));
+      });
+    });
+  }
+
   replaceFile(path: string, bytes: Uint8Array): Promise<void> {
     const before = this.#replacing.get(path) ?? Promise.resolve();
     const replacement = before.catch(() => undefined).then(() => this.#replaceFile(path, bytes));

@@ -75,6 +75,12 @@ export class NodeFile implements IoFile {
     return bytes;
   }
 
+  readAhead(position: number, length: number): Promise<void> {
+    checkOffset(position);
+    checkOffset(length);
+    return this.#job('read ahead in', (fd, done) => this.#addon.readAhead(fd, position, length, done));
+  }
+
   readNow(into: Uint8Array, position: number): number {
     checkOffset(position);
     const fd = this.#open();

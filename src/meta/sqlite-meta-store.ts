@@ -172,6 +172,10 @@ class SqliteMetaStore implements MetaStore {
     return this.#do(() => ({ ...this.#transaction.counts }));
   }
 
+  releaseMemory(): void {
+    if (this.#database.open) this.#database.pragma('shrink_memory');
+  }
+
   async close(): Promise<void> {
     for (const snapshot of this.#snapshots) snapshot.cut();
     try {

@@ -9,6 +9,7 @@ export type NewEvent = Omit<PoolEvent, 'id' | 'atMs'>;
 /** Below the limit by so much it counts as room again: no two messages for a pool that is at the limit. */
 const ROOM_AGAIN_PERCENT = 2;
 const HOT_CELSIUS = 60;
+/** Below it a disk that was hot is not any more: no two messages for one that is at the limit. */
 const COOL_CELSIUS = 55;
 
 const FileCount = v.looseObject({ names: v.array(v.unknown()), more: v.number() });
@@ -50,7 +51,7 @@ export function eventsBetween(
     ...room(before, after, fullPercent, fullPercentBefore),
     ...after.jobs.flatMap((job) => {
       const was = before.jobs.find(({ name }) => name === job.name);
-      return [...jobChanged(was, job)];
+      return [...jobChanged(was, job, after.directory)];
     }),
   ];
 }
@@ -157,7 +158,7 @@ function* room(
     yield { kind: 'room-again', severity: 'good', message: `The pool has room again: ${left}.`, advice: '' };
 }
 
-function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<NewEvent> {
+function* jobChanged(before: JobReport | undefined, job: JobReport, pool: string): Generator<NewEvent> {
   const name = JOB_NAMES[job.name] ?? `The job ${job.name}`;
   const isOver = job.state === 'done' || job.state === 'failed' || job.state === 'cancelled';
   const wasAtWork = before?.state === 'running' || before?.state === 'waiting' || before?.state === 'paused';
@@ -167,7 +168,7 @@ function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<N
   if (!isOver || (before?.state === job.state && before.endedMs === job.endedMs)) return;
   const found = job.name === 'scrub' && job.state === 'done' ? v.safeParse(ScrubFound, job.report) : undefined;
   const severity = job.state === 'failed' ? 'warning' : job.state === 'done' ? 'good' : 'note';
-  const advice = job.state === 'failed' ? `Let it go on: cairn job resume POOL ${job.name}` : '';
+  const advice = job.state === 'failed' ? `Let it go on: cairn job resume ${pool} ${job.name}` : '';
   yield {
     kind: 'job-ended',
     severity,
@@ -181,7 +182,7 @@ function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<N
       kind: 'scrub-found',
       severity: 'warning',
       message: `The scrub found ${damagedShards === 1 ? 'a damaged piece' : `${damagedShards} damaged pieces`} of data on the disks, and mended what the other disks could make good.`,
-      advice: 'If that happens again on the same disk, replace it; see which: cairn scrub --status',
+      advice: `If that happens again on the same disk, replace it; see which: cairn scrub --status ${pool}`,
     };
   const lost = found.output.lost.names.length + found.output.lost.more;
   if (lost > 0)
@@ -189,7 +190,7 @@ function* jobChanged(before: JobReport | undefined, job: JobReport): Generator<N
       kind: 'scrub-found',
       severity: 'alarm',
       message: `The scrub found ${lost === 1 ? 'a file' : `${lost} files`} of which a part cannot be read.`,
-      advice: 'See which: cairn scrub --status; restore them from a copy, and scrub again',
+      advice: `See which: cairn scrub --status ${pool}; restore them from a copy, and scrub again`,
     };
 }
 
@@ -199,32 +200,48 @@ function isClean(found: v.SafeParseResult<typeof ScrubFound> | undefined): boole
   return [...lost.names, ...degraded.names, ...notes].length === 0 && damagedShards === 0;
 }
 
-/** What the devices say of themselves. */
+/** Ids of the disks that are too hot, or were and have not cooled down yet. */
+export function hotDisks(before: ReadonlySet<string>, sensors: readonly DiskSensor[]): Set<string> {
+  const isHot = ({ uuid, temperatureCelsius }: DiskSensor): boolean =>
+    (temperatureCelsius ?? 0) >= (before.has(uuid) ? COOL_CELSIUS : HOT_CELSIUS);
+  return new Set(sensors.filter(isHot).map(({ uuid }) => uuid));
+}
+
+/** What the devices say of themselves. `hot`: of which it was told already that they are, as `hotDisks` says. */
 export function sensorEvents(
   before: readonly DiskSensor[],
   after: readonly DiskSensor[],
-  disks: readonly DiskReport[],
+  { disks, directory: pool }: Pick<PoolStatus, 'disks' | 'directory'>,
+  hot: ReadonlySet<string>,
 ): NewEvent[] {
+  const hotNow = hotDisks(hot, after);
   const events: NewEvent[] = [];
   for (const sensor of after) {
     const disk = disks.find(({ uuid }) => uuid === sensor.uuid);
     if (disk === undefined) continue;
     const was = before.find(({ uuid }) => uuid === sensor.uuid);
     const fails = (message: string): void => {
-      const advice = `Replace it soon: cairn disk replace POOL ${disk.number || disk.directory} NEW-DIRECTORY`;
+      const advice = `Replace it soon: cairn disk replace ${pool} ${disk.number || disk.directory} NEW-DIRECTORY`;
       events.push({ kind: 'disk-failing', severity: 'warning', message, advice });
     };
     if (sensor.smart === 'failing' && was?.smart !== 'failing')
       fails(`${nameOf(disk)} says of itself that it is failing (SMART).`);
-    const more = (sensor.reallocatedSectors ?? 0) - (was?.reallocatedSectors ?? sensor.reallocatedSectors ?? 0);
-    if (more > 0) fails(`${nameOf(disk)} has had to replace ${more} more of its sectors.`);
-    const isHot = (sensor.temperatureCelsius ?? 0) >= HOT_CELSIUS && (was?.temperatureCelsius ?? 0) < COOL_CELSIUS;
-    if (isHot)
+    const replaced = (sensor.reallocatedSectors ?? 0) - (was?.reallocatedSectors ?? sensor.reallocatedSectors ?? 0);
+    if (replaced > 0) fails(`${nameOf(disk)} has had to replace ${replaced} more of its sectors.`);
+    const unreadable = (sensor.pendingSectors ?? 0) - (was?.pendingSectors ?? 0);
+    if (unreadable > 0)
+      events.push({
+        kind: 'disk-failing',
+        severity: 'warning',
+        message: `${nameOf(disk)} has sectors that it cannot read: ${sensor.pendingSectors}. What stood there is read from the other disks.`,
+        advice: `Let everything be read and mended: cairn scrub ${pool}. If there are more again, replace it: cairn disk replace ${pool} ${disk.number || disk.directory} NEW-DIRECTORY`,
+      });
+    if (hotNow.has(sensor.uuid) && !hot.has(sensor.uuid))
       events.push({
         kind: 'disk-failing',
         severity: 'warning',
         message: `${nameOf(disk)} is at ${sensor.temperatureCelsius} °C.`,
-        advice: 'See to its cooling',
+        advice: 'See to its cooling: heat makes disks fail early',
       });
   }
   return events;

@@ -8,7 +8,7 @@ import { assert, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { FileIo } from '../io/file-io.js';
 import type { PoolActivity, PoolControl, PoolStatus, RequestFigures } from '../vfs/reports.js';
-import { eventsBetween, type NewEvent, sensorEvents } from './event-finder.js';
+import { eventsBetween, hotDisks, type NewEvent, sensorEvents } from './event-finder.js';
 import { flowOf, HistoryRings, KeptHistory, type Sample } from './history.js';
 import type { Notifier } from './notifier.js';
 import {
@@ -61,6 +61,8 @@ export class Monitor implements MonitorView {
   #events: PoolEvent[] = [];
   #nextId = 1;
   #sensors: readonly DiskSensor[] = [];
+  /** Of which it was told that they are too hot. */
+  #hot: ReadonlySet<string> = new Set();
   readonly #watchers = new Set<(message: LiveMessage) => void>();
   #status: PoolStatus | undefined;
   #statusText = '';
@@ -232,14 +234,16 @@ export class Monitor implements MonitorView {
     this.#send({ kind: 'pulse', pulse });
   }
 
-  async #ask({ disks }: PoolStatus): Promise<void> {
+  async #ask(status: PoolStatus): Promise<void> {
     const { sensors } = this.#parts;
     assert(sensors !== undefined, 'only asked where there are sensors');
-    const found = await sensors.ask(disks);
+    const found = await sensors.ask(status.disks);
     if (this.#closed) return;
     const before = this.#sensors;
     this.#sensors = found;
-    for (const event of sensorEvents(before, found, disks)) this.report(event);
+    const hot = this.#hot;
+    this.#hot = hotDisks(hot, found);
+    for (const event of sensorEvents(before, found, status, hot)) this.report(event);
     this.#send({ kind: 'sensors', sensors: found });
   }
 

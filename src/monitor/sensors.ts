@@ -13,12 +13,14 @@ const ANSWER_BYTES_MAX = 1024 * 1024;
 /** ATA attributes by number: reallocated sectors, sectors that wait to be. */
 const REALLOCATED = 5;
 const PENDING = 197;
-/** smartctl's exit status: bits that mean that it could not ask; others are findings. */
-const COULD_NOT_ASK = 0b111;
+/** smartctl's exit status: bits that mean that it could not ask. The next one says that a part was not answered, the others are findings. */
+const COULD_NOT_ASK = 0b11;
 
 const number = v.optional(v.number());
 const Answer = v.looseObject({
   model_name: v.optional(v.string()),
+  /** What SCSI disks are called since smartctl 7.4. */
+  scsi_model_name: v.optional(v.string()),
   serial_number: v.optional(v.string()),
   smart_status: v.optional(v.looseObject({ passed: v.optional(v.boolean()) })),
   temperature: v.optional(v.looseObject({ current: number })),
@@ -26,6 +28,8 @@ const Answer = v.looseObject({
   ata_smart_attributes: v.optional(
     v.looseObject({ table: v.array(v.looseObject({ id: v.number(), raw: v.looseObject({ value: v.number() }) })) }),
   ),
+  scsi_grown_defect_list: number,
+  power_mode: v.optional(v.unknown()),
   smartctl: v.optional(v.looseObject({ messages: v.optional(v.array(v.looseObject({ string: v.string() }))) })),
 });
 
@@ -36,7 +40,9 @@ export type RunSmartctl = (
 
 export const runSmartctl: RunSmartctl = (args) =>
   new Promise((resolve) => {
-    const options = { timeout: ASK_MS, killSignal: 'SIGKILL' as const, maxBuffer: ANSWER_BYTES_MAX };
+    // It is a tool of the administrator, which a user's path does not show.
+    const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
+    const options = { timeout: ASK_MS, killSignal: 'SIGKILL' as const, maxBuffer: ANSWER_BYTES_MAX, env };
     execFile('smartctl', [...args], options, (error, output) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 1;
       resolve({ code: systemCode(error) === 'ENOENT' ? 'ENOENT' : code, output });
@@ -88,23 +94,28 @@ export class Sensors {
     if (code === 'ENOENT') return { ...unknown, why: 'smartctl of the package smartmontools is not installed' };
     const answer = readAnswer(output);
     if (answer === undefined) return { ...unknown, why: 'smartctl gave no answer that can be read' };
-    const said = answer.smartctl?.messages?.[0]?.string;
-    if ((code & COULD_NOT_ASK) !== 0 || answer.smart_status === undefined) {
-      if (last !== undefined && last.why === '' && /STANDBY|SLEEP/i.test(output)) return last;
-      return { ...unknown, why: said ?? 'the device tells nothing of itself' };
+    const { model_name: name, scsi_model_name: scsiName, serial_number: serial, temperature } = answer;
+    const messages = answer.smartctl?.messages ?? [];
+    if ((code & COULD_NOT_ASK) !== 0) {
+      // Not looked for in the whole answer: what it was asked with is there too.
+      const sleeps = /STANDBY|SLEEP/.test(JSON.stringify([messages, answer.power_mode]));
+      if (sleeps) return last?.why === '' ? last : { ...unknown, why: 'it sleeps, and is not woken to be asked' };
+      return { ...unknown, why: messages[0]?.string ?? 'the device tells nothing of itself' };
     }
+    const passed = answer.smart_status?.passed;
     const attribute = (id: number): number | null =>
       answer.ata_smart_attributes?.table.find((entry) => entry.id === id)?.raw.value ?? null;
     return {
       ...unknown,
-      model: answer.model_name ?? null,
-      serial: answer.serial_number ?? null,
-      temperatureCelsius: answer.temperature?.current ?? null,
-      smart: answer.smart_status.passed === undefined ? null : answer.smart_status.passed ? 'passed' : 'failing',
+      model: name ?? scsiName ?? null,
+      serial: serial ?? null,
+      // RAID volumes say 0.
+      temperatureCelsius: temperature?.current || null,
+      smart: passed === undefined ? null : passed ? 'passed' : 'failing',
       poweredOnHours: answer.power_on_time?.hours ?? null,
-      reallocatedSectors: attribute(REALLOCATED),
+      reallocatedSectors: attribute(REALLOCATED) ?? answer.scsi_grown_defect_list ?? null,
       pendingSectors: attribute(PENDING),
-      why: '',
+      why: passed === undefined ? 'the device says nothing of its health' : '',
     };
   }
 }

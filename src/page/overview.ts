@@ -234,13 +234,14 @@ function drawing(used: number, tone: Tone): Element_ {
 
 function sensorLine(sensor: DiskSensor | undefined): Child {
   if (sensor === undefined) return undefined;
-  const { temperatureCelsius, smart, model, poweredOnHours, reallocatedSectors } = sensor;
+  const { temperatureCelsius, smart, model, poweredOnHours, reallocatedSectors, pendingSectors } = sensor;
   const parts = [
     model,
     temperatureCelsius === null ? undefined : `${temperatureCelsius} °C`,
     smart === null ? undefined : smart === 'passed' ? 'SMART passed' : 'SMART: FAILING',
     poweredOnHours === null ? undefined : `${Math.round(poweredOnHours / 24).toLocaleString('en')} days powered on`,
     reallocatedSectors ? counted(reallocatedSectors, 'replaced sector') : undefined,
+    pendingSectors ? counted(pendingSectors, 'unreadable sector') : undefined,
   ].filter((part) => typeof part === 'string');
   return parts.length === 0
     ? undefined

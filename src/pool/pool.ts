@@ -239,6 +239,12 @@ export class Pool {
     await collectAll(this.parts.sweep, this.parts.collector);
   }
 
+  /** Gives back memory that is kept only to be quicker, database pages for the most: for a moment when nobody asks for anything. */
+  releaseMemory(): void {
+    this.parts.meta.releaseMemory?.();
+    for (const disk of this.parts.disks.opened) disk.releaseMemory();
+  }
+
   /**
    * Commits all that is staged in the pool: names, attributes and bytes. When it resolves they survive power loss, the loss of as many
    * disks as the scheme says, and the loss of cache and metadata.

@@ -44,8 +44,12 @@ export function objectGrants(call: Call, bucket: Bucket, own: ObjectAttributes |
   return own?.acl ?? [[`id:${objectOwner(call, bucket, own)}`, 'FULL_CONTROL']];
 }
 
-function serverAccess(user: S3User | undefined, bucket: Bucket): 'none' | 'read' | 'write' | undefined {
-  return user?.buckets?.[bucket.name] ?? user?.buckets?.['*'];
+/** What the list of users says, whoever owns the bucket. */
+export function serverAccess(user: S3User | undefined, bucket: Bucket): 'none' | 'read' | 'write' | undefined {
+  const { buckets } = user ?? {};
+  if (buckets === undefined) return undefined;
+  // A bucket may be called `constructor`, which every object has.
+  return Object.hasOwn(buckets, bucket.name) ? buckets[bucket.name] : buckets['*'];
 }
 
 export interface Target {

@@ -105,7 +105,7 @@ function knownUser(user: S3User | undefined): Grantee {
 }
 
 function group(uri: string): Grantee {
-  const found = GROUP_URIS[uri];
+  const found = Object.hasOwn(GROUP_URIS, uri) ? GROUP_URIS[uri] : undefined;
   if (found === undefined) throw new S3Error('InvalidArgument', 'Invalid group uri');
   return found;
 }

@@ -1,5 +1,5 @@
 /** Operations on buckets themselves: list, create, delete, head, location. */
-import { bucketGrants, bucketOwner, denied, mayAccess, requireAccess } from './access.js';
+import { bucketGrants, bucketOwner, denied, mayAccess, requireAccess, serverAccess } from './access.js';
 import { cannedGrants, type Grant, grantsFromHeaders, ownerOf } from './acl.js';
 import { type Bucket, isBucketName, writeSubject } from './bucket-config.js';
 import { type Answer, type Call, NO_CONTENT_ANSWER, xmlAnswer } from './call.js';
@@ -44,7 +44,7 @@ export async function listBuckets(call: Call): Promise<Answer> {
 
 function isListed(call: Call, bucket: Bucket): boolean {
   const { user } = call.identity;
-  const given = user?.buckets?.[bucket.name] ?? user?.buckets?.['*'];
+  const given = serverAccess(user, bucket);
   return bucketOwner(call, bucket) === user?.id || given === 'read' || given === 'write';
 }
 
@@ -118,6 +118,8 @@ export async function deleteBucket(call: Call): Promise<Answer> {
       'BucketNotEmpty',
       'The bucket you tried to delete is not empty. You must delete all versions in the bucket.',
     );
+  // Before anything goes: of a bucket that stays, uploads under way stay as well.
+  await store.requireEmpty(bucket);
   await uploads.removeAll(bucket);
   await store.removeBucket(bucket);
   await versions.forget(bucket);

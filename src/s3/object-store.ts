@@ -88,11 +88,15 @@ export class ObjectStore {
     return isNew;
   }
 
-  /** BucketNotEmpty. Directories that were only made for keys go with it. */
-  async removeBucket(bucket: Bucket): Promise<void> {
+  /** BucketNotEmpty. Directories that were only made for keys go. */
+  async requireEmpty(bucket: Bucket): Promise<void> {
     await this.#clearImplicit(bucket.ino);
-    if (!(await this.tree.removeDirectory(this.tree.root, bucket.name)))
-      throw new S3Error('BucketNotEmpty', 'The bucket you tried to delete is not empty');
+    if ((await this.tree.list(bucket.ino, '', 1)).length > 0) throw notEmpty();
+  }
+
+  /** BucketNotEmpty. Of an empty bucket, as `requireEmpty` finds it. */
+  async removeBucket(bucket: Bucket): Promise<void> {
+    if (!(await this.tree.removeDirectory(this.tree.root, bucket.name))) throw notEmpty();
     await this.tree.commitNames();
   }
 
@@ -290,6 +294,10 @@ export class ObjectStore {
       if (!(await this.tree.removeDirectory(parent, name))) return;
     }
   }
+}
+
+function notEmpty(): S3Error {
+  return new S3Error('BucketNotEmpty', 'The bucket you tried to delete is not empty');
 }
 
 function keyConflict(): S3Error {

@@ -16,7 +16,7 @@ import { lockForNewObject, mayRemove } from './object-lock.js';
 import type { StoredObject } from './object-store.js';
 import type { NewObject, OwnAttributes } from './object-writes.js';
 import { OBJECT_BYTES_MAX, receiveDocument, receiveObject } from './receive-body.js';
-import { notImplemented, S3Error } from './s3-error.js';
+import { notImplemented, S3Error, toS3Error } from './s3-error.js';
 import { checkKey } from './s3-request.js';
 import { parseTagHeader } from './tagging.js';
 import { versionOf, writtenVersion } from './versions.js';
@@ -414,6 +414,7 @@ export async function deleteObjects(call: Call): Promise<Answer> {
   if (objects.length === 0 || objects.length > DELETE_KEYS_MAX)
     throw malformed(`There must be 1 to ${DELETE_KEYS_MAX} objects.`);
   const results: string[] = [];
+  let failure: unknown;
   for (const object of objects) {
     const text = object.need('Key').text;
     const version = object.textOf('VersionId');
@@ -439,12 +440,15 @@ export async function deleteObjects(call: Call): Promise<Answer> {
         : '';
       results.push(`<Deleted><Key>${escapeXml(text)}</Key>${element('VersionId', version)}${marker}</Deleted>`);
     } catch (error) {
-      if (!(error instanceof S3Error)) throw error;
+      const { error: told, isOurs } = toS3Error(error);
+      if (isOurs) failure ??= error;
       results.push(
-        `<Error><Key>${escapeXml(text)}</Key>${element('VersionId', version)}${element('Code', error.code)}${element('Message', error.message)}</Error>`,
+        `<Error><Key>${escapeXml(text)}</Key>${element('VersionId', version)}${element('Code', told.code)}${element('Message', told.message)}</Error>`,
       );
     }
   }
+  // Our own failure is told, and logged, as such; the other keys have been deleted all the same, and may be asked for again.
+  if (failure !== undefined) throw failure;
   return xmlAnswer(document('DeleteResult', results.join('')));
 }
 

@@ -154,7 +154,7 @@ function unescapeXml(text: string): string {
       if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) throw malformed('A character reference is not one.');
       return String.fromCodePoint(code);
     }
-    const named = NAMED[name];
+    const named = Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
     if (named === undefined) throw malformed('The document uses an entity that XML does not have.');
     return named;
   });

@@ -101,7 +101,7 @@ export class Publisher {
     this.#chunks = parts.chunks;
     this.#reader = parts.reader;
     this.#clock = parts.clock;
-    this.#buffers = new ChunkBuffers(parts.chunkBytes);
+    this.#buffers = new ChunkBuffers(parts.chunkBytes, parts.clock);
     this.#largestBytes = parts.largestBytes;
     this.#retire = parts.retire;
     this.#staged.onPublish = (contentStage, small) => this.#take(contentStage, small);

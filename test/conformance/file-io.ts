@@ -191,6 +191,29 @@ export function fileIoSuite(t: Test, fixture: FileIoFixture): void {
     t.equal(await io.exists(`${root}/a/b/three`), false);
   });
 
+  named('reading ahead, where there is such a thing, changes nothing', async (t, io, root) => {
+    const file = await io.open(`${root}/file`, { create: true });
+    await file.write([bytes('0123456789')], 0);
+    await file.readAhead?.(2, 1_000_000);
+    t.equal(await file.size(), 10);
+    const closing = [file.readAhead?.(0, 10), file.close()];
+    await t.resolves(Promise.all(closing), 'it is closed after it');
+    t.equal(String(await io.readFile(`${root}/file`)), '0123456789');
+  });
+
+  named('a file that may be written is read by its name at once, where that can be', async (t, io, root) => {
+    if (io.readWritable === undefined) return;
+    const into = Buffer.alloc(6, '-');
+    await write(io, `${root}/file`, 'four');
+    t.equal(await io.readWritable(`${root}/file`, into), 4);
+    t.equal(String(into), 'four--');
+    await write(io, `${root}/file`, 'longer than it');
+    t.equal(await io.readWritable(`${root}/file`, into), 6);
+    t.equal(String(into), 'longer');
+    await rejectsWith(t, io.readWritable(`${root}/nowhere`, into), 'NOT_FOUND');
+    await t.rejects(io.readWritable(root, into), 'a directory cannot be written');
+  });
+
   named('a file that is removed or replaced while open stays readable', async (t, io, root) => {
     await write(io, `${root}/file`, 'old');
     const file = await io.open(`${root}/file`, {});

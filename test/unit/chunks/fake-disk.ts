@@ -238,6 +238,8 @@ export class FakeDisk implements Disk {
     return [...buckets].map((bucket) => ({ bucket, liveBytes: this.bucketBytes(bucket) }));
   }
 
+  releaseMemory(): void {}
+
   space(): DiskSpace {
     const { capacityBytes } = this.identity;
     return { capacityBytes, liveBytes: this.#end, segmentBytes: this.#end, freeBytes: capacityBytes - this.#end };

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { runInForeground } from '../../../src/cli/foreground.js';
+import type { ProcessMemory } from '../../../src/cli/idle-memory.js';
 import { MountDaemon } from '../../../src/cli/mount-daemon.js';
+import { OwnMemory } from '../../../src/cli/process-memory.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { NodeFileIo } from '../../../src/io/node-file-io.js';
@@ -404,6 +406,80 @@ const webAt = (port: number): WebConfig => ({
   password: undefined,
   names: [],
   tls: undefined,
+});
+
+const MIB = 1024 * 1024;
+const LOOK_MS = 10_000;
+
+class FakeMemory implements ProcessMemory {
+  readonly #calls: string[];
+  processor = 0;
+  resident = 80 * MIB;
+
+  constructor(calls: string[]) {
+    this.#calls = calls;
+  }
+
+  processorMs(): number {
+    return this.processor;
+  }
+
+  residentBytes(): number {
+    return this.resident;
+  }
+
+  collect(): void {
+    this.#calls.push('collect');
+    this.processor += 50_000;
+  }
+
+  trim(): void {
+    this.#calls.push('trim');
+    this.resident = 85 * MIB;
+  }
+}
+
+t.test('a daemon that has nothing to do gives memory back, once for each time that it has grown', async (t) => {
+  const { context, options } = await prepare(t);
+  const calls: string[] = [];
+  const memory = new FakeMemory(calls);
+  Object.assign(context.pool, { releaseMemory: () => calls.push('release') });
+  const daemon = await MountDaemon.start({ ...context, openMemory: async () => memory }, options);
+  const pass = (workedMs: number): string[] => {
+    memory.processor += workedMs;
+    context.clock.advance(LOOK_MS);
+    return calls.splice(0);
+  };
+  t.same(pass(0), [], 'it is as small as it was when it began');
+  memory.resident = 170 * MIB;
+  t.same(pass(5000), [], 'while there is work nothing is collected');
+  t.same(pass(20), ['release', 'collect', 'trim']);
+  t.same(pass(0), [], 'once');
+  memory.resident = 92 * MIB;
+  t.same(pass(0), [], 'little is not worth it');
+  memory.resident = 94 * MIB;
+  t.same(pass(150), ['release', 'collect', 'trim'], 'and what giving back takes is no work');
+  memory.resident = 300 * MIB;
+  t.same(pass(5000), ['trim'], 'much growth is seen to under work too, without stopping it');
+  memory.resident = 300 * MIB;
+  await daemon.stop(() => {});
+  await daemon.ended;
+  t.same(pass(0), [], 'and it ends with the daemon');
+});
+
+t.test('what V8 has once used goes back to the system', (t) => {
+  const memory = new OwnMemory();
+  let garbage: number[][] = Array.from({ length: 1000 }, () => Array.from({ length: 10_000 }, (_, i) => i + 0.5));
+  const before = process.memoryUsage();
+  t.ok(before.heapTotal > 70 * MIB, `${garbage.length} arrays`);
+  t.ok(memory.residentBytes() > before.heapTotal / 2 && memory.processorMs() > 0);
+  garbage = [];
+  memory.collect();
+  memory.collect();
+  memory.trim();
+  t.ok(process.memoryUsage().heapTotal < before.heapTotal - 60 * MIB);
+  t.notOk('gc' in globalThis, 'for nobody else');
+  t.end();
 });
 
 const s3At = (port: number): S3Config => ({

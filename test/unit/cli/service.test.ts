@@ -14,6 +14,9 @@ import { escapePath, unitText } from '../../../src/cli/service-unit.js';
 import { loadConfig } from '../../../src/pool/config.js';
 import { fakeContext, writeConfig } from './fake-pool.js';
 
+/** In tenths, as systemd 252 counts. */
+const EXPOSURE_MAX = 52;
+
 async function prepare(t: Test) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'cairn-service-')));
   t.teardown(() => rm(directory, { recursive: true, force: true }));
@@ -74,6 +77,12 @@ t.test('a service is shown, installed, looked at and removed', async (t) => {
   });
   if (verify.error === undefined) t.notMatch(verify.stderr, /cairn-my/, 'systemd has nothing to say about the unit');
   else t.comment('systemd-analyze is not here');
+  const security = ['security', '--offline=true', '--no-pager', `--threshold=${EXPOSURE_MAX}`, unit];
+  const rated = spawnSync('systemd-analyze', security, { encoding: 'utf8' });
+  // Its mount must be seen outside, so that nothing that gives it a view of its own can be asked of systemd.
+  // Another one counts otherwise.
+  if (/^systemd 252 /.test(spawnSync('systemd-analyze', ['--version'], { encoding: 'utf8' }).stdout ?? ''))
+    t.equal(rated.status, 0, `the exposure that systemd sees is what it was: ${rated.stdout.slice(-80).trim()}`);
 
   t.match(await run(env, 'service', 'status', pool, ...place), {
     code: 0,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import t from 'tap';
 import type { DiskIdentity } from '../../../src/disks/disk.js';
 import {
@@ -6,7 +7,9 @@ import {
   defaultSegmentBytes,
   IDENTITY_FILE,
   readIdentity,
+  readWritableIdentity,
 } from '../../../src/disks/disk-identity.js';
+import { NodeFileIo } from '../../../src/io/node-file-io.js';
 import { MemoryFileIo } from './memory-file-io.js';
 
 const MIB = 1024 * 1024;
@@ -38,6 +41,33 @@ t.test('what is there already is not made a disk', async (t) => {
   await io.makeDirectory('/fresh/lost+found');
   await createDisk(io, '/fresh', IDENTITY);
 });
+
+t.test(
+  'a disk that may be written is known in one job, and in several where the files offer no such job',
+  async (t) => {
+    const real = new NodeFileIo();
+    for (const [io, root] of [
+      [real, t.testdir()],
+      [new MemoryFileIo(), '/'],
+    ] as const) {
+      const directory = join(root, 'disk');
+      await createDisk(io, directory, IDENTITY);
+      t.strictSame(await readWritableIdentity(io, directory), IDENTITY);
+      await t.rejects(readWritableIdentity(io, join(root, 'nothing')), {
+        code: 'DISK_MISSING',
+        message: /is not there/,
+      });
+      await io.makeDirectory(join(root, 'empty'));
+      await t.rejects(readWritableIdentity(io, join(root, 'empty')), {
+        code: 'DISK_MISSING',
+        message: /is not a disk/,
+      });
+      await io.replaceFile(join(directory, IDENTITY_FILE), Buffer.from('{}'));
+      await t.rejects(readWritableIdentity(io, directory), { code: 'CORRUPT' });
+    }
+    t.equal(typeof real.readWritable, 'function');
+  },
+);
 
 t.test('a missing directory and an empty one are missing disks', async (t) => {
   const io = new MemoryFileIo();

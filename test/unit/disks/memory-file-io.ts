@@ -25,6 +25,9 @@ export class MemoryFileIo implements FileIo {
   readonly #faults: { kind: FaultKind; path: RegExp; error: CairnError; left: number }[] = [];
   /** Grows with every crash: files opened before are dead. */
   life = 0;
+  /** What was to be read ahead, and why that fails. */
+  readonly ahead: { readonly path: string; readonly from: number; readonly to: number }[] = [];
+  aheadFailure: Error | undefined;
   readonly counts = { write: 0, datasync: 0, read: 0, writeAndDatasync: 0 };
   readonly #random: () => number;
 
@@ -260,6 +263,12 @@ class MemoryFile implements IoFile {
     this.path = path;
     this.#inode = inode;
     this.#life = io.life;
+  }
+
+  async readAhead(position: number, length: number): Promise<void> {
+    this.#alive();
+    this.#io.ahead.push({ path: this.path, from: position, to: position + length });
+    if (this.#io.aheadFailure !== undefined) throw this.#io.aheadFailure;
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {

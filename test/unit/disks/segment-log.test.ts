@@ -131,6 +131,49 @@ t.test('a synced append is one job', async (t) => {
   await log.close();
 });
 
+t.test('pages of a written segment are asked for before the log reaches them, and once', async (t) => {
+  const MIB = 1024 * 1024;
+  const io = new MemoryFileIo();
+  const segmentBytes = 3 * MIB;
+  const places: RecordLocation[] = [];
+  const fill = async (log: AppendLog, segments: number): Promise<void> => {
+    while (new Set(places.map(({ segment }) => segment)).size < segments) {
+      const [place] = await log.append([stageRecord(places.length + 1, 200_000)], { sync: false });
+      places.push(place!);
+    }
+  };
+  const { log } = await open(io, { segmentBytes });
+  await fill(log, 3);
+  await log.close();
+  for (const segment of new Set(places.map((place) => place.segment))) {
+    const file = fileOf(places.find((place) => place.segment === segment));
+    const asked = io.ahead.filter(({ path }) => path === file);
+    let through = 0;
+    for (const { from, to } of asked) {
+      t.ok(to > from && to - from <= MIB && from >= through && to <= segmentBytes);
+      t.ok(through === 0 || from === through, 'nothing is left out between');
+      through = to;
+    }
+    const used = places.findLast((place) => place.segment === segment)?.position ?? 0;
+    t.ok(through >= Math.min(used + MIB / 2, segmentBytes), 'and it was in front of the log');
+    t.ok(asked.length <= 2 + segmentBytes / (MIB / 2), 'not with every record');
+  }
+
+  io.aheadFailure = BROKEN;
+  const before = io.ahead.length;
+  const again = await open(io, { segmentBytes });
+  await fill(again.log, 4);
+  t.ok(io.ahead.length > before, 'a log that is opened again goes on asking');
+  t.same((await sequences(again.log)).length, places.length, 'and one that cannot be answered goes on all the same');
+  await again.log.close();
+
+  const others = new MemoryFileIo();
+  const { log: bulk } = await open(others, { segmentBytes, style: 'allocated' });
+  await bulk.append([stageRecord(1, 30_000)], { sync: true });
+  await bulk.close();
+  t.same(others.ahead, [], 'what has never been written need not be read');
+});
+
 t.test('what was acknowledged as synced survives power loss, whatever else was under way', async (t) => {
   for (let seed = 1; seed <= 150; seed++) {
     const random = seededRandom(seed * 7919);

@@ -5,9 +5,12 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import t, { type Test } from 'tap';
 import { hasCode } from '../../../src/errors/cairn-error.js';
+import { LossCensus } from '../../../src/forecast/loss-census.js';
 import type { Pool } from '../../../src/pool/pool.js';
 import type { DiskLoss, LossForecast, LostFile } from '../../../src/vfs/reports.js';
+import { MemoryMetaStore } from '../../conformance/memory-meta-store.js';
 import { SeededRandom } from '../../sim/seeded-random.js';
+import { ManualClock } from '../cache/manual-clock.js';
 import { PoolFixture } from '../vfs/pool-fixture.js';
 
 const KIB = 1024;
@@ -237,6 +240,55 @@ for (let history = 0; history < 2; history++)
       t.same(disks[0]?.files, lost);
     });
   });
+
+t.test('nobody is woken while nothing changes, and what failed to be looked at is looked at again', async (t) => {
+  const clock = new ManualClock();
+  const asked: string[] = [];
+  let fails = true;
+  const meta = Object.assign(new MemoryMetaStore(), {
+    getChunk: async (chunk: string) => {
+      asked.push(chunk);
+      if (fails) throw new Error('not at the moment');
+      return undefined;
+    },
+  });
+  const log: string[] = [];
+  const census = new LossCensus({
+    meta,
+    disks: new Map(),
+    allOnline: () => true,
+    clock,
+    log: (message) => log.push(message),
+  });
+  t.teardown(() => census.close());
+  const settled = async (isOver: () => boolean): Promise<void> => {
+    while (!isOver()) {
+      clock.advance(1_000);
+      await new Promise(setImmediate);
+    }
+  };
+  const isQuiet = (): boolean => clock.waiting === 0;
+  census.restart();
+  t.ok(isQuiet(), 'not before it is begun');
+  census.start();
+  let counted = 0;
+  while (counted < 1 || !isQuiet()) {
+    clock.advance(1_000);
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+    counted = await census.counted();
+  }
+  census.shardChanged('aa', 'gone');
+  t.equal(clock.waiting, 1);
+  await settled(() => log.length > 0 && clock.waiting === 1);
+  t.match(log, [/tried again/]);
+  fails = false;
+  const before = asked.length;
+  await settled(() => asked.length > before && isQuiet());
+  t.equal(asked.at(-1), 'aa');
+  census.shardChanged('bb', 'put');
+  census.committed([{ kind: 'chunk-delete', chunk: 'cc' }]);
+  t.ok(isQuiet(), 'a shard more makes nothing worse, nor does a commit where nothing hangs on a single disk');
+});
 
 t.test('what hangs on one disk is counted while it changes, and nothing where nothing does', async (t) => {
   const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000 });

@@ -1,4 +1,8 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { request as requestSecurely } from 'node:https';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { metricsText } from '../../../src/http/metrics.js';
@@ -165,6 +169,87 @@ t.test('a password, by the page and by the client of the package', async (t) => 
   await t.rejects(client.status(), { code: 'CLOSED' });
 });
 
+const openssl = spawnSync('openssl', ['version']).status === 0 ? false : 'openssl is not installed';
+
+t.test('TLS and a password, as others reach it', { skip: openssl }, async (t) => {
+  const directory = t.testdir();
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+  const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
+  const about = ['-subj', '/CN=nas.local', '-addext', 'subjectAltName=DNS:nas.local,IP:127.0.0.1'];
+  execFileSync('openssl', [...made, ...about, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+  const tls = { cert: readFileSync(cert), key: readFileSync(key) };
+  const secret = 'correct horse';
+  const hash = await hashPassword(secret);
+  const clock = new FakeClock();
+  const pool = new FakePool('/pool');
+  const failures: string[] = [];
+  const parts = {
+    control: pool,
+    monitor: new FakeMonitor(() => pool.status()),
+    unmount: async () => {},
+    onFailure: (what: string, error: unknown) => failures.push(`${what}: ${String(error)}`),
+  };
+  const options = { host: '127.0.0.1', port: 0, passwordHash: hash, tls, names: ['nas.local'] };
+  const server = await WebServer.start(parts, options, clock);
+  t.teardown(() => server.close());
+  const { port } = new URL(server.address);
+  t.equal(server.link, `https://nas.local:${port}/`, 'the link has no secret in it');
+  const answers: string[] = [];
+  const send = (method: string, path: string, headers: Record<string, string> = {}, body?: string): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      const sent = { host: `nas.local:${port}`, ...headers };
+      const place = { host: '127.0.0.1', servername: 'nas.local', port, ca: tls.cert, agent: false } as const;
+      const outgoing = requestSecurely({ ...place, method, path, headers: sent }, async (response) => {
+        let text = '';
+        for await (const part of response) text += String(part);
+        answers.push(text, JSON.stringify(response.headers));
+        resolve({ status: response.statusCode, headers: response.headers, body: text });
+      });
+      outgoing.once('error', reject);
+      outgoing.end(body);
+    });
+  const own = {
+    origin: `https://nas.local:${port}`,
+    'sec-fetch-site': 'same-origin',
+    'content-type': 'application/json',
+  };
+  const logIn = (password: string) => send('POST', '/v1/login', own, JSON.stringify({ password }));
+
+  const answer = await logIn(secret);
+  t.equal(answer.status, 200);
+  const [cookie = '', ...flags] = String(answer.headers['set-cookie']).split('; ');
+  t.same(flags.sort(), ['HttpOnly', 'Max-Age=2592000', 'Path=/', 'SameSite=Strict', 'Secure']);
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 200);
+  const insecurely = { ...own, cookie, origin: `http://nas.local:${port}` };
+  t.equal(
+    (await send('POST', '/v1/commit', insecurely, '{"paths":["/"]}')).status,
+    403,
+    'a page without TLS is not its own',
+  );
+  await t.rejects(
+    new Promise((resolve, reject) => {
+      request({ host: '127.0.0.1', port, path: '/', agent: false }, resolve).once('error', reject).end();
+    }),
+    'without TLS nothing is answered',
+  );
+
+  for (let i = 0; i < 6; i++) t.equal((await logIn(`guess ${i}`)).status, 401);
+  t.equal((await logIn(secret)).status, 429, 'and now the right one has to wait as well');
+  const bearer = { authorization: `Bearer ${secret}` };
+  t.equal((await send('GET', '/v1/status', bearer)).status, 429, 'by the other way too');
+  t.equal((await send('GET', '/v1/status', { cookie })).status, 200, 'who is logged in already works on');
+  clock.advance(60_000);
+  t.equal((await send('GET', '/v1/status', bearer)).status, 200);
+  t.equal(
+    (await send('GET', '/v1/status', { authorization: `Bearer ${hash}` })).status,
+    401,
+    'the hash is no password',
+  );
+
+  const said = [...answers, ...failures].join('\n');
+  for (const word of [secret, hash, hash.split('$').at(-1)!]) t.notOk(said.includes(word), 'no secret is ever told');
+});
+
 t.test('an address beyond this machine needs a password and TLS', async (t) => {
   for (const host of ['0.0.0.0', '::', 'nas.local', '192.168.1.2'])
     await t.rejects(serve(t, { host }), { code: 'CONFIG', message: /password and TLS/ }, host);
@@ -197,6 +282,38 @@ t.test('metrics: the text format, with names by convention and labels that are e
   t.match(text, /^cairn_request_duration_seconds_bucket\{kind="read",le="\+Inf"\} 3$/m);
   t.match(text, /^cairn_request_duration_seconds_sum\{kind="read"\} 1.5$/m);
   t.match(text, /^cairn_disk_temperature_celsius\{uuid="a"\} 41$/m);
+  // What the examples show and alarm of is there, with the labels that they name.
+  const example = (name: string) => readFileSync(new URL(`../../../../examples/${name}`, import.meta.url), 'utf8');
+  const busy = {
+    ...status,
+    disks: [disk],
+    forecast: await pool.forecast({ disk: undefined, files: 0 }),
+    jobs: pool.jobs.list(),
+  };
+  const [sensor] = new FakeMonitor(async () => status).sensors();
+  const all = metricsText(busy, activity, [{ ...sensor!, uuid: disk.uuid, pendingSectors: 0 }]);
+  const has = (metric: string, label?: string) =>
+    new RegExp(`^${metric}${label === undefined ? '[{ ]' : `\\{(.*,)?${label}=`}`, 'm').test(all);
+  const dashboard = JSON.parse(example('grafana-dashboard.json')) as {
+    panels: { title: string; targets?: { expr: string; legendFormat: string }[] }[];
+  };
+  const rules = example('prometheus-alerts.yml').split('- alert: ').slice(1);
+  const used = [
+    ...rules.map((rule) => [rule.split('\n', 1)[0], /expr: (.*)/.exec(rule)?.[1] ?? '', rule] as const),
+    ...dashboard.panels.flatMap(({ title, targets = [] }) =>
+      targets.map(({ expr, legendFormat }) => [title, expr, legendFormat] as const),
+    ),
+  ];
+  t.ok(rules.length >= 9 && used.length >= 23);
+  for (const [name, expr, words] of used) {
+    const metrics = expr.match(/\b(?:cairn|process)_\w+/g) ?? [];
+    t.ok(metrics.length > 0 || expr.startsWith('up{'), `${name} looks at something`);
+    for (const metric of metrics) {
+      if (!has(metric)) t.fail(`${name}: there is no ${metric}`);
+      for (const [, label = ''] of words.matchAll(/\{\{ *(?:\$labels\.)?(\w+) *\}\}/g))
+        if (!has(metric, label) && !expr.includes(`by (${label})`)) t.fail(`${name}: ${metric} has no ${label}`);
+    }
+  }
   const types = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
   t.equal(new Set(types).size, types.length, 'each family stands once');
 });

@@ -190,6 +190,24 @@ t.test('commits share a transaction, and none is lost where it fails', async (t)
   t.equal(inodes(other).length, 506);
 });
 
+t.test('memory is given back whatever the store is at, and nothing is lost', async (t) => {
+  const path = join(t.testdir(), 'meta.db');
+  const store = await openSqliteMetaStore(path);
+  await store.apply(nextCommit(store, FILE));
+  store.releaseMemory?.();
+  t.match(await store.getDentry(1, 'a'), { ino: 5 }, 'with commits that the file lacks');
+  async function* batches(): AsyncGenerator<readonly RowChange[]> {
+    yield [inode(6)];
+    store.releaseMemory?.();
+    yield [inode(7)];
+  }
+  await store.restore({ sequence: 9, epoch: 1, stagedThrough: 0, nextIno: 8 }, batches());
+  store.releaseMemory?.();
+  t.match(await store.statistics(), { inodes: 2 });
+  await store.close();
+  store.releaseMemory?.();
+});
+
 t.test('files that cannot be used are CORRUPT, with what to do', async (t) => {
   const make = async (t: { testdir(): string }) => {
     const path = join(t.testdir(), 'meta.db');

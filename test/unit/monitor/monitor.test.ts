@@ -1,13 +1,17 @@
 import { once } from 'node:events';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { wholeDevice } from '../../../src/cli/block-device.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
-import { eventsBetween, sensorEvents } from '../../../src/monitor/event-finder.js';
+import { eventsBetween, hotDisks, sensorEvents } from '../../../src/monitor/event-finder.js';
 import { HistoryRings, type Sample } from '../../../src/monitor/history.js';
 import { Monitor } from '../../../src/monitor/monitor.js';
 import { Notifier, type Way } from '../../../src/monitor/notifier.js';
-import type { LiveMessage, PoolEvent } from '../../../src/monitor/reports.js';
+import type { DiskSensor, LiveMessage, PoolEvent } from '../../../src/monitor/reports.js';
 import { Sensors } from '../../../src/monitor/sensors.js';
 import { waysOf } from '../../../src/monitor/ways.js';
 import type { PoolStatus } from '../../../src/vfs/reports.js';
@@ -422,6 +426,91 @@ t.test('a message that never goes is given up after a day, and said', async (t) 
   notifier.close();
 });
 
+/** An answer in the shape of smartctl 7.3, which tells with what it was asked. */
+function smartctl(exit_status: number, facts: object, message?: string): string {
+  const messages = message === undefined ? {} : { messages: [{ string: message, severity: 'error' }] };
+  const argv = ['smartctl', '--json', '-i', '-H', '-A', '--nocheck=standby', '/dev/sda'];
+  return JSON.stringify({
+    json_format_version: [1, 0],
+    smartctl: { version: [7, 3], argv, ...messages, exit_status },
+    ...facts,
+  });
+}
+
+t.test('sensors: what the kinds of devices answer', async (t) => {
+  const disk = (await healthy()).disks[0]!;
+  const raw = (value: number) => ({ raw: { value, string: String(value) } });
+  const table = [
+    { id: 1, name: 'Raw_Read_Error_Rate', value: 100, ...raw(7) },
+    { id: 5, name: 'Reallocated_Sector_Ct', value: 98, ...raw(12) },
+    { id: 197, name: 'Current_Pending_Sector', value: 100, ...raw(8) },
+  ];
+  const time = { temperature: { current: 31 }, power_on_time: { hours: 700, minutes: 2 } };
+  const names = { model_name: 'M', serial_number: 'S' };
+  const nvme = { critical_warning: 16, available_spare: 100, percentage_used: 3, media_errors: 0, temperature: 31 };
+  const said = { model: 'M', serial: 'S', temperatureCelsius: 31, poweredOnHours: 700, why: '' };
+  const sectors = { reallocatedSectors: 12, pendingSectors: 8 };
+  const unknown = { reallocatedSectors: null, pendingSectors: null };
+  for (const [what, code, facts, expected] of [
+    [
+      'ATA that is failing, with its errors logged',
+      0b1101_1000,
+      { ...names, ...time, ata_smart_attributes: { revision: 16, table }, smart_status: { passed: false } },
+      { ...said, ...sectors, smart: 'failing' },
+    ],
+    [
+      'ATA that did not answer one of the questions',
+      0b100,
+      { ...names, ...time, ata_smart_attributes: { revision: 16, table }, smart_status: { passed: true } },
+      { ...said, ...sectors, smart: 'passed' },
+    ],
+    [
+      'NVMe with a critical warning',
+      0b1000,
+      {
+        ...names,
+        ...time,
+        smart_status: { passed: false, nvme: { value: 16 } },
+        nvme_smart_health_information_log: nvme,
+      },
+      { ...said, ...unknown, smart: 'failing' },
+    ],
+    [
+      'SCSI',
+      0,
+      { ...time, scsi_model_name: 'M', serial_number: 'S', scsi_grown_defect_list: 2, smart_status: { passed: true } },
+      { ...said, reallocatedSectors: 2, pendingSectors: null, smart: 'passed' },
+    ],
+    [
+      'the volume of a RAID controller',
+      0b100,
+      { ...names, device_type: { name: 'disk' }, temperature: { current: 0, drive_trip: 0 } },
+      { model: 'M', temperatureCelsius: null, smart: null, why: 'the device says nothing of its health' },
+    ],
+  ] as const) {
+    const sensors = new Sensors(
+      async () => ({ code, output: smartctl(code, facts) }),
+      async () => '/dev/sda',
+      () => 5,
+    );
+    t.match(await sensors.ask([disk]), [expected], what);
+  }
+});
+
+t.test('the device that is asked is the disk below partitions and volumes, where it is one', async (t) => {
+  const sys = await realpath(t.testdir());
+  const disk = join(sys, 'sda');
+  const make = (...parts: string[]) => mkdirSync(join(sys, ...parts), { recursive: true });
+  make('sda', 'sda1', 'partition');
+  make('sdb');
+  for (const volume of ['dm-0', 'dm-1', 'md0']) make(volume, 'slaves');
+  symlinkSync(join(disk, 'sda1'), join(sys, 'dm-0', 'slaves', 'sda1'));
+  symlinkSync(join(sys, 'dm-0'), join(sys, 'dm-1', 'slaves', 'dm-0'));
+  for (const below of ['sda', 'sdb']) symlinkSync(join(sys, below), join(sys, 'md0', 'slaves', below));
+  for (const node of ['sda', 'sda/sda1', 'dm-0', 'dm-1']) t.equal(await wholeDevice(join(sys, node)), disk, node);
+  t.equal(await wholeDevice(join(sys, 'md0')), join(sys, 'md0'), 'of several it is none');
+});
+
 t.test('sensors: what smartctl says, what a sleeping disk said last, and why where it says nothing', async (t) => {
   const disk = (await healthy()).disks[0]!;
   const answer = {
@@ -462,7 +551,7 @@ t.test('sensors: what smartctl says, what a sleeping disk said last, and why whe
     },
   ]);
   t.ok(asked[0]?.includes('--nocheck=standby'));
-  next = { code: 2, output: '{"smartctl":{"messages":[{"string":"Device is in STANDBY mode, exit(2)"}]}}' };
+  next = { code: 2, output: smartctl(2, {}, 'Device is in STANDBY mode, exit(2)') };
   t.same(await sensors.ask([disk]), first, 'a disk that sleeps is as it was');
   t.same(await sensors.ask([{ ...disk, state: 'missing' }]), first, 'and so is one that is away');
   next = {
@@ -470,20 +559,39 @@ t.test('sensors: what smartctl says, what a sleeping disk said last, and why whe
     output: JSON.stringify({ ...answer, smart_status: { passed: false }, temperature: { current: 63 } }),
   };
   const failing = await sensors.ask([disk]);
-  t.match(sensorEvents(first, failing, [disk]), [
-    { kind: 'disk-failing', message: /SMART/ },
+  const status = { disks: [disk], directory: '/pool' };
+  const none: ReadonlySet<string> = new Set();
+  t.match(sensorEvents(first, failing, status, none), [
+    { kind: 'disk-failing', message: /SMART/, advice: 'Replace it soon: cairn disk replace /pool 1 NEW-DIRECTORY' },
     { kind: 'disk-failing', message: /63 °C/ },
   ]);
-  t.same(sensorEvents(failing, failing, [disk]), []);
+  t.same(sensorEvents(failing, failing, status, hotDisks(none, failing)), []);
+  const at = (change: Partial<DiskSensor>) => [{ ...first[0]!, ...change }];
+  let hot = none;
+  const told = [40, 57, 59, 61, 58, 60, 54, 61].map((temperatureCelsius) => {
+    const now = at({ temperatureCelsius });
+    const events = sensorEvents(first, now, status, hot);
+    hot = hotDisks(hot, now);
+    return events.length;
+  });
+  t.same(told, [0, 0, 0, 1, 0, 0, 0, 1], 'a disk that warms up slowly is told of, and once until it has cooled down');
+  t.match(sensorEvents(first, at({ pendingSectors: 3 }), status, none), [
+    { message: /cannot read: 3\. What stood there is read from the other disks/, advice: /cairn scrub \/pool/ },
+  ]);
+  t.match(sensorEvents(first, at({ reallocatedSectors: 4 }), status, none), [{ message: /replace 2 more/ }]);
   for (const [output, code, why] of [
     ['', 'ENOENT', /smartmontools/],
     ['no json', 0, /no answer/],
-    ['{"smartctl":{"messages":[{"string":"Permission denied"}]}}', 2, /Permission denied/],
+    [smartctl(2, {}, 'Smartctl open device: /dev/sda failed: Permission denied'), 2, /Permission denied/],
+    [smartctl(1, {}, '/dev/vda: Unable to detect device type'), 1, /Unable to detect/],
+    [smartctl(2, {}, 'Device is in SLEEP mode, exit(2)'), 2, /^it sleeps, and is not woken/],
     ['{"temperature":"hot"}', 0, /no answer/],
   ] as const) {
     next = { code, output };
     t.match(await sensors.ask([{ ...disk, uuid: `other ${output}` }]), [{ smart: null, why }]);
   }
+  next = { code: 2, output: smartctl(2, {}, 'Smartctl open device: /dev/sda failed: No such device') };
+  t.match(await sensors.ask([disk]), [{ smart: null, why: /No such device/ }], 'gone is not asleep');
   t.match(await sensors.ask([{ ...disk, uuid: 'x', directory: '/tmpfs' }]), [
     { device: null, why: /no device of its own/ },
   ]);

@@ -101,6 +101,53 @@ t.test('what is read comes with the sum of each block, as far as the file goes',
   t.match(closed, { code: 'EBADF', syscall: 'preadv' });
 });
 
+t.test('a file is read by its name in one job that keeps its buffer', async (t) => {
+  const { path } = temporaryFile(t);
+  const whole = randomBytes(100_000);
+  writeFileSync(path, whole);
+  const read = (name: string, into: Uint8Array): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      addon.readWritable(name, into, (error, bytes) => (error ? reject(error) : resolve(bytes)));
+    });
+  const reads = Array.from({ length: 32 }, (_, i) => {
+    const into = new Uint8Array(50_000 + i * 2_000);
+    return read(path, into).then((bytes) => [into, bytes] as const);
+  });
+  for (let i = 0; i < 100; i++) new Uint8Array(1 << 20).fill(255);
+  for (const [into, bytes] of await Promise.all(reads)) {
+    t.equal(bytes, Math.min(into.length, whole.length));
+    t.ok(whole.subarray(0, bytes).equals(into.subarray(0, bytes)));
+  }
+  await t.rejects(read(`${path}/under`, new Uint8Array(1)), { code: 'ENOTDIR', errno: -20, syscall: 'open' });
+  await t.rejects(read('/proc', new Uint8Array(1)), { code: 'EISDIR' });
+  const never = (): void => void t.fail('the callback of a refused call');
+  for (const args of [[], [path], [path, whole], [1, whole, never], [path, 'x', never], [path, whole, 1]])
+    t.throws(() => (addon.readWritable as (...args: unknown[]) => void)(...args), { code: 'EINVAL', errno: -22 });
+  t.throws(() => addon.readWritable('x'.repeat(5000), whole, never), { code: 'EINVAL' });
+});
+
+t.test('reading ahead is a job that tells what it could not do', async (t) => {
+  const { fd, path } = temporaryFile(t);
+  writeFileSync(path, randomBytes(300_000));
+  const ahead = (position: number, length: number, of = fd): Promise<Error | null> =>
+    new Promise((resolve) => addon.readAhead(of, position, length, resolve));
+  t.equal(await ahead(1, 299_000), null);
+  t.equal(await ahead(290_000, 1 << 20), null, 'beyond the end there is nothing to read');
+  t.equal(await ahead(0, 0), null);
+  t.match(await ahead(0, 1, 999_999), { code: 'EBADF', syscall: 'posix_fadvise' });
+  const never = (): void => void t.fail('the callback of a refused call');
+  for (const args of [
+    [],
+    [fd],
+    [fd, 0, 1],
+    [fd, -1, 1, never],
+    [fd, 0, -1, never],
+    [fd, 1, 2 ** 53 - 1, never],
+    [fd, 0, 1, 1],
+  ])
+    t.throws(() => (addon.readAhead as (...args: unknown[]) => void)(...args), { code: 'EINVAL', errno: -22 });
+});
+
 t.test('a getter that detaches another part does no harm', async (t) => {
   const { fd } = temporaryFile(t);
   const victim = new Uint8Array(1 << 20).fill(1);

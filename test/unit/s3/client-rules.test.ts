@@ -2,6 +2,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { connect } from 'node:net';
 import t from 'tap';
+import { CairnError } from '../../../src/errors/cairn-error.js';
 import { MAIN, S3Fixture } from './s3-fixture.js';
 
 /** The first status (or what else is looked for) that comes back for bytes of which no more follow. */
@@ -105,6 +106,40 @@ t.test('what clients are told', async (t) => {
     t.equal((await s3.send('DELETE', '/box/never', { headers: { 'if-match': '"other"' } })).status, 204);
     const never = await s3.send('GET', '/box?versions&prefix=never');
     t.notMatch(never.text, '<DeleteMarker>', 'a key that there never was gets none');
+  });
+
+  await t.test(
+    'of many keys to be deleted one that fails hinders no other, and the failure is told and logged',
+    async (t) => {
+      for (const key of ['one', 'two', 'three']) await s3.send('PUT', `/open/many/${key}`, { body: key });
+      const { tree } = s3.server.parts.store;
+      const publish = tree.publish.bind(tree);
+      let calls = 0;
+      tree.publish = (...args) => (++calls === 2 ? Promise.reject(new CairnError('IO', 'planted')) : publish(...args));
+      const object = (key: string) => `<Object><Key>many/${key}</Key></Object>`;
+      const body = `<Delete>${['one', 'two', 'three'].map(object).join('')}</Delete>`;
+      const answer = await s3.send('POST', '/open?delete', { body });
+      tree.publish = publish;
+      t.equal(answer.status, 500);
+      t.match(s3.failures.splice(0), [{ message: 'planted' }]);
+      t.equal((await s3.send('GET', '/open/many/two')).text, 'two');
+      for (const key of ['one', 'three']) t.equal((await s3.send('GET', `/open/many/${key}`)).status, 404, key);
+      t.equal((await s3.send('POST', '/open?delete', { body })).status, 200, 'asked again it is done');
+    },
+  );
+
+  await t.test('a bucket that is not empty keeps its uploads when somebody tries to delete it', async (t) => {
+    await s3.send('PUT', '/busy');
+    await s3.send('PUT', '/busy/there/key', { body: 'x' });
+    const { text } = await s3.send('POST', '/busy/there/large?uploads');
+    const id = /<UploadId>([^<]+)</.exec(text)?.[1] ?? '';
+    t.equal((await s3.send('PUT', `/busy/there/large?partNumber=1&uploadId=${id}`, { body: 'part' })).status, 200);
+    t.equal((await s3.send('DELETE', '/busy')).code, 'BucketNotEmpty');
+    t.match((await s3.send('GET', `/busy/there/large?uploadId=${id}`)).text, '<PartNumber>1</PartNumber>');
+    await s3.send('DELETE', '/busy/there/key');
+    t.equal((await s3.send('DELETE', '/busy')).status, 204, 'an empty one goes with them');
+    await s3.send('PUT', '/busy');
+    t.notMatch((await s3.send('GET', '/busy?uploads')).text, id);
   });
 
   await t.test('versions that are removed at once are all gone', async (t) => {

@@ -14,7 +14,7 @@ import { SystemClock } from '../../../src/io/clock.js';
 import { RequestLimits } from '../../../src/s3/request-limits.js';
 import { type AuditLine, S3Server, type S3ServerOptions } from '../../../src/s3/s3-server.js';
 import { canonicalRequest, SigningKeys, signatureOf, stringToSign } from '../../../src/s3/signature-v4.js';
-import { newUser, UserTable } from '../../../src/s3/users.js';
+import { newUser, type S3User, UserTable } from '../../../src/s3/users.js';
 import { PoolFixture } from '../vfs/pool-fixture.js';
 import { type ClientAnswer, exchange, SigningClient } from './signing-client.js';
 
@@ -24,13 +24,14 @@ const timestampOf = (ms: number) => new Date(ms).toISOString().replace(/[-:]|\.\
 const keys = new SigningKeys();
 const alice = newUser('alice');
 const bob = newUser('bob');
+const phone: S3User = { ...newUser('phone'), buckets: { photos: 'write' } };
 
 async function serve(t: Test, fixture: PoolFixture, options: Partial<S3ServerOptions> = {}) {
   const clock = new SystemClock();
   const audit: AuditLine[] = [];
   const failures: unknown[] = [];
   const users = new UserTable(
-    async () => [alice, bob],
+    async () => [alice, bob, phone],
     clock,
     (error) => failures.push(error),
   );
@@ -305,6 +306,22 @@ t.test('security', async (t) => {
     t.equal((await leave({ 'x-amz-object-lock-legal-hold': 'ON' })).status, 403);
     t.equal((await client.send('PUT', 'vault', { key: 'key', headers: lock })).status, 200, 'but the owner may');
     t.equal((await nobody('GET')).status, 403);
+  });
+
+  await t.test('names that every object of JavaScript has give nothing', async (t) => {
+    const bucket = 'constructor';
+    t.equal((await client.send('PUT', bucket)).status, 200);
+    t.equal((await client.send('PUT', bucket, { key: 'key', body: 'secret body' })).status, 200);
+    const restricted = new SigningClient(endpoint, phone);
+    t.equal((await restricted.send('GET', bucket, { key: 'key' })).status, 403);
+    t.equal((await restricted.send('PUT', bucket, { key: 'key' })).status, 403);
+    t.equal((await restricted.send('GET', bucket)).status, 403);
+    for (const uri of ['constructor', 'toString', '__proto__']) {
+      const headers = { 'x-amz-grant-read': `uri="${uri}"` };
+      t.equal((await client.send('PUT', 'box', { key: 'granted', headers })).code, 'InvalidArgument', uri);
+    }
+    const body = '<Delete><Object><Key>&toString;</Key></Object></Delete>';
+    t.equal((await client.send('POST', 'box', { query: [['delete', '']], body })).code, 'MalformedXML');
   });
 
   await t.test('paths lead nowhere else', async (t) => {
