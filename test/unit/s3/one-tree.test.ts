@@ -136,3 +136,18 @@ t.test(`${KEYS} keys on both faces`, { timeout: 3_600_000 }, async (t) => {
   t.same(grouped, sorted([...top]), 'grouped by the first directory');
   t.same(s3.failures, []);
 });
+
+t.test('a PUT below a directory with a policy of its own is kept as that says', async (t) => {
+  const s3 = await S3Fixture.create(t);
+  await s3.send('PUT', '/safe');
+  await s3.pool.pool.control.setPolicy('/safe', { scheme: 'copies:3' });
+  const large = Buffer.alloc(200_000, 'by S3');
+  for (const [key, body] of [
+    ['deep/er/large', large],
+    ['small', Buffer.from('small')],
+  ] as const)
+    t.equal((await s3.send('PUT', `/safe/${key}`, { body })).status, 200, key);
+  t.same((await s3.pool.pool.control.state('/safe/deep/er/large')).schemes, ['copies:3']);
+  t.same((await s3.pool.pool.control.state('/safe/small')).schemes, ['copies:3']);
+  t.same(s3.failures, []);
+});
