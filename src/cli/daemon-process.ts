@@ -81,7 +81,12 @@ export function startDaemon(
       else settle(message.kind === 'failed' ? fromWireError(message.error) : undefined);
     });
     child.once('error', (cause) =>
-      settle(new CairnError('IO', `cannot start the daemon: ${cause.message}`, { cause })),
+      settle(
+        new CairnError('IO', `cannot start the daemon: ${cause.message}`, {
+          hint: 'nothing was changed; see what is wrong: cairn doctor',
+          cause,
+        }),
+      ),
     );
     child.once('exit', (code, signal) => {
       const how = signal === null ? `with exit code ${code}` : `by ${signal}`;

@@ -50,7 +50,10 @@ const mounter: Mounter = {
     } catch (cause) {
       await unmountFuse(mountpoint, true).catch(() => {});
       await session.stop();
-      throw new CairnError('IO', `the kernel ended the mount at ${mountpoint}: ${String(cause)}`, { cause });
+      throw new CairnError('IO', `the kernel ended the mount at ${mountpoint}: ${String(cause)}`, {
+        hint: 'the pool is as it was; see what is wrong: cairn doctor',
+        cause,
+      });
     }
     return {
       ended: session.ended,

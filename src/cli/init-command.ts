@@ -115,6 +115,7 @@ export async function initPool(
     throw new CairnError(
       'INVALID',
       `--scheme ${formatScheme(request.scheme)} needs ${counted(needed, 'disk')}, but --disk names ${request.disks.length}`,
+      { hint: 'name more disks, or leave --scheme out: the best one for these is chosen then' },
     );
   }
   if (request.sizes !== undefined && request.sizes.length !== request.disks.length)
@@ -182,12 +183,15 @@ async function makeDirectory(context: Pick<CliContext, 'cwd'>, path: string, wha
     }
     if (code !== 'EEXIST') {
       throw new CairnError(code === 'EROFS' ? 'READ_ONLY' : 'ACCESS', `${what} ${absolute} cannot be made: ${code}`, {
+        hint: 'make it yourself and give it to the user who mounts the pool, or name another place',
         cause,
       });
     }
   }
   if (!(await stat(absolute)).isDirectory())
-    throw new CairnError('NOT_DIRECTORY', `${what} ${absolute} is not a directory`);
+    throw new CairnError('NOT_DIRECTORY', `${what} ${absolute} is not a directory`, {
+      hint: 'name a directory; one that is not there is made',
+    });
   return await realpath(absolute);
 }
 

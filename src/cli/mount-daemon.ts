@@ -368,7 +368,10 @@ async function explainLock(poolDirectory: string, locked: CairnError): Promise<C
   if (status === undefined) return locked;
   const { pid, mountpoint } = status;
   return mountpoint === null
-    ? new CairnError('LOCKED', `the pool ${poolDirectory} is in use by pid ${pid}`, { cause: locked })
+    ? new CairnError('LOCKED', `the pool ${poolDirectory} is in use by pid ${pid}`, {
+        hint: 'it is being unmounted: wait until that has ended',
+        cause: locked,
+      })
     : new CairnError('LOCKED', `the pool ${poolDirectory} is already mounted by pid ${pid} at ${mountpoint}`, {
         hint: `unmount it first with \`cairn unmount ${mountpoint}\``,
         cause: locked,

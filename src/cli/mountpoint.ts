@@ -18,7 +18,10 @@ export async function resolveMountpoint(context: Pick<Context, 'cwd' | 'mountTab
   const absolute = resolve(context.cwd, path);
   if (context.mountTable().at(absolute) !== undefined) return absolute;
   const parent = await realpath(dirname(absolute)).catch((cause: unknown) => {
-    throw new CairnError('NOT_FOUND', `there is no directory ${dirname(absolute)}`, { cause });
+    throw new CairnError('NOT_FOUND', `there is no directory ${dirname(absolute)}`, {
+      hint: `make it: mkdir -p ${absolute}`,
+      cause,
+    });
   });
   const direct = join(parent, basename(absolute));
   if (context.mountTable().at(direct) !== undefined) return direct;
@@ -72,7 +75,10 @@ export async function prepareMountpoint(
       cause,
     });
   });
-  if (!stat.isDirectory()) throw new CairnError('NOT_DIRECTORY', `${mountpoint} is not a directory`);
+  if (!stat.isDirectory())
+    throw new CairnError('NOT_DIRECTORY', `${mountpoint} is not a directory`, {
+      hint: 'name an empty directory to mount at',
+    });
   const inside = covered.find((directory) => isInside(directory, mountpoint));
   if (inside !== undefined) {
     throw new CairnError('INVALID', `mounting at ${mountpoint} would hide the pool's own ${inside}`, {

@@ -23,7 +23,10 @@ export async function findInPool(context: Pick<CliContext, 'cwd' | 'mountTable'>
       });
     }
     if (systemCode(cause) === 'ENOENT' || systemCode(cause) === 'ENOTDIR') {
-      throw new CairnError('NOT_FOUND', `there is no ${absolute}`, { cause });
+      throw new CairnError('NOT_FOUND', `there is no ${absolute}`, {
+        hint: 'name the directory of a pool; `cairn init` makes one',
+        cause,
+      });
     }
     throw cause;
   });

@@ -71,7 +71,10 @@ async function ask(context: CliContext, client: ControlClient, flags: Flags): Pr
 
 async function current(client: ControlClient): Promise<JobReport> {
   const job = (await client.jobs()).find(({ name }) => name === 'scrub');
-  if (job === undefined) throw new CairnError('NOT_SUPPORTED', 'the daemon of this pool knows no scrub');
+  if (job === undefined)
+    throw new CairnError('NOT_SUPPORTED', 'the daemon of this pool knows no scrub', {
+      hint: 'after an upgrade, unmount the pool and mount it again',
+    });
   return job;
 }
 

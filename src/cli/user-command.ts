@@ -35,7 +35,9 @@ A running daemon takes changes within a second.`,
       const made: S3User = { ...newUser(name), ...bucketsOf(flags.bucket ?? []) };
       await change(context, pool, (users) => {
         if (users.some((other) => other.name === name))
-          throw new CairnError('EXISTS', `there is a user ${name} already`);
+          throw new CairnError('EXISTS', `there is a user ${name} already`, {
+            hint: 'give another name, or make a new secret for it: cairn user rotate',
+          });
         return [...users, made];
       });
       showKeys(context, made);

@@ -303,6 +303,7 @@ export class ControlClient {
         return this.#ended(error);
       default:
         return new CairnError('IO', `cannot speak to the daemon of ${this.#place.name}: ${String(error)}`, {
+          hint: 'see what is wrong: cairn doctor',
           cause: error,
         });
     }
@@ -316,7 +317,9 @@ export class ControlClient {
   }
 
   #gibberish(): CairnError {
-    return new CairnError('IO', `what answers for ${this.#place.name} is not a daemon of this version`);
+    return new CairnError('IO', `what answers for ${this.#place.name} is not a daemon of this version`, {
+      hint: 'after an upgrade, unmount the pool and mount it again',
+    });
   }
 }
 

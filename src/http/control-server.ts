@@ -124,6 +124,9 @@ async function removeStale(path: string): Promise<void> {
     });
     socket.once('error', () => resolve(false));
   });
-  if (alive) throw new CairnError('LOCKED', `another daemon answers on ${path}`);
+  if (alive)
+    throw new CairnError('LOCKED', `another daemon answers on ${path}`, {
+      hint: 'unmount its pool first, or wait until it has ended',
+    });
   unlinkSync(path);
 }

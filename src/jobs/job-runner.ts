@@ -11,6 +11,9 @@ import { JobFiles } from './job-file.js';
 import { Throttle } from './throttle.js';
 import type { UserWork } from './user-work.js';
 
+/** What to do where there is no such work under way. */
+const SEE_LIST = { hint: 'see what is: cairn job list POOL' };
+
 export class JobRunner implements JobControl {
   readonly #jobs = new Map<string, BackgroundJob>();
   readonly #parts: JobParts;
@@ -90,7 +93,7 @@ export class JobRunner implements JobControl {
 
   async pause(name: string): Promise<JobReport> {
     const job = await this.#settled(name);
-    if (!job.isActive) throw new CairnError('BUSY', `no ${name} is running: it is ${job.state}`);
+    if (!job.isActive) throw new CairnError('BUSY', `no ${name} is running: it is ${job.state}`, SEE_LIST);
     await job.end('pause');
     return job.report();
   }
@@ -99,7 +102,7 @@ export class JobRunner implements JobControl {
     const job = await this.#settled(name);
     if (!job.isActive) {
       if (job.state !== 'paused' && job.state !== 'failed')
-        throw new CairnError('BUSY', `there is no ${name} to go on with: it is ${job.state}`);
+        throw new CairnError('BUSY', `there is no ${name} to go on with: it is ${job.state}`, SEE_LIST);
       job.kind.check?.(job.options);
       job.goOn();
     }
@@ -110,7 +113,7 @@ export class JobRunner implements JobControl {
   async setPace(name: string, { fullSpeed }: JobPace): Promise<JobReport> {
     const job = await this.#settled(name);
     if (!job.isActive && job.state !== 'paused' && job.state !== 'failed')
-      throw new CairnError('BUSY', `there is no ${name} whose speed could be changed: it is ${job.state}`);
+      throw new CairnError('BUSY', `there is no ${name} whose speed could be changed: it is ${job.state}`, SEE_LIST);
     job.setPace(fullSpeed);
     await job.keep();
     return job.report();
@@ -120,7 +123,7 @@ export class JobRunner implements JobControl {
     const job = await this.#settled(name);
     if (job.isActive) await job.end('cancel');
     else if (job.state === 'paused' || job.state === 'failed') await job.forget();
-    else throw new CairnError('BUSY', `there is no ${name} to cancel: it is ${job.state}`);
+    else throw new CairnError('BUSY', `there is no ${name} to cancel: it is ${job.state}`, SEE_LIST);
     return job.report();
   }
 

@@ -365,9 +365,12 @@ function capacity(status: PoolStatus): Element_ {
 }
 
 /** Neither in use nor free. */
-function heldBack({ usableBytes, usedBytes, freeBytes }: PoolStatus): readonly (readonly [string, string])[] {
+function heldBack({ usableBytes, usedBytes, freeBytes, disks }: PoolStatus): readonly (readonly [string, string])[] {
   const bytes = usableBytes - usedBytes - freeBytes;
-  return bytes <= 0 ? [] : [['Held back', `${formatBytes(bytes)}, so that what was taken can always be committed`]];
+  const why = disks.every(({ state }) => state === 'online')
+    ? 'so that what was taken can always be committed'
+    : 'as long as a disk is away';
+  return bytes <= 0 ? [] : [['Held back', `${formatBytes(bytes)}, ${why}`]];
 }
 
 /** What the planner says besides the reasons of single disks, of disks that are here. */

@@ -145,7 +145,10 @@ async function lockCache(io: FileIo, directory: string): Promise<IoLock> {
     return await io.lock(join(directory, 'lock'));
   } catch (error) {
     if (hasCode(error, 'LOCKED'))
-      throw new CairnError('LOCKED', `another process has the cache in ${directory}`, { cause: error });
+      throw new CairnError('LOCKED', `another process has the cache in ${directory}`, {
+        hint: 'unmount the pool that uses it; two pools cannot share one cache directory',
+        cause: error,
+      });
     throw error;
   }
 }

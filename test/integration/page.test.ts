@@ -47,7 +47,8 @@ interface Browser {
 }
 
 function cannotBrowse(): string | false {
-  if (TOOLS === undefined) return 'CAIRN_BROWSER_TOOLS names no playwright-core and axe-core';
+  if (TOOLS === undefined)
+    return 'no browser here (CAIRN_BROWSER_TOOLS, docs/testing.md); unit/page tests what the page says without one';
   return cannotMount() || (!existsSync(CHROMIUM) && `there is no ${CHROMIUM}`);
 }
 

@@ -166,3 +166,41 @@ t.test('strong mode: close and fsync answer after the pool promise', { skip: can
   t.same(await readFile(join(mountpoint, 'synced')), contentOf('synced', 5000));
   await harness.unmount();
 });
+
+t.test(
+  'a strong directory on a default mount, set by attribute: without cache, metadata and a disk',
+  { skip: cannotMount() },
+  async (t) => {
+    const harness = await makePool(t, { delayMs: NEVER_MS });
+    const { mountpoint, cache, meta, disks } = harness;
+    const [strong, plain] = [join(mountpoint, 'strong'), join(mountpoint, 'plain')];
+    await harness.mount();
+    await mkdir(join(strong, 'below'), { recursive: true });
+    await mkdir(plain);
+    const script = `
+import errno, os, sys
+name = 'user.cairn.policy.mode'
+try:
+    os.setxattr(sys.argv[1], name, b'fast')
+except OSError as error:
+    print(errno.errorcode[error.errno])
+os.setxattr(sys.argv[1], name, b'strong')
+print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.cairn.policy').decode())`;
+    const below = join(strong, 'below');
+    const said = await harness.must('python3', '-c', script, strong, below);
+    t.match(said, 'EINVAL\nstrong mode=strong scheme=auto compression=off commit_delay=1h');
+    t.match(await harness.ok('policy', 'show', below), /mode +strong +\(\/strong\)/);
+    await writeFile(join(below, 'closed'), contentOf('closed', 3 * MIB));
+    await writeFile(join(plain, 'closed'), contentOf('closed', 1000));
+    t.match(await harness.state(join(below, 'closed')), { state: 'committed', stagedBytes: 0 });
+    t.match(await harness.state(join(plain, 'closed')), { state: 'staged' });
+    await harness.kill();
+    for (const directory of [cache, meta]) await rm(directory, { recursive: true });
+    await harness.pullOut(disks[0]!);
+    await harness.mount();
+    t.same(await readFile(join(below, 'closed')), contentOf('closed', 3 * MIB));
+    await t.rejects(readFile(join(plain, 'closed')), { code: 'ENOENT' });
+    t.match(await harness.ok('policy', 'show', below), /mode +strong +\(\/strong\)/);
+    await harness.unmount();
+  },
+);

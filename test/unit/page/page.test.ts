@@ -121,6 +121,7 @@ t.test('a disk that is away: what it means, and what to do', async (t) => {
   const page = overview({ ...status, health: 'degraded', findings: [finding], disks: [away] });
   t.match(partOf(page, 'todo'), /Disk 1 is missing.*It is not there\..*Nothing is lost.*cable.*Replace Disk 1/s);
   t.equal(partOf(page, 'finding'), '', 'it is said once');
+  t.match(textOf(page), /Held back .* as long as a disk is away/);
   t.notMatch(partOf(overview({ ...status, health: 'failed', disks: [away] }), 'todo'), /Nothing is lost/);
 });
 

@@ -206,3 +206,18 @@ function summary(all: readonly Told[]) {
     atOnce: all.filter(({ isAtOnce }) => isAtOnce).length,
   };
 }
+
+t.test('a PUT below a directory with a policy of its own is kept as that says', async (t) => {
+  const s3 = await S3Fixture.create(t);
+  await s3.send('PUT', '/safe');
+  await s3.pool.pool.control.setPolicy('/safe', { scheme: 'copies:3' });
+  const large = Buffer.alloc(200_000, 'by S3');
+  for (const [key, body] of [
+    ['deep/er/large', large],
+    ['small', Buffer.from('small')],
+  ] as const)
+    t.equal((await s3.send('PUT', `/safe/${key}`, { body })).status, 200, key);
+  t.same((await s3.pool.pool.control.state('/safe/deep/er/large')).schemes, ['copies:3']);
+  t.same((await s3.pool.pool.control.state('/safe/small')).schemes, ['copies:3']);
+  t.same(s3.failures, []);
+});
