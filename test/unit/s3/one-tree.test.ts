@@ -23,7 +23,9 @@ function keysOf(count: number, dice: SeededRandom): string[] {
   const keys = new Set<string>();
   while (keys.size < count) {
     const directories = Array.from({ length: dice.below(3) }, () => dice.pick(COMPONENTS));
-    keys.add([...directories, `${dice.pick(COMPONENTS)}${dice.below(count)}`].join('/'));
+    const last = `${dice.pick(COMPONENTS)}${dice.below(count)}`;
+    // A name is a file's or a directory's: in one tree it cannot be both.
+    if (!COMPONENTS.includes(last)) keys.add([...directories, last].join('/'));
   }
   return [...keys];
 }
