@@ -59,6 +59,8 @@ export interface MetaStore {
   getInode(ino: Ino): Promise<InodeRow | undefined>;
   /** The entry of that name, file or directory; where both exist (S3 only), the directory. */
   getDentry(parent: Ino, name: Name): Promise<DentryRow | undefined>;
+  /** The one entry of a directory, by which its parent is known. Undefined for the root, and for what is no directory. */
+  getDirectoryEntry(ino: Ino): Promise<DentryRow | undefined>;
   /** Entries in ascending order of their sort key, those after `afterKey` ('' from the start). */
   listDentries(parent: Ino, afterKey: string, limit: number): Promise<DentryRow[]>;
   /** Extents that overlap [from, to), ascending, at most `limit`. */

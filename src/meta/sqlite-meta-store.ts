@@ -83,6 +83,10 @@ class SqliteMetaStore implements MetaStore {
     return this.now.getDentry(parent, name);
   }
 
+  async getDirectoryEntry(ino: Ino): Promise<DentryRow | undefined> {
+    return this.#do(() => this.#reads.directoryEntry(ino));
+  }
+
   async listDentries(parent: Ino, afterKey: string, limit: number): Promise<DentryRow[]> {
     return this.now.listDentries(parent, afterKey, limit);
   }

@@ -33,6 +33,7 @@ export class SqliteReads {
   readonly #inode: Database.Statement<[Ino], InodeColumns>;
   readonly #dentry: Database.Statement<[Ino, string, Ino, string], DentryColumns>;
   readonly #dentries: Database.Statement<[Ino, string, number], DentryColumns>;
+  readonly #directory: Database.Statement<[Ino], DentryColumns>;
   readonly #nodes: Database.Statement<[Name, Ino, string, number], NodeColumns>;
   readonly #lastExtent: Database.Statement<[Ino, number], ExtentColumns>;
   readonly #allocated: Database.Statement<[Ino], number>;
@@ -54,6 +55,11 @@ export class SqliteReads {
     this.#dentries = database
       .prepare<[Ino, string, number], DentryColumns>(
         `SELECT ${DENTRY_COLUMNS} FROM dentry WHERE parent = ? AND sort_key > ? ORDER BY sort_key ${LIMIT}`,
+      )
+      .raw();
+    this.#directory = database
+      .prepare<[Ino], DentryColumns>(
+        `SELECT ${DENTRY_COLUMNS} FROM dentry INDEXED BY dentry_directory WHERE ino = ? AND substr(sort_key, -1) = '/'`,
       )
       .raw();
     this.#nodes = database
@@ -109,6 +115,11 @@ export class SqliteReads {
 
   dentry(parent: Ino, name: Name): DentryRow | undefined {
     const columns = this.#dentry.get(parent, `${name}/`, parent, name);
+    return columns && toDentry(columns);
+  }
+
+  directoryEntry(ino: Ino): DentryRow | undefined {
+    const columns = this.#directory.get(ino);
     return columns && toDentry(columns);
   }
 

@@ -30,8 +30,9 @@ export const DAMAGED = '-damaged';
 /** Nobody else should have the file open; whoever looks into it may delay the daemon only so long. */
 const BUSY_TIMEOUT_MS = 1000;
 
-/** The one that stores of an earlier version lack: opening makes it. */
+/** Those that stores of an earlier version lack: opening makes them. */
 const NAMELESS_INDEX = 'CREATE INDEX inode_nameless ON inode (ino) WHERE nlink = 0';
+const DIRECTORY_INDEX = `CREATE INDEX dentry_directory ON dentry (ino) WHERE substr(sort_key, -1) = '/'`;
 
 /** The dentry's sort key is the name, with `/` after a directory's. Times are seconds and nanoseconds. */
 const SCHEMA = [
@@ -47,6 +48,7 @@ const SCHEMA = [
     parent INTEGER NOT NULL, sort_key TEXT NOT NULL, ino INTEGER NOT NULL, version INTEGER NOT NULL,
     PRIMARY KEY (parent, sort_key)
   ) STRICT, WITHOUT ROWID`,
+  DIRECTORY_INDEX,
   `CREATE TABLE extent (
     ino INTEGER NOT NULL, file_offset INTEGER NOT NULL, length INTEGER NOT NULL CHECK (length > 0),
     chunk BLOB NOT NULL, chunk_offset INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL,
@@ -153,7 +155,8 @@ function check(database: Database.Database, path: string): void {
   }
   const format = database.pragma('user_version', { simple: true });
   if (format !== FORMAT) throw corrupt(path, `its format is ${format}, and this version knows format ${FORMAT}`);
-  if (!found(database).some((sql) => String(sql).includes('inode_nameless'))) database.exec(NAMELESS_INDEX);
+  const before = found(database);
+  for (const index of [NAMELESS_INDEX, DIRECTORY_INDEX]) if (!before.includes(index)) database.exec(index);
   const made = found(database);
   if (made.length !== SCHEMA.length || !SCHEMA.every((statement) => made.includes(statement))) {
     throw corrupt(path, 'its tables are not those of its format');

@@ -83,6 +83,19 @@ export class InodeTable {
     return inode.gone && inode.opens === 0 && inode.holds === 0 ? stale(ino) : inode;
   }
 
+  /**
+   * Who has a directory by its handle, as an NFS server after a restart, asks for its parent before anybody has come down from the root. STALE if it has
+   * been removed.
+   */
+  parentOf(dir: Inode): Result<Inode> {
+    if (dir.parent !== 0) return this.get(dir.parent);
+    return this.#meta.getDirectoryEntry(dir.ino).then((row) => {
+      // Whoever has moved it meanwhile has said where it is.
+      if (dir.parent === 0 && row !== undefined) dir.seenIn(row.parent, row.name);
+      return this.get(dir.parent);
+    });
+  }
+
   find(ino: Ino): Result<Inode | undefined> {
     const there = this.#inodes.get(ino);
     if (there !== undefined) return there;

@@ -145,7 +145,7 @@ export class Volume implements Vfs {
     return this.#userWork.count(
       chain(this.#directory(parent), (dir) => {
         if (name === '.') return dir;
-        if (name === '..') return this.#parentOf(dir);
+        if (name === '..') return this.#table.parentOf(dir);
         if (isHidden(parent, name)) return undefined;
         const { changes } = dir.directory!;
         return chain(dir.directory!.lookup(name), (target) =>
@@ -161,11 +161,6 @@ export class Volume implements Vfs {
       if (inode.parent === 0 || parent.directory!.changes === changes) inode.seenIn(parent.ino, name);
       return this.#table.measured(inode);
     });
-  }
-
-  #parentOf(dir: Inode): Result<Attr | undefined> {
-    if (dir.parent === 0) throw new CairnError('STALE', 'the parent of this directory is not known any more');
-    return this.#table.get(dir.parent);
   }
 
   #directory(ino: Ino): Result<Inode> {

@@ -148,6 +148,10 @@ export class MemoryMetaStore implements MetaStore {
     return dentries.get(`${parent}/${name}/`) ?? dentries.get(`${parent}/${name}`);
   }
 
+  async getDirectoryEntry(ino: Ino): Promise<DentryRow | undefined> {
+    return [...this.#open().dentries.values()].find((row) => row.isDirectory && row.ino === ino);
+  }
+
   async listDentries(parent: Ino, afterKey: string, limit: number): Promise<DentryRow[]> {
     return [...this.#open().dentries.values()]
       .filter((row) => row.parent === parent && sortKey(row.name, row.isDirectory) > afterKey)

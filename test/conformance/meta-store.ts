@@ -21,6 +21,7 @@ export function testMetaStore(t: Test, openStore: OpenStore): void {
   check('an empty store', empty);
   check('commits are applied in sequence, once', sequence);
   check('compare-and-write of inodes and entries', compareAndWrite);
+  check('a directory is found by its number, wherever it has been moved', directoryEntries);
   check('a refused commit changes nothing', atomicity);
   check('entries are listed in byte order, in pages', sortOrder);
   check('a file and a directory of one name', sameName);
@@ -112,6 +113,23 @@ async function compareAndWrite(t: Test, store: MetaStore): Promise<void> {
     ]),
   );
   t.match(await store.statistics(), { inodes: 1, dentries: 1 }, 'what should not be there and is not');
+}
+
+async function directoryEntries(t: Test, store: MetaStore): Promise<void> {
+  await store.apply(nextCommit(store, [inode(5), dentry(1, 'a', 5)]));
+  const made = [
+    inode(20),
+    inode(21),
+    dentry(1, 'd', 20, { isDirectory: true }),
+    dentry(20, 'e', 21, { isDirectory: true }),
+  ];
+  await store.apply(nextCommit(store, made));
+  t.match(await store.getDirectoryEntry(21), { parent: 20, name: 'e', ino: 21, isDirectory: true });
+  t.equal(await store.getDirectoryEntry(5), undefined, 'a file may have several names');
+  t.equal(await store.getDirectoryEntry(1), undefined);
+  const gone = { ...dentryDelete('e'), parent: 20, isDirectory: true } as const;
+  await store.apply(nextCommit(store, [gone, dentry(1, 'moved', 21, { isDirectory: true })]));
+  t.match(await store.getDirectoryEntry(21), { parent: 1, name: 'moved' });
 }
 
 function dentryDelete(name: string) {
