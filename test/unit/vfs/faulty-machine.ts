@@ -74,6 +74,7 @@ class FaultyIo extends NodeFileIo {
       },
       readSummed: async (...into: Parameters<NonNullable<IoFile['readSummed']>>) => {
         this.check('read', path);
+        await this.reach(path);
         return readSummed!.call(file, ...into);
       },
       write: async (parts: readonly Uint8Array[], position: number) => {
