@@ -1,5 +1,7 @@
 /** Child processes of the bench: each ends before the bench does, also when it is interrupted. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Figures, LoadSize } from './loads/load.js';
 import type { LoadName } from './worker.js';
@@ -48,6 +50,18 @@ export function isRunnable(program: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** Whether a program of this name is on the PATH. */
+export function onPath(program: string): boolean {
+  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** Runs one load on a directory, in a process of its own. */

@@ -9,9 +9,10 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { findMount } from '../src/fuse/mount-table.js';
 import { isInterrupted, run } from './child.js';
 import type { Cleanup } from './cleanup.js';
-import { canDropPageCache, dropPageCache, isMountPoint, type Subject } from './subject.js';
+import { canDropPageCache, dropPageCache, type Subject } from './subject.js';
 
 const COMMAND = fileURLToPath(new URL('../src/cli/cairn.cjs', import.meta.url));
 const MOUNT_TIMEOUT_MS = 60_000;
@@ -178,7 +179,7 @@ export class MountSubject implements Subject {
   /** The pool is to be removed: nothing in it is worth waiting for. */
   async #abandon(): Promise<void> {
     if (this.#daemonPid !== undefined) kill(this.#daemonPid);
-    while (isMountPoint(this.directory)) {
+    while ((await findMount(this.directory)) !== undefined) {
       if (process.getuid?.() === 0) await run('umount', ['-l', this.directory]);
       else await run('fusermount3', ['-u', '-z', this.directory]);
     }

@@ -1,9 +1,9 @@
 /** Other file systems over the same device: `--peers`. A peer whose programs are not installed, or that does not start, is left out with a note. */
-import { accessSync, constants } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from './child.js';
-import type { Cleanup } from './cleanup.js';
+import { findMount } from '../src/fuse/mount-table.js';
+import { onPath, run } from './child.js';
+import { Cleanup } from './cleanup.js';
 import { btrfsRaid1, btrfsRaid5 } from './peers/btrfs.js';
 import { glusterfs } from './peers/glusterfs.js';
 import { juicefs } from './peers/juicefs.js';
@@ -11,31 +11,20 @@ import { mergerfs } from './peers/mergerfs.js';
 import { moosefs } from './peers/moosefs.js';
 import type { Peer } from './peers/peer.js';
 import { seaweedfs } from './peers/seaweedfs.js';
-import { dropPageCache, isMountPoint, type Subject } from './subject.js';
+import { dropPageCache, type Subject } from './subject.js';
 
 export const PEERS: readonly Peer[] = [mergerfs, glusterfs, moosefs, btrfsRaid1, btrfsRaid5, juicefs, seaweedfs];
 
 /** The first of its programs that is not on the PATH. */
 export function missingProgram({ programs }: Peer): string | undefined {
-  return programs.find((program) => !isOnPath(program));
-}
-
-function isOnPath(program: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((directory) => {
-    try {
-      accessSync(join(directory, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  return programs.find((program) => !onPath(program));
 }
 
 export class PeerSubject implements Subject {
   readonly side: string;
   readonly directory: string;
   readonly #base: string;
-  readonly #undo: { readonly what: string; readonly step: () => Promise<void> }[] = [];
+  readonly #undo = new Cleanup();
   #remove: () => Promise<void> = () => Promise.resolve();
 
   private constructor(peer: Peer, base: string) {
@@ -49,7 +38,7 @@ export class PeerSubject implements Subject {
     subject.#remove = cleanup.add(`remove ${base}`, () => subject.#end());
     const branches = ['a', 'b', 'c'].map((name) => join(base, name));
     for (const directory of [subject.directory, ...branches]) await mkdir(directory, { recursive: true });
-    const undo = (what: string, step: () => Promise<void>) => subject.#undo.push({ what, step });
+    const undo = (what: string, step: () => Promise<void>) => void subject.#undo.add(what, step);
     try {
       await peer.start({ base, branches, mountpoint: subject.directory, undo });
     } catch (error) {
@@ -78,11 +67,8 @@ export class PeerSubject implements Subject {
   }
 
   async #end(): Promise<void> {
-    if (isMountPoint(this.directory)) await run('umount', ['-l', this.directory]);
-    for (let entry = this.#undo.pop(); entry !== undefined; entry = this.#undo.pop()) {
-      const { what, step } = entry;
-      await step().catch((error: unknown) => process.stderr.write(`bench: could not ${what}: ${error}\n`));
-    }
+    if ((await findMount(this.directory)) !== undefined) await run('umount', ['-l', this.directory]);
+    await this.#undo.run();
     // Servers that are ending may still write.
     await rm(this.#base, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   }

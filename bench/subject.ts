@@ -1,6 +1,6 @@
 /** One side of a comparison: a directory that the loads run in, and what has to happen around them. */
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { run } from './child.js';
 
@@ -44,10 +44,4 @@ export function canDropPageCache(): boolean {
 
 export function dropPageCache(): void {
   writeFileSync('/proc/sys/vm/drop_caches', '3');
-}
-
-/** Whether something is mounted at just this path. */
-export function isMountPoint(directory: string): boolean {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
-  return mounts.some((line) => line.split(' ')[1]?.replaceAll('\\040', ' ') === directory);
 }

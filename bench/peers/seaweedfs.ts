@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isMountPoint } from '../subject.js';
+import { findMount } from '../../src/fuse/mount-table.js';
 import { type Peer, startServer } from './peer.js';
 
 const PORTS = { master: 29_333, volume: 29_380, filer: 29_888 };
@@ -14,7 +14,7 @@ export const seaweedfs: Peer = {
     const ports = Object.entries(PORTS).map(([name, port]) => `-${name}.port=${port}`);
     startServer(place, 'weed', ['server', '-ip=127.0.0.1', `-dir=${place.branches[0]}`, '-filer', ...ports]);
     startServer(place, 'weed', ['mount', `-filer=127.0.0.1:${PORTS.filer}`, `-dir=${place.mountpoint}`]);
-    for (let waited = 0; !isMountPoint(place.mountpoint); waited += 100) {
+    for (let waited = 0; (await findMount(place.mountpoint)) === undefined; waited += 100) {
       if (waited > READY_MS)
         throw new Error(`seaweedfs was not mounted in ${READY_MS / 1000} s: see ${place.base}/weed.log`);
       await delay(100);

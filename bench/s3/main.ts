@@ -8,12 +8,12 @@ import { loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { interrupt, isInterrupted, resume, run } from '../child.js';
+import { interrupt, isInterrupted, onPath, resume, run } from '../child.js';
 import { Cleanup } from '../cleanup.js';
 import { describeMachine, peakResidentBytes } from '../machine.js';
 import type { S3LoadName } from './load.js';
 import type { S3Figures, S3LoadSize } from './load-size.js';
-import { givenSubject, onPath, processorSeconds, type S3Subject, startCairn, startPeers } from './server.js';
+import { givenSubject, processorSeconds, type S3Subject, startCairn, startPeers } from './server.js';
 
 const HELP = `Usage: node dist/bench/s3/main.js [options]
 

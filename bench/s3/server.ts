@@ -1,11 +1,12 @@
 /** A server to be measured: `cairn start` in a directory of its own, a peer whose program is on the PATH, or one that runs already and is only named. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { onPath } from '../child.js';
 import type { Cleanup } from '../cleanup.js';
 import type { Target } from './connection.js';
 
@@ -67,17 +68,6 @@ const PEERS: readonly Peer[] = [
   { name: 'garage', program: 'garage' },
   { name: 'radosgw', program: 'radosgw' },
 ];
-
-export function onPath(program: string): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
 
 /** Starts a new pool in `base`. `profile`: where a CPU profile of it goes. */
 export async function startCairn(base: string, cleanup: Cleanup, profile?: string): Promise<S3Subject> {

@@ -12,14 +12,21 @@
  * does not name (any more) are no home: what lies there is read like everything else, and waits to be moved. A shard may stand in any bucket of its group, as
  * long as no two stand on one disk.
  */
-import { type BucketId, type DiskMap, diskOfBucket, type Group, type Ranking } from '../../diskmap/index.js';
+import {
+  type BucketId,
+  type DiskMap,
+  diskOfBucket,
+  type Group,
+  type Ranking,
+  schemeSurvives,
+} from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import type { ShardInfo, ShardScheme } from '../disks/record.js';
 import { type Codec, type Scheme, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { CairnError } from '../errors/cairn-error.js';
 import { SMALL_CHUNK_BYTES } from './chunk-store.js';
-import { codecScheme, shardScheme, smallScheme, survivesOf } from './shard-scheme.js';
+import { codecScheme, shardScheme, smallScheme } from './shard-scheme.js';
 import type { Disks, Holder, ShardSet } from './shard-set.js';
 
 interface ShardPlace {
@@ -105,7 +112,7 @@ export class Placement {
     let best: Scheme | undefined;
     for (const scheme of this.#asked) {
       const isKept = sets.some((set) => set.readable && isScheme(set, scheme));
-      if (isKept && (best === undefined || survivesOf(scheme) > survivesOf(best))) best = scheme;
+      if (isKept && (best === undefined || schemeSurvives(scheme) > schemeSurvives(best))) best = scheme;
     }
     return best;
   }

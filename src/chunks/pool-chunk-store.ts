@@ -3,7 +3,7 @@
  * have been written; two stores of the same content at once write it once, and neither answers before it is written; a disk that fails is
  * told so (abandon) and never stops the others.
  */
-import { createRanking, type DiskMap } from '../../diskmap/index.js';
+import { createRanking, type DiskMap, schemeSurvives } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
 import type { ShardInfo, ShardScheme } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
@@ -31,7 +31,6 @@ import type { ChunkJob, Pipeline } from './pipeline.js';
 import { Placement, type Plan } from './placement.js';
 import { PoolSlots } from './pool-slots.js';
 import { ReadPace } from './read-pace.js';
-import { survivesOf } from './shard-scheme.js';
 import { type Disks, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
@@ -470,7 +469,7 @@ export class PoolChunkStore implements ChunkStore {
     const sets = this.#unreadable.has(chunk) ? [] : this.#locate(chunk, chunkBytes, avoid);
     // What has been kept under a scheme that was asked for stays so, whoever completes it.
     const asked = wanted ?? this.#placement.askedOf(sets);
-    const least = asked === undefined ? 0 : survivesOf(asked);
+    const least = asked === undefined ? 0 : schemeSurvives(asked);
     let existing = sets.find((set) => set.survives >= least);
     if (existing?.healthy) return undefined;
     if (asked !== undefined && existing === undefined && sets.length > 0) {
@@ -523,7 +522,7 @@ export class PoolChunkStore implements ChunkStore {
       }
       if (!plan || plan.places.length === 0) return round === 0;
       cause = (await this.#writePlan(job, plan, failed, written)) ?? cause;
-      const least = asked === undefined ? 0 : survivesOf(asked);
+      const least = asked === undefined ? 0 : schemeSurvives(asked);
       const isWhole = ({ healthy, survives }: ShardSet): boolean => healthy && survives >= least;
       if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes).some(isWhole)) continue;
       this.#unreadable.delete(job.chunk);
@@ -651,7 +650,7 @@ export class PoolChunkStore implements ChunkStore {
 /** Of two schemes that the same content is asked for under, the one that survives more. */
 function more(a: ChunkScheme | undefined, b: ChunkScheme | undefined): ChunkScheme | undefined {
   if (a === undefined || b === undefined) return a ?? b;
-  return survivesOf(b) > survivesOf(a) ? b : a;
+  return schemeSurvives(b) > schemeSurvives(a) ? b : a;
 }
 
 /** The disks that failed explain why too few are left. */

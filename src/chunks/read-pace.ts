@@ -6,7 +6,7 @@
  * A disk may not answer at all. Each of its reads holds a thread of the pool until the kernel gives up, so a few of them are the limit: further ones
  * queue and fail. Nobody waits longer than a minute for an answer.
  */
-import { CairnError } from '../errors/cairn-error.js';
+import { asError, CairnError } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 
 /** Reads of this many bytes and more are compared with each other, smaller ones too. */
@@ -114,7 +114,7 @@ export class ReadPace {
             },
             (error: unknown) => {
               over();
-              reject(error instanceof Error ? error : new Error(String(error)));
+              reject(asError(error));
             },
           );
       };

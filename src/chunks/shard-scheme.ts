@@ -14,11 +14,6 @@ export function shardScheme(scheme: Scheme): ShardScheme {
     : { erasure: false, k: 1, m: scheme.copies - 1 };
 }
 
-/** How many disks may be lost of a chunk that is kept so. */
-export function survivesOf(scheme: Scheme): number {
-  return scheme.kind === 'erasure' ? scheme.m : scheme.copies - 1;
-}
-
 /** How a small chunk is kept in a group of this scheme: as many copies as losses that the group survives, and one more. */
 export function smallScheme(scheme: Scheme): Scheme {
   return scheme.kind === 'erasure' ? { kind: 'copies', copies: scheme.m + 1 } : scheme;

@@ -6,7 +6,7 @@
  * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
  */
 
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { asError, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
@@ -345,10 +345,6 @@ export class MountDaemon {
     // Answers under way still use the pool.
     await this.#session.ended;
   }
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** What a person must know of a mount that could not be taken away: what of the data is safe, and how to get rid of it. */

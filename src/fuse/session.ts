@@ -10,7 +10,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { Addon, FuseChannel } from '../../native/addon.js';
-import { assert } from '../errors/cairn-error.js';
+import { asError, assert } from '../errors/cairn-error.js';
 import type { Ino, Name, Vfs } from '../vfs/vfs.js';
 import { MalformedRequest, Request } from './decode-request.js';
 import * as directory from './directory-operations.js';
@@ -190,7 +190,7 @@ export class FuseSession {
       if (!this.#exchange.passthrough.isOn) this.#passthrough?.onRefused('the kernel does not have it');
       this.#resolveReady(agreed);
     } catch (error) {
-      this.#rejectReady(error instanceof Error ? error : new Error(String(error)));
+      this.#rejectReady(asError(error));
       throw error;
     }
   }

@@ -6,7 +6,7 @@
  */
 import { close, fdatasync, fstat, ftruncate, read, readSync } from 'node:fs';
 import type { Addon } from '../../native/addon.js';
-import { assert, CairnError, systemCode } from '../errors/cairn-error.js';
+import { asError, assert, CairnError, systemCode } from '../errors/cairn-error.js';
 import type { IoFile } from './file-io.js';
 import { toCairnError } from './system-error.js';
 
@@ -230,7 +230,7 @@ export class NodeFile implements IoFile {
         run(fd, done);
       } catch (error) {
         // Refused before it became a job: no callback will come.
-        done(error instanceof Error ? error : new Error(String(error)));
+        done(asError(error));
       }
     });
   }

@@ -2,7 +2,7 @@
  * What the library changes files with. Where a bucket of the S3 face keeps versions, what stood before is kept, as it is under a mount and by the same
  * code; it is loaded when a bucket that S3 knows is first written to, so that programs which have none pay nothing.
  */
-import { SystemClock } from '../io/clock.js';
+import type { Clock } from '../io/clock.js';
 import type { MountHistory } from '../s3/mount-history.js';
 import type { VersionedVfs } from '../s3/versioned-vfs.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
@@ -13,11 +13,13 @@ import type { Vfs } from '../vfs/vfs.js';
 export class LibraryVersions {
   readonly #vfs: Vfs;
   readonly #tree: ObjectTree;
+  readonly #clock: Clock;
   #loaded: Promise<{ vfs: VersionedVfs; history: MountHistory }> | undefined;
 
-  constructor(vfs: Vfs, tree: ObjectTree) {
+  constructor(vfs: Vfs, tree: ObjectTree, clock: Clock) {
     this.#vfs = vfs;
     this.#tree = tree;
+    this.#clock = clock;
   }
 
   /** The vfs for changes at these paths. A handle is written to and released through the one that has opened it. */
@@ -40,7 +42,7 @@ export class LibraryVersions {
       import('../s3/mount-history.js'),
     ]);
     const vfs = new VersionedVfs(this.#vfs, this.#tree);
-    const history = mountHistory(this.#tree, new SystemClock());
+    const history = mountHistory(this.#tree, this.#clock);
     vfs.history = history;
     return { vfs, history };
   }

@@ -137,7 +137,7 @@ export class Pool {
     this.#lock = lock;
     this.vfs = parts.vfs;
     this.objects = parts.objects;
-    this.#versions = new LibraryVersions(parts.vfs, parts.objects);
+    this.#versions = new LibraryVersions(parts.vfs, parts.objects, parts.clock);
     this.control = new OpenPoolControl(parts);
   }
 

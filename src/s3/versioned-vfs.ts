@@ -7,6 +7,7 @@
  * `mv` copies), files have no second name (EPERM) and are not exchanged (EINVAL).
  */
 import { CairnError } from '../errors/cairn-error.js';
+import { ForwardingVfs } from '../vfs/forwarding-vfs.js';
 import type { Interruption } from '../vfs/interruption.js';
 import { isFile } from '../vfs/mode.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
@@ -21,17 +22,16 @@ interface Writing {
   beginning: Promise<void> | undefined;
 }
 
-export class VersionedVfs implements v.Vfs {
+export class VersionedVfs extends ForwardingVfs implements v.Vfs {
   /** Undefined while no bucket can have versions. */
   history: MountHistory | undefined;
-  readonly #vfs: v.Vfs;
   readonly #tree: ObjectTree;
   /** Files behind handles that may write. */
   readonly #inos = new Map<v.Handle, v.Ino>();
   readonly #writing = new Map<v.Ino, Writing>();
 
   constructor(vfs: v.Vfs, tree: ObjectTree) {
-    this.#vfs = vfs;
+    super(vfs);
     this.#tree = tree;
   }
 
@@ -72,18 +72,17 @@ export class VersionedVfs implements v.Vfs {
   }
 
   open(ino: v.Ino, mode: v.OpenMode): v.Result<v.Handle> {
-    if (!mode.write) return this.#vfs.open(ino, mode);
+    if (!mode.write) return this.vfs.open(ino, mode);
     const done = (handle: v.Handle): v.Handle => {
       this.#opened(handle, ino, mode.truncate === true);
       return handle;
     };
-    const opened =
-      mode.truncate === true ? this.#after(ino, () => this.#vfs.open(ino, mode)) : this.#vfs.open(ino, mode);
+    const opened = mode.truncate === true ? this.#after(ino, () => this.vfs.open(ino, mode)) : this.vfs.open(ino, mode);
     return opened instanceof Promise ? opened.then(done) : done(opened);
   }
 
   create(parent: v.Ino, name: v.Name, mode: number, open: v.OpenMode, caller: v.Caller): v.Result<v.CreateResult> {
-    const made = this.#vfs.create(parent, name, mode, open, caller);
+    const made = this.vfs.create(parent, name, mode, open, caller);
     const done = (result: v.CreateResult): v.Result<v.CreateResult> => {
       if (open.write) this.#opened(result.handle, result.attr.ino, true);
       return this.#made(parent, result.attr.ino, result);
@@ -92,7 +91,7 @@ export class VersionedVfs implements v.Vfs {
   }
 
   mknod(parent: v.Ino, name: v.Name, mode: number, rdev: number, caller: v.Caller): v.Result<v.Attr> {
-    const made = this.#vfs.mknod(parent, name, mode, rdev, caller);
+    const made = this.vfs.mknod(parent, name, mode, rdev, caller);
     const done = (attr: v.Attr): v.Result<v.Attr> => this.#made(parent, attr.ino, attr);
     return made instanceof Promise ? made.then(done) : done(made);
   }
@@ -108,11 +107,11 @@ export class VersionedVfs implements v.Vfs {
   }
 
   tmpfile(parent: v.Ino, mode: number, open: v.OpenMode, caller: v.Caller): v.Result<v.CreateResult> {
-    return this.#vfs.tmpfile(parent, mode, open, caller);
+    return this.vfs.tmpfile(parent, mode, open, caller);
   }
 
   setattr(ino: v.Ino, change: v.AttrChange, caller: v.Caller): v.Result<v.Attr> {
-    const apply = () => this.#vfs.setattr(ino, change, caller);
+    const apply = () => this.vfs.setattr(ino, change, caller);
     return change.sizeBytes === undefined ? apply() : this.#after(ino, apply);
   }
 
@@ -124,72 +123,72 @@ export class VersionedVfs implements v.Vfs {
     interruption?: Interruption,
   ): v.Result<number> {
     const wait = this.#begun(this.#inos.get(handle));
-    if (wait === undefined) return this.#vfs.write(handle, offset, bytes, killPrivileges, interruption);
+    if (wait === undefined) return this.vfs.write(handle, offset, bytes, killPrivileges, interruption);
     const copy = Buffer.from(bytes);
-    return wait.then(() => this.#vfs.write(handle, offset, copy, killPrivileges, interruption));
+    return wait.then(() => this.vfs.write(handle, offset, copy, killPrivileges, interruption));
   }
 
   fallocate(handle: v.Handle, mode: v.AllocateMode, offset: number, length: number): v.Result<void> {
-    return this.#after(this.#inos.get(handle), () => this.#vfs.fallocate(handle, mode, offset, length));
+    return this.#after(this.#inos.get(handle), () => this.vfs.fallocate(handle, mode, offset, length));
   }
 
   copyRange(from: v.Handle, offset: number, to: v.Handle, toOffset: number, length: number): v.Result<number> {
-    return this.#after(this.#inos.get(to), () => this.#vfs.copyRange(from, offset, to, toOffset, length));
+    return this.#after(this.#inos.get(to), () => this.vfs.copyRange(from, offset, to, toOffset, length));
   }
 
-  release(handle: v.Handle): v.Result<void> {
+  override release(handle: v.Handle): v.Result<void> {
     const ino = this.#inos.get(handle);
     if (ino !== undefined) {
       this.#inos.delete(handle);
       const writing = this.#writing.get(ino);
       if (writing !== undefined && --writing.handles === 0) this.#writing.delete(ino);
     }
-    return this.#vfs.release(handle);
+    return super.release(handle);
   }
 
   link(ino: v.Ino, parent: v.Ino, name: v.Name): v.Result<v.Attr> {
     const history = this.#needed;
-    if (history === undefined) return this.#vfs.link(ino, parent, name);
+    if (history === undefined) return this.vfs.link(ino, parent, name);
     return this.#link(history, ino, parent, name);
   }
 
   async #link(history: MountHistory, ino: v.Ino, parent: v.Ino, name: v.Name): Promise<v.Attr> {
     const inos = [parent, ino];
     // A file that was made without a name (O_TMPFILE) gets its first one.
-    const { nlink } = await this.#vfs.getattr(ino);
+    const { nlink } = await this.vfs.getattr(ino);
     for (const one of inos)
       if (nlink > 0 && (await history.covers(one)))
         throw new CairnError('NOT_PERMITTED', 'a file of a bucket with versions has one name');
-    const attr = await this.#vfs.link(ino, parent, name);
+    const attr = await this.vfs.link(ino, parent, name);
     if (await history.covers(parent)) await history.arrived(parent, ino);
     return attr;
   }
 
   unlink(parent: v.Ino, name: v.Name): v.Result<void> {
     const history = this.#needed;
-    if (history === undefined) return this.#vfs.unlink(parent, name);
+    if (history === undefined) return this.vfs.unlink(parent, name);
     return this.#unlink(history, parent, name);
   }
 
   async #unlink(history: MountHistory, parent: v.Ino, name: v.Name): Promise<void> {
     const node = (await history.covers(parent)) ? await this.#tree.child(parent, name) : undefined;
     if (node !== undefined && isFile(node.mode)) await history.beforeRemoval(node.ino);
-    await this.#vfs.unlink(parent, name);
+    await this.vfs.unlink(parent, name);
   }
 
   rmdir(parent: v.Ino, name: v.Name): v.Result<void> {
     const history = this.#needed;
-    if (history === undefined || parent !== this.#tree.root) return this.#vfs.rmdir(parent, name);
+    if (history === undefined || parent !== this.#tree.root) return this.vfs.rmdir(parent, name);
     return history.hasVersions(parent, name).then((hasVersions) => {
       if (hasVersions)
         throw new CairnError('NOT_EMPTY', 'older versions of what was in the bucket are kept; delete them through S3');
-      return this.#vfs.rmdir(parent, name);
+      return this.vfs.rmdir(parent, name);
     });
   }
 
   rename(parent: v.Ino, name: v.Name, newParent: v.Ino, newName: v.Name, options: v.RenameOptions): v.Result<void> {
     const history = this.#needed;
-    if (history === undefined) return this.#vfs.rename(parent, name, newParent, newName, options);
+    if (history === undefined) return this.vfs.rename(parent, name, newParent, newName, options);
     return this.#rename(history, parent, name, newParent, newName, options);
   }
 
@@ -201,7 +200,7 @@ export class VersionedVfs implements v.Vfs {
     newName: v.Name,
     options: v.RenameOptions,
   ): Promise<void> {
-    const move = () => this.#vfs.rename(parent, name, newParent, newName, options);
+    const move = () => this.vfs.rename(parent, name, newParent, newName, options);
     const isFrom = await history.covers(parent);
     const isTo = await history.covers(newParent);
     const node = await this.#tree.child(parent, name);
@@ -223,73 +222,16 @@ export class VersionedVfs implements v.Vfs {
     return move();
   }
 
-  lookup(parent: v.Ino, name: v.Name): v.Result<v.Attr | undefined> {
-    return this.#vfs.lookup(parent, name);
-  }
-
-  getattr(ino: v.Ino): v.Result<v.Attr> {
-    return this.#vfs.getattr(ino);
-  }
-
-  readlink(ino: v.Ino): v.Result<v.Name> {
-    return this.#vfs.readlink(ino);
-  }
-
   mkdir(parent: v.Ino, name: v.Name, mode: number, caller: v.Caller): v.Result<v.Attr> {
-    return this.#vfs.mkdir(parent, name, mode, caller);
+    return this.vfs.mkdir(parent, name, mode, caller);
   }
 
   symlink(parent: v.Ino, name: v.Name, target: v.Name, caller: v.Caller): v.Result<v.Attr> {
-    return this.#vfs.symlink(parent, name, target, caller);
-  }
-
-  read(handle: v.Handle, offset: number, length: number): v.Result<v.ReadPart[]> {
-    return this.#vfs.read(handle, offset, length);
-  }
-
-  flush(handle: v.Handle): v.Result<void> {
-    return this.#vfs.flush(handle);
-  }
-
-  fsync(handle: v.Handle, dataOnly: boolean): v.Result<void> {
-    return this.#vfs.fsync(handle, dataOnly);
+    return this.vfs.symlink(parent, name, target, caller);
   }
 
   accessed(handle: v.Handle): boolean {
-    return this.#vfs.accessed(handle);
-  }
-
-  seek(handle: v.Handle, offset: number, whence: 'data' | 'hole'): v.Result<number> {
-    return this.#vfs.seek(handle, offset, whence);
-  }
-
-  opendir(ino: v.Ino): v.Result<v.Handle> {
-    return this.#vfs.opendir(ino);
-  }
-
-  readdir(
-    handle: v.Handle,
-    cookie: number,
-    plus: boolean,
-    take: (entry: v.DirEntry, attr: v.Attr | undefined) => boolean,
-  ): v.Result<void> {
-    return this.#vfs.readdir(handle, cookie, plus, take);
-  }
-
-  fsyncdir(handle: v.Handle): v.Result<void> {
-    return this.#vfs.fsyncdir(handle);
-  }
-
-  releasedir(handle: v.Handle): v.Result<void> {
-    return this.#vfs.releasedir(handle);
-  }
-
-  getxattr(ino: v.Ino, name: string): v.Result<Uint8Array> {
-    return this.#vfs.getxattr(ino, name);
-  }
-
-  listxattr(ino: v.Ino): v.Result<string[]> {
-    return this.#vfs.listxattr(ino);
+    return this.vfs.accessed(handle);
   }
 
   setxattr(
@@ -300,22 +242,10 @@ export class VersionedVfs implements v.Vfs {
     killSetGroupId?: boolean,
     caller?: v.Caller,
   ): v.Result<void> {
-    return this.#vfs.setxattr(ino, name, value, mode, killSetGroupId, caller);
+    return this.vfs.setxattr(ino, name, value, mode, killSetGroupId, caller);
   }
 
   removexattr(ino: v.Ino, name: string, caller?: v.Caller): v.Result<void> {
-    return this.#vfs.removexattr(ino, name, caller);
-  }
-
-  statfs(): v.Result<v.SpaceReport> {
-    return this.#vfs.statfs();
-  }
-
-  hold(ino: v.Ino): void {
-    this.#vfs.hold(ino);
-  }
-
-  unhold(ino: v.Ino, count: number): void {
-    this.#vfs.unhold(ino, count);
+    return this.vfs.removexattr(ino, name, caller);
   }
 }

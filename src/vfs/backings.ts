@@ -21,6 +21,7 @@ import type { Clock } from '../io/clock.js';
 import type { FileIo, IoFile } from '../io/file-io.js';
 import type { Throttle } from '../jobs/throttle.js';
 import type { Ino } from '../meta/rows.js';
+import { BoundedMap } from './bounded-map.js';
 import type { Inode } from './inode.js';
 import type { PoolReader } from './pool-reader.js';
 import type { Backing } from './vfs.js';
@@ -67,7 +68,7 @@ export class Backings {
   /** Least recently used first. */
   readonly #copies = new Map<Ino, Copy>();
   /** Number of the last opening of a file, the oldest first. */
-  readonly #openings = new Map<Ino, number>();
+  readonly #openings = new BoundedMap<Ino, number>(OPENINGS_MAX);
   readonly #queue: Wish[] = [];
   readonly #ending = new AbortController();
   #bytes = 0;
@@ -103,7 +104,6 @@ export class Backings {
     const before = this.#openings.get(inode.ino);
     this.#openings.delete(inode.ino);
     this.#openings.set(inode.ino, opening);
-    if (this.#openings.size > OPENINGS_MAX) this.#openings.delete(firstKey(this.#openings)!);
     const copy = this.#copies.get(inode.ino);
     if (copy === undefined) {
       if (before !== undefined) this.#wish({ inode, before });
@@ -287,9 +287,4 @@ function isIdle({ isWhole, users, file }: Copy): boolean {
   } catch {
     return true;
   }
-}
-
-function firstKey<K>(map: ReadonlyMap<K, unknown>): K | undefined {
-  for (const key of map.keys()) return key;
-  return undefined;
 }

@@ -5,6 +5,7 @@ import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type Ino, type InodeRow, type Name, ROOT_INO } from '../meta/rows.js';
+import { BoundedMap } from './bounded-map.js';
 import { Directory } from './directory.js';
 import { Inode } from './inode.js';
 import { KnownNames } from './known-names.js';
@@ -45,7 +46,7 @@ export class InodeTable {
   /** Whether the directory of a forgotten inode is kept in mind: where directories have policies, an inode that is asked for by its number alone has one too. */
   keepsPlaces = false;
   /** Inode → its directory, of those that are forgotten; what changes a place loads the inode first. */
-  readonly #places = new Map<Ino, Ino>();
+  readonly #places = new BoundedMap<Ino, Ino>(PLACES_MAX);
 
   constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount) {
     this.#meta = meta;
@@ -131,15 +132,6 @@ export class InodeTable {
     return inode;
   }
 
-  #rememberPlace({ ino, parent }: Inode): void {
-    this.#places.set(ino, parent);
-    if (this.#places.size <= PLACES_MAX) return;
-    for (const oldest of this.#places.keys()) {
-      this.#places.delete(oldest);
-      break;
-    }
-  }
-
   /** With its blocks known, if a commit has left them unknown. */
   measured(inode: Inode): Result<Inode> {
     if (inode.allocatedBytes !== undefined) return inode;
@@ -213,7 +205,7 @@ export class InodeTable {
       if (inode.holds > 0) this.#hasLostHolds = true;
       if (inode.content !== undefined) this.#account.forget(inode.content);
       this.#inodes.delete(ino);
-      if (this.keepsPlaces && inode.parent !== 0) this.#rememberPlace(inode);
+      if (this.keepsPlaces && inode.parent !== 0) this.#places.set(inode.ino, inode.parent);
     }
     this.#trimming = false;
     this.#trimAt = Math.max(KEPT, this.#inodes.size * 2);

@@ -3,16 +3,15 @@
  * object that it wants is answered from memory. Who keeps it true is Directory: a name goes from here before its row can change.
  */
 import type { DentryRow, Ino, Name } from '../meta/rows.js';
+import { BoundedMap } from './bounded-map.js';
 
 const NAMES_MAX = 32_768;
 
 export class KnownNames {
-  /** In the order in which they came. */
-  readonly #rows = new Map<string, DentryRow>();
-  readonly #namesMax: number;
+  readonly #rows: BoundedMap<string, DentryRow>;
 
   constructor(namesMax = NAMES_MAX) {
-    this.#namesMax = namesMax;
+    this.#rows = new BoundedMap(namesMax);
   }
 
   get(parent: Ino, name: Name): DentryRow | undefined {
@@ -21,11 +20,6 @@ export class KnownNames {
 
   put(row: DentryRow): void {
     this.#rows.set(`${row.parent}/${row.name}`, row);
-    if (this.#rows.size <= this.#namesMax) return;
-    for (const oldest of this.#rows.keys()) {
-      this.#rows.delete(oldest);
-      return;
-    }
   }
 
   forget(parent: Ino, name: Name): void {

@@ -132,7 +132,7 @@ export class ObjectTree {
           : chain(this.#find(target.ino), (inode) => {
               if (inode === undefined || inode.gone) return undefined;
               // Seen last under this name, which messages about what is in it tell.
-              if (inode.directory !== undefined) Object.assign(inode, { parent, name });
+              if (inode.directory !== undefined) inode.seenIn(parent, name);
               return nodeOf(inode);
             }),
       );

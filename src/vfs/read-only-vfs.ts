@@ -6,6 +6,7 @@
  * was opened so (PoolOptions.accessTimes).
  */
 import { CairnError } from '../errors/cairn-error.js';
+import { ForwardingVfs } from './forwarding-vfs.js';
 import type * as v from './vfs.js';
 
 function refuse(): never {
@@ -14,13 +15,7 @@ function refuse(): never {
   });
 }
 
-export class ReadOnlyVfs implements v.Vfs {
-  readonly #vfs: v.Vfs;
-
-  constructor(vfs: v.Vfs) {
-    this.#vfs = vfs;
-  }
-
+export class ReadOnlyVfs extends ForwardingVfs implements v.Vfs {
   readonly setattr = refuse;
   readonly mknod = refuse;
   readonly mkdir = refuse;
@@ -38,7 +33,7 @@ export class ReadOnlyVfs implements v.Vfs {
 
   /** EXISTS where the name is taken: without O_EXCL the face opens what is there. */
   create(parent: v.Ino, name: v.Name): v.Result<v.CreateResult> {
-    const found = this.#vfs.lookup(parent, name);
+    const found = this.vfs.lookup(parent, name);
     const answer = (attr: v.Attr | undefined): never => {
       if (attr === undefined) return refuse();
       throw new CairnError('EXISTS', 'the name is taken');
@@ -47,7 +42,7 @@ export class ReadOnlyVfs implements v.Vfs {
   }
 
   open(ino: v.Ino, mode: v.OpenMode): v.Result<v.Handle> {
-    return mode.write || mode.truncate === true ? refuse() : this.#vfs.open(ino, mode);
+    return mode.write || mode.truncate === true ? refuse() : this.vfs.open(ino, mode);
   }
 
   /** Nothing that was read counts. */
@@ -55,80 +50,7 @@ export class ReadOnlyVfs implements v.Vfs {
     return false;
   }
 
-  lookup(parent: v.Ino, name: v.Name): v.Result<v.Attr | undefined> {
-    return this.#vfs.lookup(parent, name);
-  }
-
-  getattr(ino: v.Ino): v.Result<v.Attr> {
-    return this.#vfs.getattr(ino);
-  }
-
-  readlink(ino: v.Ino): v.Result<v.Name> {
-    return this.#vfs.readlink(ino);
-  }
-
-  read(handle: v.Handle, offset: number, length: number): v.Result<v.ReadPart[]> {
-    return this.#vfs.read(handle, offset, length);
-  }
-
   backing(handle: v.Handle): v.Backing | undefined {
-    return this.#vfs.backing?.(handle);
-  }
-
-  flush(handle: v.Handle): v.Result<void> {
-    return this.#vfs.flush(handle);
-  }
-
-  fsync(handle: v.Handle, dataOnly: boolean): v.Result<void> {
-    return this.#vfs.fsync(handle, dataOnly);
-  }
-
-  release(handle: v.Handle): v.Result<void> {
-    return this.#vfs.release(handle);
-  }
-
-  seek(handle: v.Handle, offset: number, whence: 'data' | 'hole'): v.Result<number> {
-    return this.#vfs.seek(handle, offset, whence);
-  }
-
-  opendir(ino: v.Ino): v.Result<v.Handle> {
-    return this.#vfs.opendir(ino);
-  }
-
-  readdir(
-    handle: v.Handle,
-    cookie: number,
-    plus: boolean,
-    take: (entry: v.DirEntry, attr: v.Attr | undefined) => boolean,
-  ): v.Result<void> {
-    return this.#vfs.readdir(handle, cookie, plus, take);
-  }
-
-  fsyncdir(handle: v.Handle): v.Result<void> {
-    return this.#vfs.fsyncdir(handle);
-  }
-
-  releasedir(handle: v.Handle): v.Result<void> {
-    return this.#vfs.releasedir(handle);
-  }
-
-  getxattr(ino: v.Ino, name: string): v.Result<Uint8Array> {
-    return this.#vfs.getxattr(ino, name);
-  }
-
-  listxattr(ino: v.Ino): v.Result<string[]> {
-    return this.#vfs.listxattr(ino);
-  }
-
-  statfs(): v.Result<v.SpaceReport> {
-    return this.#vfs.statfs();
-  }
-
-  hold(ino: v.Ino): void {
-    this.#vfs.hold(ino);
-  }
-
-  unhold(ino: v.Ino, count: number): void {
-    this.#vfs.unhold(ino, count);
+    return this.vfs.backing?.(handle);
   }
 }

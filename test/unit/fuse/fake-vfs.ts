@@ -3,8 +3,10 @@
  * directory, as the cache will have them, so that reads are slices of a descriptor. POSIX semantics as far as the kernel
  * needs them; nothing is durable.
  */
-import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Test } from 'tap';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { SystemClock } from '../../../src/io/clock.js';
 import type {
@@ -52,6 +54,17 @@ export class FakeVfs implements Vfs {
   readonly #handles = new Map<Handle, Node>();
   #nextIno = 1;
   #nextHandle = 1;
+
+  /** With a scratch directory of its own, until the test ends. */
+  static until<T extends FakeVfs>(this: new (scratch: string) => T, t: Test): T {
+    const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
+    const vfs = new this(scratch);
+    t.teardown(() => {
+      vfs.close();
+      rmSync(scratch, { recursive: true });
+    });
+    return vfs;
+  }
 
   constructor(scratch: string) {
     this.#scratch = scratch;

@@ -1,9 +1,6 @@
 /** Which handles the kernel serves by itself: what it is told, in which order, and that its rules are kept. */
 
 import assert from 'node:assert';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { OpenModes } from '../../../src/fuse/open-modes.js';
@@ -42,12 +39,7 @@ interface Served {
 }
 
 async function serve(t: Test, test: (served: Served) => Promise<void>, init = initBody()): Promise<void> {
-  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
-  const vfs = new BackingVfs(scratch);
-  t.teardown(() => {
-    vfs.close();
-    rmSync(scratch, { recursive: true });
-  });
+  const vfs = BackingVfs.until(t);
   const { attr, handle } = vfs.create(ROOT, 'a', 0o644, { read: true, write: true }, { uid: 0, gid: 0, pid: 0 });
   vfs.release(handle);
   const refusals: string[] = [];
@@ -151,12 +143,7 @@ t.test('a kernel without it', async (t) => {
 });
 
 t.test('a mount that may be written to is never given any', async (t) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
-  const vfs = new BackingVfs(scratch);
-  t.teardown(() => {
-    vfs.close();
-    rmSync(scratch, { recursive: true });
-  });
+  const vfs = BackingVfs.until(t);
   await withKernel(vfs as Vfs, async (kernel) => {
     await kernel.ask(Opcode.INIT, 0, initBody());
     const { body } = await kernel.ask(Opcode.CREATE, ROOT, bodyOf(O_RDONLY, 0o100644, 0, 0, 'b'));

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { Opcode } from '../../../src/fuse/protocol.js';
@@ -15,12 +12,7 @@ const ROOT = 1;
 function both(name: string, test: (t: Tap, kernel: FakeKernel, vfs: FakeVfs) => Promise<void>): void {
   for (const when of ['at once', 'later']) {
     t.test(`${name} (the vfs answers ${when})`, async (t) => {
-      const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
-      const vfs = new FakeVfs(scratch);
-      t.teardown(() => {
-        vfs.close();
-        rmSync(scratch, { recursive: true });
-      });
+      const vfs = FakeVfs.until(t);
       await withKernel(when === 'later' ? answeringLater(vfs) : vfs, async (kernel) => {
         await kernel.ask(Opcode.INIT, 0, initBody());
         await test(t, kernel, vfs);
@@ -188,12 +180,7 @@ both('a file without a name', async (t, kernel, vfs) => {
 });
 
 t.test('a program that is killed need not wait, others get their answer', async (t) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
-  const vfs = new FakeVfs(scratch);
-  t.teardown(() => {
-    vfs.close();
-    rmSync(scratch, { recursive: true });
-  });
+  const vfs = FakeVfs.until(t);
   let end: () => void = () => {};
   const stuck = new Proxy(vfs as Vfs, {
     get(target, property) {
@@ -369,12 +356,7 @@ both('extended attributes', async (t, kernel) => {
 });
 
 t.test('a kernel that does not enforce access lists is not given any', async (t) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
-  const vfs = new FakeVfs(scratch);
-  t.teardown(() => {
-    vfs.close();
-    rmSync(scratch, { recursive: true });
-  });
+  const vfs = FakeVfs.until(t);
   await withKernel(vfs, async (kernel) => {
     const POSIX_ACL_AND_SETXATTR_EXT = (1 << 20) | (1 << 29);
     await kernel.ask(Opcode.INIT, 0, bodyOf(7, 31, 131072, ~POSIX_ACL_AND_SETXATTR_EXT, 0, new Uint8Array(44)));
@@ -459,12 +441,7 @@ both('a handle whose open was interrupted is released', async (t, kernel, vfs) =
 });
 
 t.test('parts of a read are joined in order, and a cache file that ends early is an error, never zeros', async (t) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'cairn-vfs-'));
-  const files = new FakeVfs(scratch);
-  t.teardown(() => {
-    files.close();
-    rmSync(scratch, { recursive: true });
-  });
+  const files = FakeVfs.until(t);
   const { handle } = files.create(ROOT, 'a', 0o644, { read: true, write: true }, { uid: 0, gid: 0, pid: 0 });
   files.write(handle, 0, Buffer.from('0123456789'));
   const [slice] = files.read(handle, 0, 10);
