@@ -125,11 +125,7 @@ export class ChunkSettler {
     }
   }
 
-  #wholePlan(
-    chunk: string,
-    { chunkBytes, compression }: ShardSet,
-    sets: readonly ShardSet[],
-  ): Plan | undefined {
+  #wholePlan(chunk: string, { chunkBytes, compression }: ShardSet, sets: readonly ShardSet[]): Plan | undefined {
     const buckets = sets.flatMap(({ holders }) => holders.flat().map(({ entry }) => entry.bucket));
     const placement = this.#store.placement();
     const asked = placement.askedOf(sets);

@@ -313,7 +313,8 @@ export class PoolChunkStore implements ChunkStore {
         await this.#once(chunk, async () => {
           const written: Written[] = [];
           const cause = (await this.#writeFromSet(source, chunk, plan, new Set(), written))?.cause;
-          if (written.length === 0) throw notTaken(new CairnError('DISK_FAILED', 'no disk could take the chunk'), cause);
+          if (written.length === 0)
+            throw notTaken(new CairnError('DISK_FAILED', 'no disk could take the chunk'), cause);
           done.shardsWritten += written.length;
           done.bytesWritten += written.length * plan.shardBytes;
           return false;

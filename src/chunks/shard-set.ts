@@ -3,7 +3,13 @@
  * chunk, or of what it was compressed to, and its scheme, so shards from an old place and a new one complete each other while the map changes.
  */
 import type { Disk } from '../disks/disk.js';
-import { type Compression, isSameCompression, type ShardEntry, type ShardScheme, storedBytes } from '../disks/record.js';
+import {
+  type Compression,
+  isSameCompression,
+  type ShardEntry,
+  type ShardScheme,
+  storedBytes,
+} from '../disks/record.js';
 import { type Codec, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { hasCode } from '../errors/cairn-error.js';
@@ -135,7 +141,8 @@ export function fits(
 function codecOf(entry: ShardEntry): Codec | undefined {
   if (entry.chunkBytes < 1 || !isKnown(entry.compression)) return undefined;
   // What is compressed is shorter than it was; so a length is at most that of a chunk, whatever the record says.
-  if (entry.compression !== undefined && !isBetween(entry.compression.storedBytes, 1, entry.chunkBytes)) return undefined;
+  if (entry.compression !== undefined && !isBetween(entry.compression.storedBytes, 1, entry.chunkBytes))
+    return undefined;
   try {
     return codecFor(codecScheme(entry.scheme));
   } catch (error) {

@@ -49,11 +49,11 @@ function loaded(): Library {
 
 /** One frame. CONFIG. */
 export function compressFrame(bytes: Uint8Array): Buffer {
-  const stream = (compressor ??= new (loaded().Compressor)(LEVEL));
+  compressor ??= new (loaded().Compressor)(LEVEL);
   const parts: Buffer[] = [];
   const take = (part: Buffer): void => void parts.push(part);
-  stream.data(asBuffer(bytes), take);
-  stream.end(take);
+  compressor.data(asBuffer(bytes), take);
+  compressor.end(take);
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 

@@ -108,8 +108,7 @@ t.test('a scheme that is asked for', async (t) => {
   const EC22 = { kind: 'erasure', k: 2, m: 2 } as const;
   const { store, disks, byNumber } = makeFixture(t, { disks: 4 });
   store.useSchemes([COPIES3, EC22]);
-  const keep = (bytes: Buffer, scheme?: ChunkScheme) =>
-    store.store(fromBytes(bytes), nothing, undefined, { scheme });
+  const keep = (bytes: Buffer, scheme?: ChunkScheme) => store.store(fromBytes(bytes), nothing, undefined, { scheme });
   const shardsOf = (chunk: string): number =>
     disks.reduce((sum, disk) => sum + [...disk.findAnywhere(chunk)].length, 0);
 

@@ -191,7 +191,15 @@ export function extentOf(bytes: Buffer, offset = 0): ExtentRow {
 export function copyOf(bytes: Buffer, chunk = contentHash(bytes)): RecordInput {
   const scheme = { erasure: false, k: 1, m: 1 };
   const { length } = bytes;
-  const info = { bucket: BUCKET, chunk, shard: 0, scheme, chunkBytes: length, compression: undefined, shardBytes: length };
+  const info = {
+    bucket: BUCKET,
+    chunk,
+    shard: 0,
+    scheme,
+    chunkBytes: length,
+    compression: undefined,
+    shardBytes: length,
+  };
   return { kind: 'shard', info, payload: [bytes] };
 }
 
