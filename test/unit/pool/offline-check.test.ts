@@ -264,7 +264,7 @@ t.test('a torn journal and an index that is behind are no damage', async (t) => 
 t.test('disks whose places were swapped are no damage, nor are their indexes', async (t) => {
   const pool = await filled(t);
   const { fixture } = pool;
-  await fixture.close();
+  await fixture.pool.close();
   const [one, other] = [fixture.disks[0]!, fixture.disks[1]!];
   renameSync(one, `${one}.moved`);
   renameSync(other, one);
