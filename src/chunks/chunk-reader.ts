@@ -9,7 +9,7 @@ import type { Codec } from '../erasure/codec.js';
 import { combinations } from '../erasure/combinations.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { BlockCache } from './block-cache.js';
-import { type ChunkSpace, type ChunkSpaces, fitsSpace, type SpaceLayout, shardIn, storedIn } from './chunk-space.js';
+import { type ChunkSpace, type ChunkSpaces, neededSpace, type SpaceLayout, shardIn, storedIn } from './chunk-space.js';
 import type { WholeChunk } from './chunk-store.js';
 import { BLOCK_BYTES, decompressBlock, plainOf, readTable, type StoredBlock, tableBytes } from './compressed-chunk.js';
 import { contentHash } from './content-hash.js';
@@ -108,9 +108,10 @@ async function fill(
   wanted: readonly number[],
   chunk: string | undefined,
 ): Promise<UnpackedSpace | undefined> {
-  if (!reader.fitsSpace) return undefined;
-  const space = spaces.take();
-  const plain = chunk !== undefined && reader.isCompressed ? spaces.take() : undefined;
+  const bytes = reader.spaceBytes;
+  if (bytes === undefined) return undefined;
+  const space = spaces.take(bytes);
+  const plain = chunk === undefined || !reader.isCompressed ? undefined : spaces.take(reader.chunkBytes);
   let isGood = false;
   try {
     const layout =
@@ -208,8 +209,13 @@ class SetReader {
     return this.#set.compression !== undefined;
   }
 
-  get fitsSpace(): boolean {
-    return fitsSpace(this.#set.scheme, this.#shardBytes);
+  get chunkBytes(): number {
+    return this.#set.chunkBytes;
+  }
+
+  /** undefined if it is more than a space may have. */
+  get spaceBytes(): number | undefined {
+    return neededSpace(this.#set.scheme, this.#shardBytes);
   }
 
   /** As many shards as are needed into their places in the space; the data shards that are not among them, and those wanted, are to be made. As `fetch`. */
