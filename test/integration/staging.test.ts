@@ -168,7 +168,7 @@ t.test('strong mode: close and fsync answer after the pool promise', { skip: can
 });
 
 t.test(
-  'a strong directory on a default mount, set by attribute: without cache, metadata and a disk',
+  'a strong directory on a default mount, set by attribute, and compression below it: without cache, metadata and a disk',
   { skip: cannotMount() },
   async (t) => {
     const harness = await makePool(t, { delayMs: NEVER_MS });
@@ -194,11 +194,24 @@ print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.ca
     await writeFile(join(plain, 'closed'), contentOf('closed', 1000));
     t.match(await harness.state(join(below, 'closed')), { state: 'committed', stagedBytes: 0 });
     t.match(await harness.state(join(plain, 'closed')), { state: 'staged' });
+    const zipped = join(strong, 'zipped');
+    await mkdir(zipped);
+    t.match(
+      await harness.ok('policy', 'set', '--compression', 'zstd', zipped),
+      /compression +zstd +\(\/strong\/zipped\)/,
+    );
+    const digits = contentOf('digits', 3 * MIB).toString('hex');
+    await writeFile(join(zipped, 'digits'), digits);
+    const { compressed } = await harness.state(join(zipped, 'digits'));
+    t.match(compressed, { chunks: 2, bytes: 6 * MIB });
+    t.ok(compressed.storedBytes < 4 * MIB, `${compressed.storedBytes} bytes`);
     await harness.kill();
     for (const directory of [cache, meta]) await rm(directory, { recursive: true });
     await harness.pullOut(disks[0]!);
     await harness.mount();
     t.same(await readFile(join(below, 'closed')), contentOf('closed', 3 * MIB));
+    t.ok((await readFile(join(zipped, 'digits'), 'latin1')) === digits);
+    t.match(await harness.state(join(zipped, 'digits')), { compressed });
     await t.rejects(readFile(join(plain, 'closed')), { code: 'ENOENT' });
     t.match(await harness.ok('policy', 'show', below), /mode +strong +\(\/strong\)/);
     await harness.unmount();
