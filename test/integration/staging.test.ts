@@ -190,10 +190,6 @@ print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.ca
     const said = await harness.must('python3', '-c', script, strong, below);
     t.match(said, 'EINVAL\nstrong mode=strong scheme=auto compression=off commit_delay=1h');
     t.match(await harness.ok('policy', 'show', below), /mode +strong +\(\/strong\)/);
-    await writeFile(join(below, 'closed'), contentOf('closed', 3 * MIB));
-    await writeFile(join(plain, 'closed'), contentOf('closed', 1000));
-    t.match(await harness.state(join(below, 'closed')), { state: 'committed', stagedBytes: 0 });
-    t.match(await harness.state(join(plain, 'closed')), { state: 'staged' });
     const zipped = join(strong, 'zipped');
     await mkdir(zipped);
     t.match(
@@ -205,6 +201,10 @@ print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.ca
     const { compressed } = await harness.state(join(zipped, 'digits'));
     t.match(compressed, { chunks: 2, bytes: 6 * MIB });
     t.ok(compressed.storedBytes < 4 * MIB, `${compressed.storedBytes} bytes`);
+    await writeFile(join(below, 'closed'), contentOf('closed', 3 * MIB));
+    await writeFile(join(plain, 'closed'), contentOf('closed', 1000));
+    t.match(await harness.state(join(below, 'closed')), { state: 'committed', stagedBytes: 0 });
+    t.match(await harness.state(join(plain, 'closed')), { state: 'staged' });
     await harness.kill();
     for (const directory of [cache, meta]) await rm(directory, { recursive: true });
     await harness.pullOut(disks[0]!);
