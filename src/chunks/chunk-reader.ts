@@ -7,7 +7,7 @@
 import type { Codec } from '../erasure/codec.js';
 import { combinations } from '../erasure/combinations.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
-import { type ChunkSpace, type ChunkSpaces, chunkIn, fitsSpace, type SpaceLayout, shardIn } from './chunk-space.js';
+import { type ChunkSpace, type ChunkSpaces, chunkIn, neededSpace, type SpaceLayout, shardIn } from './chunk-space.js';
 import type { WholeChunk } from './chunk-store.js';
 import { contentHash } from './content-hash.js';
 import type { Pipeline } from './pipeline.js';
@@ -76,8 +76,9 @@ async function fill(
   wanted: readonly number[],
   chunk: string | undefined,
 ): Promise<FilledSpace | undefined> {
-  if (!reader.fitsSpace) return undefined;
-  const space = spaces.take();
+  const bytes = reader.spaceBytes;
+  if (bytes === undefined) return undefined;
+  const space = spaces.take(bytes);
   let isGood = false;
   try {
     const layout =
@@ -162,8 +163,9 @@ class SetReader {
     this.#onMissing = onMissing;
   }
 
-  get fitsSpace(): boolean {
-    return fitsSpace(this.#set.scheme, this.#shardBytes);
+  /** undefined if it is more than a space may have. */
+  get spaceBytes(): number | undefined {
+    return neededSpace(this.#set.scheme, this.#shardBytes);
   }
 
   /** As many shards as are needed into their places in the space; the data shards that are not among them, and those wanted, are to be made. As `fetch`. */

@@ -18,9 +18,13 @@ import { contentHash } from './content-hash.js';
 import { codecScheme } from './shard-scheme.js';
 
 /** A chunk, as much parity, and what rounding shards up adds. Pages that nobody writes to take no memory. */
-const SPACE_BYTES = 2 * MAX_CHUNK_BYTES + 64 * 1024;
+const LARGEST_BYTES = 2 * MAX_CHUNK_BYTES + 64 * 1024;
+/** Smaller spaces have a power of two, from this on: a chunk of 100 KiB would otherwise keep what a large one before it has used. */
+const SMALLEST_BYTES = 128 * 1024;
 /** How long spaces are kept when nobody has one. */
 const KEEP_MS = 10_000;
+/** Spaces that nobody has are kept up to this much. */
+const FREE_BYTES = 64 * 1024 * 1024;
 
 export interface ChunkSpace {
   readonly id: number;
@@ -38,9 +42,10 @@ export interface SpaceLayout {
   readonly make: readonly number[];
 }
 
-/** Whether a chunk can be put together in a space with all its shards. */
-export function fitsSpace(scheme: ShardScheme, shardBytes: number): boolean {
-  return (scheme.erasure ? scheme.k + scheme.m : 1) * shardBytes <= SPACE_BYTES;
+/** Bytes of the space that a chunk with all its shards needs; undefined if it is more than a space may have. */
+export function neededSpace(scheme: ShardScheme, shardBytes: number): number | undefined {
+  const bytes = (scheme.erasure ? scheme.k + scheme.m : 1) * shardBytes;
+  return bytes <= LARGEST_BYTES ? bytes : undefined;
 }
 
 /** The shard's place. Copies are all alike and have one place. */
@@ -68,7 +73,9 @@ export function completeSpace(bytes: Uint8Array, layout: SpaceLayout): string {
 export class ChunkSpaces {
   readonly #clock: Clock;
   readonly #onGone: (space: ChunkSpace) => void;
+  /** The one that was given back last is the last. */
   readonly #free: ChunkSpace[] = [];
+  #freeBytes = 0;
   readonly #taken = new Set<ChunkSpace>();
   #next = 0;
   #idle: Timer | undefined;
@@ -79,10 +86,14 @@ export class ChunkSpaces {
     this.#onGone = onGone;
   }
 
-  take(): ChunkSpace {
+  /** A space of so many bytes or more. */
+  take(bytes: number): ChunkSpace {
     this.#idle?.cancel();
     this.#idle = undefined;
-    const space = this.#free.pop() ?? { id: this.#next++, bytes: newBytes() };
+    const size = sizeFor(bytes);
+    const at = this.#free.findLastIndex((free) => free.bytes.length === size);
+    const space = this.#free[at] ?? { id: this.#next++, bytes: Buffer.from(new SharedArrayBuffer(size)) };
+    if (at >= 0) this.#unfree(at);
     this.#taken.add(space);
     return space;
   }
@@ -91,6 +102,8 @@ export class ChunkSpaces {
     this.#end(space);
     setImmediate(() => {
       this.#free.push(space);
+      this.#freeBytes += space.bytes.length;
+      while (this.#freeBytes > FREE_BYTES) this.#onGone(this.#unfree(0));
       if (this.#taken.size > 0) return;
       this.#idle ??= this.#clock.after(KEEP_MS, () => this.clear());
     });
@@ -105,7 +118,14 @@ export class ChunkSpaces {
   clear(): void {
     this.#idle?.cancel();
     this.#idle = undefined;
-    for (const space of this.#free.splice(0)) this.#onGone(space);
+    while (this.#free.length > 0) this.#onGone(this.#unfree(0));
+  }
+
+  #unfree(at: number): ChunkSpace {
+    const [space] = this.#free.splice(at, 1);
+    assert(space, 'there is one');
+    this.#freeBytes -= space.bytes.length;
+    return space;
   }
 
   #end(space: ChunkSpace): void {
@@ -113,6 +133,7 @@ export class ChunkSpaces {
   }
 }
 
-function newBytes(): Uint8Array {
-  return Buffer.from(new SharedArrayBuffer(SPACE_BYTES));
+function sizeFor(bytes: number): number {
+  assert(bytes <= LARGEST_BYTES, 'no chunk needs more');
+  return Math.min(LARGEST_BYTES, Math.max(SMALLEST_BYTES, 2 ** Math.ceil(Math.log2(bytes))));
 }

@@ -812,6 +812,11 @@ class PoolOpening {
         `replayed the stage log: ${report.names} changes of names and attributes, ${report.bytes} bytes in ${report.files} files are staged again`,
       );
     }
+    if (report.lostPages)
+      this.#log.warn(
+        {},
+        'the cache device has lost what had not been synced to it: it was unplugged, or its file system failed; what no fsync had made safe is gone',
+      );
     if (replay.lostWrites > 0)
       this.#log.warn(
         { writes: replay.lostWrites },

@@ -3,7 +3,7 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import type { CacheFiles } from '../cache/cache-files.js';
 import { DIRTY, HOLE } from '../cache/file-content.js';
 import type { StageOp } from '../cache/stage-op.js';
-import { replayContent, type StagedReplay } from '../cache/staged-replay.js';
+import { type ReplayedContent, replayContent, type StagedContents, type StagedReplay } from '../cache/staged-replay.js';
 import type { Clock } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { Ino } from '../meta/rows.js';
@@ -18,6 +18,14 @@ export interface RestoreReport {
   readonly files: number;
   readonly bytes: number;
   readonly names: number;
+  /** The cache's device has lost what was in its page cache, in this boot: only what had been synced is here. */
+  readonly lostPages: boolean;
+}
+
+/** What a file becomes. */
+interface RestoredFile {
+  readonly inode: Inode;
+  readonly outcome: ReplayedContent;
 }
 
 export class StagedRestore {
@@ -61,21 +69,38 @@ export class StagedRestore {
     }
     await this.#dropDangling(replay, stagedThrough);
     await this.#dropNameless(replay);
-    let files = 0;
+    let files = await this.#restored(replay);
+    const lostPages = files.some((file) => this.#lacksPages(file));
+    if (lostPages) files = await this.#restored(replay.withoutPages());
     let bytes = 0;
     const claimed = new Set<Ino>();
-    for (const [ino, ops] of replay.contents) {
+    for (const { inode, outcome } of files) {
+      claimed.add(inode.ino);
+      bytes += this.#content(inode, outcome);
+    }
+    for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);
+    return { files: files.length, bytes, names, lostPages };
+  }
+
+  /** The files that something is staged of. */
+  async #restored({ contents, lost }: StagedContents): Promise<RestoredFile[]> {
+    const files: RestoredFile[] = [];
+    for (const [ino, ops] of contents) {
       const inode = await this.#table.find(ino);
       if (inode === undefined || inode.content === undefined || inode.gone) continue;
       const staged = ops.filter(({ sequence }) => sequence > inode.contentStage);
       if (staged.length === 0) continue;
-      claimed.add(ino);
-      const lost = (replay.lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
-      bytes += this.#content(inode, replayContent(staged, inode.sizeBytes, lost));
-      files += 1;
+      const lostWrites = (lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
+      files.push({ inode, outcome: replayContent(staged, inode.sizeBytes, lostWrites) });
     }
-    for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);
-    return { files, bytes, names };
+    return files;
+  }
+
+  #lacksPages({ inode, outcome }: RestoredFile): boolean {
+    return !this.#files.reaches(
+      inode.ino,
+      outcome.inFile.reduce((end, { to }) => Math.max(end, to), 0),
+    );
   }
 
   /** Inode numbers given out before the crash are never given out again, also those of files that came and went before their attributes were noted. */
