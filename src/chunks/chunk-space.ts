@@ -1,6 +1,7 @@
 /**
  * Memory in which a whole chunk is put together from its shards: shard i lies at i times their length, so the data shards, one after the other, are the chunk, and nothing is copied
  * once it has been read. Worker threads see the same memory: there what is missing is made and the chunk is hashed.
+ * Of a compressed chunk the shards are what it was compressed to, which is unpacked into another space.
  *
  * It is used again and again. Buffers that come and go cost more than all the work on their bytes: the collector, which counts them, ran for more than half of the processor's time of
  * a cold read, and the kernel clears every page of them first.
@@ -9,11 +10,12 @@
  * this turn hold until its end. A space that somebody may still write to, or write to a disk from, is dropped, never given back.
  */
 
-import type { ShardScheme } from '../disks/record.js';
+import { type Compression, type ShardScheme, storedBytes } from '../disks/record.js';
 import { codecFor } from '../erasure/codec-for.js';
-import { assert } from '../errors/cairn-error.js';
+import { assert, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import { MAX_CHUNK_BYTES } from './chunk-store.js';
+import { decompressChunk } from './compressed-chunk.js';
 import { contentHash } from './content-hash.js';
 import { codecScheme } from './shard-scheme.js';
 
@@ -35,6 +37,7 @@ export interface ChunkSpace {
 export interface SpaceLayout {
   readonly scheme: ShardScheme;
   readonly chunkBytes: number;
+  readonly compression: Compression | undefined;
   readonly shardBytes: number;
   /** Numbers of the shards that are there. */
   readonly there: readonly number[];
@@ -54,12 +57,20 @@ export function shardIn(bytes: Uint8Array, { scheme, shardBytes }: SpaceLayout, 
   return bytes.subarray(at, at + shardBytes);
 }
 
-export function chunkIn(bytes: Uint8Array, { chunkBytes }: SpaceLayout): Uint8Array {
-  return bytes.subarray(0, chunkBytes);
+/** What the shards are made from: the chunk, or what it was compressed to. */
+export function storedIn(bytes: Uint8Array, layout: SpaceLayout): Uint8Array {
+  return bytes.subarray(0, storedBytes(layout));
 }
 
-/** Makes what is to be made, and hashes the chunk. On the calling thread. INVALID, UNREADABLE. */
-export function completeSpace(bytes: Uint8Array, layout: SpaceLayout): string {
+/**
+ * Makes what is to be made, and hashes the chunk, of one that is compressed after it has been unpacked into `plain`: undefined if it cannot be. On the calling thread.
+ * INVALID, UNREADABLE, CONFIG.
+ */
+export function completeSpace(
+  bytes: Uint8Array,
+  layout: SpaceLayout,
+  plain: Uint8Array | undefined,
+): string | undefined {
   const { scheme, there, make } = layout;
   if (make.length > 0 && scheme.erasure) {
     const codec = codecFor(codecScheme(scheme));
@@ -67,7 +78,17 @@ export function completeSpace(bytes: Uint8Array, layout: SpaceLayout): string {
     for (const shard of there) shards[shard] = shardIn(bytes, layout, shard);
     for (const shard of make) codec.rebuild(shards, shard, shardIn(bytes, layout, shard));
   }
-  return contentHash(chunkIn(bytes, layout));
+  const stored = storedIn(bytes, layout);
+  if (layout.compression === undefined) return contentHash(stored);
+  assert(plain, 'there is a place for what is unpacked');
+  const chunk = plain.subarray(0, layout.chunkBytes);
+  try {
+    decompressChunk(stored, chunk);
+  } catch (error) {
+    if (!hasCode(error, 'CORRUPT')) throw error;
+    return undefined;
+  }
+  return contentHash(chunk);
 }
 
 export class ChunkSpaces {

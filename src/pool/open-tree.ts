@@ -14,7 +14,7 @@ import { FileData } from '../vfs/file-data.js';
 import { InodeTable } from '../vfs/inode-table.js';
 import { stateOf } from '../vfs/list-entries.js';
 import { ObjectTree } from '../vfs/object-tree.js';
-import { schemeAskedBy } from '../vfs/policy.js';
+import { chunkPolicyOf } from '../vfs/policy.js';
 import { PolicyTree } from '../vfs/policy-tree.js';
 import { PoolReader } from '../vfs/pool-reader.js';
 import { Publisher } from '../vfs/publisher.js';
@@ -112,7 +112,7 @@ export function openTree(opening: Opening, store: OpenStore, staging: Staging): 
     ),
   });
   committer.policies = policies;
-  staged.schemeOf = (inode) => schemeAskedBy(policies.now(inode));
+  staged.chunkPolicyOf = (inode) => chunkPolicyOf(policies.now(inode));
   const userWork = new UserWork();
   const activity = new Activity(() => clock.monotonicMs());
   const throttle = new Throttle(userWork, clock);
