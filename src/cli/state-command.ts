@@ -27,6 +27,9 @@ Example:
 }
 
 function stateText(path: string, state: FileState): string {
+  const { chunks, bytes, storedBytes } = state.compressed;
+  const compressed =
+    chunks === 0 ? 'nothing' : `${counted(chunks, 'chunk')}, ${formatBytes(bytes)} in ${formatBytes(storedBytes)}`;
   const schemes = state.schemes.length === 0 ? 'none' : state.schemes.join(', ');
   return `${path}: ${state.state}, ${state.health}
   kind        ${state.kind}
@@ -34,5 +37,6 @@ function stateText(path: string, state: FileState): string {
   staged      ${formatBytes(state.stagedBytes)}
   committed   ${formatBytes(state.committedBytes)} in ${counted(state.chunks, 'chunk')}
   scheme      ${schemes}
+  compressed  ${compressed}
 `;
 }
