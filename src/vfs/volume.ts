@@ -1,5 +1,5 @@
 /**
- * The Vfs of a pool: names, attributes and handles over the staged state in memory and the committed state in the metadata store.
+ * The Vfs of a pool: attributes, handles and what they read and write, over the staged state in memory and the committed state in the metadata store; names are in namespace.ts.
  *
  * Every change is made in one synchronous step, after everything it needs has been loaded; so no other request sees half of it, and a
  * commit, which also takes its cut synchronously, never takes half of it.
@@ -9,16 +9,14 @@ import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import type { UserWork } from '../jobs/user-work.js';
-import { type Ino, type Name, ROOT_INO } from '../meta/rows.js';
+import type { Ino, Name } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
 import type { Activity } from './activity.js';
 import type { Backings } from './backings.js';
 import type { Committer } from './committer.js';
-import type { Entry, EntryTarget } from './directory.js';
 import type { FileData } from './file-data.js';
 import { type FileHandle, Handles } from './handles.js';
-import { isHidden } from './hidden-name.js';
-import { Inode } from './inode.js';
+import type { Inode } from './inode.js';
 import type { InodeTable } from './inode-table.js';
 import type { Interruption } from './interruption.js';
 import { listDirectory } from './list-directory.js';
@@ -27,7 +25,6 @@ import {
   isFile,
   isSymlink,
   PERMISSIONS,
-  S_IFCHR,
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
@@ -35,10 +32,9 @@ import {
   S_ISGID,
   withoutPrivileges,
 } from './mode.js';
+import { Namespace, type NamespaceParts } from './namespace.js';
 import { EFFECTIVE_POLICY, isPolicyAttribute, POLICY_KEYS, type PoolPolicy } from './policy.js';
 import type { PolicyTree } from './policy-tree.js';
-import type { PoolReader } from './pool-reader.js';
-import { mustPin } from './publisher.js';
 import type { RangeCopier } from './range-copier.js';
 import type { FileState } from './reports.js';
 import { chain } from './result.js';
@@ -63,7 +59,6 @@ import type {
 } from './vfs.js';
 import type { Xattrs } from './xattrs.js';
 
-const LINKS_MAX = 65_000;
 const TARGET_BYTES_MAX = 4095;
 /** Reads in a row, each where the last one ended, that make a reader sequential. */
 const SEQUENTIAL_READS = 2;
@@ -78,7 +73,6 @@ export class Volume implements Vfs {
   readonly #staged: StagedSet;
   readonly #stage: StageLog;
   readonly #committer: Committer;
-  readonly #reader: PoolReader;
   readonly #copier: RangeCopier;
   readonly #xattrs: Xattrs;
   readonly #policies: PolicyTree;
@@ -89,29 +83,22 @@ export class Volume implements Vfs {
   readonly #backings: Backings;
   readonly #accessTimes: boolean;
   readonly #stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
+  readonly #names: Namespace;
   readonly #handles = new Handles();
 
-  constructor(parts: {
-    strong: boolean;
-    rule: StrongRule;
-    table: InodeTable;
-    data: FileData;
-    staged: StagedSet;
-    stage: StageLog;
-    committer: Committer;
-    reader: PoolReader;
-    copier: RangeCopier;
-    xattrs: Xattrs;
-    policies: PolicyTree;
-    clock: Clock;
-    space: () => SpaceReport;
-    userWork: UserWork;
-    activity: Activity;
-    backings: Backings;
-    /** False: reading moves no access time. */
-    accessTimes: boolean;
-    stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
-  }) {
+  constructor(
+    parts: NamespaceParts & {
+      strong: boolean;
+      rule: StrongRule;
+      stage: StageLog;
+      copier: RangeCopier;
+      space: () => SpaceReport;
+      activity: Activity;
+      /** False: reading moves no access time. */
+      accessTimes: boolean;
+      stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
+    },
+  ) {
     this.strong = parts.strong;
     this.#rule = parts.rule;
     this.#table = parts.table;
@@ -119,7 +106,6 @@ export class Volume implements Vfs {
     this.#staged = parts.staged;
     this.#stage = parts.stage;
     this.#committer = parts.committer;
-    this.#reader = parts.reader;
     this.#copier = parts.copier;
     this.#xattrs = parts.xattrs;
     this.#policies = parts.policies;
@@ -130,6 +116,7 @@ export class Volume implements Vfs {
     this.#stateOf = parts.stateOf;
     this.#backings = parts.backings;
     this.#accessTimes = parts.accessTimes;
+    this.#names = new Namespace(parts);
     this.#backings.hold = (inode) => {
       const handle = this.#handles.open(inode, { read: true, write: false });
       return () => void this.release(handle);
@@ -142,58 +129,7 @@ export class Volume implements Vfs {
   }
 
   lookup(parent: Ino, name: Name): Result<Attr | undefined> {
-    return this.#userWork.count(
-      chain(this.#directory(parent), (dir) => {
-        if (name === '.') return dir;
-        if (name === '..') return this.#table.parentOf(dir);
-        if (isHidden(parent, name)) return undefined;
-        const { changes } = dir.directory!;
-        return chain(dir.directory!.lookup(name), (target) =>
-          target === undefined ? undefined : this.#child(dir, name, target, changes),
-        );
-      }),
-    );
-  }
-
-  #child(parent: Inode, name: Name, target: EntryTarget, changes: number): Result<Inode> {
-    return chain(this.#table.get(target.ino), (inode) => {
-      // Where something has changed since, it may have been moved: then whoever moved it has said where it is.
-      if (inode.parent === 0 || parent.directory!.changes === changes) inode.seenIn(parent.ino, name);
-      return this.#table.measured(inode);
-    });
-  }
-
-  #directory(ino: Ino): Result<Inode> {
-    return chain(this.#table.get(ino), (inode) => {
-      if (inode.directory === undefined) throw new CairnError('NOT_DIRECTORY', 'this is not a directory');
-      return inode;
-    });
-  }
-
-  /** The directory and the record of a name in it, ready to be changed; waits for room first. */
-  #entry(parent: Ino, name: Name): Result<{ dir: Inode; entry: Entry }> {
-    const wait = this.#committer.room(0);
-    if (wait !== undefined) return wait.then(() => this.#entry(parent, name));
-    return this.#userWork.count(
-      chain(this.#directory(parent), (dir) => {
-        if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
-        return chain(dir.directory!.entry(name), (entry) =>
-          entry.held === undefined ? { dir, entry } : entry.held.then(() => this.#entry(parent, name)),
-        );
-      }),
-    );
-  }
-
-  /** False if the record was put away, or the directory removed, while something else was loaded: then everything is looked up again. */
-  #stands({ dir, entry }: { dir: Inode; entry: Entry }): boolean {
-    return !dir.gone && dir.directory!.stands(entry) && entry.held === undefined;
-  }
-
-  /** An inode that is about to be changed: what gives or takes its name is over. */
-  #free(ino: Ino): Result<Inode> {
-    return chain(this.#table.get(ino), (inode) =>
-      inode.held === undefined ? inode : inode.held.then(() => this.#free(ino)),
-    );
+    return this.#names.lookup(parent, name);
   }
 
   getattr(ino: Ino): Result<Attr> {
@@ -209,7 +145,7 @@ export class Volume implements Vfs {
   #setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.#setattr(ino, change, caller));
-    return chain(this.#free(ino), (inode) => {
+    return chain(this.#names.free(ino), (inode) => {
       const list = change.mode === undefined ? undefined : this.#xattrs.accessList(inode, ACCESS_LIST);
       return chain(list, (accessList) => {
         if (this.#table.peek(ino) !== inode || inode.held !== undefined) return this.#setattr(ino, change, caller);
@@ -233,7 +169,7 @@ export class Volume implements Vfs {
     if (change.atime !== undefined) inode.atime = change.atime === 'now' ? now : change.atime;
     if (change.mtime !== undefined) inode.mtime = change.mtime === 'now' ? now : change.mtime;
     inode.ctime = change.ctime ?? now;
-    this.#touch(inode);
+    this.#names.touch(inode);
     return inode;
   }
 
@@ -252,7 +188,7 @@ export class Volume implements Vfs {
   }
 
   create(parent: Ino, name: Name, mode: number, open: OpenMode, caller: Caller): Result<CreateResult> {
-    return chain(this.#make(parent, name, S_IFREG | (mode & PERMISSIONS), caller), (inode) => {
+    return chain(this.#names.make(parent, name, S_IFREG | (mode & PERMISSIONS), caller), (inode) => {
       const handle = this.#handles.open(inode, open);
       // A close promises the name, also of a file without bytes.
       this.#handles.file(handle).written = true;
@@ -273,7 +209,7 @@ export class Volume implements Vfs {
     if (isDirectory(mode) || isSymlink(mode))
       throw new CairnError('INVALID', 'mknod makes neither directories nor links');
     const full = (mode & S_IFMT) === 0 ? S_IFREG | mode : mode;
-    return this.#make(parent, name, full, caller, (inode) => {
+    return this.#names.make(parent, name, full, caller, (inode) => {
       inode.rdev = rdev;
     });
   }
@@ -283,7 +219,7 @@ export class Volume implements Vfs {
   }
 
   #mkdir(parent: Ino, name: Name, mode: number, caller: Caller): Result<Attr> {
-    return this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller);
+    return this.#names.make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller);
   }
 
   /** As mkdir, with attributes from the start. */
@@ -294,7 +230,7 @@ export class Volume implements Vfs {
     caller: Caller,
     attributes: ReadonlyMap<string, Uint8Array>,
   ): Result<Attr> {
-    return chain(this.#make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller), (inode) => {
+    return chain(this.#names.make(parent, name, S_IFDIR | (mode & PERMISSIONS), caller), (inode) => {
       this.putAttributes(inode, attributes);
       return inode;
     });
@@ -313,65 +249,17 @@ export class Volume implements Vfs {
   #symlink(parent: Ino, name: Name, target: Name, caller: Caller): Result<Attr> {
     if (target.length > TARGET_BYTES_MAX)
       throw new CairnError('NAME_TOO_LONG', `a link's target may have at most ${TARGET_BYTES_MAX} bytes`);
-    return this.#make(parent, name, S_IFLNK | 0o777, caller, (inode) => {
+    return this.#names.make(parent, name, S_IFLNK | 0o777, caller, (inode) => {
       inode.target = target;
       inode.sizeBytes = target.length;
     });
   }
 
-  /** A new inode under a name that is not taken. EXISTS. */
-  #make(parent: Ino, name: Name, mode: number, caller: Caller, prepare?: (inode: Inode) => void): Result<Inode> {
-    return chain(this.#entry(parent, name), (place) =>
-      chain(this.#inheritedBy(place.dir, mode), (list) => {
-        if (!this.#stands(place)) return this.#make(parent, name, mode, caller, prepare);
-        const { dir, entry } = place;
-        if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
-        const inode = this.#newInode(dir, mode, caller, list);
-        prepare?.(inode);
-        this.#setEntry(dir, entry, inode);
-        if (isDirectory(mode)) dir.nlink += 1;
-        this.#touched(dir, inode.ctime);
-        return inode;
-      }),
-    );
-  }
-
-  /** The default access list of a directory, for what is made in it. */
-  #inheritedBy(dir: Inode, mode: number): Result<AccessList | undefined> {
-    return isSymlink(mode) ? undefined : this.#xattrs.accessList(dir, DEFAULT_LIST);
-  }
-
-  #newInode(dir: Inode, mode: number, caller: Caller, defaultList: AccessList | undefined): Inode {
-    const inode = new Inode(this.#staged.nextIno++, mode, this.#clock.now());
-    inode.uid = caller.uid;
-    inode.gid = caller.gid;
-    if ((dir.mode & S_ISGID) !== 0) {
-      inode.gid = dir.gid;
-      if (isDirectory(mode)) inode.mode |= S_ISGID;
-    }
-    this.#table.add(inode);
-    if (defaultList !== undefined) {
-      const list = defaultList.inheritedBy(mode);
-      inode.mode = list.applyTo(inode.mode);
-      this.#xattrs.putAccessList(inode, list);
-      if (isDirectory(mode)) this.#xattrs.set(inode, DEFAULT_LIST, defaultList.encode(), 'set');
-    } else if (!isSymlink(mode)) inode.mode &= ~(caller.umask ?? 0);
-    this.#touch(inode);
-    return inode;
-  }
-
   tmpfile(parent: Ino, mode: number, open: OpenMode, caller: Caller): Result<CreateResult> {
-    const wait = this.#committer.room(0);
-    if (wait !== undefined) return wait.then(() => this.tmpfile(parent, mode, open, caller));
-    return chain(this.#directory(parent), (dir) =>
-      chain(this.#inheritedBy(dir, S_IFREG), (list) => {
-        if (dir.gone) throw new CairnError('NOT_FOUND', 'the directory has been removed');
-        const inode = this.#newInode(dir, S_IFREG | (mode & PERMISSIONS), caller, list);
-        inode.nlink = 0;
-        inode.parent = dir.ino;
-        return { attr: inode, handle: this.#handles.open(inode, open) };
-      }),
-    );
+    return chain(this.#names.makeNameless(parent, S_IFREG | (mode & PERMISSIONS), caller), (inode) => ({
+      attr: inode,
+      handle: this.#handles.open(inode, open),
+    }));
   }
 
   /** What is answered survives a kill of the daemon: a name that is gone, say, by which SQLite commits a transaction. */
@@ -379,246 +267,25 @@ export class Volume implements Vfs {
     return chain(result, (value) => chain<void, T>(this.#stage.flush(), () => value));
   }
 
-  #setEntry(dir: Inode, entry: Entry, inode: Inode | undefined): void {
-    const target = inode === undefined ? undefined : { ino: inode.ino, isDirectory: isDirectory(inode.mode) };
-    inode?.seenIn(dir.ino, entry.name);
-    this.#staged.changeEntry(dir, entry, target);
-  }
-
-  /** A directory's entries changed. */
-  #touched(dir: Inode, now = this.#clock.now()): void {
-    dir.mtime = now;
-    dir.ctime = now;
-    this.#touch(dir);
-  }
-
-  #touch(inode: Inode): void {
-    this.#staged.touch(inode);
-    this.#committer.staged();
-  }
-
   link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
-    return this.#kept(this.#link(ino, parent, name));
-  }
-
-  #link(ino: Ino, parent: Ino, name: Name): Result<Attr> {
-    return chain(this.#entry(parent, name), (place) =>
-      chain(this.#free(ino), (inode) => {
-        if (!this.#stands(place)) return this.#link(ino, parent, name);
-        const { dir, entry } = place;
-        if (inode.directory !== undefined)
-          throw new CairnError('NOT_PERMITTED', 'a directory cannot have a second name');
-        if (inode.gone) throw new CairnError('NOT_FOUND', 'the file has been removed');
-        if (entry.target !== undefined) throw new CairnError('EXISTS', 'the name is taken');
-        if (inode.nlink >= LINKS_MAX)
-          throw new CairnError('TOO_MANY_LINKS', `a file may have at most ${LINKS_MAX} names`);
-        inode.nlink += 1;
-        inode.ctime = this.#clock.now();
-        this.#setEntry(dir, entry, inode);
-        this.#touched(dir);
-        this.#touch(inode);
-        return inode;
-      }),
-    );
+    return this.#kept(this.#names.link(ino, parent, name));
   }
 
   unlink(parent: Ino, name: Name): Result<void> {
-    return this.#kept(this.#unlink(parent, name));
+    return this.#kept(this.#names.unlink(parent, name));
   }
 
-  #unlink(parent: Ino, name: Name): Result<void> {
-    return chain(this.#entry(parent, name), (place) => {
-      const { dir, entry } = place;
-      const { target } = entry;
-      if (target === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
-      if (target.isDirectory) throw new CairnError('IS_DIRECTORY', 'this is a directory');
-      return chain(this.#table.get(target.ino), (inode) =>
-        chain(this.#beforeLosingName(inode), () => {
-          if (!this.#stands(place) || entry.target !== target || inode.held !== undefined || mustPin(inode))
-            return chain(inode.held, () => this.#unlink(parent, name));
-          this.#setEntry(dir, entry, undefined);
-          this.#touched(dir);
-          this.#loseName(inode);
-        }),
-      );
-    });
+  rmdir(parent: Ino, name: Name): Result<void> {
+    return this.#kept(this.#names.rmdir(parent, name));
   }
 
-  #beforeLosingName(inode: Inode): Result<void> {
-    return mustPin(inode) ? this.#reader.pin(inode) : undefined;
-  }
-
-  #loseName(inode: Inode): void {
-    inode.nlink = inode.directory === undefined ? inode.nlink - 1 : 0;
-    inode.ctime = this.#clock.now();
-    if (inode.nlink === 0) this.#lost(inode);
-    else inode.isAstray = true;
-    this.#touch(inode);
-    this.#retire(inode);
+  rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void> {
+    return this.#kept(this.#names.rename(parent, name, newParent, newName, options));
   }
 
   /** A publication has taken the file's last name. */
   retire(inode: Inode): void {
-    this.#retire(inode);
-  }
-
-  /** Nothing can give it a name again. */
-  #lost(inode: Inode): void {
-    inode.gone = true;
-    this.#staged.contents.delete(inode);
-  }
-
-  /** Forgets a file without names and handles. */
-  #retire(inode: Inode): void {
-    if (inode.opens > 0 || inode.nlink > 0) return;
-    if (!inode.gone) {
-      // It never had a name.
-      this.#lost(inode);
-      this.#touch(inode);
-    }
-    if (inode.holds > 0) return;
-    this.#backings.forget(inode.ino);
-    this.#data.discard(inode);
-    this.#table.forgetGone(inode);
-  }
-
-  rmdir(parent: Ino, name: Name): Result<void> {
-    return this.#kept(this.#rmdir(parent, name));
-  }
-
-  #rmdir(parent: Ino, name: Name): Result<void> {
-    return chain(this.#entry(parent, name), (place) => {
-      const { dir, entry } = place;
-      const { target } = entry;
-      if (target === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
-      if (!target.isDirectory) throw new CairnError('NOT_DIRECTORY', 'this is not a directory');
-      return chain(this.#table.get(target.ino), (inode) => {
-        const { changes } = inode.directory!;
-        return this.#mustBeEmpty(inode).then(() => {
-          if (!this.#stands(place) || entry.target !== target || inode.directory!.changes !== changes)
-            return this.#rmdir(parent, name);
-          this.#setEntry(dir, entry, undefined);
-          dir.nlink -= 1;
-          this.#touched(dir);
-          this.#loseName(inode);
-          return undefined;
-        });
-      });
-    });
-  }
-
-  async #mustBeEmpty(inode: Inode): Promise<void> {
-    if (!(await inode.directory!.isEmpty())) throw new CairnError('NOT_EMPTY', 'the directory is not empty');
-  }
-
-  rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void> {
-    return this.#kept(this.#rename(parent, name, newParent, newName, options));
-  }
-
-  #rename(parent: Ino, name: Name, newParent: Ino, newName: Name, options: RenameOptions): Result<void> {
-    return chain(this.#entry(parent, name), (from) =>
-      chain(this.#entry(newParent, newName), (to) => {
-        const source = from.entry.target;
-        if (source === undefined) throw new CairnError('NOT_FOUND', 'there is no such name');
-        const replaced = to.entry.target;
-        return chain(this.#table.get(source.ino), (inode) =>
-          chain(replaced === undefined ? undefined : this.#table.get(replaced.ino), (other) => {
-            const changes = other?.directory?.changes;
-            return chain(this.#checkRename(inode, other, from.dir, to.dir, options), () => {
-              const stale =
-                !this.#stands(from) ||
-                !this.#stands(to) ||
-                from.entry.target !== source ||
-                to.entry.target !== replaced ||
-                inode.held !== undefined ||
-                other?.held !== undefined ||
-                other?.directory?.changes !== changes;
-              const exchange = options.exchange === true;
-              if (stale || (!exchange && inode !== other && other !== undefined && mustPin(other)))
-                return chain(inode.held ?? other?.held, () => this.#rename(parent, name, newParent, newName, options));
-              if (inode === other) return undefined;
-              if (exchange) this.#exchange(from, to, inode, other!);
-              else this.#move(from, to, inode, other, options.whiteout);
-              return undefined;
-            });
-          }),
-        );
-      }),
-    );
-  }
-
-  #checkRename(
-    inode: Inode,
-    other: Inode | undefined,
-    parent: Inode,
-    newParent: Inode,
-    options: RenameOptions,
-  ): Result<void> {
-    if (options.noReplace === true && other !== undefined) throw new CairnError('EXISTS', 'the new name is taken');
-    if (options.exchange === true && other === undefined)
-      throw new CairnError('NOT_FOUND', 'there is nothing to exchange with');
-    const intoItself =
-      (inode.directory !== undefined && this.#isBelow(newParent, inode)) ||
-      (options.exchange === true && other?.directory !== undefined && this.#isBelow(parent, other));
-    if (intoItself) throw new CairnError('INVALID', 'a directory cannot be moved into itself');
-    if (options.exchange === true || other === undefined || other === inode) return undefined;
-    if (other.directory === undefined) {
-      if (inode.directory !== undefined)
-        throw new CairnError('NOT_DIRECTORY', 'a directory cannot replace what is not one');
-      return this.#beforeLosingName(other);
-    }
-    if (inode.directory === undefined) throw new CairnError('IS_DIRECTORY', 'the new name is a directory');
-    return this.#mustBeEmpty(other);
-  }
-
-  /** Follows the known parents; where one is not known the caller's own checks (the kernel's) must do. */
-  #isBelow(dir: Inode, ancestor: Inode): boolean {
-    for (let at: Inode | undefined = dir; at !== undefined && at.ino !== ROOT_INO; at = this.#table.peek(at.parent)) {
-      if (at === ancestor) return true;
-    }
-    return false;
-  }
-
-  #move(
-    from: { dir: Inode; entry: Entry },
-    to: { dir: Inode; entry: Entry },
-    inode: Inode,
-    other: Inode | undefined,
-    whiteout: Caller | undefined,
-  ): void {
-    const now = this.#clock.now();
-    const left = whiteout === undefined ? undefined : this.#newInode(from.dir, S_IFCHR, whiteout, undefined);
-    this.#setEntry(from.dir, from.entry, left);
-    this.#setEntry(to.dir, to.entry, inode);
-    if (inode.directory !== undefined) {
-      this.#policies.moved();
-      from.dir.nlink -= 1;
-      if (other === undefined) to.dir.nlink += 1;
-    }
-    inode.ctime = now;
-    this.#touch(inode);
-    this.#touched(from.dir, now);
-    this.#touched(to.dir, now);
-    if (other !== undefined) {
-      this.#committer.dependsOnNames(inode);
-      this.#loseName(other);
-    }
-  }
-
-  #exchange(from: { dir: Inode; entry: Entry }, to: { dir: Inode; entry: Entry }, inode: Inode, other: Inode): void {
-    const now = this.#clock.now();
-    this.#setEntry(from.dir, from.entry, other);
-    this.#setEntry(to.dir, to.entry, inode);
-    this.#policies.moved();
-    const moved = Number(inode.directory !== undefined) - Number(other.directory !== undefined);
-    from.dir.nlink -= moved;
-    to.dir.nlink += moved;
-    inode.ctime = now;
-    other.ctime = now;
-    this.#touch(inode);
-    this.#touch(other);
-    this.#touched(from.dir, now);
-    this.#touched(to.dir, now);
+    this.#names.retire(inode);
   }
 
   open(ino: Ino, mode: OpenMode): Result<Handle> {
@@ -782,7 +449,7 @@ export class Volume implements Vfs {
     // Reading waits for no commit: where there is no room for more changes, a later read will tell.
     if (!inode.attrDirty && !this.#committer.hasRoomForNames) return false;
     inode.atime = now;
-    this.#touch(inode);
+    this.#names.touch(inode);
     return true;
   }
 
@@ -797,7 +464,7 @@ export class Volume implements Vfs {
 
   release(handle: Handle): Result<void> {
     const { inode } = this.#handles.close(handle);
-    this.#retire(inode);
+    this.#names.retire(inode);
   }
 
   fallocate(handle: Handle, mode: AllocateMode, offset: number, length: number): Result<void> {
@@ -827,7 +494,7 @@ export class Volume implements Vfs {
       const now = this.#clock.now();
       target.inode.mtime = now;
       target.inode.ctime = now;
-      this.#touch(target.inode);
+      this.#names.touch(target.inode);
     }
     return copied;
   }
@@ -837,7 +504,7 @@ export class Volume implements Vfs {
   }
 
   opendir(ino: Ino): Result<Handle> {
-    return chain(this.#directory(ino), (inode) => this.#handles.openDirectory(inode));
+    return chain(this.#names.directory(ino), (inode) => this.#handles.openDirectory(inode));
   }
 
   hold(ino: Ino): void {
@@ -849,7 +516,7 @@ export class Volume implements Vfs {
     const inode = this.#table.peek(ino);
     if (inode === undefined || inode.holds === 0) return;
     inode.holds = Math.max(0, inode.holds - count);
-    if (inode.gone) this.#retire(inode);
+    if (inode.gone) this.#names.retire(inode);
   }
 
   readdir(
@@ -870,7 +537,7 @@ export class Volume implements Vfs {
   releasedir(handle: Handle): Result<void> {
     const { inode } = this.#handles.directory(handle);
     this.#handles.closeDirectory(handle);
-    this.#retire(inode);
+    this.#names.retire(inode);
   }
 
   getxattr(ino: Ino, name: string): Result<Uint8Array> {
@@ -905,7 +572,7 @@ export class Volume implements Vfs {
       return this.#setPolicy(ino, name, value, caller, (inode) => this.#xattrs.set(inode, name, value, mode));
     if (name === ACCESS_LIST) return this.#setAccessList(ino, AccessList.decode(value), killSetGroupId);
     if (name === DEFAULT_LIST) AccessList.decode(value);
-    return chain(this.#free(ino), (inode) => {
+    return chain(this.#names.free(ino), (inode) => {
       if (name === DEFAULT_LIST && inode.directory === undefined)
         throw new CairnError('ACCESS', 'only a directory has a default access list');
       return chain(this.#xattrs.set(inode, name, value, mode), () => this.#attributesChanged(inode));
@@ -913,7 +580,7 @@ export class Volume implements Vfs {
   }
 
   #setAccessList(ino: Ino, list: AccessList, killSetGroupId: boolean): Result<void> {
-    return chain(this.#free(ino), (inode) =>
+    return chain(this.#names.free(ino), (inode) =>
       chain(this.#xattrs.putAccessList(inode, list), () => {
         inode.mode = list.applyTo(inode.mode);
         if (killSetGroupId) inode.mode &= ~S_ISGID;
@@ -926,7 +593,7 @@ export class Volume implements Vfs {
     if (isStateAttribute(name) || name === EFFECTIVE_POLICY) return refuseStateAttribute();
     if (isPolicyAttribute(name))
       return this.#setPolicy(ino, name, undefined, caller, (inode) => this.#xattrs.remove(inode, name));
-    return chain(this.#free(ino), (inode) =>
+    return chain(this.#names.free(ino), (inode) =>
       chain(this.#xattrs.remove(inode, name), () => this.#attributesChanged(inode)),
     );
   }
@@ -940,7 +607,7 @@ export class Volume implements Vfs {
     put: (inode: Inode) => Result<void>,
   ): Result<void> {
     return this.#kept(
-      chain(this.#free(ino), (inode) => {
+      chain(this.#names.free(ino), (inode) => {
         const policy = this.#policies.check(inode, name, value, caller);
         return chain(put(inode), () => {
           this.#attributesChanged(inode);
@@ -955,7 +622,7 @@ export class Volume implements Vfs {
     const wait = this.#committer.room(0);
     if (wait !== undefined) return wait.then(() => this.setPolicies(ino, values));
     return this.#kept(
-      chain(this.#free(ino), (inode) => {
+      chain(this.#names.free(ino), (inode) => {
         const policies = [...values].map(([name, value]) => this.#policies.check(inode, name, value, undefined));
         return chain(this.#xattrs.all(inode), (all) => {
           const changes = new Map<string, Uint8Array | null>();
@@ -970,7 +637,7 @@ export class Volume implements Vfs {
 
   #attributesChanged(inode: Inode): void {
     inode.ctime = this.#clock.now();
-    this.#touch(inode);
+    this.#names.touch(inode);
   }
 
   statfs(): Result<SpaceReport> {
