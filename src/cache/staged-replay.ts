@@ -40,8 +40,8 @@ export interface StagedReplay {
   readonly lastSequence: number;
   /** The last sequence in each segment. */
   readonly lastIn: ReadonlyMap<number, number>;
-  /** Writes that a power cut took and nobody had been promised. */
-  readonly lostWrites: number;
+  /** Writes in what a power cut broke off, and nobody had been promised. */
+  readonly brokenOffWrites: number;
   /** Where a power cut broke the log off, if what it holds beyond is to be marked as not counting. */
   readonly cutAfter: number | undefined;
   /** Sentences about records that could not be read. */
@@ -76,11 +76,9 @@ export async function readStageLog(log: Log, bootId: string, committedThrough = 
     lastSequence = Math.max(lastSequence, content === undefined ? first : first - 1 + content.ops.length);
     found.push({ first, content });
   }
-  const { counting, cutAfter } = countingRecords(found, committedThrough, notes);
-  const replay = replayOf(counting, bootId);
-  const dropped = found.filter((record) => !counting.includes(record));
-  const lostWrites = replay.lostWrites + countWrites(dropped);
-  return { ...replay, lostWrites, lastSequence, lastIn, cutAfter, notes };
+  const { counting, brokenOff, cutAfter } = countingRecords(found, committedThrough, notes);
+  const brokenOffWrites = countWrites(brokenOff);
+  return { ...replayOf(counting, bootId), brokenOffWrites, lastSequence, lastIn, cutAfter, notes };
 }
 
 /**
@@ -92,7 +90,7 @@ function countingRecords(
   found: readonly FoundRecord[],
   committedThrough: number,
   notes: string[],
-): { counting: FoundRecord[]; cutAfter: number | undefined } {
+): { counting: FoundRecord[]; brokenOff: FoundRecord[]; cutAfter: number | undefined } {
   let records = [...found];
   for (const { first, content } of found) {
     const op = content?.ops[0];
@@ -107,12 +105,16 @@ function countingRecords(
     const needless = first - 1 <= committedThrough || (next === undefined && first - 1 <= durable);
     const broken = !follows && !needless && (next === undefined || next > durable);
     if (broken || (content === undefined && first > durable))
-      return { counting: records.slice(0, i), cutAfter: Math.max(0, (next ?? first) - 1) };
+      return {
+        counting: records.slice(0, i),
+        brokenOff: records.slice(i),
+        cutAfter: Math.max(0, (next ?? first) - 1),
+      };
     if (!follows && !needless)
       notes.push(`operations ${next} to ${first - 1} are missing from the stage log, though they were safe there`);
     next = content === undefined ? undefined : first + content.ops.length;
   }
-  return { counting: records, cutAfter: undefined };
+  return { counting: records, brokenOff: [], cutAfter: undefined };
 }
 
 function countWrites(records: readonly FoundRecord[]): number {
@@ -124,7 +126,7 @@ function countWrites(records: readonly FoundRecord[]): number {
 function replayOf(
   records: readonly FoundRecord[],
   bootId: string,
-): Pick<StagedReplay, 'names' | 'contents' | 'lost' | 'lostWrites'> {
+): Pick<StagedReplay, 'names' | 'contents' | 'lost'> {
   const names: Sequenced<NameOp>[] = [];
   const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
   /** Per boot and inode: writes up to this sequence are on the device. */
@@ -145,7 +147,6 @@ function replayOf(
   }
   const contents = new Map<Ino, Sequenced<ContentOp>[]>();
   const lost = new Map<Ino, LostWrite[]>();
-  let lostWrites = 0;
   for (const [ino, ops] of all) {
     const kept = ops.filter(
       ({ op, sequence, boot: written }) =>
@@ -154,7 +155,6 @@ function replayOf(
         written === bootId ||
         sequence <= (synced.get(`${written}/${ino}`) ?? 0),
     );
-    lostWrites += ops.length - kept.length;
     contents.set(ino, kept);
     if (kept.length === ops.length) continue;
     const counts = new Set<number>(kept.map(({ sequence }) => sequence));
@@ -165,7 +165,7 @@ function replayOf(
       ),
     );
   }
-  return { names, contents, lost, lostWrites };
+  return { names, contents, lost };
 }
 
 /** The outcome of one file's operations. */

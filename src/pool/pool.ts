@@ -812,10 +812,11 @@ class PoolOpening {
         `replayed the stage log: ${report.names} changes of names and attributes, ${report.bytes} bytes in ${report.files} files are staged again`,
       );
     }
-    if (replay.lostWrites > 0)
+    const { lostWrites } = report;
+    if (lostWrites > 0)
       this.#log.warn(
-        { writes: replay.lostWrites },
-        `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
+        { writes: lostWrites },
+        `the power cut took ${lostWrites} ${lostWrites === 1 ? 'write' : 'writes'} that no fsync had made safe`,
       );
   }
 }

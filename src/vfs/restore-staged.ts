@@ -18,6 +18,8 @@ export interface RestoreReport {
   readonly files: number;
   readonly bytes: number;
   readonly names: number;
+  /** Writes that a power cut took, that nobody had been promised, and that no commit has. */
+  readonly lostWrites: number;
 }
 
 export class StagedRestore {
@@ -63,19 +65,21 @@ export class StagedRestore {
     await this.#dropNameless(replay);
     let files = 0;
     let bytes = 0;
+    let lostWrites = replay.brokenOffWrites;
     const claimed = new Set<Ino>();
     for (const [ino, ops] of replay.contents) {
       const inode = await this.#table.find(ino);
       if (inode === undefined || inode.content === undefined || inode.gone) continue;
       const staged = ops.filter(({ sequence }) => sequence > inode.contentStage);
+      const lost = (replay.lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
+      lostWrites += lost.length;
       if (staged.length === 0) continue;
       claimed.add(ino);
-      const lost = (replay.lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
       bytes += this.#content(inode, replayContent(staged, inode.sizeBytes, lost));
       files += 1;
     }
     for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);
-    return { files, bytes, names };
+    return { files, bytes, names, lostWrites };
   }
 
   /** Inode numbers given out before the crash are never given out again, also those of files that came and went before their attributes were noted. */
