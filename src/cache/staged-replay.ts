@@ -123,10 +123,7 @@ function countWrites(records: readonly FoundRecord[]): number {
   return writes;
 }
 
-function replayOf(
-  records: readonly FoundRecord[],
-  bootId: string,
-): Pick<StagedReplay, 'names' | 'contents' | 'lost'> {
+function replayOf(records: readonly FoundRecord[], bootId: string): Pick<StagedReplay, 'names' | 'contents' | 'lost'> {
   const names: Sequenced<NameOp>[] = [];
   const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
   /** Per boot and inode: writes up to this sequence are on the device. */

@@ -95,7 +95,7 @@ export class MountDaemon {
     }
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
-    const readOnly = options.readOnly === true || config.mount?.readOnly === true;
+    const readOnly = isReadOnly(options);
     const pool = await context.pools
       .open(poolDirectory, { mode, accessTimes: !readOnly, log })
       .catch(async (error: unknown) => {
@@ -222,8 +222,13 @@ export class MountDaemon {
     };
   }
 
-  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid'> {
-    return { mountpoint: this.#unmounted ? null : this.#options.mountpoint, pid: process.pid };
+  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid' | 'readOnly' | 'passthrough'> {
+    return {
+      mountpoint: this.#unmounted ? null : this.#options.mountpoint,
+      readOnly: isReadOnly(this.#options),
+      passthrough: this.#session.isPassthrough === true,
+      pid: process.pid,
+    };
   }
 
   get mountpoint(): string {
@@ -345,6 +350,10 @@ export class MountDaemon {
     // Answers under way still use the pool.
     await this.#session.ended;
   }
+}
+
+function isReadOnly({ readOnly, config }: MountOptions): boolean {
+  return readOnly === true || config.mount?.readOnly === true;
 }
 
 /** What a person must know of a mount that could not be taken away: what of the data is safe, and how to get rid of it. */

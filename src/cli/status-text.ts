@@ -54,7 +54,9 @@ its health is known when it is mounted: cairn mount ${status.directory} MOUNTPOI
 export function statusText(status: PoolStatus, style: Style, columns: number): string {
   const health = { healthy: style.good, degraded: style.warning, failed: style.bad }[status.health];
   const label = labels(style);
-  const where = status.mountpoint === null ? 'not mounted' : `mounted at ${status.mountpoint}`;
+  const how = status.readOnly ? 'mounted read-only' : 'mounted';
+  const where = status.mountpoint === null ? 'not mounted' : `${how} at ${status.mountpoint}`;
+  const passthrough = status.passthrough ? ', large files are read by the kernel itself (passthrough)' : '';
   const staged =
     status.dirtyBytes === 0 && status.dirtyFiles === 0
       ? 'nothing, all is committed'
@@ -63,7 +65,7 @@ export function statusText(status: PoolStatus, style: Style, columns: number): s
     `${style.strong(`pool ${status.directory}`)}: ${style.strong(health(status.health))}`,
     ...status.findings.map((finding) => `  ${health(`! ${finding}`)}`),
     ...adviceOf(status).map((advice) => `  -> ${advice}`),
-    `  ${where}, ${status.mode} mode, daemon pid ${status.pid}`,
+    `  ${where}, ${status.mode} mode${passthrough}, daemon pid ${status.pid}`,
     `${label('protection')}${status.protection}`,
     `${label('room')}${bar(style, status.usedBytes, status.usableBytes)}${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${formatCount(status.files)} files and directories`,
     `${label('cache')}${bar(style, status.cacheBytes, status.cacheCapacityBytes)}${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}`,

@@ -3,10 +3,10 @@
  * The page's files are the same for everybody and say nothing of the pool, so they are sent to whoever asks.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
+import { createServer as createSecureServer, Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import * as v from 'valibot';
-import { CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import { isLoopback } from '../io/loopback.js';
 import type { ApiParts } from './api.js';
@@ -98,6 +98,12 @@ export class WebServer {
   get link(): string {
     const { key } = this.#guard;
     return key === undefined ? `${this.address}/` : `${this.address}/#key=${key}`;
+  }
+
+  /** For new connections; only of a server that was started with TLS, and with a pair that makes a TLS context. */
+  renewTls(pair: NonNullable<WebOptions['tls']>): void {
+    assert(this.#server instanceof SecureServer, 'a server with TLS');
+    this.#server.setSecureContext(pair);
   }
 
   async close(): Promise<void> {

@@ -3,9 +3,9 @@
  * the operations (routes.ts). Every request leaves one audit line, which has no secret in it.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { assert, CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
@@ -153,6 +153,12 @@ export class S3Server {
     const { port, family, address } = this.#server.address() as AddressInfo;
     const host = family === 'IPv6' ? `[${address}]` : address;
     return `${this.#options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
+  }
+
+  /** For new connections; only of a server that was started with TLS, and with a pair that makes a TLS context. */
+  renewTls(pair: NonNullable<S3ServerOptions['tls']>): void {
+    assert(this.#server instanceof TlsServer, 'a server with TLS');
+    this.#server.setSecureContext(pair);
   }
 
   #listen(): Promise<void> {

@@ -154,7 +154,7 @@ t.test('init refuses what cannot be right, before anything is made', async (t) =
 });
 
 t.test('status with a daemon', async (t) => {
-  const { run, pool } = await withDaemon(t);
+  const { run, context, pool } = await withDaemon(t);
   const { code, out } = await run('status', 'pool');
   t.equal(code, 0);
   t.match(out, /degraded\n {2}! disk 2 is missing\n/);
@@ -163,6 +163,13 @@ t.test('status with a daemon', async (t) => {
   t.match(out, /12.1 KiB in 3 files, not committed yet/);
   t.match(out, /sequence 7, epoch 2/);
   t.notMatch(out, /^ {2}degraded /m, 'what is whole has no line');
+  t.match(out, /^ {2}not mounted, default mode, daemon pid/m);
+  const status = context.pool.status.bind(context.pool);
+  context.pool.status = async () => ({ ...(await status()), mountpoint: '/m', readOnly: true, passthrough: true });
+  t.match(
+    (await run('status', pool)).out,
+    /^ {2}mounted read-only at \/m, default mode, .*\(passthrough\), daemon pid/m,
+  );
   t.match(out, / {3}2 {2}data {2}missing {2}1 GiB {2}512 GiB {2}1 TiB {2}\/d2 \(it is not there\)\n/);
   t.match(out, /ec:2\+1 {6}12 {9}4\n/);
   t.match(JSON.parse((await run('status', pool, '--json')).out), { running: true, commitSequence: 7, format: 1 });
@@ -310,11 +317,28 @@ t.test('commit and state take paths on the mount', async (t) => {
   t.match(JSON.parse((await run('commit', mount, '--json', '--wait')).out), { sequence: 8, healthy: true });
   t.match(await run('state', 'mnt/photos/a.jpg'), {
     code: 0,
-    out: /a\.jpg: staged, healthy\n[\s\S]*staged +1000 B\n {2}committed +1.95 KiB in 1 chunk\n {2}scheme +copies:2, ec:2\+1\n/,
+    out: /a\.jpg: staged, healthy\n[\s\S]*staged +1000 B\n {2}committed +1.95 KiB in 1 chunk\n {2}scheme +copies:2, ec:2\+1\npolicy\n {2}mode +strong +\(\/\)\n[\s\S]*commit delay +90s +\(\/photos\/a\.jpg\)\n$/,
   });
-  t.match(JSON.parse((await run('state', '--json', mount)).out), { path: '/', chunks: 1 });
+  t.match(JSON.parse((await run('state', '--json', mount)).out), {
+    path: '/',
+    chunks: 1,
+    policy: { mode: { value: 'strong', from: '/' } },
+  });
   symlinkSync(join(mount, 'photos', 'a.jpg'), join(directory, 'link'));
   t.match(JSON.parse((await run('state', '--json', 'link')).out), { path: '/photos/a.jpg' });
+});
+
+t.test('the password of the page is asked for twice, without showing it, and kept nowhere', async (t) => {
+  const { run, context } = await prepare(t);
+  const ask = async (...secrets: string[]) => {
+    context.secrets.splice(0, 9, ...secrets);
+    return run('web', 'password');
+  };
+  t.match(await ask('correct horse', 'correct horse'), { code: 0, out: /^password = "scrypt\S+"\n$/ });
+  t.match(await ask('correct horse', 'correct hose'), { code: 1, out: '', err: /not the same; nothing has changed/ });
+  t.match(await ask('short'), { code: 1, err: /at least 8 characters; nothing has changed/ });
+  t.match(await ask(), { code: 1, err: /no password was given/ });
+  t.equal(context.answer, undefined, 'the other question, which shows what is typed, was not asked');
 });
 
 t.test('policy: shown with where it comes from, set, cleared', async (t) => {
