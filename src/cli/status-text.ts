@@ -16,6 +16,8 @@ export interface RestingStatus {
   readonly directory: string;
   readonly scheme: string;
   readonly bucketBytes: number;
+  /** Where a daemon that was killed has left its mount: programs get errors there. */
+  readonly deadMount: string | null;
   readonly disks: readonly {
     readonly number: number;
     readonly uuid: string;
@@ -42,11 +44,11 @@ export function restingText(status: RestingStatus, style: Style): string {
     return column === 2 ? (text.trim() === 'present' ? style.good(text) : style.bad(text)) : text;
   });
   return `${style.strong(`pool ${status.directory}`)}: ${style.warning('not mounted')}, no daemon is running
-${label('id')}${status.pool}
+${status.deadMount === null ? '' : `  ${style.bad(`! its daemon was killed, and programs get errors at ${status.deadMount}`)}\n  -> cairn mount ${status.directory} ${status.deadMount} mends that; what was staged is safe in the cache\n`}${label('id')}${status.pool}
 ${label('scheme')}${status.scheme}, buckets of ${formatBytes(status.bucketBytes)}
 
 ${table}
-its health is known when it is mounted: cairn mount ${status.directory} MOUNTPOINT
+its health is known when it is mounted: cairn mount ${status.directory} ${status.deadMount ?? 'MOUNTPOINT'}
 `;
 }
 

@@ -9,6 +9,7 @@ import * as v from 'valibot';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import { isLoopback } from '../io/loopback.js';
+import { whyNotListening } from '../io/system-error.js';
 import type { ApiParts } from './api.js';
 import { ApiRouter, readJson, sendJson } from './api-router.js';
 import { PageFiles } from './page-files.js';
@@ -124,7 +125,7 @@ export class WebServer {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (cause) =>
         reject(
-          new CairnError('IO', `the status page cannot be served at ${host}:${port}: ${cause.message}`, {
+          new CairnError('IO', `the status page cannot be served at ${host}:${port}: ${whyNotListening(cause)}`, {
             hint: 'set another address in [web] of cairn.toml',
             cause,
           }),

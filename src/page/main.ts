@@ -207,6 +207,7 @@ function frame(content: Child): Child {
         status?.mountpoint ?? status?.directory ?? '',
         ' ',
         status === undefined ? undefined : badge(tone, status.health),
+        status?.readOnly ? [' ', badge('note', 'read-only')] : undefined,
       ),
       h(
         'nav',

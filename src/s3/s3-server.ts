@@ -7,6 +7,7 @@ import { createServer as createTlsServer, Server as TlsServer } from 'node:https
 import type { AddressInfo, Socket } from 'node:net';
 import { assert, CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
+import { whyNotListening } from '../io/system-error.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
 import type { Answer, Call, S3Parts } from './call.js';
@@ -166,7 +167,7 @@ export class S3Server {
     return new Promise((resolve, reject) => {
       this.#server.once('error', (cause) => {
         reject(
-          new CairnError('IO', `cannot listen on ${host}:${port}: ${cause.message}`, {
+          new CairnError('IO', `S3 cannot be served at ${host}:${port}: ${whyNotListening(cause)}`, {
             hint: 'choose another address in [s3] of cairn.toml',
             cause,
           }),

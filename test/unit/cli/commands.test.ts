@@ -74,9 +74,9 @@ t.test('wrong usage is one line that names what is wrong', async (t) => {
   const { run, context } = await prepare(t);
   const good = ['--disk', 'a', '--cache', 'c'];
   const cases: [string[], RegExp][] = [
-    [['frob'], /unknown command 'frob'/],
+    [['frob'], /unknown command 'frob'.*; see what is possible: cairn --help\n/],
     [['statu', 'x'], /Did you mean/],
-    [['status'], /missing required argument 'pool'/],
+    [['status'], /missing required argument 'pool'; see what is possible: cairn status --help\n/],
     [['status', 'a', 'b'], /too many arguments/],
     [['mount', 'a', 'b', '--fast'], /unknown option '--fast'/],
     [['rescue'], /missing required argument 'disk'/],
@@ -241,7 +241,7 @@ t.test('docs/status.md has every field of the JSON, and no other', async (t) => 
   const only = (from: Iterable<string>, other: Iterable<string>) =>
     [...from].filter((name) => ![...other].includes(name));
   t.same(only(fields, documented), []);
-  t.same(only(documented, fields), ['scheme', 'bucketBytes'], 'these are of a pool at rest');
+  t.same(only(documented, fields), ['scheme', 'bucketBytes', 'deadMount'], 'these are of a pool at rest');
 });
 
 t.test('manual pages and completions are made of what --help is made of', async (t) => {
@@ -286,15 +286,18 @@ t.test('manual pages and completions are made of what --help is made of', async 
 });
 
 t.test('status without a daemon says so and what can be known', async (t) => {
-  const { run, server, directory } = await withDaemon(t);
+  const { run, context, server, directory } = await withDaemon(t);
   await server.close();
   mkdirSync(join(directory, 'c'));
   const { code, out } = await run('status', 'pool');
   t.equal(code, 0);
-  t.match(out, /not mounted, no daemon is running/);
+  t.match(out, /not mounted, no daemon is running\n {2}! its daemon was killed, and programs get errors at .*mnt\n/);
+  t.match(out, /-> cairn mount \S+pool \S+mnt mends that; what was staged is safe/);
   t.match(out, /1 {2}data {3}missing {2}.*d1\n/);
   t.match(out, /- {2}cache {2}present/);
   t.match(JSON.parse((await run('status', 'pool', '--json')).out), { running: false, pool: POOL_ID, scheme: 'auto' });
+  context.mounts = '';
+  t.notMatch((await run('status', 'pool')).out, /killed/, 'where it was unmounted, nothing is said of it');
 });
 
 t.test('status of what is no pool', async (t) => {
