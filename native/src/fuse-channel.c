@@ -21,7 +21,7 @@
 #define MIN_REQUEST_BUFFER 8192
 
 static void free_if_unheld(struct channel *channel) {
-  if (!channel->closed || channel->wrapped) return;
+  if (channel->handles > 0 || channel->wrapped) return;
   free(channel->reply);
   free(channel);
 }
@@ -39,12 +39,13 @@ static void release(struct channel *channel) {
 
 static void on_closed(uv_handle_t *handle) {
   struct channel *channel = handle->data;
+  channel->handles -= 1;
+  if (channel->handles > 0) return;
   napi_handle_scope scope;
   bool scoped = napi_open_handle_scope(channel->env, &scope) == napi_ok;
   release(channel);
   if (scoped) napi_close_handle_scope(channel->env, scope);
   if (channel->hook != NULL) napi_remove_async_cleanup_hook(channel->hook);
-  channel->closed = true;
   free_if_unheld(channel);
 }
 
@@ -54,6 +55,7 @@ static void stop_serving(struct channel *channel) {
   channel->closing = true;
   uv_poll_stop(&channel->poll);
   uv_close((uv_handle_t *)&channel->poll, on_closed);
+  busy_poll_close(&channel->busy, on_closed);
 }
 
 /* The thread ends. The environment goes before the handle is closed, so what is JavaScript's is released now. */
@@ -153,6 +155,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     more = serve_one(channel);
     napi_close_handle_scope(channel->env, scope);
   }
+  busy_poll_request(&channel->busy);
   /* After an error libuv polls no more. */
   if (status < 0 && channel->serving && !channel->closing) {
     napi_handle_scope scope;
@@ -239,6 +242,8 @@ static napi_value call_fuse_start(napi_env env, napi_callback_info info) {
     return throw_system_error(env, -error, "epoll_ctl", NULL);
   }
   channel->poll.data = channel;
+  busy_poll_start(loop, &channel->busy, channel);
+  channel->handles = 1 + BUSY_POLL_HANDLES;
   if (!hold(channel, object, arguments[1], on_request, on_end)) {
     stop_serving(channel);
     return throw_api_failure(env);

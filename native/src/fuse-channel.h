@@ -7,15 +7,18 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "busy-poll.h"
+
 struct channel {
   napi_env env;
   int fd;
   bool serving;  /* false after stop() or the end: no JavaScript is called again */
   bool ended;    /* the kernel has gone: the descriptor may be closed and its number reused, so it is not touched again */
   bool closing;  /* uv_close was called */
-  bool closed;   /* libuv has let go of the handle */
+  int handles;   /* that libuv has not let go of */
   bool wrapped;  /* the JavaScript object lives */
   uv_poll_t poll;
+  struct busy_poll busy;
   napi_ref buffer;
   napi_ref on_request;
   napi_ref on_end;

@@ -4,7 +4,8 @@
  * What counts as late comes from what the peers took lately, for reads of about the same size; so a pool that is busy all over is not slow.
  *
  * A disk may not answer at all. Each of its reads holds a thread of the pool until the kernel gives up, so a few of them are the limit: further ones
- * queue and fail. Nobody waits longer than a minute for an answer.
+ * queue, and are late from the start, so that whoever can asks the others at once. None is refused: disks that spin up answer after seconds, all of them.
+ * Nobody waits longer than a minute for an answer.
  */
 import { asError, CairnError } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
@@ -24,7 +25,7 @@ const SIT_OUT_MS = 5_000;
 const SIT_OUT_MAX_MS = 300_000;
 /** Reads of one disk that are under way at a time; further ones queue. Of the sixteen threads of the pool half stay for the others. */
 const UNDER_WAY_MAX = 8;
-/** Reads of one disk that are late and not over, beyond which none begins. */
+/** With so many reads of one disk that are late and not over, another one is late from the start. */
 const OVERDUE_MAX = 16;
 const GIVE_UP_MS = 60_000;
 
@@ -68,11 +69,7 @@ export class ReadPace {
   /** Begins a read. Its answer rejects with what the read fails with, or with IO if it does not come. */
   begin(disk: number, bytes: number, read: () => Promise<Uint8Array>): Reading {
     const pace = this.#paceOf(disk);
-    if (pace.overdue >= OVERDUE_MAX) {
-      const refused = Promise.reject(new SilentDisk(disk));
-      refused.catch(() => {});
-      return { answer: refused, inTime: async () => true };
-    }
+    const isBehind = pace.overdue >= OVERDUE_MAX;
     const startMs = this.#clock.monotonicMs();
     const size = bytes >= LARGE_BYTES ? 1 : 0;
     let isOver = false;
@@ -133,7 +130,7 @@ export class ReadPace {
     // Whoever has the answer from elsewhere does not wait for this one.
     answer.catch(() => {});
     const inTime = async (): Promise<boolean> => {
-      if (!isOver && !isLate) await new Promise<void>((resolve) => patient.push(resolve));
+      if (!isOver && !isLate && !isBehind) await new Promise<void>((resolve) => patient.push(resolve));
       return isOver;
     };
     return { answer, inTime };

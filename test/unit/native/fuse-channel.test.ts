@@ -2,8 +2,9 @@
  * The channel without a mount: over a fifo that is open for reading and writing, what is sent comes back as a request. What
  * needs the kernel's side is in mount.test.ts.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
@@ -117,6 +118,24 @@ t.test('the errno of a failed send is returned', async (t) => {
   const file = openSync('/dev/zero', 'r');
   t.equal(channel.sendFile(1n, file, 0, 4096), -11);
   closeSync(file);
+});
+
+t.test('timers, threads and other descriptors have their turn while one request follows on the other', async (t) => {
+  let requests = 0;
+  // Each request is answered with the next one, so there is always one soon: the loop is looked at instead of slept on.
+  const { channel, next } = loopBack(t, (request) => {
+    requests += 1;
+    setImmediate(() => channel.sendBytes(Buffer.from(request), request.length));
+  });
+  channel.sendBytes(Buffer.alloc(64, 1), 64);
+  await next();
+  for (let i = 0; i < 20; i++) {
+    const before = requests;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    await readFile('/proc/self/stat');
+    await new Promise((resolve) => execFile('true', resolve));
+    t.ok(requests > before, 'and requests are served meanwhile');
+  }
 });
 
 t.test('microtasks and ticks run after each request', async (t) => {

@@ -35,8 +35,8 @@ t.test('a damaged shard that a read meets is answered from the others, and writt
   flip(damaged, 200);
   t.ok(files.get('/photos/2026/large')!.equals(await read(fixture, '/photos/2026/large')), 'the read is right at once');
   const told = (await fixture.pool.control.status()).health;
-  // On a busy machine the shard is written anew before anybody asks.
-  t.ok(told === 'degraded' || jobOf(fixture, 'repair').state === 'done', 'and is told of');
+  // On a busy machine the shard is written anew before anybody asks, while its job may have a step to go.
+  t.ok(told === 'degraded' || jobOf(fixture, 'repair').state !== 'idle', 'and is told of');
   await until(() => jobOf(fixture, 'repair').state === 'done');
   const { health, findings } = await fixture.pool.control.status();
   t.equal(health, 'healthy', findings.join('; '));
