@@ -178,6 +178,13 @@ export class CacheFiles {
     }
   }
 
+  /** Whether the file is there and reaches up to `end`. Cache files never shrink: one that does not has lost what was written to it. */
+  reaches(ino: Ino, end: number): boolean {
+    if (end === 0) return true;
+    const file = this.file(ino, false);
+    return file !== undefined && file.readNow(new Uint8Array(1), end - 1) === 1;
+  }
+
   /** True if what was written to the file may be lost: it stays so until the file is removed. */
   isDoubtful(ino: Ino): boolean {
     return this.#doubtful.size > 0 && this.#doubtful.has(ino);

@@ -4,7 +4,8 @@
  *
  * A killed process loses nothing that reached the page cache, so every operation counts. After a power cut (another boot than the
  * one that wrote) an operation that says "the bytes are in the cache file" counts only if the file was synced after it; the rest
- * was never promised. Neither was what a power cut left behind a gap (`countingRecords`). What has been evicted is neither in the file nor lost: a commit has it.
+ * was never promised. A cache device that was unplugged and is back in the same boot has had its power cut too, which only the cache files
+ * show: whoever finds one of them lacking takes `withoutPages`. Neither was what a power cut left behind a gap (`countingRecords`). What has been evicted is neither in the file nor lost: a commit has it.
  */
 import type { Log } from '../disks/log.js';
 import { hasCode } from '../errors/cairn-error.js';
@@ -29,13 +30,18 @@ export interface LostWrite {
   readonly to: number;
 }
 
-export interface StagedReplay {
-  /** Namespace and attribute operations, in order. */
-  readonly names: readonly Sequenced<NameOp>[];
+export interface StagedContents {
   /** Content operations that count, per file, in order. */
   readonly contents: ReadonlyMap<Ino, readonly Sequenced<ContentOp>[]>;
   /** Writes among them that a power cut took, per file, in order: before or between those that count. */
   readonly lost: ReadonlyMap<Ino, readonly LostWrite[]>;
+}
+
+export interface StagedReplay extends StagedContents {
+  /** Namespace and attribute operations, in order. */
+  readonly names: readonly Sequenced<NameOp>[];
+  /** What of the contents counts if the cache's device has lost pages also in this boot. */
+  withoutPages(): StagedContents;
   /** The highest sequence met; 0 in an empty log. */
   readonly lastSequence: number;
   /** The last sequence in each segment. */
@@ -78,7 +84,8 @@ export async function readStageLog(log: Log, bootId: string, committedThrough = 
   }
   const { counting, brokenOff, cutAfter } = countingRecords(found, committedThrough, notes);
   const brokenOffWrites = countWrites(brokenOff);
-  return { ...replayOf(counting, bootId), brokenOffWrites, lastSequence, lastIn, cutAfter, notes };
+  const withoutPages = (): StagedContents => replayOf(counting, undefined);
+  return { ...replayOf(counting, bootId), withoutPages, brokenOffWrites, lastSequence, lastIn, cutAfter, notes };
 }
 
 /**
@@ -123,7 +130,11 @@ function countWrites(records: readonly FoundRecord[]): number {
   return writes;
 }
 
-function replayOf(records: readonly FoundRecord[], bootId: string): Pick<StagedReplay, 'names' | 'contents' | 'lost'> {
+/** `bootId`: of the boot whose pages are all there; undefined: of none. */
+function replayOf(
+  records: readonly FoundRecord[],
+  bootId: string | undefined,
+): Pick<StagedReplay, 'names' | 'contents' | 'lost'> {
   const names: Sequenced<NameOp>[] = [];
   const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
   /** Per boot and inode: writes up to this sequence are on the device. */

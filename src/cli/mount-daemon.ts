@@ -10,6 +10,7 @@ import { asError, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
+import type { Clock } from '../io/clock.js';
 import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
@@ -26,6 +27,9 @@ import type { MountSession, OpenPool, PoolLog, Watch } from './pool-opener.js';
 import { SharedDevices } from './shared-devices.js';
 import { errorLine } from './show-error.js';
 import { writeBack } from './write-back.js';
+
+/** Ends by itself in a moment where nobody else has the mount. */
+const HELD_ELSEWHERE_MS = 10_000;
 
 type OnProgress = (progress: CommitProgress) => void;
 type Context = Pick<
@@ -76,6 +80,7 @@ export class MountDaemon {
   readonly #faces: Faces;
   readonly #devices = new SharedDevices();
   readonly #options: MountOptions;
+  readonly #clock: Clock;
   readonly #listeners = new Set<OnProgress>();
   #server: ControlServer | undefined;
   #watching: Watch | undefined;
@@ -119,7 +124,7 @@ export class MountDaemon {
       const { objects } = pool;
       const { s3Otherwise, webOtherwise } = options;
       faces = new Faces({ context, poolDirectory, objects, versions, s3Otherwise, webOtherwise, log });
-      const daemon = new MountDaemon(pool, session, faces, options);
+      const daemon = new MountDaemon(pool, session, faces, options, context.clock);
       const { notify } = config;
       watching = await context.watchPool(daemon.#control(), { poolDirectory, notify, log });
       daemon.#watching = watching;
@@ -147,11 +152,12 @@ export class MountDaemon {
     }
   }
 
-  private constructor(pool: OpenPool, session: MountSession, faces: Faces, options: MountOptions) {
+  private constructor(pool: OpenPool, session: MountSession, faces: Faces, options: MountOptions, clock: Clock) {
     this.#pool = pool;
     this.#session = session;
     this.#faces = faces;
     this.#options = options;
+    this.#clock = clock;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -347,8 +353,23 @@ export class MountDaemon {
       await this.#session.unmount(true);
       return;
     }
-    // Answers under way still use the pool.
-    await this.#session.ended;
+    // Answers under way still use the pool. A mount namespace of its own, such as a container's, may have copied the mount and keep it for as long as it lives.
+    const isOver = await this.#endsWithin(HELD_ELSEWHERE_MS);
+    if (!isOver)
+      this.#options.log.warn(
+        { mountpoint },
+        'unmounted here, but a container or another mount namespace still has it: programs in there get errors',
+      );
+  }
+
+  #endsWithin(timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(timeoutMs, () => resolve(false));
+      void this.#session.ended.then(() => {
+        timer.cancel();
+        resolve(true);
+      });
+    });
   }
 }
 

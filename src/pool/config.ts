@@ -328,6 +328,8 @@ function keyOf(issue: Issue): string {
 
 function receivedOf(issue: Issue): string {
   const { input } = issue;
+  // Of a key that there is none of, what was received is the key itself.
+  if (issue.expected === 'never') return '';
   if (typeof input === 'string') return `, not ${JSON.stringify(input.slice(0, 80))}`;
   return typeof input === 'number' || typeof input === 'boolean' ? `, not ${input}` : '';
 }

@@ -19,7 +19,6 @@ import { type Random, SystemRandom } from '../io/random.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { openSqliteMetaStore } from '../meta/sqlite-meta-store.js';
 import { DAMAGED } from '../meta/sqlite-schema.js';
-import type { DiskConfig } from './config.js';
 import { capacitiesOf } from './init-pool.js';
 import { type Machine, metaPath } from './machine.js';
 
@@ -36,15 +35,13 @@ export class LookingMachine implements Machine {
   readonly badIndexes = new Map<string, string>();
   /** Why the metadata store cannot be used, if it is there. */
   badMeta: string | undefined;
-  readonly #disks: readonly DiskConfig[];
   readonly #withoutMeta: boolean;
   readonly #directory = mkdtempSync(join(tmpdir(), 'cairn-fsck-'));
   #copies = 0;
   #hasOpenedMeta = false;
 
   /** `withoutMeta`: as if the metadata store were not there. */
-  constructor(disks: readonly DiskConfig[], withoutMeta = false) {
-    this.#disks = disks;
+  constructor(withoutMeta = false) {
     this.#withoutMeta = withoutMeta;
   }
 
@@ -82,9 +79,8 @@ export class LookingMachine implements Machine {
     return capacitiesOf(this.asFound, directories);
   }
 
-  indexPath(diskDirectory: string): string {
+  indexPath(diskDirectory: string, uuid: string): string {
     const copy = this.#copy(join(diskDirectory, 'index.sqlite'));
-    const uuid = this.#disks.find(({ directory }) => directory === diskDirectory)?.uuid ?? '';
     const { database, reason } = openIndexDatabase(copy, uuid);
     database.close();
     if (reason !== undefined && hasRecords(diskDirectory)) this.badIndexes.set(diskDirectory, reason);

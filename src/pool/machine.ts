@@ -27,8 +27,8 @@ export interface Machine {
   openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore>;
   /** The pool's metadata store in `directory` contradicts the journal, or itself: the next `openMeta` makes it anew. */
   condemnMeta?(directory: string, pool: string): void;
-  /** Where a disk's index file is; undefined: in the disk's directory. */
-  indexPath(diskDirectory: string): string | undefined;
+  /** Where the index file of the disk `uuid`, found in `diskDirectory`, is; undefined: in that directory. */
+  indexPath(diskDirectory: string, uuid: string): string | undefined;
   /** How to see what the device under a directory finishes; absent where devices do not hang. */
   deviceActivity?(directory: string): Promise<Activity>;
   /** Bytes that a new disk in each directory may take. NOT_FOUND. */

@@ -68,13 +68,13 @@ class OfflineCheck {
 
   /** Opens the pool without changing it, and checks it. */
   async #look(config: PoolConfig): Promise<Look> {
-    const machine = new LookingMachine(config.disks);
+    const machine = new LookingMachine();
     try {
       return await this.#lookOn(machine, config);
     } catch (error) {
       // A store that fails in the middle of recovery: the disks have all of it.
       if (!hasCode(error, 'CORRUPT')) throw error;
-      const without = new LookingMachine(config.disks, true);
+      const without = new LookingMachine(true);
       without.badMeta = error.message;
       try {
         return await this.#lookOn(without, config);
@@ -168,7 +168,7 @@ class OfflineCheck {
       await lock.release();
     }
     const pool = await Pool.open(this.#directory, { isResting: true });
-    const spares = new LookingMachine([]);
+    const spares = new LookingMachine();
     try {
       const spare = await spares.openSpare();
       try {

@@ -105,7 +105,7 @@ export class PoolDisks implements JournalDisks {
     const io = this.#ioOf(directory);
     await this.#watchDevice(directory);
     const expected = { pool: this.#config.pool, uuid: config.uuid, role: config.role };
-    const indexPath = machine.indexPath(directory);
+    const indexPath = machine.indexPath(directory, config.uuid);
     const disk = await openDisk(io, directory, expected, {
       clock,
       ...(indexPath !== undefined && { indexPath }),

@@ -812,8 +812,13 @@ class PoolOpening {
         `replayed the stage log: ${report.names} changes of names and attributes, ${report.bytes} bytes in ${report.files} files are staged again`,
       );
     }
-    const { lostWrites } = report;
-    if (lostWrites > 0)
+    const { lostWrites, lostPages } = report;
+    if (lostPages)
+      this.#log.warn(
+        {},
+        'the cache device has lost what had not been synced to it: it was unplugged, or its file system failed; what no fsync had made safe is gone',
+      );
+    else if (lostWrites > 0)
       this.#log.warn(
         { writes: lostWrites },
         `the power cut took ${lostWrites} ${lostWrites === 1 ? 'write' : 'writes'} that no fsync had made safe`,

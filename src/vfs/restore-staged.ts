@@ -3,7 +3,7 @@ import type { CacheAccount } from '../cache/cache-account.js';
 import type { CacheFiles } from '../cache/cache-files.js';
 import { DIRTY, HOLE } from '../cache/file-content.js';
 import type { StageOp } from '../cache/stage-op.js';
-import { replayContent, type StagedReplay } from '../cache/staged-replay.js';
+import { type ReplayedContent, replayContent, type StagedContents, type StagedReplay } from '../cache/staged-replay.js';
 import type { Clock } from '../io/clock.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import type { Ino } from '../meta/rows.js';
@@ -18,8 +18,16 @@ export interface RestoreReport {
   readonly files: number;
   readonly bytes: number;
   readonly names: number;
+  /** The cache's device has lost what was in its page cache, in this boot: only what had been synced is here. */
+  readonly lostPages: boolean;
   /** Writes that a power cut took, that nobody had been promised, and that no commit has. */
   readonly lostWrites: number;
+}
+
+/** What a file becomes. */
+interface RestoredFile {
+  readonly inode: Inode;
+  readonly outcome: ReplayedContent;
 }
 
 export class StagedRestore {
@@ -63,23 +71,41 @@ export class StagedRestore {
     }
     await this.#dropDangling(replay, stagedThrough);
     await this.#dropNameless(replay);
-    let files = 0;
+    let restored = await this.#restored(replay);
+    const lostPages = restored.files.some((file) => this.#lacksPages(file));
+    if (lostPages) restored = await this.#restored(replay.withoutPages());
+    const { files } = restored;
+    const lostWrites = replay.brokenOffWrites + restored.lostWrites;
     let bytes = 0;
-    let lostWrites = replay.brokenOffWrites;
     const claimed = new Set<Ino>();
-    for (const [ino, ops] of replay.contents) {
+    for (const { inode, outcome } of files) {
+      claimed.add(inode.ino);
+      bytes += this.#content(inode, outcome);
+    }
+    for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);
+    return { files: files.length, bytes, names, lostPages, lostWrites };
+  }
+
+  /** The files that something is staged of, and how many writes of any are lost and in no commit. */
+  async #restored({ contents, lost }: StagedContents): Promise<{ files: RestoredFile[]; lostWrites: number }> {
+    const files: RestoredFile[] = [];
+    let lostWrites = 0;
+    for (const [ino, ops] of contents) {
       const inode = await this.#table.find(ino);
       if (inode === undefined || inode.content === undefined || inode.gone) continue;
       const staged = ops.filter(({ sequence }) => sequence > inode.contentStage);
-      const lost = (replay.lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
-      lostWrites += lost.length;
-      if (staged.length === 0) continue;
-      claimed.add(ino);
-      bytes += this.#content(inode, replayContent(staged, inode.sizeBytes, lost));
-      files += 1;
+      const gone = (lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
+      lostWrites += gone.length;
+      if (staged.length > 0) files.push({ inode, outcome: replayContent(staged, inode.sizeBytes, gone) });
     }
-    for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);
-    return { files, bytes, names, lostWrites };
+    return { files, lostWrites };
+  }
+
+  #lacksPages({ inode, outcome }: RestoredFile): boolean {
+    return !this.#files.reaches(
+      inode.ino,
+      outcome.inFile.reduce((end, { to }) => Math.max(end, to), 0),
+    );
   }
 
   /** Inode numbers given out before the crash are never given out again, also those of files that came and went before their attributes were noted. */

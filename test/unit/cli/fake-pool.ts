@@ -351,6 +351,8 @@ export class FakePool implements PoolControl, OpenPool {
 /** A mount whose table entry a test can see; `open` files make it busy. */
 class FakeMounter implements Mounter {
   busy = false;
+  /** Another mount namespace has a copy of the mount: it outlives what is unmounted here. */
+  heldElsewhere = false;
   mountError: Error | undefined;
   /** Why it cannot be unmounted, lazily or not. */
   unmountError: Error | undefined;
@@ -375,7 +377,7 @@ class FakeMounter implements Mounter {
         this.calls.push(lazy ? 'unmount lazily' : 'unmount');
         if (this.busy && !lazy) throw new CairnError('BUSY', 'files are open', { hint: 'close them' });
         if (this.unmountError !== undefined) throw this.unmountError;
-        this.#end();
+        if (!this.heldElsewhere) this.#end();
       },
     };
   }

@@ -95,6 +95,25 @@ t.test('open files do not stop a signal', async (t) => {
   t.same(callsOf(context).slice(-4), ['commit /', 'unmount', 'unmount lazily', 'close']);
 });
 
+t.test('a mount that another mount namespace keeps does not hold up the end', async (t) => {
+  const { context, start, client } = await prepare(t);
+  const daemon = await start();
+  context.mounter.heldElsewhere = true;
+  let isUnmounted = false;
+  const unmounted = client
+    .unmount(() => {})
+    .finally(() => {
+      isUnmounted = true;
+    });
+  while (!isUnmounted) {
+    await new Promise(setImmediate);
+    if (callsOf(context).includes('unmount')) context.clock.advance(1000);
+  }
+  await unmounted;
+  t.match(await daemon.ended, { uncommitted: undefined, stillMounted: undefined });
+  t.same(callsOf(context).slice(-3), ['commit /', 'unmount', 'close']);
+});
+
 t.test('an unmount by somebody else ends the daemon the same way', async (t) => {
   const { context, start } = await prepare(t);
   const daemon = await start();

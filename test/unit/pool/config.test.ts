@@ -82,9 +82,13 @@ t.test('a mistake is refused by the name of its key', async (t) => {
     ['not TOML', swap('format = 1', 'format == 1'), /^line 4, column \d+: /],
     ['another format', swap('format = 1', 'format = 2'), /^format must be 1.*, not 2$/],
     ['a missing key', swap(/^pool = .*$/m, ''), /^pool is missing$/],
-    ['an unknown key', swap('format = 1', 'format = 1\ncolour = "red"'), /^colour is not a key of the file/],
+    ['an unknown key', swap('format = 1', 'format = 1\ncolour = "red"'), /^colour is not a key of the file$/],
     ['an unknown key in a table', swap('[cache]', '[cache]\nsize = 1'), /^cache\.size is not a key of \[cache\]/],
-    ['an unknown key of a disk', swap('number = 2', 'number = 2\nnick = 1'), /^disk\[2\]\.nick is not a key/],
+    [
+      'an unknown key of a disk',
+      swap('number = 2', 'number = 2\nnick = 1'),
+      /^disk\[2\]\.nick is not a key of \[\[disk\]\]$/,
+    ],
     ['a pool that is no id', swap(uuid(0xabc), 'ABC'), /^pool must be 32 lowercase hex digits, not "ABC"$/],
     [
       'a bucket too small',

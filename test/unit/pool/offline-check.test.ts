@@ -261,6 +261,17 @@ t.test('a torn journal and an index that is behind are no damage', async (t) => 
   t.equal(tree(fixture.directory), before);
 });
 
+t.test('disks whose places were swapped are no damage, nor are their indexes', async (t) => {
+  const pool = await filled(t);
+  const { fixture } = pool;
+  await fixture.pool.close();
+  const [one, other] = [fixture.disks[0]!, fixture.disks[1]!];
+  renameSync(one, `${one}.moved`);
+  renameSync(other, one);
+  renameSync(`${one}.moved`, other);
+  t.strictSame((await checkOffline(fixture.directory, LOOK)).findings, []);
+});
+
 t.test('a pool that was never mounted is clean, and stays as it is', async (t) => {
   const root = t.testdir({ p: {}, a: {}, b: {}, c: {}, cache: {} });
   const disks = ['a', 'b', 'c'].map((name) => join(root, name));

@@ -1,5 +1,5 @@
 /** What the local promise needs of the cache: a sync that covers what it says, and cache files that outlive what a crash can undo. */
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { CacheAccount } from '../../../src/cache/cache-account.js';
@@ -24,6 +24,11 @@ const CALLER = { uid: 1000, gid: 1000, pid: 1 };
 const RW = { read: true, write: true };
 const LARGE = 300_000;
 
+function cacheFile({ directory }: PoolFixture, ino: number): string {
+  const shard = (Math.floor(ino / 256) % 256).toString(16).padStart(2, '0');
+  return join(directory, 'cache', 'files', shard, ino.toString(16));
+}
+
 t.test('a removed file keeps its cache file until the removal cannot be undone by a crash', async (t) => {
   const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000 });
   const { vfs } = fixture;
@@ -31,13 +36,56 @@ t.test('a removed file keeps its cache file until the removal cannot be undone b
   await vfs.write(handle, 0, Buffer.alloc(LARGE, 7));
   await vfs.fsync(handle, false);
   await vfs.release(handle);
-  const shard = (Math.floor(attr.ino / 256) % 256).toString(16).padStart(2, '0');
-  const file = join(fixture.directory, 'cache', 'files', shard, attr.ino.toString(16));
+  const file = cacheFile(fixture, attr.ino);
   t.ok(existsSync(file));
   await vfs.unlink(ROOT_INO, 'file');
   t.ok(existsSync(file), 'the stage log with the removal is not synced yet');
   await fixture.pool.control.commit(['/'], () => undefined);
   t.notOk(existsSync(file), 'the commit has it');
+});
+
+t.test('what was synced survives a cache device that comes back without its last pages in the same boot', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000 });
+  const { vfs } = fixture;
+  const make = async (name: string) => {
+    const { attr, handle } = await vfs.create(ROOT_INO, name, 0o644, RW, CALLER);
+    await vfs.write(handle, 0, Buffer.alloc(LARGE, 1));
+    await vfs.fsync(handle, false);
+    return { handle, file: cacheFile(fixture, attr.ino) };
+  };
+  const wal = await make('wal');
+  const rewritten = await make('rewritten');
+  for (const { handle, at } of [
+    { handle: wal.handle, at: LARGE },
+    { handle: rewritten.handle, at: 0 },
+  ]) {
+    await vfs.write(handle, at, Buffer.alloc(4120, 2));
+    await vfs.fsync(handle, false);
+    // Never synced, and noted with what is around it.
+    await vfs.write(handle, at + 4120, Buffer.alloc(24, 3));
+    await vfs.flush(handle);
+  }
+  // What only the page cache had: the small syncs went into the stage log.
+  truncateSync(wal.file, LARGE);
+  const descriptor = openSync(rewritten.file, 'r+');
+  writeSync(descriptor, Buffer.alloc(8192, 1), 0, 8192, 0);
+  closeSync(descriptor);
+  await fixture.kill();
+  t.match(fixture.lines.join('\n'), /the cache device has lost/);
+  const read = async (name: string): Promise<Buffer> => {
+    const file = await fixture.pool.openFile(`/${name}`);
+    const bytes = await file.read(0, 2 * LARGE);
+    await file.close();
+    return bytes;
+  };
+  const same = async (): Promise<void> => {
+    t.ok((await read('wal')).equals(Buffer.concat([Buffer.alloc(LARGE, 1), Buffer.alloc(4120, 2)])));
+    t.ok((await read('rewritten')).equals(Buffer.concat([Buffer.alloc(4120, 2), Buffer.alloc(LARGE - 4120, 1)])));
+  };
+  await same();
+  await fixture.pool.control.commit(['/'], () => undefined);
+  await fixture.reopenWithout('cache');
+  await same();
 });
 
 t.test('a size survives a kill that comes as it is answered; a mode comes with what is kept next', async (t) => {
