@@ -16,6 +16,12 @@ const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EIO: ['IO', 'the device reports an input/output error'],
 };
 
+/** What happened, in words, as the end of a sentence. */
+export function systemWords(error: unknown): string {
+  const [, words] = meanings[systemCode(error) ?? ''] ?? [];
+  return words ?? (error instanceof Error ? error.message : String(error));
+}
+
 const listenMeanings: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there already',
   EADDRNOTAVAIL: 'this machine has no such address',

@@ -169,7 +169,7 @@ async function tryFault(rig: Rig, kind: Kind, fault: Fault): Promise<{ problems:
   sound.kill();
   await sound.ended;
   await rm(harness.meta, { recursive: true, force: true });
-  await rm(harness.cache, { recursive: true });
+  await harness.loseCache();
   await mkdir(harness.cache);
   problems.push(...(await problemsIn(rig, 'pool', kind.mode)));
   return { problems, isHit: daemon.isHit };

@@ -271,10 +271,10 @@ t.test('manual pages and completions are made of what --help is made of', async 
   t.equal(code, 0);
   const script = `${out}
     try() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _cairn; echo "\${COMPREPLY[*]}"; }
-    cd ${directory}; try cairn sta; try cairn disk re; try cairn status ma; try cairn disk add --y; try cairn init --cache m; try cairn completion z`;
+    cd ${directory}; try cairn sta; try cairn disk re; try cairn status ma; try cairn disk add --y; try cairn init --cache m; try cairn completion z; try cairn policy set --mode ''; try cairn mount --strong --fo`;
   t.equal(
     spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout,
-    'status state start\nreplace remove\nman\n--yes\nman\nzsh\n',
+    'status state start\nreplace remove\nman\n--yes\nman\nzsh\ndefault strong\n--foreground\n',
   );
   for (const shell of ['zsh', 'fish']) {
     const { out } = await run('completion', shell);

@@ -29,6 +29,7 @@ async function prepare(t: Test) {
   const mountpoint = join(directory, 'mnt');
   mkdirSync(poolDirectory);
   mkdirSync(mountpoint);
+  mkdirSync(join(poolDirectory, 'cache'));
   const context = fakeContext(poolDirectory);
   const config: PoolConfig = {
     format: 1,
@@ -203,6 +204,21 @@ t.test('a pool that is mounted already: by whom and where', async (t) => {
   await daemon.stop(() => {});
   await daemon.ended;
   await t.rejects(MountDaemon.start(second, { ...options, mountpoint: other }), locked, 'nobody to ask');
+});
+
+t.test('a cache that is not there may be one that is not mounted: no empty one takes its place', async (t) => {
+  const { context, start, poolDirectory } = await prepare(t);
+  const cache = join(poolDirectory, 'cache');
+  await rm(cache, { recursive: true });
+  await t.rejects(start(), {
+    code: 'NOT_FOUND',
+    message: /what had not been committed is only in it/,
+    hint: /mkdir -p/,
+  });
+  t.same(callsOf(context), [], 'the pool was not even opened');
+  t.notOk(existsSync(cache));
+  mkdirSync(cache);
+  await (await start()).stop(() => {});
 });
 
 t.test('mount points that cannot be right', async (t) => {
