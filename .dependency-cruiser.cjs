@@ -23,7 +23,7 @@ const may = {
   '^src/rescue/': [
     '^src/rescue/',
     '^src/disks/(record|record-codec|disk-identity|disk)\\.ts$',
-    '^src/chunks/(content-hash|shard-scheme)\\.ts$',
+    '^src/chunks/(compressed-chunk|content-hash|shard-scheme)\\.ts$',
     '^src/meta/(rows|row-codec|snapshot-position|meta-store|sqlite-meta-store|sqlite-schema)\\.ts$',
     '^src/erasure/',
     '^src/io/system-error\\.ts$',
@@ -72,6 +72,7 @@ const only = {
   'better-sqlite3': '^src/(meta|disks)/',
   '@ronomon/reed-solomon': '^src/erasure/',
   '@napi-rs/blake-hash': '^src/chunks/',
+  '@cloudpss/zstd': '^src/chunks/',
   commander: '^src/cli/',
   'smol-toml': '^src/pool/',
   'fast-xml-parser': '^src/s3/',

@@ -28,7 +28,7 @@ Measures a cairn mount and the plain file system beside it, and prints medians a
   --repeats N       how often each is measured; the median is shown (3; with --quick 1)
   --memory-gb N     how much is copied while the daemon's memory is watched (10; with --quick 1)
   --tree-files N    how many files the tree has that tar unpacks (5000; a kernel's has 90000)
-  --many-files N    measure the rate of metadata operations again with N more files in the pool (10000000 takes hours)
+  --many-files N    measure the rate of metadata operations again with N more files in the pool (10000000: about an hour)
   --dir DIR         where to work: pool, disks, cache and plain files (the current directory)
   --peers           also other file systems that are installed (mergerfs, GlusterFS, MooseFS, btrfs, JuiceFS, SeaweedFS; root only)
   --plain           only the plain file system, no mount

@@ -10,8 +10,10 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { findMount } from '../src/fuse/mount-table.js';
+import { Pool } from '../src/pool/pool.js';
 import { isInterrupted, run } from './child.js';
 import type { Cleanup } from './cleanup.js';
+import { FILES_PER_ROUND, publishEmptyFiles } from './published-files.js';
 import { canDropPageCache, dropPageCache, type Subject } from './subject.js';
 
 const COMMAND = fileURLToPath(new URL('../src/cli/cairn.cjs', import.meta.url));
@@ -89,6 +91,24 @@ export class MountSubject implements Subject {
     writeFileSync(path, text.replace('# [mount]\n# read_only = true\n# passthrough = "auto"\n', table));
     await this.#mount();
     writeFileSync(path, text);
+  }
+
+  /** Adds empty files, a thousand to a directory, by the library while the pool is not mounted: ten million through a mount would take hours. */
+  async addFiles(count: number): Promise<void> {
+    await this.#unmount();
+    const pool = await Pool.open(this.#pool);
+    try {
+      const { objects } = pool;
+      for (let first = 0; first < count && !isInterrupted(); first += FILES_PER_ROUND) {
+        const { ino } = await objects.makeDirectory(objects.root, `many-${first}`, { uid: 0, gid: 0, mode: 0o755 });
+        const names = Array.from({ length: Math.min(FILES_PER_ROUND, count - first) }, (_, i) => `${first + i}`);
+        await publishEmptyFiles(objects, ino, names, () => new Map());
+      }
+      await pool.commit();
+    } finally {
+      await pool.close();
+    }
+    await this.#mount();
   }
 
   async mountAgain(): Promise<void> {

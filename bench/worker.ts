@@ -6,7 +6,7 @@ import { deleteTransactions, walTransactions } from './loads/database.js';
 import type { Load, LoadSize } from './loads/load.js';
 import { prepareRandom, readRandom, writeRandom } from './loads/random-access.js';
 import { memberOfMany, sharedDirectory } from './loads/shared-directory.js';
-import { listWithAttributes, makeListed, makeMany, smallFiles } from './loads/small-files.js';
+import { listWithAttributes, makeListed, smallFiles } from './loads/small-files.js';
 import { copyIn, readMapped, readStream, writeStream } from './loads/stream.js';
 import { prepareSynced, writeSynced } from './loads/synced.js';
 import { prepareTree, removeTree, statusOfTree, unpackTree } from './loads/tree.js';
@@ -19,7 +19,6 @@ const LOADS = {
   smallFiles,
   makeListed,
   listWithAttributes,
-  makeMany,
   sharedDirectory,
   memberOfMany,
   prepareTree,

@@ -45,15 +45,3 @@ export const listWithAttributes: Load = (directory, { smallFiles }) => {
   if (files !== smallFiles) throw new Error(`${files} of ${smallFiles} files are listed`);
   return { filesPerSecond: files / seconds };
 };
-
-const FILES_PER_DIRECTORY = 1000;
-
-/** Empty files, a thousand to a directory. */
-export const makeMany: Load = (directory, { manyFiles }) => {
-  for (let i = 0; i < manyFiles; i++) {
-    const parent = join(directory, `many-${Math.floor(i / FILES_PER_DIRECTORY)}`);
-    if (i % FILES_PER_DIRECTORY === 0) mkdirSync(parent);
-    closeSync(openSync(join(parent, `${i}`), 'wx'));
-  }
-  return {};
-};

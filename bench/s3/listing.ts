@@ -13,10 +13,10 @@ import { Pool } from '../../src/pool/pool.js';
 import { encodeAttributes, OBJECT } from '../../src/s3/object-attributes.js';
 import { S3Server } from '../../src/s3/s3-server.js';
 import { UserTable } from '../../src/s3/users.js';
-import { NO_CONTENT } from '../../src/vfs/content-writer.js';
 import type { ObjectTree } from '../../src/vfs/object-tree.js';
 import { run } from '../child.js';
 import { Cleanup } from '../cleanup.js';
+import { FILES_PER_ROUND, publishEmptyFiles } from '../published-files.js';
 import { Connection } from './connection.js';
 import { BUCKET, keyName, type S3Figures, type S3LoadSize } from './load-size.js';
 
@@ -25,7 +25,8 @@ const HELP = `Usage: node dist/bench/s3/listing.js [options]
   --keys N    how many, a multiple of 1,000 (1000000)
   --dir DIR   where pool and disks are (/dev/shm)`;
 
-const PER_DIRECTORY = 1000;
+/** Keys of a directory are made in one round. */
+const PER_DIRECTORY = FILES_PER_ROUND;
 const SINGLE_PAGES = 20;
 const SETTLE_MS = 5000;
 const USER = { id: 'bench', name: 'bench', accessKey: 'benchaccess', secretKey: 'benchsecret0' };
@@ -40,20 +41,11 @@ async function makeKeys(tree: ObjectTree, keys: number): Promise<void> {
     const [directory = ''] = keyName(first).split('/');
     const { ino: parent } = await tree.makeDirectory(top.ino, directory, OWNER);
     const names = Array.from({ length: PER_DIRECTORY }, (_, i) => keyName(first + i).split('/')[1] ?? '');
-    await tree.publish(async () =>
-      names.map((name) => ({
-        parent,
-        name,
-        expected: undefined,
-        to: {
-          mode: 0o644,
-          uid: 0,
-          gid: 0,
-          content: NO_CONTENT,
-          attributes: (stage: number) =>
-            new Map([[OBJECT, encodeAttributes({ v: 1, stage, size: 0, etag, owner: USER.id, headers: {} })]]),
-        },
-      })),
+    await publishEmptyFiles(
+      tree,
+      parent,
+      names,
+      (stage) => new Map([[OBJECT, encodeAttributes({ v: 1, stage, size: 0, etag, owner: USER.id, headers: {} })]]),
     );
   }
 }

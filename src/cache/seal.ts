@@ -6,10 +6,14 @@
 import { CACHED, type FileContent, SEALED, SEALED_HOLE, TAKEN } from './file-content.js';
 import { END } from './range-map.js';
 
-/** As the chunk store spells a scheme; it goes from who seals to who stores, and nothing here looks into it. */
-type AskedScheme =
-  | { readonly kind: 'copies'; readonly copies: number }
-  | { readonly kind: 'erasure'; readonly k: number; readonly m: number };
+/** As the chunk store spells how chunks are to be kept; it goes from who seals to who stores, and nothing here looks into it. */
+interface AskedPolicy {
+  readonly scheme?:
+    | { readonly kind: 'copies'; readonly copies: number }
+    | { readonly kind: 'erasure'; readonly k: number; readonly m: number }
+    | undefined;
+  readonly isCompressed?: boolean | undefined;
+}
 
 /** More copied bytes than this wait for the commit instead. */
 const PROTECTED_BYTES_MAX = 64 * 1024 * 1024;
@@ -53,8 +57,8 @@ export class Seal {
   readonly finished: Promise<void>;
   /** Why the bytes are staged again, if they are. */
   failure: unknown;
-  /** The scheme that a policy asks for its chunks to be kept under. */
-  asked: AskedScheme | undefined;
+  /** How a policy asks for its chunks to be kept. */
+  asked: AskedPolicy | undefined;
   #finish!: () => void;
 
   /** Takes what is staged below `limit` (END: everything). Pieces are cut at multiples of `windowBytes`. */

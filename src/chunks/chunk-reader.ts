@@ -1,14 +1,17 @@
 /**
  * Reading a chunk back: only the shards that cover the range, in parallel, and where one is missing or damaged, the same blocks of as many
  * others as the scheme needs. Shards come verified from the disks (CRC32C per 64 KiB); a chunk that is read whole must also have the hash
- * that it is named by, and where it has not, other combinations of shards are tried before giving up. What a slow disk has is not waited for as long
+ * that it is named by, and where it has not, other combinations of shards are tried before giving up. Of a compressed chunk the shards are what it was compressed to: of a part
+ * that is read the blocks that it touches are unpacked, each against its own checksum (compressed-chunk.ts). What a slow disk has is not waited for as long
  * as the others have enough; it is used if it comes first, or if nothing else is left.
  */
 import type { Codec } from '../erasure/codec.js';
 import { combinations } from '../erasure/combinations.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
-import { type ChunkSpace, type ChunkSpaces, chunkIn, fitsSpace, type SpaceLayout, shardIn } from './chunk-space.js';
+import type { BlockCache } from './block-cache.js';
+import { type ChunkSpace, type ChunkSpaces, neededSpace, type SpaceLayout, shardIn, storedIn } from './chunk-space.js';
 import type { WholeChunk } from './chunk-store.js';
+import { BLOCK_BYTES, decompressBlock, plainOf, readTable, type StoredBlock, tableBytes } from './compressed-chunk.js';
 import { contentHash } from './content-hash.js';
 import type { Pipeline } from './pipeline.js';
 import { type Reading, type ReadPace, SilentDisk } from './read-pace.js';
@@ -33,6 +36,17 @@ export interface FilledSpace {
   readonly layout: SpaceLayout;
 }
 
+/** With another one, in which the chunk is, where it is compressed in the first. */
+interface UnpackedSpace extends FilledSpace {
+  readonly plain: ChunkSpace | undefined;
+}
+
+/** A chunk whose name is right, and what its shards are made from: the same bytes where it is not compressed. */
+interface CheckedChunk {
+  readonly stored: Uint8Array;
+  readonly plain: Uint8Array;
+}
+
 /**
  * The whole chunk from one set of shards: as many as are needed, from all their disks at once, straight to their places in a space, where a worker thread makes what is missing and hashes
  * the chunk. Where a shard is late or damaged, or the chunk is not what it is named, it goes on as `readRange` does, with what has been read. UNREADABLE, CLOSED.
@@ -45,19 +59,37 @@ export async function readWhole(
 ): Promise<WholeChunk> {
   const reader = new SetReader(set, onMissing, means.pace);
   const filled = await fill(reader, means, [], chunk);
-  if (filled === undefined) return lent(await reader.readSlowly(chunk), () => {});
-  const { space, layout } = filled;
-  return lent(chunkIn(space.bytes, layout), () => means.spaces.give(space));
+  if (filled === undefined) return lent((await reader.readSlowly(chunk)).plain, () => {});
+  const { space, layout, plain } = filled;
+  if (plain === undefined) return lent(storedIn(space.bytes, layout), () => means.spaces.give(space));
+  means.spaces.give(space);
+  return lent(plain.bytes.subarray(0, set.chunkBytes), () => means.spaces.give(plain));
+}
+
+/** What the shards of the set are made from, of a chunk that has its name then. UNREADABLE, CLOSED. */
+export async function readStored(set: ShardSet, chunk: string, means: SpaceMeans): Promise<Uint8Array> {
+  const reader = new SetReader(set, () => {}, means.pace);
+  const filled = await unpacked(await fill(reader, means, [], chunk), means);
+  if (filled === undefined) return (await reader.readSlowly(chunk)).stored;
+  const stored = new Uint8Array(storedIn(filled.space.bytes, filled.layout));
+  means.spaces.give(filled.space);
+  return stored;
 }
 
 /** As `readWhole`, of shards: those `wanted` are made, whatever there is of them, and the chunk has its name. undefined if that cannot be, or would take long. */
-export function remakeShards(
+export async function remakeShards(
   set: ShardSet,
   chunk: string,
   wanted: readonly number[],
   means: SpaceMeans,
 ): Promise<FilledSpace | undefined> {
-  return fill(new SetReader(set, () => {}, means.pace), means, wanted, chunk);
+  return unpacked(await fill(new SetReader(set, () => {}, means.pace), means, wanted, chunk), means);
+}
+
+/** Of no further use is what was unpacked to see whether it is the chunk. */
+function unpacked(filled: UnpackedSpace | undefined, { spaces }: SpaceMeans): FilledSpace | undefined {
+  if (filled?.plain !== undefined) spaces.give(filled.plain);
+  return filled;
 }
 
 /** These shards as they lie, each verified, and nothing else. undefined if one cannot be read, or not soon. */
@@ -75,25 +107,35 @@ async function fill(
   { spaces, pipeline }: SpaceMeans,
   wanted: readonly number[],
   chunk: string | undefined,
-): Promise<FilledSpace | undefined> {
-  if (!reader.fitsSpace) return undefined;
-  const space = spaces.take();
+): Promise<UnpackedSpace | undefined> {
+  const bytes = reader.spaceBytes;
+  if (bytes === undefined) return undefined;
+  const space = spaces.take(bytes);
+  const plain = chunk === undefined || !reader.isCompressed ? undefined : spaces.take(reader.chunkBytes);
   let isGood = false;
   try {
     const layout =
       chunk === undefined ? await reader.fetch(space.bytes, wanted, []) : await reader.gather(space.bytes, wanted);
-    isGood = layout !== undefined && (chunk === undefined || (await nameIn(space, layout, pipeline)) === chunk);
-    return layout !== undefined && isGood ? { space, layout } : undefined;
+    isGood = layout !== undefined && (chunk === undefined || (await nameIn(space, layout, plain, pipeline)) === chunk);
+    return layout !== undefined && isGood ? { space, layout, plain } : undefined;
   } finally {
     // A late read may still write to it.
-    if (!isGood) spaces.drop(space);
+    if (!isGood) {
+      spaces.drop(space);
+      if (plain !== undefined) spaces.drop(plain);
+    }
   }
 }
 
 /** undefined if the worker thread has ended: the chunk is hashed here then. */
-async function nameIn(space: ChunkSpace, layout: SpaceLayout, pipeline: Pipeline): Promise<string | undefined> {
+async function nameIn(
+  space: ChunkSpace,
+  layout: SpaceLayout,
+  plain: ChunkSpace | undefined,
+  pipeline: Pipeline,
+): Promise<string | undefined> {
   try {
-    return await pipeline.complete(space, layout);
+    return await pipeline.complete(space, layout, plain);
   } catch (error) {
     if (!hasCode(error, 'IO')) throw error;
     return undefined;
@@ -112,18 +154,19 @@ function lent(bytes: Uint8Array, giveBack: () => void): WholeChunk {
   };
 }
 
-/** Bytes [from, to) of the chunk from one set of shards. UNREADABLE, with what went wrong in the message. */
+/** Bytes [from, to) of the chunk from one set of shards; what of a compressed one is unpacked for that goes to `blocks`. UNREADABLE, with what went wrong in the message. */
 export async function readRange(
   set: ShardSet,
   chunk: string,
   from: number,
   to: number,
   onMissing: OnMissing,
-  pace: ReadPace,
+  { pace, blocks }: { readonly pace: ReadPace; readonly blocks: BlockCache },
 ): Promise<Uint8Array> {
   assert(from < to, 'the range is not empty');
   const reader = new SetReader(set, onMissing, pace);
-  if (from === 0 && to === set.chunkBytes) return reader.readSlowly(chunk);
+  if (from === 0 && to === set.chunkBytes) return (await reader.readSlowly(chunk)).plain;
+  if (set.compression !== undefined) return reader.readBlocks(chunk, from, to, blocks);
   return set.scheme.erasure ? reader.readData(from, to) : reader.readCopy(from, to, () => true);
 }
 
@@ -158,12 +201,21 @@ class SetReader {
     this.#pace = pace;
     this.#set = set;
     this.#codec = set.codec;
-    this.#shardBytes = set.codec.shardBytes(set.chunkBytes);
+    this.#shardBytes = set.shardBytes;
     this.#onMissing = onMissing;
   }
 
-  get fitsSpace(): boolean {
-    return fitsSpace(this.#set.scheme, this.#shardBytes);
+  get isCompressed(): boolean {
+    return this.#set.compression !== undefined;
+  }
+
+  get chunkBytes(): number {
+    return this.#set.chunkBytes;
+  }
+
+  /** undefined if it is more than a space may have. */
+  get spaceBytes(): number | undefined {
+    return neededSpace(this.#set.scheme, this.#shardBytes);
   }
 
   /** As many shards as are needed into their places in the space; the data shards that are not among them, and those wanted, are to be made. As `fetch`. */
@@ -179,8 +231,8 @@ class SetReader {
 
   /** These shards into their places in the space; undefined if one of them does not come, or not soon: then the space is written to even later. */
   async fetch(space: Uint8Array, there: readonly number[], make: readonly number[]): Promise<SpaceLayout | undefined> {
-    const { scheme, chunkBytes } = this.#set;
-    const layout = { scheme, chunkBytes, shardBytes: this.#shardBytes, there, make };
+    const { scheme, chunkBytes, compression } = this.#set;
+    const layout = { scheme, chunkBytes, compression, shardBytes: this.#shardBytes, there, make };
     const read = await Promise.all(there.map((shard) => this.#readInto(shard, shardIn(space, layout, shard))));
     return read.every(Boolean) ? layout : undefined;
   }
@@ -194,12 +246,69 @@ class SetReader {
       .sort((a, b) => isOnline(b) - isOnline(a) || a - b);
   }
 
-  /** The whole chunk, hashed on the calling thread. */
-  async readSlowly(chunk: string): Promise<Uint8Array> {
-    const { chunkBytes, scheme } = this.#set;
-    if (!scheme.erasure) return this.readCopy(0, chunkBytes, (bytes) => contentHash(bytes) === chunk);
-    const bytes = await this.readData(0, chunkBytes);
-    return contentHash(bytes) === chunk ? bytes : this.readAnyHow(chunk);
+  /** The whole chunk, unpacked and hashed on the calling thread. */
+  async readSlowly(chunk: string): Promise<CheckedChunk> {
+    const { storedBytes, scheme } = this.#set;
+    if (scheme.erasure)
+      return this.#checked(await this.readData(0, storedBytes), chunk) ?? (await this.#readAnyHow(chunk));
+    let checked: CheckedChunk | undefined;
+    await this.readCopy(0, storedBytes, (stored) => {
+      checked = this.#checked(stored, chunk);
+      return checked !== undefined;
+    });
+    assert(checked, 'a copy that was taken is good');
+    return checked;
+  }
+
+  /** undefined if the chunk is not what its shards are made from. */
+  #checked(stored: Uint8Array, chunk: string): CheckedChunk | undefined {
+    const { chunkBytes, compression } = this.#set;
+    try {
+      const plain = plainOf(stored, chunkBytes, compression);
+      return contentHash(plain) === chunk ? { stored, plain } : undefined;
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      return undefined;
+    }
+  }
+
+  /** Bytes [from, to) of a compressed chunk, by the blocks that they lie in; by the whole chunk where one of these is not what it should be. */
+  async readBlocks(chunk: string, from: number, to: number, blocks: BlockCache): Promise<Uint8Array> {
+    const { chunkBytes, storedBytes } = this.#set;
+    const first = Math.floor(from / BLOCK_BYTES);
+    const end = Math.ceil(to / BLOCK_BYTES);
+    const start = first * BLOCK_BYTES;
+    try {
+      const table = blocks.table(chunk, storedBytes) ?? (await this.#readTable());
+      blocks.putTable(chunk, storedBytes, table);
+      const frames = table.slice(first, end);
+      const base = frames[0]!.from;
+      const stored = await this.#readStoredRange(base, frames.at(-1)!.to);
+      const plain = Buffer.allocUnsafeSlow(Math.min(end * BLOCK_BYTES, chunkBytes) - start);
+      for (const [i, frame] of frames.entries()) {
+        const into = plain.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES);
+        decompressBlock(stored.subarray(frame.from - base, frame.to - base), frame, into);
+        blocks.put(chunk, first + i, into);
+      }
+      return plain.subarray(from - start, to - start);
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      blocks.putTable(chunk, storedBytes, undefined);
+      const { plain } = await this.readSlowly(chunk);
+      return plain.subarray(from, to);
+    }
+  }
+
+  async #readTable(): Promise<StoredBlock[]> {
+    const { chunkBytes, storedBytes } = this.#set;
+    const length = tableBytes(chunkBytes);
+    if (length > storedBytes) throw new CairnError('CORRUPT', 'a compressed chunk is shorter than its table');
+    return readTable(await this.#readStoredRange(0, length), chunkBytes, storedBytes);
+  }
+
+  /** Bytes [from, to) of what the shards are made from. */
+  #readStoredRange(from: number, to: number): Promise<Uint8Array> {
+    return this.#set.scheme.erasure ? this.readData(from, to) : this.readCopy(from, to, () => true);
   }
 
   /** The first copy that can be read and is `good`. */
@@ -287,7 +396,7 @@ class SetReader {
   }
 
   /** The whole chunk by trying combinations of shards until one has the right hash: some shard holds wrong bytes under right checksums. */
-  async readAnyHow(chunk: string): Promise<Uint8Array> {
+  async #readAnyHow(chunk: string): Promise<CheckedChunk> {
     const whole = (late: LateShard): boolean => late.from === 0 && late.to === this.#shardBytes;
     const all = await Promise.all(this.#set.holders.map((_, shard) => this.#readShard(shard, 0, this.#shardBytes)));
     // Every shard may be the one that is needed.
@@ -295,16 +404,17 @@ class SetReader {
       all[late.shard] ??= late.bytes;
     const there = all.flatMap((bytes, shard) => (bytes ? [shard] : []));
     for (const sources of combinations(there, this.#codec.needed, MAX_COMBINATIONS)) {
-      const bytes = this.#codec.decode(
+      const stored = this.#codec.decode(
         all.map((shard, i) => (sources.includes(i) ? shard : undefined)),
-        this.#set.chunkBytes,
+        this.#set.storedBytes,
       );
-      if (contentHash(bytes) !== chunk) continue;
-      this.#codec.encode(bytes).forEach((right, shard) => {
+      const checked = this.#checked(stored, chunk);
+      if (checked === undefined) continue;
+      this.#codec.encode(stored).forEach((right, shard) => {
         const found = all[shard];
         if (found && Buffer.compare(found, right) !== 0) this.#report(shard, this.#set.holders[shard]![0]?.number);
       });
-      return bytes;
+      return checked;
     }
     this.#troubles.push('no combination of its shards gives the chunk that it is named');
     throw this.#unreadable();

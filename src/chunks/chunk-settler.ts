@@ -9,15 +9,15 @@
  * disk of it is away), a shard's old place goes only if its new one shares its disk with no other shard that has no other place.
  *
  * A shard is moved by copying it, verified as it is read, where it can be read; else it is made from the others. A chunk whose group is no more, or has another
- * scheme, is read (and checked against its name) and stored whole in another group.
+ * scheme, is read (and checked against its name) and stored whole in another group. Of a compressed chunk what it was compressed to is moved and stored, as it is.
  */
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput, ShardEntry, ShardInfo } from '../disks/record.js';
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ChunkToSettle, SettleReport } from './chunk-store.js';
 import { SMALL_CHUNK_BYTES } from './chunk-store.js';
 import type { Home, Placement, Plan } from './placement.js';
-import { type Disks, type Holder, locate, type ShardSet } from './shard-set.js';
+import { type Disks, fits, type Holder, locate, type ShardSet } from './shard-set.js';
 
 /** Chunks read or made at the same time, each with memory for one and its parity. */
 const AT_ONCE = 6;
@@ -30,7 +30,7 @@ export interface SettlerStore {
   read(chunk: string, chunkBytes: number): Promise<Uint8Array>;
   /**
    * Writes the shards of a plan from others of the set, in worker threads: moved as they are where they can be read, else made from as many as are needed, of a chunk that has its name then.
-   * undefined, and nothing written, if they cannot. Else as `write`.
+   * undefined, and nothing written, if they cannot (of a compressed chunk: UNREADABLE). Else as `write`.
    */
   writeFromSet(set: ShardSet, chunk: string, plan: Plan): Promise<number | undefined>;
   /** Writes the shards of a plan from the whole chunk. Returns the bytes written; fewer shards than planned may have been. */
@@ -94,41 +94,44 @@ export class ChunkSettler {
       return;
     }
     const placement = this.#store.placement();
-    const plan = home === undefined ? this.#wholePlan(chunk, chunkBytes, sets) : placement.completing(home);
+    const source = home?.set ?? sets.find(({ readable }) => readable)!;
+    const plan = home === undefined ? this.#wholePlan(chunk, source, sets) : placement.completing(home);
     if (plan === undefined || plan.places.length === 0) return;
-    if (home !== undefined) {
-      if (chunkBytes > SMALL_CHUNK_BYTES || home.set.scheme.erasure) {
-        const writtenBytes = await this.#store.writeFromSet(home.set, chunk, plan);
-        tally.writtenBytes += writtenBytes ?? 0;
-        if (writtenBytes !== undefined) return;
-      } else if (await copySmall(home.set, chunk, plan, appends)) return;
-    }
     let bytes: Uint8Array;
     try {
+      const isSmallCopy = chunkBytes <= SMALL_CHUNK_BYTES && !source.scheme.erasure;
+      if (home !== undefined && isSmallCopy && (await copySmall(source, chunk, plan, appends))) return;
+      if ((home !== undefined && !isSmallCopy) || source.compression !== undefined) {
+        const writtenBytes = await this.#store.writeFromSet(source, chunk, plan);
+        tally.writtenBytes += writtenBytes ?? 0;
+        if (writtenBytes !== undefined) return;
+      }
       bytes = await this.#store.read(chunk, chunkBytes);
     } catch (error) {
       if (!hasCode(error, 'UNREADABLE')) throw error;
       tally.unreadable.push(chunk);
       return;
     }
+    assert(plan.compression === undefined, 'what is compressed has been written from what it was compressed to');
     if (chunkBytes > SMALL_CHUNK_BYTES) {
       const writtenBytes = await this.#store.write(chunk, bytes, plan);
       tally.writtenBytes += writtenBytes;
       return;
     }
     for (const { shard, bucket, disk } of plan.places) {
-      const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
+      const { scheme, compression } = plan;
+      const info: ShardInfo = { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes: chunkBytes };
       await appends.add(disk, info, bytes);
     }
   }
 
-  #wholePlan(chunk: string, chunkBytes: number, sets: readonly ShardSet[]): Plan | undefined {
+  #wholePlan(chunk: string, { chunkBytes, compression }: ShardSet, sets: readonly ShardSet[]): Plan | undefined {
     const buckets = sets.flatMap(({ holders }) => holders.flat().map(({ entry }) => entry.bucket));
     const placement = this.#store.placement();
     const asked = placement.askedOf(sets);
-    const plan = asked === undefined ? undefined : placement.whole(chunk, chunkBytes, buckets, asked);
+    const plan = asked && placement.whole(chunk, chunkBytes, buckets, { compression, asked });
     // Disks that cannot keep it so any more keep it as everything else.
-    return plan ?? placement.whole(chunk, chunkBytes, buckets);
+    return plan ?? placement.whole(chunk, chunkBytes, buckets, { compression, asked: undefined });
   }
 
   /** Of the sets of shards that the disks hold, the one that is most at home. */
@@ -207,8 +210,9 @@ async function copySmall(set: ShardSet, chunk: string, plan: Plan, appends: Appe
   for (const { shard, bucket, disk } of plan.places) {
     const payload = await readAny(set.holders.flat());
     if (payload === undefined) return false;
-    const { scheme, shardBytes } = plan;
-    copies.push({ disk, info: { bucket, chunk, shard, scheme, chunkBytes: set.chunkBytes, shardBytes }, payload });
+    const { scheme, compression, shardBytes } = plan;
+    const { chunkBytes } = set;
+    copies.push({ disk, info: { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes }, payload });
   }
   for (const { disk, info, payload } of copies) await appends.add(disk, info, payload);
   return true;
@@ -241,7 +245,7 @@ function obsolete(home: Home, sets: readonly ShardSet[], synced: ReadonlySet<Dis
   return sets.flatMap((other) =>
     other.holders.flatMap((holders, shard) => {
       if (!isComplete) {
-        const stands = isSameScheme(other, set) ? standing.get(shard) : undefined;
+        const stands = fits(other, set) ? standing.get(shard) : undefined;
         if (stands === undefined || lonely.has(stands.disk)) return [];
       }
       return holders.filter(({ disk, entry }) => !standsAt.has(placeName(disk, entry)));
@@ -262,10 +266,6 @@ async function remove(disk: Disk, entry: ShardEntry, tally: Tally): Promise<void
 /** Of two complete ones the one that survives more: the other's shards go. */
 function rank({ isComplete, standing, set }: Home): number {
   return (isComplete ? 2 + set.survives : 0) + standing.size / (set.codec.shards + 1);
-}
-
-function isSameScheme({ scheme: a }: ShardSet, { scheme: b }: ShardSet): boolean {
-  return a.erasure === b.erasure && a.k === b.k && a.m === b.m;
 }
 
 function placeName(disk: Disk, { bucket, shard }: ShardEntry): string {

@@ -1,6 +1,7 @@
 /**
  * Memory in which a whole chunk is put together from its shards: shard i lies at i times their length, so the data shards, one after the other, are the chunk, and nothing is copied
  * once it has been read. Worker threads see the same memory: there what is missing is made and the chunk is hashed.
+ * Of a compressed chunk the shards are what it was compressed to, which is unpacked into another space.
  *
  * It is used again and again. Buffers that come and go cost more than all the work on their bytes: the collector, which counts them, ran for more than half of the processor's time of
  * a cold read, and the kernel clears every page of them first.
@@ -9,18 +10,23 @@
  * this turn hold until its end. A space that somebody may still write to, or write to a disk from, is dropped, never given back.
  */
 
-import type { ShardScheme } from '../disks/record.js';
+import { type Compression, type ShardScheme, storedBytes } from '../disks/record.js';
 import { codecFor } from '../erasure/codec-for.js';
-import { assert } from '../errors/cairn-error.js';
+import { assert, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
 import { MAX_CHUNK_BYTES } from './chunk-store.js';
+import { decompressChunk } from './compressed-chunk.js';
 import { contentHash } from './content-hash.js';
 import { codecScheme } from './shard-scheme.js';
 
 /** A chunk, as much parity, and what rounding shards up adds. Pages that nobody writes to take no memory. */
-const SPACE_BYTES = 2 * MAX_CHUNK_BYTES + 64 * 1024;
+const LARGEST_BYTES = 2 * MAX_CHUNK_BYTES + 64 * 1024;
+/** Smaller spaces have a power of two, from this on: a chunk of 100 KiB would otherwise keep what a large one before it has used. */
+const SMALLEST_BYTES = 128 * 1024;
 /** How long spaces are kept when nobody has one. */
 const KEEP_MS = 10_000;
+/** Spaces that nobody has are kept up to this much. */
+const FREE_BYTES = 64 * 1024 * 1024;
 
 export interface ChunkSpace {
   readonly id: number;
@@ -31,6 +37,7 @@ export interface ChunkSpace {
 export interface SpaceLayout {
   readonly scheme: ShardScheme;
   readonly chunkBytes: number;
+  readonly compression: Compression | undefined;
   readonly shardBytes: number;
   /** Numbers of the shards that are there. */
   readonly there: readonly number[];
@@ -38,9 +45,10 @@ export interface SpaceLayout {
   readonly make: readonly number[];
 }
 
-/** Whether a chunk can be put together in a space with all its shards. */
-export function fitsSpace(scheme: ShardScheme, shardBytes: number): boolean {
-  return (scheme.erasure ? scheme.k + scheme.m : 1) * shardBytes <= SPACE_BYTES;
+/** Bytes of the space that a chunk with all its shards needs; undefined if it is more than a space may have. */
+export function neededSpace(scheme: ShardScheme, shardBytes: number): number | undefined {
+  const bytes = (scheme.erasure ? scheme.k + scheme.m : 1) * shardBytes;
+  return bytes <= LARGEST_BYTES ? bytes : undefined;
 }
 
 /** The shard's place. Copies are all alike and have one place. */
@@ -49,12 +57,20 @@ export function shardIn(bytes: Uint8Array, { scheme, shardBytes }: SpaceLayout, 
   return bytes.subarray(at, at + shardBytes);
 }
 
-export function chunkIn(bytes: Uint8Array, { chunkBytes }: SpaceLayout): Uint8Array {
-  return bytes.subarray(0, chunkBytes);
+/** What the shards are made from: the chunk, or what it was compressed to. */
+export function storedIn(bytes: Uint8Array, layout: SpaceLayout): Uint8Array {
+  return bytes.subarray(0, storedBytes(layout));
 }
 
-/** Makes what is to be made, and hashes the chunk. On the calling thread. INVALID, UNREADABLE. */
-export function completeSpace(bytes: Uint8Array, layout: SpaceLayout): string {
+/**
+ * Makes what is to be made, and hashes the chunk, of one that is compressed after it has been unpacked into `plain`: undefined if it cannot be. On the calling thread.
+ * INVALID, UNREADABLE, CONFIG.
+ */
+export function completeSpace(
+  bytes: Uint8Array,
+  layout: SpaceLayout,
+  plain: Uint8Array | undefined,
+): string | undefined {
   const { scheme, there, make } = layout;
   if (make.length > 0 && scheme.erasure) {
     const codec = codecFor(codecScheme(scheme));
@@ -62,13 +78,25 @@ export function completeSpace(bytes: Uint8Array, layout: SpaceLayout): string {
     for (const shard of there) shards[shard] = shardIn(bytes, layout, shard);
     for (const shard of make) codec.rebuild(shards, shard, shardIn(bytes, layout, shard));
   }
-  return contentHash(chunkIn(bytes, layout));
+  const stored = storedIn(bytes, layout);
+  if (layout.compression === undefined) return contentHash(stored);
+  assert(plain, 'there is a place for what is unpacked');
+  const chunk = plain.subarray(0, layout.chunkBytes);
+  try {
+    decompressChunk(stored, chunk);
+  } catch (error) {
+    if (!hasCode(error, 'CORRUPT')) throw error;
+    return undefined;
+  }
+  return contentHash(chunk);
 }
 
 export class ChunkSpaces {
   readonly #clock: Clock;
   readonly #onGone: (space: ChunkSpace) => void;
+  /** The one that was given back last is the last. */
   readonly #free: ChunkSpace[] = [];
+  #freeBytes = 0;
   readonly #taken = new Set<ChunkSpace>();
   #next = 0;
   #idle: Timer | undefined;
@@ -79,10 +107,14 @@ export class ChunkSpaces {
     this.#onGone = onGone;
   }
 
-  take(): ChunkSpace {
+  /** A space of so many bytes or more. */
+  take(bytes: number): ChunkSpace {
     this.#idle?.cancel();
     this.#idle = undefined;
-    const space = this.#free.pop() ?? { id: this.#next++, bytes: newBytes() };
+    const size = sizeFor(bytes);
+    const at = this.#free.findLastIndex((free) => free.bytes.length === size);
+    const space = this.#free[at] ?? { id: this.#next++, bytes: Buffer.from(new SharedArrayBuffer(size)) };
+    if (at >= 0) this.#unfree(at);
     this.#taken.add(space);
     return space;
   }
@@ -91,6 +123,8 @@ export class ChunkSpaces {
     this.#end(space);
     setImmediate(() => {
       this.#free.push(space);
+      this.#freeBytes += space.bytes.length;
+      while (this.#freeBytes > FREE_BYTES) this.#onGone(this.#unfree(0));
       if (this.#taken.size > 0) return;
       this.#idle ??= this.#clock.after(KEEP_MS, () => this.clear());
     });
@@ -105,7 +139,14 @@ export class ChunkSpaces {
   clear(): void {
     this.#idle?.cancel();
     this.#idle = undefined;
-    for (const space of this.#free.splice(0)) this.#onGone(space);
+    while (this.#free.length > 0) this.#onGone(this.#unfree(0));
+  }
+
+  #unfree(at: number): ChunkSpace {
+    const [space] = this.#free.splice(at, 1);
+    assert(space, 'there is one');
+    this.#freeBytes -= space.bytes.length;
+    return space;
   }
 
   #end(space: ChunkSpace): void {
@@ -113,6 +154,7 @@ export class ChunkSpaces {
   }
 }
 
-function newBytes(): Uint8Array {
-  return Buffer.from(new SharedArrayBuffer(SPACE_BYTES));
+function sizeFor(bytes: number): number {
+  assert(bytes <= LARGEST_BYTES, 'no chunk needs more');
+  return Math.min(LARGEST_BYTES, Math.max(SMALLEST_BYTES, 2 ** Math.ceil(Math.log2(bytes))));
 }

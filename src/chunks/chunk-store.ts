@@ -6,6 +6,7 @@ import type { DiskMap } from '../../diskmap/types.js';
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput, ShardInfo } from '../disks/record.js';
 import type { Scheme } from '../erasure/codec.js';
+import type { Holder } from './shard-set.js';
 
 /** How a chunk is kept: as copies, or erasure coded. */
 export type ChunkScheme = Scheme;
@@ -13,6 +14,14 @@ export type ChunkScheme = Scheme;
 export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** Below this a chunk is kept as replicas: erasure coding costs more than it saves. */
 export const SMALL_CHUNK_BYTES = 64 * 1024;
+
+/** How a chunk is to be kept: what a directory's policy says. */
+export interface ChunkPolicy {
+  /** Instead of its group's. */
+  readonly scheme?: ChunkScheme | undefined;
+  /** Where that saves room worth the time. */
+  readonly isCompressed?: boolean | undefined;
+}
 
 /** `healthy`: all shards are on disks that are online; `degraded`: fewer, but enough to read; `lost`: not readable now. */
 type Health = 'healthy' | 'degraded' | 'lost';
@@ -25,6 +34,8 @@ export interface ChunkHealth {
   readonly shardsNeeded: number;
   /** Numbers of the disks that hold a shard. */
   readonly disks: readonly number[];
+  /** What of so many bytes is stored, where the chunk is compressed. */
+  readonly compressed?: { readonly chunkBytes: number; readonly storedBytes: number } | undefined;
 }
 
 /** Bytes of a file that become one chunk, read by the pipeline's worker: from a file (the cache's) or from memory. */
@@ -43,8 +54,8 @@ export interface StoredChunk {
 export interface PreparedChunk extends StoredChunk {
   /** Empty if deduplicated. */
   readonly records: readonly { readonly disk: Disk; readonly record: RecordInput }[];
-  /** The scheme that it was asked for under. */
-  readonly asked?: ChunkScheme | undefined;
+  /** How it was asked to be kept. */
+  readonly asked?: ChunkPolicy | undefined;
 }
 
 /** A chunk that has been read whole, in memory that is used again. */
@@ -90,19 +101,19 @@ export interface ChunkStore {
    * that they may change again. A disk that fails is skipped: the chunk counts as stored with `needed` shards or more (degraded).
    * NO_SPACE if no group has room, DISK_FAILED if too few disks take it.
    *
-   * `asked`, here and below: the scheme to keep it under, instead of its group's. What is held already counts if it survives as many lost disks; what survives fewer is stored
-   * again. Where no group can take it so, it is kept as the pool keeps everything.
+   * `asked`, here and below: how to keep it. A scheme: what is held already counts if it survives as many lost disks; what survives fewer is stored
+   * again. Where no group can take it so, it is kept as the pool keeps everything. Compressed: what is held already counts, as it is.
    */
-  store(source: ChunkSource, onRead: () => void, signal?: AbortSignal, asked?: ChunkScheme): Promise<StoredChunk>;
-  /** For at most SMALL_CHUNK_BYTES: hashes on the calling thread and returns replica records (m+1 of them) instead of writing them. `avoid`: disks that just failed. */
-  prepareSmall(bytes: Uint8Array, avoid?: ReadonlySet<Disk>, asked?: ChunkScheme): PreparedChunk;
+  store(source: ChunkSource, onRead: () => void, signal?: AbortSignal, asked?: ChunkPolicy): Promise<StoredChunk>;
+  /** For at most SMALL_CHUNK_BYTES: hashes on the calling thread and returns replica records (m+1 of them) instead of writing them; never compressed, since somebody waits for it. `avoid`: disks that just failed. */
+  prepareSmall(bytes: Uint8Array, avoid?: ReadonlySet<Disk>, asked?: ChunkPolicy): PreparedChunk;
   /** As `store`, for many small chunks (each at most SMALL_CHUNK_BYTES) at once: replicas, one append per disk to the data stream. Yields to the event loop between slices. */
   storeSmall(
     sources: readonly Uint8Array[],
     signal?: AbortSignal,
-    asked?: readonly (ChunkScheme | undefined)[],
+    asked?: readonly (ChunkPolicy | undefined)[],
   ): Promise<StoredChunk[]>;
-  /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. */
+  /** Bytes [from, to) of the chunk: only the shards that cover them are read; decoded from any `needed` if one is missing or corrupt. UNREADABLE. The content hash is checked when the whole chunk is read. They are not to be written to. */
   read(chunk: string, chunkBytes: number, from: number, to: number): Promise<Uint8Array>;
   /** As `read` of all its bytes, for whoever reads much: read from all disks at once into memory that is used again, and decoded and hashed in a worker thread. */
   readWhole(chunk: string, chunkBytes: number): Promise<WholeChunk>;
@@ -112,6 +123,8 @@ export interface ChunkStore {
    * where nothing can be written, though it should.
    */
   mend(chunk: string, chunkBytes: number, options?: MendOptions): Promise<Mended>;
+  /** Of the shards that are there, those that are not what the chunk makes, whose `bytes` have been read whole. Reads all of them. */
+  wrongShards(chunk: string, bytes: Uint8Array): Promise<readonly Holder[]>;
   health(chunk: string): ChunkHealth;
   /** From now on new chunks go where this map says, and `settle` brings others there. What lies elsewhere is read as ever. */
   useMap(map: DiskMap): void;

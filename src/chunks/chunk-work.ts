@@ -9,6 +9,7 @@ import { shardRecordHeader } from '../disks/record-codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import { MAX_CHUNK_BYTES } from './chunk-store.js';
+import { compressChunk } from './compressed-chunk.js';
 import { contentHash } from './content-hash.js';
 import { codecScheme } from './shard-scheme.js';
 
@@ -27,6 +28,9 @@ export class ChunkWork {
   #space = NOTHING;
   #parity = NOTHING;
   #chunk: Uint8Array = NOTHING;
+  #compressed: Uint8Array | undefined;
+  /** What `#shards` are made from. */
+  #encoded: Uint8Array | undefined;
   #scheme: ShardScheme | undefined;
   #shards: Uint8Array[] = [];
 
@@ -75,21 +79,32 @@ export class ChunkWork {
     return contentHash(this.#chunk);
   }
 
-  /** Header and payload of the record of one shard: to be written one after the other. Encodes when first asked under a scheme. */
-  record(scheme: ShardScheme, stub: RecordStub): [header: Uint8Array, payload: Uint8Array] {
-    return shardRecord(this.#shard(scheme, stub.info.shard), stub, this.#addon);
+  /** Length of what the chunk compresses to; undefined if that does not pay. CONFIG. */
+  compress(): number | undefined {
+    this.#compressed = compressChunk(this.#chunk);
+    return this.#compressed?.length;
   }
 
-  #shard(scheme: ShardScheme, shard: number): Uint8Array {
-    const same = this.#scheme;
+  /**
+   * Header and payload of the record of one shard: to be written one after the other. Encodes when first asked under a scheme: what `compress` has made, where the record
+   * is to say so; else the bytes that it was given, which may be those of a chunk that was compressed before.
+   */
+  record(scheme: ShardScheme, stub: RecordStub): [header: Uint8Array, payload: Uint8Array] {
+    const payload = (stub.info.compression && this.#compressed) ?? this.#chunk;
+    return shardRecord(this.#shard(scheme, stub.info.shard, payload), stub, this.#addon);
+  }
+
+  #shard(scheme: ShardScheme, shard: number, payload: Uint8Array): Uint8Array {
+    const same = this.#encoded === payload ? this.#scheme : undefined;
     if (!same || same.erasure !== scheme.erasure || same.k !== scheme.k || same.m !== scheme.m) {
       // Shards of the first scheme may still be on their way to a disk.
-      if (same) this.#parity = NOTHING;
+      if (this.#encoded) this.#parity = NOTHING;
       const codec = codecFor(codecScheme(scheme));
-      const parityBytes = scheme.erasure ? (codec.shards - codec.needed) * codec.shardBytes(this.#chunk.length) : 0;
+      const parityBytes = scheme.erasure ? (codec.shards - codec.needed) * codec.shardBytes(payload.length) : 0;
       if (this.#parity.length < parityBytes) this.#parity = Buffer.allocUnsafeSlow(parityBytes);
-      this.#shards = codec.encode(this.#chunk, this.#parity);
+      this.#shards = codec.encode(payload, this.#parity);
       this.#scheme = scheme;
+      this.#encoded = payload;
     }
     const bytes = this.#shards[shard];
     assert(bytes, 'the shard is one of the scheme');
@@ -105,6 +120,8 @@ export class ChunkWork {
 
   #hold(chunk: Uint8Array): void {
     this.#chunk = chunk;
+    this.#compressed = undefined;
+    this.#encoded = undefined;
     this.#scheme = undefined;
     this.#shards = [];
   }

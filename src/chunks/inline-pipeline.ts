@@ -6,6 +6,7 @@ import { assert } from '../errors/cairn-error.js';
 import { type ChunkSpace, completeSpace, type SpaceLayout, shardIn } from './chunk-space.js';
 import type { ChunkSource } from './chunk-store.js';
 import { ChunkWork, shardRecord } from './chunk-work.js';
+import { compressChunk } from './compressed-chunk.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { SlotQueue } from './slot-queue.js';
 
@@ -35,8 +36,12 @@ export class InlinePipeline implements Pipeline {
     }
   }
 
-  async complete({ bytes }: ChunkSpace, layout: SpaceLayout): Promise<string> {
-    return completeSpace(bytes, layout);
+  async compress(chunks: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+    return chunks.map((chunk) => compressChunk(chunk));
+  }
+
+  async complete({ bytes }: ChunkSpace, layout: SpaceLayout, plain?: ChunkSpace): Promise<string | undefined> {
+    return completeSpace(bytes, layout, plain?.bytes);
   }
 
   async writeFrom(
@@ -70,6 +75,11 @@ class InlineJob implements ChunkJob {
   ) {
     this.#work = work;
     this.#giveBack = giveBack;
+  }
+
+  async compress(): Promise<number | undefined> {
+    assert(!this.#ended, 'the job has not ended');
+    return this.#work.compress();
   }
 
   async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {

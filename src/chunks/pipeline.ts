@@ -17,8 +17,13 @@ export interface Pipeline {
    * CLOSED. The job must be ended.
    */
   take(source: ChunkSource, onRead: () => void, signal?: AbortSignal): Promise<ChunkJob>;
-  /** Makes the shards of a space that its layout says are to be made, and hashes the chunk. INVALID if they do not fit, IO if its thread ends, CLOSED. */
-  complete(space: ChunkSpace, layout: SpaceLayout): Promise<string>;
+  /** Small chunks as they are stored compressed; undefined where that does not pay. IO if its thread ends, CLOSED, CONFIG. */
+  compress(chunks: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]>;
+  /**
+   * Makes the shards of a space that its layout says are to be made, and hashes the chunk; one that is compressed is unpacked into the space `plain` for that: undefined if it cannot be.
+   * INVALID if they do not fit, IO if its thread ends, CLOSED, CONFIG.
+   */
+  complete(space: ChunkSpace, layout: SpaceLayout, plain?: ChunkSpace): Promise<string | undefined>;
   /** Writes one shard of a completed space per reservation, as `ChunkJob.write`. A write that fails because its disk hangs may go on, and then reads from the space. */
   writeFrom(
     space: ChunkSpace,
@@ -34,6 +39,8 @@ export interface Pipeline {
 export interface ChunkJob {
   readonly chunk: string;
   readonly chunkBytes: number;
+  /** Compresses the chunk: the length that it comes to; undefined if that does not pay. Then `write` writes shards of that where their reservations say so. IO, CLOSED, CONFIG. */
+  compress(): Promise<number | undefined>;
   /** Encodes and writes one shard per reservation. One failed write does not stop the others: per reservation, undefined or what went wrong. May be called again. */
   write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]>;
   /** Gives the slot back. */

@@ -21,7 +21,7 @@ import {
   schemeSurvives,
 } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
-import type { ShardInfo, ShardScheme } from '../disks/record.js';
+import { type Compression, type ShardInfo, type ShardScheme, storedBytes } from '../disks/record.js';
 import { type Codec, type Scheme, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { CairnError } from '../errors/cairn-error.js';
@@ -38,7 +38,11 @@ interface ShardPlace {
 export interface Plan {
   readonly scheme: ShardScheme;
   readonly codec: Codec;
+  /** Of what the shards are made from. */
+  readonly compression: Compression | undefined;
   readonly shardBytes: number;
+  /** What is there already of a compressed chunk: the new shards are made from what this holds, since the chunk compressed once more may be other bytes. */
+  readonly source: ShardSet | undefined;
   /** Shards to write; without those that stand already. */
   readonly places: readonly ShardPlace[];
   /** Shards that stand and are completed by `places`. */
@@ -54,6 +58,8 @@ interface PlaceOptions {
   readonly avoid?: ReadonlySet<Disk> | undefined;
   /** What is there already. */
   readonly existing?: ShardSet | undefined;
+  /** What the chunk was compressed to, if it is: where nothing stands that decides that. */
+  readonly compression?: Compression | undefined;
   /** Instead of the group's. */
   readonly asked?: Scheme | undefined;
   /** All that is there, under whatever scheme: no record of it is replaced by one of another scheme, so that it can be read until the new ones are safe. */
@@ -149,8 +155,7 @@ export class Placement {
    * has gone to a group of which another bucket is full.
    */
   completing({ group, set, standing }: Home, avoid?: ReadonlySet<Disk>): Plan {
-    const { codec, chunkBytes } = set;
-    const shardBytes = codec.shardBytes(chunkBytes);
+    const { codec, chunkBytes, compression, shardBytes } = set;
     const taken = new Set([...standing.values()].map(({ disk }) => disk));
     const free = new Map<BucketId, Disk>();
     for (const bucket of group.buckets) {
@@ -176,7 +181,9 @@ export class Placement {
     return {
       scheme: set.scheme,
       codec,
+      compression,
       shardBytes,
+      source: compression === undefined ? undefined : set,
       places,
       standing: standing.size,
       full: places.length === lacking.length,
@@ -184,14 +191,19 @@ export class Placement {
   }
 
   /** All shards of the chunk in one group that can take them, one of those that have the `buckets` if possible; undefined if none can take all. */
-  whole(chunk: string, chunkBytes: number, buckets: readonly BucketId[], asked?: Scheme): Plan | undefined {
+  whole(
+    chunk: string,
+    chunkBytes: number,
+    buckets: readonly BucketId[],
+    options: { readonly compression: Compression | undefined; readonly asked: Scheme | undefined },
+  ): Plan | undefined {
     const preferred = new Set(buckets.flatMap((bucket) => this.#groupOf.get(bucket) ?? []));
     for (const group of preferred) {
-      const plan = this.#placeIn(group, chunk, chunkBytes, { asked });
+      const plan = this.#placeIn(group, chunk, chunkBytes, options);
       if (typeof plan !== 'string' && plan.full) return plan;
     }
     for (const index of this.#ranking.ranked(chunk)) {
-      const plan = this.#placeIn(this.#map.groups[index]!, chunk, chunkBytes, { asked });
+      const plan = this.#placeIn(this.#map.groups[index]!, chunk, chunkBytes, options);
       if (typeof plan !== 'string' && plan.full) return plan;
     }
     return undefined;
@@ -256,15 +268,18 @@ export class Placement {
     if (codec.shards > group.buckets.length) return 'no room';
     // Its shards have no buckets of their own in the group.
     const isSpread = small || asked !== undefined;
-    const shardBytes = codec.shardBytes(chunkBytes);
-    const existing =
-      options.existing && sameScheme(codecScheme(options.existing.scheme), scheme) ? options.existing : undefined;
+    const source =
+      options.existing?.compression !== undefined && options.existing.readable ? options.existing : undefined;
+    const fitting = options.existing?.compression === undefined ? options.existing : source;
+    const existing = fitting && sameScheme(codecScheme(fitting.scheme), scheme) ? fitting : undefined;
     const standing =
       existing === undefined
         ? new Map<number, Disk>()
         : isSpread
           ? standingAnywhere(existing)
           : standingShards(existing, group);
+    const compression = source?.compression ?? (standing.size > 0 ? undefined : options.compression);
+    const shardBytes = codec.shardBytes(storedBytes({ chunkBytes, compression }));
     const taken = new Set(standing.values());
     const missing: number[] = [];
     for (let shard = 0; shard < codec.shards; shard++) if (!standing.has(shard)) missing.push(shard);
@@ -297,7 +312,9 @@ export class Placement {
     return {
       scheme: shardScheme(scheme),
       codec,
+      compression,
       shardBytes,
+      source,
       places,
       standing: standing.size,
       full: places.length === missing.length,

@@ -5,14 +5,16 @@
  */
 import { createRanking, type DiskMap, schemeSurvives } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
-import type { ShardInfo, ShardScheme } from '../disks/record.js';
+import { type Compression, isSameCompression, type ShardInfo, type ShardScheme } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
-import { copyShards, readRange, readWhole, remakeShards } from './chunk-reader.js';
+import { BlockCache } from './block-cache.js';
+import { copyShards, type FilledSpace, readRange, readStored, readWhole, remakeShards } from './chunk-reader.js';
 import { ChunkSettler } from './chunk-settler.js';
 import { ChunkSpaces } from './chunk-space.js';
 import {
   type ChunkHealth,
+  type ChunkPolicy,
   type ChunkScheme,
   type ChunkSource,
   type ChunkStore,
@@ -26,15 +28,16 @@ import {
   type StoredChunk,
   type WholeChunk,
 } from './chunk-store.js';
+import { compressChunk, pays, ZSTD_BLOCKS } from './compressed-chunk.js';
 import { contentHash } from './content-hash.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { Placement, type Plan } from './placement.js';
 import { PoolSlots } from './pool-slots.js';
 import { ReadPace } from './read-pace.js';
-import { type Disks, locate, type ShardSet } from './shard-set.js';
+import { type Disks, type Holder, isOfLaterVersion, locate, type ShardSet } from './shard-set.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, slices, writeSlice } from './small-writer.js';
-import { rewriteShard, wrongShards } from './wrong-shards.js';
+import { rewriteShard, type WrongShard, wrongShards } from './wrong-shards.js';
 
 interface PoolChunkStoreOptions {
   readonly map: DiskMap;
@@ -51,7 +54,26 @@ interface PoolChunkStoreOptions {
   readonly onDegradedRead?: (chunk: string, disk: number | undefined) => void;
 }
 
+interface PlanOptions {
+  /** Disks that just failed. */
+  readonly avoid?: ReadonlySet<Disk>;
+  /** The scheme that is asked for. */
+  readonly scheme?: ChunkScheme | undefined;
+  /** What the chunk has been compressed to. */
+  readonly compression?: Compression | undefined;
+  /** What the disks have of it does not count. */
+  readonly isAnew?: boolean;
+}
+
+/** A shard that has been written. */
+interface Written {
+  readonly disk: Disk;
+  readonly info: ShardInfo;
+}
+
 const NONE: ReadonlySet<Disk> = new Set();
+/** Of a compressed chunk a read of more is unpacked in a worker thread. */
+const UNPACKED_HERE_BYTES = 512 * 1024;
 /** Chunks that are kept in mind as unreadable. */
 const UNREADABLE_MAX = 16_384;
 /** Of more, what is outgrown stays until the chunk goes or the disks change. */
@@ -65,6 +87,7 @@ export class PoolChunkStore implements ChunkStore {
   #slots: PoolSlots;
   readonly #pace: ReadPace;
   readonly #spaces: ChunkSpaces;
+  readonly #blocks: BlockCache;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
@@ -93,12 +116,21 @@ export class PoolChunkStore implements ChunkStore {
     const clock = options.clock ?? new SystemClock();
     this.#pace = new ReadPace(clock, options.onSlowDisk);
     this.#spaces = new ChunkSpaces(clock, (space) => this.#pipeline.forget(space));
+    this.#blocks = new BlockCache(clock);
     this.#settler = new ChunkSettler({
       disks: this.#disks,
       placement: () => this.#placement,
       read: (chunk, chunkBytes) => this.read(chunk, chunkBytes, 0, chunkBytes),
-      write: (chunk, bytes, plan) => this.#writeAgain(chunk, bytes, plan),
-      writeFromSet: (set, chunk, plan) => this.#writeFromSet(set, chunk, plan),
+      write: async (chunk, bytes, plan) => {
+        const written: Written[] = [];
+        await this.#writeStored(bytes, { chunk, chunkBytes: bytes.length }, plan, new Set(), written);
+        return written.length * plan.shardBytes;
+      },
+      writeFromSet: async (set, chunk, plan) => {
+        const written: Written[] = [];
+        const done = await this.#writeFromSet(set, chunk, plan, new Set(), written);
+        return done && written.length * plan.shardBytes;
+      },
     });
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
     this.#onShort = options.onShort ?? (() => {});
@@ -112,7 +144,7 @@ export class PoolChunkStore implements ChunkStore {
     source: ChunkSource,
     onRead: () => void,
     signal?: AbortSignal,
-    asked?: ChunkScheme,
+    asked?: ChunkPolicy,
   ): Promise<StoredChunk> {
     this.#refuseIfClosed();
     const job = await this.#pipeline.take(source, onRead, signal);
@@ -121,7 +153,7 @@ export class PoolChunkStore implements ChunkStore {
       // From here on nothing is cancelled: others may be waiting for this chunk.
       if (signal?.aborted) throw aborted(signal);
       while (this.#collecting.has(chunk)) await this.#collected;
-      if (asked !== undefined) await this.#unwritten([chunk]);
+      if (asked?.scheme !== undefined) await this.#unwritten([chunk]);
       this.#refuseIfClosed();
       this.#hold(chunk);
       const deduplicated = await this.#once(chunk, () => this.#write(job, asked)).catch((error: unknown) => {
@@ -144,7 +176,7 @@ export class PoolChunkStore implements ChunkStore {
     }
   }
 
-  prepareSmall(bytes: Uint8Array, avoid: ReadonlySet<Disk> = NONE, asked?: ChunkScheme): PreparedChunk {
+  prepareSmall(bytes: Uint8Array, avoid: ReadonlySet<Disk> = NONE, asked?: ChunkPolicy): PreparedChunk {
     assert(bytes.length > 0 && bytes.length <= SMALL_CHUNK_BYTES, 'a small chunk has 1 byte to 64 KiB');
     const chunk = contentHash(bytes);
     assert(!this.#collecting.has(chunk), 'nothing is prepared while chunks are collected');
@@ -154,13 +186,23 @@ export class PoolChunkStore implements ChunkStore {
     return prepared;
   }
 
-  #prepare({ chunk, bytes, asked }: SmallChunk, avoid: ReadonlySet<Disk>): PreparedChunk {
+  #prepare({ chunk, bytes, compressed, asked }: SmallChunk, avoid: ReadonlySet<Disk>): PreparedChunk {
     const chunkBytes = bytes.length;
-    const plan = this.#plan(chunk, chunkBytes, avoid, asked);
-    if (!plan) return { chunk, chunkBytes, deduplicated: true, records: [], asked };
+    const plan = this.#plan(chunk, chunkBytes, {
+      avoid,
+      scheme: asked?.scheme,
+      compression: compressed && compressionOf(compressed),
+    });
+    const payload = plan && payloadFor(plan.compression, bytes, compressed);
+    if (!plan || !payload) {
+      // Copies of other bytes stand than this version compresses it to: repair makes more of these.
+      if (plan) this.#onShort(chunk);
+      return { chunk, chunkBytes, deduplicated: true, records: [], asked };
+    }
+    const { scheme, compression, shardBytes } = plan;
     const records = plan.places.map(({ shard, bucket, disk }) => {
-      const info: ShardInfo = { bucket, chunk, shard, scheme: plan.scheme, chunkBytes, shardBytes: chunkBytes };
-      return { disk, record: { kind: 'shard', info, payload: [bytes] } as const };
+      const info: ShardInfo = { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes };
+      return { disk, record: { kind: 'shard', info, payload: [payload] } as const };
     });
     return { chunk, chunkBytes, deduplicated: false, records, asked };
   }
@@ -168,7 +210,7 @@ export class PoolChunkStore implements ChunkStore {
   async storeSmall(
     sources: readonly Uint8Array[],
     signal?: AbortSignal,
-    asked: readonly (ChunkScheme | undefined)[] = [],
+    asked: readonly (ChunkPolicy | undefined)[] = [],
   ): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
     for (const [from, to] of slices(sources)) {
@@ -199,9 +241,18 @@ export class PoolChunkStore implements ChunkStore {
   ): Promise<Uint8Array> {
     assert(0 <= from && from <= to && to <= chunkBytes, 'the range lies in the chunk');
     if (from === to) return Buffer.alloc(0);
+    const unpacked = this.#blocks.find(chunk, from, to);
+    if (unpacked !== undefined) return unpacked;
     const onMissing = (_shard: number, disk: number | undefined): void => onDegraded(chunk, disk);
     return this.#readFrom(chunk, chunkBytes, async (set) => {
-      const bytes = await readRange(set, chunk, from, to, onMissing, this.#pace);
+      if (set.compression !== undefined && to - from > UNPACKED_HERE_BYTES) {
+        const whole = await readWhole(set, chunk, this.#means, onMissing);
+        this.#unreadable.delete(chunk);
+        const bytes = new Uint8Array(whole.bytes.subarray(from, to));
+        whole.release();
+        return bytes;
+      }
+      const bytes = await readRange(set, chunk, from, to, onMissing, { pace: this.#pace, blocks: this.#blocks });
       if (bytes.length === chunkBytes) this.#unreadable.delete(chunk);
       return bytes;
     });
@@ -248,15 +299,28 @@ export class PoolChunkStore implements ChunkStore {
         return bytes;
       };
       if (verify) {
-        for (const wrong of await wrongShards(this.#locate(chunk, chunkBytes), await read())) {
+        for (const wrong of await this.#wrongShards(chunk, await read())) {
           done.shardsWrong += 1;
           if (!(await rewriteShard(wrong))) continue;
           done.shardsWritten += 1;
           done.bytesWritten += wrong.right.length;
         }
       }
-      const plan = this.#plan(chunk, chunkBytes, NONE);
+      const plan = this.#plan(chunk, chunkBytes);
       if (plan === undefined || plan.places.length === 0) return done;
+      const { source } = plan;
+      if (source !== undefined) {
+        await this.#once(chunk, async () => {
+          const written: Written[] = [];
+          const cause = (await this.#writeFromSet(source, chunk, plan, new Set(), written))?.cause;
+          if (written.length === 0)
+            throw notTaken(new CairnError('DISK_FAILED', 'no disk could take the chunk'), cause);
+          done.shardsWritten += written.length;
+          done.bytesWritten += written.length * plan.shardBytes;
+          return false;
+        });
+        return done;
+      }
       const [stored] =
         chunkBytes <= SMALL_CHUNK_BYTES
           ? await this.storeSmall([await read()])
@@ -272,6 +336,15 @@ export class PoolChunkStore implements ChunkStore {
     }
   }
 
+  async wrongShards(chunk: string, bytes: Uint8Array): Promise<Holder[]> {
+    return (await this.#wrongShards(chunk, bytes)).map(({ holder }) => holder);
+  }
+
+  #wrongShards(chunk: string, bytes: Uint8Array): Promise<WrongShard[]> {
+    const sets = this.#locate(chunk, bytes.length);
+    return wrongShards(sets, bytes, (set) => readStored(set, chunk, this.#means));
+  }
+
   health(chunk: string): ChunkHealth {
     const set = locate(this.#disks, chunk)[0];
     if (!set) return { health: 'lost', scheme: '', shardsPresent: 0, shardsNeeded: 0, disks: [] };
@@ -282,6 +355,7 @@ export class PoolChunkStore implements ChunkStore {
       shardsPresent: set.present,
       shardsNeeded: set.codec.needed,
       disks: [...numbers].sort((a, b) => a - b),
+      compressed: set.compression && { chunkBytes: set.chunkBytes, storedBytes: set.storedBytes },
     };
   }
 
@@ -341,38 +415,62 @@ export class PoolChunkStore implements ChunkStore {
     return { spaces: this.#spaces, pipeline: this.#pipeline, pace: this.#pace };
   }
 
-  /** Shards of a plan from others of the set: moved where each of them lies somewhere, else made. Bytes written; undefined if what can be read soon does not suffice. */
-  async #writeFromSet(set: ShardSet, chunk: string, plan: Plan): Promise<number | undefined> {
+  /**
+   * Shards of a plan from others of the set: moved where each of them lies somewhere, else made. `failed` and `written` as for `#writePlan`, the error of a disk as `cause`; undefined, and
+   * nothing written, if what can be read soon does not suffice. Of a compressed chunk whatever is needed is read: UNREADABLE.
+   */
+  async #writeFromSet(
+    set: ShardSet,
+    chunk: string,
+    plan: Plan,
+    failed: Set<Disk>,
+    written: Written[],
+  ): Promise<{ readonly cause: unknown } | undefined> {
     const wanted = plan.places.map(({ shard }) => shard);
-    const liesSomewhere = wanted.every((shard) => set.holders[shard]!.length > 0);
-    const copied = liesSomewhere ? await copyShards(set, wanted, this.#means) : undefined;
-    const filled = copied ?? (await remakeShards(set, chunk, wanted, this.#means));
-    if (filled === undefined) return undefined;
+    const { erasure, k, m } = plan.scheme;
+    const isOfSet = set.scheme.erasure === erasure && set.scheme.k === k && set.scheme.m === m;
+    const filled = isOfSet ? await this.#fillFrom(set, chunk, wanted) : undefined;
+    const { chunkBytes } = set;
+    if (filled === undefined) {
+      if (set.compression === undefined) return undefined;
+      const stored = await readStored(set, chunk, this.#means);
+      return { cause: await this.#writeStored(stored, { chunk, chunkBytes }, plan, failed, written) };
+    }
     const { space, layout } = filled;
-    const failed = new Set<Disk>();
-    const written: { disk: Disk; info: ShardInfo }[] = [];
+    let cause: unknown;
     let isOver = false;
     try {
       const write = (_scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> =>
         this.#pipeline.writeFrom(space, layout, reservations);
-      await this.#writePlan({ chunk, chunkBytes: set.chunkBytes, write }, plan, failed, written);
+      cause = await this.#writePlan({ chunk, chunkBytes, write }, plan, failed, written);
       isOver = failed.size === 0;
     } finally {
       // A write that was given up because its disk hangs reads from it all the same.
       if (isOver) this.#spaces.give(space);
       else this.#spaces.drop(space);
     }
-    return written.length * plan.shardBytes;
+    return { cause };
   }
 
-  /** Shards of a plan, from the whole chunk; bytes written. */
-  async #writeAgain(chunk: string, bytes: Uint8Array, plan: Plan): Promise<number> {
-    const job = await this.#pipeline.take({ kind: 'bytes', bytes }, () => {});
+  async #fillFrom(set: ShardSet, chunk: string, wanted: readonly number[]): Promise<FilledSpace | undefined> {
+    const liesSomewhere = wanted.every((shard) => set.holders[shard]!.length > 0);
+    const copied = liesSomewhere ? await copyShards(set, wanted, this.#means) : undefined;
+    return copied ?? remakeShards(set, chunk, wanted, this.#means);
+  }
+
+  /** Shards of a plan, from all that they are made from: the chunk, or what it was compressed to. As `#writePlan`. */
+  async #writeStored(
+    stored: Uint8Array,
+    { chunk, chunkBytes }: Pick<StoredChunk, 'chunk' | 'chunkBytes'>,
+    plan: Plan,
+    failed: Set<Disk>,
+    written: Written[],
+  ): Promise<unknown> {
+    const job = await this.#pipeline.take({ kind: 'bytes', bytes: stored }, () => {});
     try {
-      assert(job.chunk === chunk, 'what was read has the hash that it was asked by');
-      const written: { disk: Disk; info: ShardInfo }[] = [];
-      await this.#writePlan(job, plan, new Set(), written);
-      return written.length * plan.shardBytes;
+      assert(plan.compression !== undefined || job.chunk === chunk, 'what was read has the hash that it was asked by');
+      const write: ChunkJob['write'] = (scheme, reservations) => job.write(scheme, reservations);
+      return await this.#writePlan({ chunk, chunkBytes, write }, plan, failed, written);
     } finally {
       job.end();
     }
@@ -438,6 +536,7 @@ export class PoolChunkStore implements ChunkStore {
     this.#closed = true;
     await Promise.allSettled(this.#writing.values());
     this.#spaces.clear();
+    this.#blocks.clear();
     await this.#pipeline.close();
   }
 
@@ -465,15 +564,19 @@ export class PoolChunkStore implements ChunkStore {
   }
 
   /** What is to be written; undefined if the chunk is held already, as well as can be. Throws as `Placement.place`. */
-  #plan(chunk: string, chunkBytes: number, avoid: ReadonlySet<Disk>, wanted?: ChunkScheme): Plan | undefined {
-    const sets = this.#unreadable.has(chunk) ? [] : this.#locate(chunk, chunkBytes, avoid);
+  #plan(
+    chunk: string,
+    chunkBytes: number,
+    { avoid = NONE, scheme: wanted, compression, isAnew = false }: PlanOptions = {},
+  ): Plan | undefined {
+    const sets = isAnew || this.#unreadable.has(chunk) ? [] : this.#locate(chunk, chunkBytes, avoid);
     // What has been kept under a scheme that was asked for stays so, whoever completes it.
     const asked = wanted ?? this.#placement.askedOf(sets);
     const least = asked === undefined ? 0 : schemeSurvives(asked);
     let existing = sets.find((set) => set.survives >= least);
     if (existing?.healthy) return undefined;
     if (asked !== undefined && existing === undefined && sets.length > 0) {
-      const plan = this.#placement.placeAsked(chunk, chunkBytes, { avoid, asked, sets });
+      const plan = this.#placement.placeAsked(chunk, chunkBytes, { avoid, compression, asked, sets });
       if (plan !== undefined) {
         if (this.#outgrown.size < OUTGROWN_MAX) this.#outgrown.set(chunk, chunkBytes);
         return plan;
@@ -481,12 +584,13 @@ export class PoolChunkStore implements ChunkStore {
       existing = sets[0];
       if (existing?.healthy) return undefined;
     }
-    const place = (options: { avoid: ReadonlySet<Disk>; existing: ShardSet | undefined }): Plan =>
+    const options = { avoid, existing, compression };
+    const place = (): Plan =>
       (asked === undefined ? undefined : this.#placement.placeAsked(chunk, chunkBytes, { ...options, asked, sets })) ??
       this.#placement.place(chunk, chunkBytes, options);
     if (existing !== undefined || avoid.size > 0) this.#onShort(chunk);
     if (!existing?.readable) {
-      const plan = place({ avoid, existing });
+      const plan = place();
       if (!plan.full) this.#onShort(chunk);
       return plan;
     }
@@ -496,7 +600,7 @@ export class PoolChunkStore implements ChunkStore {
       if (plan.full && plan.places.length > 0) return plan;
     }
     try {
-      const plan = place({ avoid, existing });
+      const plan = place();
       // What is degraded is written again only where that makes it healthy or adds to what stands.
       return plan.full || (plan.standing > 0 && plan.places.length > 0) ? plan : undefined;
     } catch (error) {
@@ -506,23 +610,40 @@ export class PoolChunkStore implements ChunkStore {
   }
 
   /** True if nothing had to be written. */
-  async #write(job: ChunkJob, asked?: ChunkScheme): Promise<boolean> {
+  async #write(job: ChunkJob, { scheme, isCompressed = false }: ChunkPolicy = {}): Promise<boolean> {
     const failed = new Set<Disk>();
-    const written: { disk: Disk; info: ShardInfo }[] = [];
+    const written: Written[] = [];
     let cause: unknown;
+    let compression: Compression | undefined;
+    let isTried = !isCompressed;
+    let isAnew = false;
     // Every round without full success takes at least one disk out of the next.
-    for (let round = 0; ; round++) {
+    for (let round = 0; ; ) {
       let plan: Plan | undefined;
       try {
-        plan = this.#plan(job.chunk, job.chunkBytes, failed, asked);
+        plan = this.#plan(job.chunk, job.chunkBytes, { avoid: failed, scheme, compression, isAnew });
       } catch (error) {
         // Too few shards to be of use: they would only take room.
         await Promise.allSettled(written.map(({ disk, info }) => disk.remove(info)));
         throw cause === undefined ? error : notTaken(error, cause);
       }
       if (!plan || plan.places.length === 0) return round === 0;
-      cause = (await this.#writePlan(job, plan, failed, written)) ?? cause;
-      const least = asked === undefined ? 0 : schemeSurvives(asked);
+      if (!isTried && plan.source === undefined && plan.standing === 0) {
+        isTried = true;
+        compression = await compressionFor(job, plan);
+        // Meanwhile the disks may have come to something else.
+        if (compression !== undefined) continue;
+      }
+      try {
+        cause = (await this.#writeFor(job, plan, failed, written)) ?? cause;
+      } catch (error) {
+        if (!hasCode(error, 'UNREADABLE')) throw error;
+        // What there is of it turns out to be of no use.
+        isAnew = true;
+        continue;
+      }
+      round++;
+      const least = scheme === undefined ? 0 : schemeSurvives(scheme);
       const isWhole = ({ healthy, survives }: ShardSet): boolean => healthy && survives >= least;
       if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes).some(isWhole)) continue;
       this.#unreadable.delete(job.chunk);
@@ -530,21 +651,27 @@ export class PoolChunkStore implements ChunkStore {
     }
   }
 
+  /** From the job, or from what the disks have of a compressed chunk (then UNREADABLE). As `#writePlan`. */
+  async #writeFor(job: ChunkJob, plan: Plan, failed: Set<Disk>, written: Written[]): Promise<unknown> {
+    if (plan.source === undefined) return this.#writePlan(job, plan, failed, written);
+    return (await this.#writeFromSet(plan.source, job.chunk, plan, failed, written))?.cause;
+  }
+
   /** Writes the plan's shards and publishes those that stand: into `written`. Adds disks that failed to `failed`; returns one's error. */
   async #writePlan(
     job: Pick<ChunkJob, 'chunk' | 'chunkBytes' | 'write'>,
     plan: Plan,
     failed: Set<Disk>,
-    written: { disk: Disk; info: ShardInfo }[],
+    written: Written[],
   ): Promise<unknown> {
     const { chunk, chunkBytes } = job;
-    const { scheme, shardBytes } = plan;
+    const { scheme, compression, shardBytes } = plan;
     let cause: unknown;
     const reserved: { disk: Disk; reservation: Reservation }[] = [];
     await Promise.all(
       plan.places.map(async ({ shard, bucket, disk }) => {
         try {
-          const info: ShardInfo = { bucket, chunk, shard, scheme, chunkBytes, shardBytes };
+          const info: ShardInfo = { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes };
           reserved.push({ disk, reservation: await disk.reserve(info) });
         } catch (error) {
           cause = error;
@@ -579,15 +706,16 @@ export class PoolChunkStore implements ChunkStore {
 
   async #storeSlice(
     sources: readonly Uint8Array[],
-    asked: readonly (ChunkScheme | undefined)[],
+    asked: readonly (ChunkPolicy | undefined)[],
   ): Promise<StoredChunk[]> {
     // The same content twice in one slice is one chunk; content that someone else is writing now is waited for.
     const chunks = sources.map((bytes) => contentHash(bytes));
     while (chunks.some((chunk) => this.#collecting.has(chunk))) await this.#collected;
-    await this.#unwritten(chunks.filter((_, i) => asked[i] !== undefined));
+    await this.#unwritten(chunks.filter((_, i) => asked[i]?.scheme !== undefined));
     for (const chunk of chunks) this.#hold(chunk);
     try {
-      return await this.#storeHeld(sources, chunks, asked);
+      const compressed = await this.#compressSmall(sources, chunks, asked);
+      return await this.#storeHeld(sources, chunks, asked, compressed);
     } catch (error) {
       this.release(chunks);
       throw error;
@@ -597,14 +725,18 @@ export class PoolChunkStore implements ChunkStore {
   async #storeHeld(
     sources: readonly Uint8Array[],
     chunks: readonly string[],
-    asked: readonly (ChunkScheme | undefined)[],
+    asked: readonly (ChunkPolicy | undefined)[],
+    compressed: ReadonlyMap<string, Uint8Array>,
   ): Promise<StoredChunk[]> {
     const mine = new Map<string, SmallChunk>();
     const theirs: Promise<void>[] = [];
     chunks.forEach((chunk, i) => {
       const running = this.#writing.get(chunk);
       if (running) theirs.push(running);
-      else mine.set(chunk, { chunk, bytes: sources[i]!, asked: more(mine.get(chunk)?.asked, asked[i]) });
+      else {
+        const policy = more(mine.get(chunk)?.asked, asked[i]);
+        mine.set(chunk, { chunk, bytes: sources[i]!, compressed: compressed.get(chunk), asked: policy });
+      }
     });
     const writing = writeSlice([...mine.values()], (small, avoid) => this.#prepare(small, avoid));
     const done = writing.then(() => {});
@@ -625,12 +757,39 @@ export class PoolChunkStore implements ChunkStore {
     });
   }
 
+  /** Those that are to be compressed, are not there yet, and are worth it: as they are stored. */
+  async #compressSmall(
+    sources: readonly Uint8Array[],
+    chunks: readonly string[],
+    asked: readonly (ChunkPolicy | undefined)[],
+  ): Promise<ReadonlyMap<string, Uint8Array>> {
+    const wanted = new Map<string, Uint8Array>();
+    chunks.forEach((chunk, i) => {
+      if (asked[i]?.isCompressed !== true || this.#locate(chunk, sources[i]!.length)[0]?.healthy) return;
+      wanted.set(chunk, sources[i]!);
+    });
+    const compressed = new Map<string, Uint8Array>();
+    if (wanted.size === 0) return compressed;
+    const payloads = await orPlain(this.#pipeline.compress([...wanted.values()]));
+    [...wanted].forEach(([chunk, { length }], i) => {
+      const payload = payloads?.[i];
+      if (payload !== undefined && pays(payload.length, length)) compressed.set(chunk, payload);
+    });
+    return compressed;
+  }
+
   #locate(chunk: string, chunkBytes: number, avoid?: ReadonlySet<Disk>): ShardSet[] {
     return locate(this.#disks, chunk, avoid).filter((set) => set.chunkBytes === chunkBytes);
   }
 
   #explain(chunk: string, chunkBytes: number, trouble: CairnError | undefined): CairnError {
     const set = this.#locate(chunk, chunkBytes)[0];
+    if (set === undefined && isOfLaterVersion(this.#disks, chunk)) {
+      const how = 'it was compressed by a newer version of cairn, in a way that this one does not know';
+      return new CairnError('UNREADABLE', `chunk ${chunk.slice(0, 16)}… cannot be read: ${how}`, {
+        hint: 'install that version',
+      });
+    }
     const found = trouble
       ? trouble.message
       : set
@@ -647,10 +806,53 @@ export class PoolChunkStore implements ChunkStore {
   }
 }
 
-/** Of two schemes that the same content is asked for under, the one that survives more. */
-function more(a: ChunkScheme | undefined, b: ChunkScheme | undefined): ChunkScheme | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
-  return schemeSurvives(b) > schemeSurvives(a) ? b : a;
+/** Of two policies that the same content is asked for under, the one whose scheme survives more. */
+function more(a: ChunkPolicy | undefined, b: ChunkPolicy | undefined): ChunkPolicy | undefined {
+  if (a?.scheme === undefined || b?.scheme === undefined) return a?.scheme === undefined ? (b ?? a) : a;
+  return schemeSurvives(b.scheme) > schemeSurvives(a.scheme) ? b : a;
+}
+
+function compressionOf(stored: Uint8Array): Compression {
+  return { method: ZSTD_BLOCKS, storedBytes: stored.length };
+}
+
+/** Compresses the chunk, if that pays as the plan would have it stored. */
+async function compressionFor(job: ChunkJob, plan: Plan): Promise<Compression | undefined> {
+  const storedBytes = await orPlain(job.compress());
+  if (storedBytes === undefined || !pays(plan.codec.shardBytes(storedBytes), plan.shardBytes)) return undefined;
+  return { method: ZSTD_BLOCKS, storedBytes };
+}
+
+/** Where nothing can be compressed, everything is stored as it is. */
+async function orPlain<T>(compressing: Promise<T>): Promise<T | undefined> {
+  try {
+    return await compressing;
+  } catch (error) {
+    if (!hasCode(error, 'CONFIG')) throw error;
+    return undefined;
+  }
+}
+
+/** What a copy of a small chunk holds, where copies stand that are compressed so, or are to be; undefined if it cannot be made. */
+function payloadFor(
+  compression: Compression | undefined,
+  bytes: Uint8Array,
+  compressed: Uint8Array | undefined,
+): Uint8Array | undefined {
+  if (compression === undefined) return bytes;
+  if (compressed !== undefined && isSameCompression(compressionOf(compressed), compression)) return compressed;
+  // Rare: the content stands compressed and lacks a copy, and somebody stores it again without asking for that.
+  const again = compressAgain(bytes);
+  return again !== undefined && isSameCompression(compressionOf(again), compression) ? again : undefined;
+}
+
+function compressAgain(bytes: Uint8Array): Uint8Array | undefined {
+  try {
+    return compressChunk(bytes);
+  } catch (error) {
+    if (!hasCode(error, 'CONFIG')) throw error;
+    return undefined;
+  }
 }
 
 /** The disks that failed explain why too few are left. */

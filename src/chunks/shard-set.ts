@@ -1,12 +1,19 @@
 /**
- * What the disks hold of a chunk. Shards are kept apart by scheme and length only, not by group: a shard is a pure function of the
- * chunk and its scheme, so shards from an old place and a new one complete each other while the map changes.
+ * What the disks hold of a chunk. Shards are kept apart by scheme, length and compression only, not by group: a shard is a pure function of the
+ * chunk, or of what it was compressed to, and its scheme, so shards from an old place and a new one complete each other while the map changes.
  */
 import type { Disk } from '../disks/disk.js';
-import type { ShardEntry, ShardScheme } from '../disks/record.js';
+import {
+  type Compression,
+  isSameCompression,
+  type ShardEntry,
+  type ShardScheme,
+  storedBytes,
+} from '../disks/record.js';
 import { type Codec, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { hasCode } from '../errors/cairn-error.js';
+import { isKnown } from './compressed-chunk.js';
 import { codecScheme } from './shard-scheme.js';
 
 export interface Holder {
@@ -23,6 +30,7 @@ export class ShardSet {
   readonly scheme: ShardScheme;
   readonly codec: Codec;
   readonly chunkBytes: number;
+  readonly compression: Compression | undefined;
   /** By shard number; those on online disks first. */
   readonly holders: Holder[][];
 
@@ -30,11 +38,21 @@ export class ShardSet {
     this.scheme = entry.scheme;
     this.codec = codec;
     this.chunkBytes = entry.chunkBytes;
+    this.compression = entry.compression;
     this.holders = Array.from({ length: codec.shards }, () => []);
   }
 
   get name(): string {
     return schemeName(this.codec.scheme);
+  }
+
+  /** Length of what the shards are made from. */
+  get storedBytes(): number {
+    return storedBytes(this);
+  }
+
+  get shardBytes(): number {
+    return this.codec.shardBytes(this.storedBytes);
   }
 
   /** Disks that may be lost while every shard is there. */
@@ -87,7 +105,7 @@ export function locate(disks: Disks, chunk: string, avoid?: ReadonlySet<Disk>): 
       }
       const holders = set.holders[entry.shard];
       // A record that contradicts itself cannot be used and is left to scrub.
-      if (holders === undefined || set.codec.shardBytes(set.chunkBytes) !== entry.shardBytes) continue;
+      if (holders === undefined || set.shardBytes !== entry.shardBytes) continue;
       if (disk.state === 'online') holders.unshift({ disk, number, entry });
       else holders.push({ disk, number, entry });
     }
@@ -95,24 +113,46 @@ export function locate(disks: Disks, chunk: string, avoid?: ReadonlySet<Disk>): 
   return sets.length < 2 ? sets : sets.sort((a, b) => rank(b) - rank(a));
 }
 
-function fits(set: ShardSet, entry: ShardEntry): boolean {
+/** Whether some disk has shards of the chunk that a later version has compressed: they can neither be read nor taken for nothing. */
+export function isOfLaterVersion(disks: Disks, chunk: string): boolean {
+  return [...disks.values()].some(
+    (disk) =>
+      disk !== undefined &&
+      disk.state !== 'offline' &&
+      disk.findAnywhere(chunk).some(({ compression }) => !isKnown(compression)),
+  );
+}
+
+/** Whether shards of the two complete each other; both are of one chunk. */
+export function fits(
+  set: Pick<ShardSet, 'chunkBytes' | 'scheme' | 'compression'>,
+  entry: Pick<ShardSet, 'chunkBytes' | 'scheme' | 'compression'>,
+): boolean {
   return (
     set.chunkBytes === entry.chunkBytes &&
+    isSameCompression(set.compression, entry.compression) &&
     set.scheme.erasure === entry.scheme.erasure &&
     set.scheme.k === entry.scheme.k &&
     set.scheme.m === entry.scheme.m
   );
 }
 
-/** undefined: written by a version that knows more schemes. */
+/** undefined: written by a version that knows more schemes or compressions, or a record that contradicts itself. */
 function codecOf(entry: ShardEntry): Codec | undefined {
-  if (entry.chunkBytes < 1) return undefined;
+  if (entry.chunkBytes < 1 || !isKnown(entry.compression)) return undefined;
+  // What is compressed is shorter than it was; so a length is at most that of a chunk, whatever the record says.
+  if (entry.compression !== undefined && !isBetween(entry.compression.storedBytes, 1, entry.chunkBytes))
+    return undefined;
   try {
     return codecFor(codecScheme(entry.scheme));
   } catch (error) {
     if (hasCode(error, 'CONFIG')) return undefined;
     throw error;
   }
+}
+
+function isBetween(bytes: number, from: number, to: number): boolean {
+  return bytes >= from && bytes < to;
 }
 
 function rank(set: ShardSet): number {

@@ -1,5 +1,5 @@
 /**
- * A worker thread of the pipeline. It completes chunks that the main thread has read into spaces (chunk-space.ts), and stores others: reads sources, hashes and encodes, all blocking, and writes shards, one job of libuv's pool each, so that
+ * A worker thread of the pipeline. It completes chunks that the main thread has read into spaces (chunk-space.ts), and stores others: reads sources, hashes, compresses and encodes, all blocking, and writes shards, one job of libuv's pool each, so that
  * a disk that does not answer holds up neither the others nor the thread. It keeps the bytes of a chunk in the job's slot from the first
  * message to the next, while the main thread decides where they go; a slot that is used again while a write of its last chunk is still under
  * way leaves that its buffers.
@@ -9,6 +9,7 @@ import { loadAddon } from '../../native/addon.js';
 import { assert, systemCode } from '../errors/cairn-error.js';
 import { completeSpace, shardIn } from './chunk-space.js';
 import { ChunkWork, shardRecord } from './chunk-work.js';
+import { compressChunk } from './compressed-chunk.js';
 import type {
   FromWorker,
   PostedError,
@@ -49,6 +50,12 @@ port.on('message', (message: ToWorker) => {
     case 'writeFrom':
       writeFrom(message);
       return;
+    case 'compressAll':
+      tryTo(message.request, () => {
+        const payloads = message.chunks.map((chunk) => compressChunk(chunk));
+        return { kind: 'compressedAll', payloads };
+      });
+      return;
     default:
       serve(message);
   }
@@ -61,6 +68,10 @@ function serve(message: SlotMessage): void {
     write(slot, message);
     return;
   }
+  if (message.kind === 'compress') {
+    tryTo(message.request, () => ({ kind: 'compressed', storedBytes: slot.work.compress() }));
+    return;
+  }
   try {
     take(slot, message);
   } catch (error) {
@@ -68,9 +79,16 @@ function serve(message: SlotMessage): void {
   }
 }
 
-function complete({ request, space, layout }: ToWorker & { kind: 'complete' }): void {
+function complete({ request, space, layout, plain }: ToWorker & { kind: 'complete' }): void {
+  tryTo(request, () => {
+    const into = plain === undefined ? undefined : spaceOf(plain);
+    return { kind: 'completed', chunk: completeSpace(spaceOf(space), layout, into) };
+  });
+}
+
+function tryTo(request: number, work: () => Result): void {
   try {
-    done(request, { kind: 'completed', chunk: completeSpace(spaceOf(space), layout) });
+    done(request, work());
   } catch (error) {
     done(request, { kind: 'error', error: posted(error) });
   }

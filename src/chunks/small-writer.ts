@@ -4,7 +4,7 @@
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput } from '../disks/record.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { ChunkScheme, PreparedChunk } from './chunk-store.js';
+import type { ChunkPolicy, PreparedChunk } from './chunk-store.js';
 
 /** Payload of one slice: large enough that an append pays, small enough that the event loop is never held for long. */
 const SLICE_BYTES = 1024 * 1024;
@@ -12,8 +12,9 @@ const SLICE_BYTES = 1024 * 1024;
 export interface SmallChunk {
   readonly chunk: string;
   readonly bytes: Uint8Array;
-  /** The scheme that it is asked for under; undefined: its group's. */
-  readonly asked?: ChunkScheme | undefined;
+  /** The bytes as they are stored if it is compressed, where that pays and is asked for. */
+  readonly compressed?: Uint8Array | undefined;
+  readonly asked?: ChunkPolicy | undefined;
 }
 
 /** Returns the chunk's records, without disks in `avoid`, given what stands; none once it is complete or cannot be made better. */

@@ -31,6 +31,8 @@ export type ToWorker =
       readonly scheme: ShardScheme;
       readonly target: WriteTarget;
     }
+  | { readonly kind: 'compress'; readonly job: number; readonly request: number }
+  | { readonly kind: 'compressAll'; readonly request: number; readonly chunks: readonly Uint8Array[] }
   /** Memory that later messages name by its number. */
   | { readonly kind: 'space'; readonly space: number; readonly bytes: Uint8Array }
   | { readonly kind: 'forget'; readonly space: number }
@@ -39,6 +41,8 @@ export type ToWorker =
       readonly request: number;
       readonly space: number;
       readonly layout: SpaceLayout;
+      /** Where a compressed chunk is unpacked to. */
+      readonly plain: number | undefined;
     }
   | {
       readonly kind: 'writeFrom';
@@ -60,7 +64,11 @@ export interface PostedError {
 /** What has become of a request. */
 export type Result =
   | { readonly kind: 'error'; readonly error: PostedError }
-  | { readonly kind: 'completed'; readonly chunk: string }
+  /** `chunk`: its name; undefined if it cannot be unpacked. */
+  | { readonly kind: 'completed'; readonly chunk: string | undefined }
+  /** undefined: it does not pay. */
+  | { readonly kind: 'compressed'; readonly storedBytes: number | undefined }
+  | { readonly kind: 'compressedAll'; readonly payloads: readonly (Uint8Array | undefined)[] }
   | { readonly kind: 'record'; readonly record: Uint8Array }
   | { readonly kind: 'written' };
 

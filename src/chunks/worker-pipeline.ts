@@ -67,8 +67,12 @@ export class WorkerPipeline implements Pipeline {
     }
   }
 
-  complete(space: ChunkSpace, layout: SpaceLayout): Promise<string> {
-    return this.#idlest().complete(space, layout);
+  compress(chunks: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+    return this.#idlest().compressAll(chunks);
+  }
+
+  complete(space: ChunkSpace, layout: SpaceLayout, plain?: ChunkSpace): Promise<string | undefined> {
+    return this.#idlest().complete(space, layout, plain);
   }
 
   async writeFrom(
@@ -119,6 +123,11 @@ class WorkerJob implements ChunkJob {
     this.#worker = taken.worker;
     this.chunk = taken.chunk;
     this.#giveBack = giveBack;
+  }
+
+  async compress(): Promise<number | undefined> {
+    assert(!this.#ended, 'the job has not ended');
+    return this.#thread.compress(this.#worker, this.#job);
   }
 
   async write(scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> {
@@ -230,10 +239,36 @@ class Thread {
     return this.#requests.size;
   }
 
-  async complete(space: ChunkSpace, layout: SpaceLayout): Promise<string> {
+  async compress(worker: Worker, job: number): Promise<number | undefined> {
+    this.check(worker);
+    const result = await this.#request(worker, (request) => ({ kind: 'compress', job, request }));
+    assert(result.kind === 'compressed', 'a chunk is answered with the length that it was compressed to');
+    return result.storedBytes;
+  }
+
+  async compressAll(chunks: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+    // Copies: with a view all of the memory that it is a view of would travel.
+    const copies = chunks.map((chunk) => new Uint8Array(chunk));
+    const result = await this.#request(this.#running(), (request) => ({
+      kind: 'compressAll',
+      request,
+      chunks: copies,
+    }));
+    assert(result.kind === 'compressedAll', 'chunks are answered with what they were compressed to');
+    return result.payloads;
+  }
+
+  async complete(space: ChunkSpace, layout: SpaceLayout, plain?: ChunkSpace): Promise<string | undefined> {
     const worker = this.#running();
     this.#tell(worker, space);
-    const result = await this.#request(worker, (request) => ({ kind: 'complete', request, space: space.id, layout }));
+    if (plain !== undefined) this.#tell(worker, plain);
+    const result = await this.#request(worker, (request) => ({
+      kind: 'complete',
+      request,
+      space: space.id,
+      layout,
+      plain: plain?.id,
+    }));
     assert(result.kind === 'completed', 'a space is answered with the name of the chunk in it');
     return result.chunk;
   }

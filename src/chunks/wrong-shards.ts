@@ -15,16 +15,34 @@ export interface WrongShard {
   readonly misleads: boolean;
 }
 
-/** Reads every shard of the sets whole. `bytes` are the chunk's, whose hash holds. */
-export async function wrongShards(sets: readonly ShardSet[], bytes: Uint8Array): Promise<WrongShard[]> {
+/**
+ * Reads every shard of the sets whole. `bytes` are the chunk's, whose hash holds; `storedOf` what the shards of a set of it are made from where it is compressed (UNREADABLE: then what is wrong
+ * with its shards cannot be told).
+ */
+export async function wrongShards(
+  sets: readonly ShardSet[],
+  bytes: Uint8Array,
+  storedOf: (set: ShardSet) => Promise<Uint8Array>,
+): Promise<WrongShard[]> {
   const wrong: WrongShard[] = [];
   for (const set of sets) {
     if (set.chunkBytes !== bytes.length) continue;
-    const right = set.codec.encode(bytes);
+    const stored = set.compression === undefined ? bytes : await orNone(storedOf(set));
+    if (stored === undefined) continue;
+    const right = set.codec.encode(stored);
     for (const [shard, holders] of set.holders.entries())
       for (const holder of holders) wrong.push(...(await faultOf(holder, right[shard]!)));
   }
   return wrong;
+}
+
+async function orNone(stored: Promise<Uint8Array>): Promise<Uint8Array | undefined> {
+  try {
+    return await stored;
+  } catch (error) {
+    if (!hasCode(error, 'UNREADABLE')) throw error;
+    return undefined;
+  }
 }
 
 async function faultOf(holder: Holder, right: Uint8Array): Promise<WrongShard[]> {
@@ -43,10 +61,10 @@ async function faultOf(holder: Holder, right: Uint8Array): Promise<WrongShard[]>
 /** True if it was written anew (not synced). */
 export async function rewriteShard({ holder, right, misleads }: WrongShard): Promise<boolean> {
   const { disk, entry } = holder;
-  const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = entry;
+  const { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes } = entry;
   const record: RecordInput = {
     kind: 'shard',
-    info: { bucket, chunk, shard, scheme, chunkBytes, shardBytes },
+    info: { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes },
     payload: [right],
   };
   try {

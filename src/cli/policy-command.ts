@@ -22,8 +22,8 @@ interface Keys {
 }
 
 const RULE = `
-What a directory says holds for everything below it, unless a nearer directory says otherwise. A scheme is for chunks committed from
-then on. The same can be set on the mount: setfattr -n user.cairn.policy.mode -v strong DIR`;
+What a directory says holds for everything below it, unless a nearer directory says otherwise. A scheme and compression are for chunks
+committed from then on. The same can be set on the mount: setfattr -n user.cairn.policy.mode -v strong DIR`;
 
 export function policyCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
   const policy = program
@@ -70,7 +70,9 @@ Example:
     .argument('<dir...>', 'directories in a mounted pool')
     .addOption(new Option('--mode <mode>', 'what fsync and close promise').choices(['default', 'strong']))
     .option('--scheme <scheme>', "how chunks are kept: copies:N or ec:K+M; auto: as the pool's groups are")
-    .option('--compression <how>', 'off (this version stores chunks as they are)')
+    .addOption(
+      new Option('--compression <how>', 'whether chunks are compressed, where it pays').choices(['off', 'zstd']),
+    )
     .option('--commit-delay <time>', 'how long staged bytes may wait for their commit: 0s, 500ms, 5m, up to 1d')
     .option('--json', 'print what holds then as JSON, one line per directory')
     .addHelpText(
@@ -79,7 +81,8 @@ Example:
 
 Examples:
   $ cairn policy set --mode strong /mnt/pool/databases
-  $ cairn policy set --scheme copies:3 --commit-delay 1m /mnt/pool/photos`,
+  $ cairn policy set --scheme copies:3 --commit-delay 1m /mnt/pool/photos
+  $ cairn policy set --compression zstd /mnt/pool/mail`,
     )
     .action((paths: string[], { json, ...values }: Values & { json?: true }) => {
       if (Object.keys(values).length === 0)

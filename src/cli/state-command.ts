@@ -31,6 +31,9 @@ Example:
 }
 
 function stateText(path: string, state: FileState, policy: PolicyReport): string {
+  const { chunks, bytes, storedBytes } = state.compressed;
+  const compressed =
+    chunks === 0 ? 'nothing' : `${counted(chunks, 'chunk')}, ${formatBytes(bytes)} in ${formatBytes(storedBytes)}`;
   const schemes = state.schemes.length === 0 ? 'none' : state.schemes.join(', ');
   return `${path}: ${state.state}, ${state.health}
   kind        ${state.kind}
@@ -38,6 +41,7 @@ function stateText(path: string, state: FileState, policy: PolicyReport): string
   staged      ${formatBytes(state.stagedBytes)}
   committed   ${formatBytes(state.committedBytes)} in ${counted(state.chunks, 'chunk')}
   scheme      ${schemes}
+  compressed  ${compressed}
 policy
 ${policyLines(policy)}`;
 }

@@ -28,13 +28,14 @@ export function learn(
   switch (record.kind) {
     case 'shard': {
       // Field by field: of every shard that is written, and spreading costs as much as the rest.
-      const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = record.info;
+      const { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes } = record.info;
       return index.shards.put({
         bucket,
         chunk,
         shard,
         scheme,
         chunkBytes,
+        compression,
         shardBytes,
         segment,
         position,

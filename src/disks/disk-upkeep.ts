@@ -198,10 +198,10 @@ export class DiskUpkeep {
     for (const { shard } of live) this.#copying.add(keyName(shard));
     const copied = data.append(
       live.map(({ shard, payload }): RecordInput => {
-        const { bucket, chunk, shard: number, scheme, chunkBytes, shardBytes } = shard;
+        const { bucket, chunk, shard: number, scheme, chunkBytes, compression, shardBytes } = shard;
         return {
           kind: 'shard',
-          info: { bucket, chunk, shard: number, scheme, chunkBytes, shardBytes },
+          info: { bucket, chunk, shard: number, scheme, chunkBytes, compression, shardBytes },
           payload: [payload],
         };
       }),

@@ -10,7 +10,7 @@ import Database from 'better-sqlite3';
 import { CairnError } from '../errors/cairn-error.js';
 import type { LogPoint } from './log-context.js';
 
-const FORMAT = 1;
+const FORMAT = 2;
 
 const SCHEMA = `
 CREATE TABLE notes (id INTEGER PRIMARY KEY CHECK (id = 1), uuid TEXT NOT NULL, notes TEXT NOT NULL) STRICT;
@@ -20,6 +20,7 @@ CREATE TABLE shards (
   bucket INTEGER NOT NULL, chunk BLOB NOT NULL, shard INTEGER NOT NULL,
   segment INTEGER NOT NULL, position INTEGER NOT NULL, record_bytes INTEGER NOT NULL, log_sequence INTEGER NOT NULL,
   erasure INTEGER NOT NULL, k INTEGER NOT NULL, m INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, shard_bytes INTEGER NOT NULL,
+  compression INTEGER NOT NULL, stored_bytes INTEGER NOT NULL,
   PRIMARY KEY (chunk, bucket, shard)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX shards_by_place ON shards (segment, position);

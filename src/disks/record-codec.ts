@@ -3,7 +3,7 @@
  *
  *   offset  size  field
  *        0     4  magic "CRNR"
- *        4     1  version, 1
+ *        4     1  version: 2 of a shard of a compressed chunk, which a reader of version 1 would misread; else 1
  *        5     1  kind: 1 segment, 2 shard, 3 commit, 4 slot, 5 stage, 6 tombstone, 7 snapshot
  *        6     2  nameBytes: length of the slot's path; else 0
  *        8     4  payloadBytes
@@ -15,6 +15,7 @@
  *       40    72  fields of the kind, the rest zero:
  *                   segment    40 log name (16, zero padded) · 56 segmentBytes u32
  *                   shard      40 bucket (16) · 56 chunk (32) · 88 shard u8 · 89 erasure u8 · 90 k u8 · 91 m u8 · 92 chunkBytes u32
+ *                              version 2: 96 storedBytes u32 · 100 compression u8 (1: src/chunks/compressed-chunk.ts; never 0)
  *                   commit     40 sequence u64 · 48 epoch u64 · 56 acknowledged u64
  *                   slot       40 bucket (16) · 56 version u64
  *                   stage      40 sequence u64
@@ -25,10 +26,10 @@
  *        …        payload, then padding of any bytes up to a multiple of 64
  *
  * The table lies before the payload so that a partial read needs the front and the blocks it touches, nothing else. Records carry their whole
- * meaning in the header so that indexes are rebuilt without reading payloads. Released: never edit, make version 2.
+ * meaning in the header so that indexes are rebuilt without reading payloads. A version that has been released is never edited: a change is another one.
  */
 import { assert, CairnError } from '../errors/cairn-error.js';
-import { CHECKSUM_BLOCK_BYTES, type RecordInput, type ShardInfo, type ShardKey } from './record.js';
+import { CHECKSUM_BLOCK_BYTES, type Compression, type RecordInput, type ShardInfo, type ShardKey } from './record.js';
 
 /** CRC32C of buffer[from, to), continuing from `seed` (0 at the start). */
 export type Crc32c = (buffer: Uint8Array, from: number, to: number, seed: number) => number;
@@ -49,6 +50,8 @@ const MAX_NAME_BYTES = 4096;
 
 const MAGIC = 0x524e5243;
 const VERSION = 1;
+/** Of shards of compressed chunks. */
+const COMPRESSED_VERSION = 2;
 const KINDS = ['segment', 'shard', 'commit', 'slot', 'stage', 'tombstone', 'snapshot'] as const;
 const AT_VERSION = 4;
 const AT_KIND = 5;
@@ -62,6 +65,8 @@ const AT_FIELDS = 40;
 const AT_CHUNK = 56;
 const AT_SHARD = 88;
 const AT_CHUNK_BYTES = 92;
+const AT_STORED_BYTES = 96;
+const AT_COMPRESSION = 100;
 const AT_TARGET_SEGMENT = 92;
 const AT_THROUGH = 96;
 const BUCKET_BYTES = 16;
@@ -144,7 +149,7 @@ export function encodeRecordHeader(
   assert(end <= into.length, 'the header fits its buffer');
   into.fill(0, at, at + FIXED_HEADER_BYTES);
   into.writeUInt32LE(MAGIC, at);
-  into[at + AT_VERSION] = VERSION;
+  into[at + AT_VERSION] = versionOf(record);
   into[at + AT_KIND] = KINDS.indexOf(record.kind) + 1;
   into.writeUInt16LE(name, at + AT_NAME_BYTES);
   into.writeUInt32LE(payload, at + AT_PAYLOAD_BYTES);
@@ -180,7 +185,9 @@ export function shardRecordHeader(
 export function peekHeaderBytes(buffer: Buffer, at: number): number | undefined {
   if (at < 0 || at + FIXED_HEADER_BYTES > buffer.length || buffer.readUInt32LE(at) !== MAGIC) return undefined;
   const kind = buffer[at + AT_KIND] ?? 0;
-  if (buffer[at + AT_VERSION] !== VERSION || kind < 1 || kind > KINDS.length) return undefined;
+  if (kind < 1 || kind > KINDS.length) return undefined;
+  const version = buffer[at + AT_VERSION];
+  if (version !== VERSION && (version !== COMPRESSED_VERSION || KINDS[kind - 1] !== 'shard')) return undefined;
   const name = buffer.readUInt16LE(at + AT_NAME_BYTES);
   if (name > MAX_NAME_BYTES) return undefined;
   return headerBytes(buffer.readUInt32LE(at + AT_PAYLOAD_BYTES), name);
@@ -262,6 +269,10 @@ function writeFields(record: LogRecord, into: Buffer, at: number): void {
       into.writeUInt8(record.info.scheme.k, at + AT_SHARD + 2);
       into.writeUInt8(record.info.scheme.m, at + AT_SHARD + 3);
       into.writeUInt32LE(record.info.chunkBytes, at + AT_CHUNK_BYTES);
+      if (record.info.compression !== undefined) {
+        into.writeUInt32LE(record.info.compression.storedBytes, at + AT_STORED_BYTES);
+        into.writeUInt8(record.info.compression.method, at + AT_COMPRESSION);
+      }
       return;
     case 'commit':
       writeU64(into, record.sequence, fields);
@@ -286,6 +297,14 @@ function writeFields(record: LogRecord, into: Buffer, at: number): void {
       into.writeUInt32LE(record.part, fields + 16);
       into[fields + 20] = record.last ? 1 : 0;
   }
+}
+
+function versionOf(record: LogRecord): number {
+  return record.kind === 'shard' && record.info.compression !== undefined ? COMPRESSED_VERSION : VERSION;
+}
+
+function readCompression(buffer: Buffer, at: number): Compression {
+  return { method: buffer.readUInt8(at + AT_COMPRESSION), storedBytes: buffer.readUInt32LE(at + AT_STORED_BYTES) };
 }
 
 function writeKey(key: ShardKey, into: Buffer, at: number): void {
@@ -321,8 +340,10 @@ function readFields(buffer: Buffer, at: number, payloadBytes: number, name: stri
       };
       const key = readKey(buffer, at);
       if (scheme.k < 1 || key.shard >= scheme.k + scheme.m) return undefined;
-      const info = { ...key, scheme, chunkBytes: buffer.readUInt32LE(at + AT_CHUNK_BYTES), shardBytes: payloadBytes };
-      return { kind, info, payload };
+      const compression = buffer[at + AT_VERSION] === COMPRESSED_VERSION ? readCompression(buffer, at) : undefined;
+      if (compression?.method === 0) return undefined;
+      const chunkBytes = buffer.readUInt32LE(at + AT_CHUNK_BYTES);
+      return { kind, info: { ...key, scheme, chunkBytes, compression, shardBytes: payloadBytes }, payload };
     }
     case 'commit': {
       const [sequence, epoch, acknowledged] = [first(), second(), readU64(buffer, fields + 16)];

@@ -14,6 +14,14 @@ export interface ShardScheme {
   readonly m: number;
 }
 
+/** How a chunk's bytes were compressed before they were cut into shards. */
+export interface Compression {
+  /** 1 is zstd in blocks (chunks/compressed-chunk.ts); any other is of a later version. Never 0. */
+  readonly method: number;
+  /** Length of the compressed bytes: what the shards are made from. */
+  readonly storedBytes: number;
+}
+
 export interface ShardKey {
   readonly bucket: BucketId;
   /** 64 hex digits. */
@@ -25,6 +33,8 @@ export interface ShardInfo extends ShardKey {
   readonly scheme: ShardScheme;
   /** Plain length of the whole chunk. */
   readonly chunkBytes: number;
+  /** undefined: the shards are made from the chunk's bytes as they are. */
+  readonly compression: Compression | undefined;
   readonly shardBytes: number;
 }
 
@@ -75,3 +85,13 @@ export interface RecordLocation {
 }
 
 export interface ShardEntry extends ShardInfo, RecordLocation {}
+
+/** Length of what a chunk's shards are made from: of the chunk, or of what it was compressed to. */
+export function storedBytes({ chunkBytes, compression }: Pick<ShardInfo, 'chunkBytes' | 'compression'>): number {
+  return compression === undefined ? chunkBytes : compression.storedBytes;
+}
+
+/** Shards of one chunk and scheme fit together only if this holds. */
+export function isSameCompression(a: Compression | undefined, b: Compression | undefined): boolean {
+  return a === b || (a?.method === b?.method && a?.storedBytes === b?.storedBytes);
+}

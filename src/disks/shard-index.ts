@@ -38,6 +38,9 @@ interface Row {
   readonly m: number;
   readonly chunk_bytes: number;
   readonly shard_bytes: number;
+  /** The method; 0: the chunk is not compressed. */
+  readonly compression: number;
+  readonly stored_bytes: number;
 }
 
 /** What a record makes of one key. */
@@ -100,7 +103,7 @@ export class ShardIndex {
     this.#byPlace = database.prepare(`${all} WHERE (segment, position) > (?, ?) ORDER BY segment, position LIMIT ?`);
     this.#bySegment = database.prepare(`${all} WHERE segment = ? ORDER BY position`);
     this.#fromBack = database.prepare(`${all} WHERE segment = ? ORDER BY position DESC`);
-    this.#put = database.prepare('INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#put = database.prepare('INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#remove = database.prepare('DELETE FROM shards WHERE bucket = ? AND chunk = ? AND shard = ?');
     for (const row of database
       .prepare<[], { id: number; bucket: string; live_bytes: number }>('SELECT * FROM buckets')
@@ -309,7 +312,7 @@ export class ShardIndex {
       return;
     }
     count(shard, 1);
-    const { segment, position, recordBytes, logSequence, scheme, chunkBytes, shardBytes } = shard;
+    const { segment, position, recordBytes, logSequence, scheme, chunkBytes, compression, shardBytes } = shard;
     const { erasure, k, m } = scheme;
     this.#put.run(
       bucket,
@@ -324,6 +327,8 @@ export class ShardIndex {
       m,
       chunkBytes,
       shardBytes,
+      compression?.method ?? 0,
+      compression?.storedBytes ?? 0,
     );
   }
 
@@ -393,6 +398,7 @@ export class ShardIndex {
       shard: row.shard,
       scheme: { erasure: row.erasure === 1, k: row.k, m: row.m },
       chunkBytes: row.chunk_bytes,
+      compression: row.compression === 0 ? undefined : { method: row.compression, storedBytes: row.stored_bytes },
       shardBytes: row.shard_bytes,
       segment: row.segment,
       position: row.position,

@@ -5,8 +5,7 @@
  * Mending never takes anything away before its replacement is durable: a damaged shard is written anew under the same key, which makes the old
  * record dead; missing ones are added by the chunk store, as for any chunk that is stored again.
  */
-import { type Holder, locate } from '../chunks/shard-set.js';
-import { wrongShards } from '../chunks/wrong-shards.js';
+import { type Holder, isOfLaterVersion } from '../chunks/shard-set.js';
 import type { Disk } from '../disks/disk.js';
 import type { ShardEntry } from '../disks/record.js';
 import { hasCode } from '../errors/cairn-error.js';
@@ -83,8 +82,8 @@ class ChunkCheck {
             ({ disk: where, entry: { bucket, shard } }) =>
               where === disk && bucket === entry.bucket && shard === entry.shard,
           );
-        const wrong = await wrongShards(locate(this.#run.pool.disks.byNumber, chunk), bytes);
-        damaged.push(...wrong.map(({ holder }) => holder).filter((holder) => !isKnown(holder)));
+        const wrong = await chunks.wrongShards(chunk, bytes);
+        damaged.push(...wrong.filter((holder) => !isKnown(holder)));
       }
       if (damaged.length > 0) this.#damaged.set(chunk, damaged);
     }
@@ -127,8 +126,9 @@ class ChunkCheck {
         severity: 'loss',
         code: 'chunk-lost',
         message: `${counted(this.#lost.length, 'chunk')} cannot be read: what the files below have there is lost${absent.length > 0 ? ' unless the missing disks come back' : ''}`,
-        advice:
-          absent.length > 0
+        advice: this.#lost.some((chunk) => isOfLaterVersion(disks.byNumber, chunk))
+          ? 'some of these were compressed by a newer version of cairn, in a way that this one does not know: install that version'
+          : absent.length > 0
             ? 'connect the missing disks before anything else; do not repair or reinitialise meanwhile'
             : 'restore these files from a copy; `cairn rescue` gets out of bare disks what can be read',
         files: await names.using(this.#lost.slice(0, NAMED_CHUNKS)),

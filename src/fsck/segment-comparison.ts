@@ -4,7 +4,7 @@
  */
 import type { Addon } from '../../native/addon.js';
 import type { Disk } from '../disks/disk.js';
-import type { ShardEntry } from '../disks/record.js';
+import { isSameCompression, type ShardEntry } from '../disks/record.js';
 import type { DecodedRecord } from '../disks/record-codec.js';
 import type { FileIo } from '../io/file-io.js';
 import {
@@ -109,12 +109,13 @@ export async function compareSegment(
 
 function isRecordOf(entry: ShardEntry, { record, recordBytes }: DecodedRecord): boolean {
   if (record.kind !== 'shard' || recordBytes !== entry.recordBytes) return false;
-  const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = record.info;
+  const { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes } = record.info;
   return (
     bucket === entry.bucket &&
     chunk === entry.chunk &&
     shard === entry.shard &&
     chunkBytes === entry.chunkBytes &&
+    isSameCompression(compression, entry.compression) &&
     shardBytes === entry.shardBytes &&
     scheme.erasure === entry.scheme.erasure &&
     scheme.k === entry.scheme.k &&

@@ -144,6 +144,7 @@ export const FileStateSchema: Schema<FileState> = v.strictObject({
   committedBytes: bytes,
   chunks: count,
   schemes: texts,
+  compressed: v.strictObject({ chunks: count, bytes, storedBytes: bytes }),
   state: fileState,
   health,
 });
@@ -155,7 +156,7 @@ export const PolicyReportSchema: Schema<PolicyReport> = v.strictObject({
   isDirectory: flag,
   mode: policyValue(v.picklist(['default', 'strong'])),
   scheme: policyValue(text),
-  compression: policyValue(v.picklist(['off'])),
+  compression: policyValue(v.picklist(['off', 'zstd'])),
   commitDelayMs: policyValue(number),
 });
 

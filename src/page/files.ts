@@ -211,6 +211,7 @@ function details(): Child {
             'Committed',
             `${formatBytes(state.committedBytes)} in ${counted(state.chunks, 'chunk')}${state.schemes.length === 0 ? '' : ` (${state.schemes.join(', ')})`}`,
           ],
+          ...compressedFact(state.compressed),
         ]),
     versions === undefined || versions.length < 2
       ? undefined
@@ -230,4 +231,9 @@ function details(): Child {
           ),
         ],
   );
+}
+
+function compressedFact({ chunks, bytes, storedBytes }: FileState['compressed']): [string, string][] {
+  if (chunks === 0) return [];
+  return [['Compressed', `${counted(chunks, 'chunk')}, ${formatBytes(bytes)} in ${formatBytes(storedBytes)}`]];
 }

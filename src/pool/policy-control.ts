@@ -22,7 +22,7 @@ export async function policyAt(path: string, { vfs, table, policies }: PolicyPar
     isDirectory: true,
     mode: ofPool(pool.mode),
     scheme: ofPool('auto'),
-    compression: ofPool('off' as const),
+    compression: ofPool<'off' | 'zstd'>('off'),
     commitDelayMs: ofPool(pool.commitDelayMs),
   };
   for (let depth = 0; depth <= names.length; depth++) {

@@ -2,9 +2,10 @@
  * One chunk from whatever shards there are. Every record is verified, and what comes out has the hash that the chunk is named by, or it does
  * not come out: wrong bytes under right checksums are met by trying other shards.
  */
+import { isKnown, plainOf } from '../chunks/compressed-chunk.js';
 import { contentHash } from '../chunks/content-hash.js';
 import { codecScheme } from '../chunks/shard-scheme.js';
-import type { ShardScheme } from '../disks/record.js';
+import { type Compression, isSameCompression, type ShardScheme, storedBytes } from '../disks/record.js';
 import { type Codec, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { combinations } from '../erasure/combinations.js';
@@ -18,10 +19,11 @@ const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** Combinations of shards to try for a chunk whose hash is wrong: all of 8+3. */
 const MAX_COMBINATIONS = 165;
 
-/** Shards that fit together: one scheme. */
+/** Shards that fit together: one scheme, made from one thing. */
 interface ShardSet {
   readonly codec: Codec;
   readonly scheme: ShardScheme;
+  readonly compression: Compression | undefined;
   /** By shard number. */
   readonly holders: FoundShard[][];
 }
@@ -64,14 +66,15 @@ export class ChunkReader {
   #sets(chunk: string): ShardSet[] {
     const sets = new Map<string, ShardSet>();
     for (const found of this.#shards.find(chunk)) {
-      const { erasure, k, m } = found;
-      const key = `${erasure}/${k}/${m}`;
+      const { erasure, k, m, compression } = found;
+      if (!isKnown(compression)) continue;
+      const key = `${erasure}/${k}/${m}/${compression?.storedBytes}`;
       let set = sets.get(key);
       if (set === undefined) {
         const scheme = { erasure, k, m };
         const codec = codecOf(scheme);
         if (codec === undefined) continue;
-        set = { codec, scheme, holders: Array.from({ length: codec.shards }, () => []) };
+        set = { codec, scheme, compression, holders: Array.from({ length: codec.shards }, () => []) };
         sets.set(key, set);
       }
       set.holders[found.shard]?.push(found);
@@ -85,6 +88,8 @@ export class ChunkReader {
       ({ codec, holders }) =>
         `${present(holders)} of the ${codec.shards} shards of ${schemeName(codec.scheme)} were found and ${codec.needed} are needed`,
     );
+    if (found.some(({ compression }) => !isKnown(compression)))
+      counts.push('some of its shards were compressed by a newer version of cairn: install that');
     const disks = this.#disks.map((disk) => {
       const numbers = found.filter(({ segment }) => segment.disk === disk).map(({ shard }) => shard);
       if (numbers.length === 0) return `${disk.directory}: nothing`;
@@ -123,9 +128,10 @@ class SetReader {
 
   async #readCopy(): Promise<Buffer | undefined> {
     for (const holder of this.#set.holders.flat()) {
-      const bytes = await this.#readShard(holder, this.#chunkBytes);
-      if (bytes === undefined) continue;
-      if (contentHash(bytes) === this.#chunk) return bytes;
+      const stored = await this.#readShard(holder, this.#storedBytes);
+      if (stored === undefined) continue;
+      const bytes = this.#unpacked(stored);
+      if (bytes !== undefined) return bytes;
       this.#note(holder, 'is not the chunk that it is named');
     }
     return undefined;
@@ -134,7 +140,7 @@ class SetReader {
   async #readErasure(): Promise<Buffer | undefined> {
     const { codec, holders } = this.#set;
     if (present(holders) < codec.needed) return undefined;
-    const shardBytes = codec.shardBytes(this.#chunkBytes);
+    const shardBytes = codec.shardBytes(this.#storedBytes);
     // Every verified reading of a shard: normally one, more where copies of a disk disagree.
     const versions: Buffer[][] = holders.map(() => []);
     const readNext = async (shards: readonly number[]): Promise<void> => {
@@ -169,9 +175,8 @@ class SetReader {
     const there = versions.flatMap((list, shard) => (list.length > 0 ? [shard] : []));
     for (const sources of combinations(there, codec.needed, MAX_COMBINATIONS)) {
       const shards = versions.map((list, shard) => (sources.includes(shard) ? list[0] : undefined));
-      const decoded = codec.decode(shards, this.#chunkBytes);
-      const bytes = Buffer.from(decoded.buffer, decoded.byteOffset, decoded.length);
-      if (contentHash(bytes) === this.#chunk) return bytes;
+      const bytes = this.#unpacked(codec.decode(shards, this.#storedBytes));
+      if (bytes !== undefined) return bytes;
     }
     for (const shard of there)
       for (const holder of this.#set.holders[shard]!)
@@ -186,7 +191,9 @@ class SetReader {
       const { record } = decoded;
       // Found by a part of its name only: this is another chunk's.
       if (record.kind !== 'shard' || record.info.chunk !== this.#chunk) return undefined;
-      if (record.info.chunkBytes !== this.#chunkBytes || payload.length !== shardBytes) {
+      const { chunkBytes, compression } = record.info;
+      const isOfSet = chunkBytes === this.#chunkBytes && isSameCompression(compression, this.#set.compression);
+      if (!isOfSet || payload.length !== shardBytes) {
         this.#note(holder, 'has another length');
         return undefined;
       }
@@ -196,6 +203,24 @@ class SetReader {
       this.#note(holder, error.message);
       return undefined;
     }
+  }
+
+  /** Length of what the shards are made from. */
+  get #storedBytes(): number {
+    return storedBytes({ chunkBytes: this.#chunkBytes, compression: this.#set.compression });
+  }
+
+  /** undefined: it is not the chunk. */
+  #unpacked(stored: Uint8Array): Buffer | undefined {
+    let bytes: Uint8Array;
+    try {
+      bytes = plainOf(stored, this.#chunkBytes, this.#set.compression);
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      return undefined;
+    }
+    if (contentHash(bytes) !== this.#chunk) return undefined;
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   #note({ segment, shard }: FoundShard, what: string): void {

@@ -165,7 +165,7 @@ export async function uploadPart(call: Call): Promise<Answer> {
   refuseNotOffered(call);
   const number = partNumber(call);
   const upload = await findUpload(call, bucket);
-  const asked = await parts.store.askedScheme(bucket, upload.key);
+  const asked = await parts.store.chunkPolicy(bucket, upload.key);
   const { content, md5, checksum } = await receiveObject(request, identity.payload, parts.store.tree, asked);
   const etag = md5.toString('hex');
   if (checksum !== undefined && upload.checksum !== undefined && checksum.name !== upload.checksum.name) {

@@ -181,8 +181,8 @@ export class ObjectStore {
 
   /** Where an object of this key is to be put; makes its directories. */
   /** Under which scheme an object's bytes are to be kept: as the policy of its directory says, or of what there is of the way to it. */
-  askedScheme(bucket: { readonly ino: Ino }, key: string): ReturnType<ObjectTree['askedScheme']> {
-    return this.tree.askedScheme(async () => {
+  chunkPolicy(bucket: { readonly ino: Ino }, key: string): ReturnType<ObjectTree['chunkPolicy']> {
+    return this.tree.chunkPolicy(async () => {
       let at = bucket.ino;
       for (const name of splitKey(key).directories) {
         const next = await this.tree.child(at, nameOf(name, true));

@@ -57,7 +57,7 @@ async function storeForm(call: Call, bucket: Bucket, { fields, file }: Form): Pr
   const metadata = metadataOf(sender);
   const grants = newGrants(sender, bucket);
   const lock = lockForNewObject(sender, bucket);
-  const asked = await parts.store.askedScheme(bucket, key);
+  const asked = await parts.store.chunkPolicy(bucket, key);
   const { content, etag, checksum } = await receiveFile(sender, file, permission, asked);
   const own = ownAttributes(sender, bucket, { etag, headers: keptHeaders(sender), grants, tags, checksum, lock });
   const made = { content, own, metadata };

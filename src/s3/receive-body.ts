@@ -52,7 +52,7 @@ export async function receiveDocument(
   return Buffer.concat(parts);
 }
 
-/** An object's bytes, in the pool; `asked`: under this scheme. */
+/** An object's bytes, in the pool; `asked`: kept like that. */
 export async function receiveObject(
   request: S3Request,
   payload: PayloadMode,

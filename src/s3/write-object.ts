@@ -170,7 +170,7 @@ export async function putObject(call: Call): Promise<Answer> {
   // Early, so that a large body is not taken for nothing; decided in the publication.
   if (request.header('if-match') !== undefined || request.header('if-none-match') !== undefined)
     checkWrite(request, await parts.store.find(bucket, key));
-  const asked = await parts.store.askedScheme(bucket, key);
+  const asked = await parts.store.chunkPolicy(bucket, key);
   const { content, md5, checksum } = await receiveObject(request, identity.payload, parts.store.tree, asked);
   const etag = md5.toString('hex');
   const own = ownAttributes(call, bucket, { etag, headers: keptHeaders(call), grants, tags, checksum, lock });

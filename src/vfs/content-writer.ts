@@ -7,7 +7,7 @@
  */
 
 import type { ChunkBuffers } from '../chunks/chunk-buffers.js';
-import { type ChunkScheme, type ChunkStore, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
+import { type ChunkPolicy, type ChunkStore, SMALL_CHUNK_BYTES, type StoredChunk } from '../chunks/chunk-store.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
 import type { ExtentRow } from '../meta/rows.js';
 
@@ -22,7 +22,7 @@ export interface StoredContent {
   /** What follows the extents: at most SMALL_CHUNK_BYTES, which travel with the commit; empty if there is nothing. */
   readonly tail: Uint8Array;
   /** The scheme that its chunks are kept under, if a policy asks for one. */
-  readonly asked?: ChunkScheme | undefined;
+  readonly asked?: ChunkPolicy | undefined;
 }
 
 export const NO_CONTENT: StoredContent = { sizeBytes: 0, extents: [], tail: new Uint8Array(0) };
@@ -39,7 +39,7 @@ export class ContentWriter {
   readonly #observer: ContentObserver | undefined;
   /** What the next buffer should hold at least. */
   readonly #expectedBytes: number;
-  readonly #asked: ChunkScheme | undefined;
+  readonly #asked: ChunkPolicy | undefined;
   /** The chunk that is being filled; grows from little, so that a small upload takes little. */
   #buffer: Buffer = EMPTY;
   #filled = 0;
@@ -55,7 +55,7 @@ export class ContentWriter {
     buffers: ChunkBuffers,
     expectedBytes: number | undefined,
     observer: ContentObserver | undefined,
-    asked: ChunkScheme | undefined,
+    asked: ChunkPolicy | undefined,
   ) {
     this.#asked = asked;
     this.#chunks = chunks;

@@ -34,10 +34,16 @@ export async function stateOf(inode: Inode, { reader, chunks }: Parts): Promise<
   const extents = kind === 'file' ? await reader.extents(inode, 0, Number.MAX_SAFE_INTEGER) : [];
   const names = new Set(extents.map(({ chunk }) => chunk));
   const schemes = new Set<string>();
+  const compressed = { chunks: 0, bytes: 0, storedBytes: 0 };
   let health: FileState['health'] = 'healthy';
   for (const chunk of names) {
     const found = chunks.health(chunk);
     if (found.scheme !== '') schemes.add(found.scheme);
+    if (found.compressed !== undefined) {
+      compressed.chunks += 1;
+      compressed.bytes += found.compressed.chunkBytes;
+      compressed.storedBytes += found.compressed.storedBytes;
+    }
     if (found.health === 'lost' || (found.health === 'degraded' && health === 'healthy')) health = found.health;
   }
   return {
@@ -47,6 +53,7 @@ export async function stateOf(inode: Inode, { reader, chunks }: Parts): Promise<
     committedBytes: extents.reduce((sum, { length }) => sum + length, 0),
     chunks: names.size,
     schemes: [...schemes].sort(),
+    compressed,
     state: commitStateOf(inode),
     health,
   };

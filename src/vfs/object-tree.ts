@@ -2,7 +2,7 @@
  * The tree as a face for objects sees it: files by inode, directories as ordered pages of sort keys, attributes that the mount does not show, and
  * changes by publication. What it answers is committed or about to be: content that is staged is committed before it is told of.
  */
-import type { ChunkScheme } from '../chunks/chunk-store.js';
+import type { ChunkPolicy } from '../chunks/chunk-store.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
 import { type ExtentRow, type Ino, type Name, ROOT_INO } from '../meta/rows.js';
@@ -12,7 +12,7 @@ import { refuseDangling } from './dangling-name.js';
 import type { ListedEntry } from './directory.js';
 import type { Inode } from './inode.js';
 import type { InodeTable, Step } from './inode-table.js';
-import { schemeAskedBy } from './policy.js';
+import { chunkPolicyOf } from './policy.js';
 import type { PolicyTree } from './policy-tree.js';
 import type { PoolReader } from './pool-reader.js';
 import type { NameChange, Publisher } from './publisher.js';
@@ -228,15 +228,15 @@ export class ObjectTree {
     }
   }
 
-  writer(expectedBytes?: number, observer?: ContentObserver, asked?: ChunkScheme): ContentWriter {
+  writer(expectedBytes?: number, observer?: ContentObserver, asked?: ChunkPolicy): ContentWriter {
     return this.#publisher.writer(expectedBytes, observer, asked);
   }
 
-  /** The scheme that the policy of a directory asks for; undefined: none. `directory` is only asked for where the pool has policies. */
-  async askedScheme(directory: () => Promise<Ino>): Promise<ChunkScheme | undefined> {
+  /** How the policy of a directory asks for chunks to be kept; undefined: as the pool keeps everything. `directory` is only asked for where the pool has policies. */
+  async chunkPolicy(directory: () => Promise<Ino>): Promise<ChunkPolicy | undefined> {
     if (!this.#policies.isUsed) return undefined;
     const inode = await this.#find(await directory());
-    return inode === undefined ? undefined : schemeAskedBy(await this.#policies.of(inode));
+    return inode === undefined ? undefined : chunkPolicyOf(await this.#policies.of(inode));
   }
 
   discard(content: StoredContent): void {

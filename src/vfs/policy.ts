@@ -3,13 +3,13 @@
  *
  *     user.cairn.policy.mode           default or strong: what fsync and close promise
  *     user.cairn.policy.scheme         auto (the pool's own), copies:N or ec:K+M: how chunks are kept that are committed from then on
- *     user.cairn.policy.compression    off: no other value exists in this version
+ *     user.cairn.policy.compression    off or zstd: whether chunks are compressed that are committed from then on, where it pays
  *     user.cairn.policy.commit_delay   0s, 500ms, 5m, 1h, up to 1d: how long staged bytes may wait for their commit
  *
  * Each key stands alone: a directory that says nothing about it leaves it to the one above, the root's to the pool. They are ordinary attributes: they
  * are listed, copied and kept like others, so journal, snapshots, rescue and fsck need to know nothing of them. Only what they may hold is checked.
  */
-import type { ChunkScheme } from '../chunks/chunk-store.js';
+import type { ChunkPolicy, ChunkScheme } from '../chunks/chunk-store.js';
 import { CairnError } from '../errors/cairn-error.js';
 
 /** Read-only, of any file: what holds for it. Not listed. */
@@ -33,7 +33,7 @@ export interface Policy {
   readonly mode?: 'default' | 'strong';
   /** `auto`: that of the group which the chunk goes to. */
   readonly scheme?: ChunkScheme | 'auto';
-  readonly compression?: 'off';
+  readonly compression?: 'off' | 'zstd';
   readonly commitDelayMs?: number;
 }
 
@@ -45,9 +45,11 @@ export const NO_POLICY: Policy = {};
 /** What holds where no directory says anything else; the scheme is the map's business. */
 export type PoolPolicy = Required<Pick<Policy, 'mode' | 'commitDelayMs'>>;
 
-/** The scheme that chunks are asked for under; undefined: as the pool keeps everything. */
-export function schemeAskedBy({ scheme }: Policy): ChunkScheme | undefined {
-  return scheme === 'auto' ? undefined : scheme;
+/** How chunks are asked to be kept; undefined: as the pool keeps everything. */
+export function chunkPolicyOf({ scheme, compression }: Policy): ChunkPolicy | undefined {
+  const isCompressed = compression === 'zstd';
+  if (scheme === undefined || scheme === 'auto') return isCompressed ? { isCompressed } : undefined;
+  return { scheme, isCompressed };
 }
 
 export function isPolicyAttribute(name: string): boolean {
@@ -77,8 +79,8 @@ export function parsePolicy(key: PolicyKey, text: string, parseScheme: (text: st
     case 'scheme':
       return { scheme: parseScheme(text) };
     case 'compression':
-      if (text === 'off') return { compression: text };
-      throw wrong(key, text, 'this version of cairn stores chunks as they are: it is off');
+      if (text === 'off' || text === 'zstd') return { compression: text };
+      throw wrong(key, text, 'it is off or zstd');
     case 'commit_delay':
       return { commitDelayMs: parseDelay(text) };
   }

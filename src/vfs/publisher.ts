@@ -4,7 +4,7 @@
  */
 
 import { ChunkBuffers } from '../chunks/chunk-buffers.js';
-import type { ChunkScheme, ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
+import type { ChunkPolicy, ChunkStore, PreparedChunk } from '../chunks/chunk-store.js';
 import type { Journal } from '../commit/journal.js';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { Clock, Time } from '../io/clock.js';
@@ -108,7 +108,7 @@ export class Publisher {
   }
 
   /** For content that is to be published. */
-  writer(expectedBytes?: number, observer?: ContentObserver, asked?: ChunkScheme): ContentWriter {
+  writer(expectedBytes?: number, observer?: ContentObserver, asked?: ChunkPolicy): ContentWriter {
     return new ContentWriter(this.#chunks, this.#buffers, expectedBytes, observer, asked);
   }
 

@@ -107,6 +107,8 @@ export interface FileState {
   readonly chunks: number;
   /** Schemes of its chunks, sorted: `['copies:2', 'ec:2+1']`. */
   readonly schemes: readonly string[];
+  /** Of its compressed chunks, each counted once: their length, and what of it is stored, which is what the shards are made from. */
+  readonly compressed: { readonly chunks: number; readonly bytes: number; readonly storedBytes: number };
   readonly state: 'staged' | 'committing' | 'committed';
   readonly health: 'healthy' | 'degraded' | 'lost';
 }
@@ -125,7 +127,8 @@ export interface PolicyReport {
   readonly mode: PolicyValue<'default' | 'strong'>;
   /** How chunks are kept that are committed from now on: `copies:3`, `ec:2+1`; `auto`: as the group is that the chunk goes to. */
   readonly scheme: PolicyValue<string>;
-  readonly compression: PolicyValue<'off'>;
+  /** Whether chunks are compressed that are committed from now on. */
+  readonly compression: PolicyValue<'off' | 'zstd'>;
   /** How long staged bytes wait for the commit that begins by itself. */
   readonly commitDelayMs: PolicyValue<number>;
 }

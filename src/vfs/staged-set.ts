@@ -7,7 +7,7 @@ import { CLEAN, DIRTY, type FileContent, UNSEALED } from '../cache/file-content.
 import { END, RangeMap } from '../cache/range-map.js';
 import { Seal } from '../cache/seal.js';
 import type { StageLog } from '../cache/stage-log.js';
-import { type ChunkScheme, type ChunkStore, type PreparedChunk, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { type ChunkPolicy, type ChunkStore, type PreparedChunk, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { RoundContent, RoundSource } from '../commit/journal.js';
 import { extentOf } from '../commit/seal-pipeline.js';
 import type { Clock } from '../io/clock.js';
@@ -92,8 +92,8 @@ export class StagedSet implements RoundSource {
   onPublish:
     | ((contentStage: number, small: { bytes: Uint8Array; prepared: PreparedChunk }[]) => PublishedRound | undefined)
     | undefined;
-  /** Under which scheme the file's chunks are to be kept, where not as the pool keeps everything. */
-  schemeOf: ((inode: Inode) => ChunkScheme | undefined) | undefined;
+  /** How the file's chunks are to be kept, where not as the pool keeps everything. */
+  chunkPolicyOf: ((inode: Inode) => ChunkPolicy | undefined) | undefined;
   /** After every round, successful or not. */
   onRound: (() => void) | undefined;
   /** A content's ranges have changed. */
@@ -259,7 +259,7 @@ export class StagedSet implements RoundSource {
 
   #sealed(inode: Inode, seal: Seal): void {
     const { content } = seal;
-    seal.asked = this.schemeOf?.(inode);
+    seal.asked = this.chunkPolicyOf?.(inode);
     inode.failure = undefined;
     this.sealing.add(inode);
     if (!content.unsealed) {

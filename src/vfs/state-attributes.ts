@@ -5,6 +5,7 @@
  *     user.cairn.state    staged, committing or committed
  *     user.cairn.chunks   how many different chunks its committed bytes are in
  *     user.cairn.scheme   how these are kept, separated by commas: ec:2+1,copies:2; empty where there are none
+ *     user.cairn.compressed  bytes of those of them that are compressed, and what of these is stored, separated by a slash: 4194304/1398101; 0/0 if none is
  *     user.cairn.health   healthy, degraded or lost
  */
 import { CairnError } from '../errors/cairn-error.js';
@@ -17,6 +18,7 @@ const VALUES: Readonly<Record<string, (state: Omit<FileState, 'path'>) => string
   state: ({ state }) => state,
   chunks: ({ chunks }) => String(chunks),
   scheme: ({ schemes }) => schemes.join(','),
+  compressed: ({ compressed }) => `${compressed.bytes}/${compressed.storedBytes}`,
   health: ({ health }) => health,
 };
 

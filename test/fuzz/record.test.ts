@@ -23,17 +23,20 @@ const hex = (bytes: number) =>
 const u64 = fc.maxSafeNat();
 const u32 = fc.nat(0xffffffff);
 const payload = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 3 });
+const compression = fc.option(fc.record({ method: fc.integer({ min: 1, max: 255 }), storedBytes: u32 }), {
+  nil: undefined,
+});
 const key = fc.record({ bucket: hex(16), chunk: hex(32), shard: fc.nat(2) });
 
 const record: fc.Arbitrary<LogRecord> = fc.oneof(
   fc.record({ kind: fc.constant('segment' as const), name: fc.stringMatching(/^[a-z]{1,16}$/), segmentBytes: u32 }),
   fc
-    .tuple(key, fc.boolean(), fc.integer({ min: 3, max: 255 }), fc.nat(255), u32, payload)
-    .map(([id, erasure, k, m, chunkBytes, parts]) => {
+    .tuple(key, fc.boolean(), fc.integer({ min: 3, max: 255 }), fc.nat(255), u32, compression, payload)
+    .map(([id, erasure, k, m, chunkBytes, compressed, parts]) => {
       const shardBytes = parts.reduce((sum, part) => sum + part.length, 0);
       return {
         kind: 'shard' as const,
-        info: { ...id, scheme: { erasure, k, m }, chunkBytes, shardBytes },
+        info: { ...id, scheme: { erasure, k, m }, chunkBytes, compression: compressed, shardBytes },
         payload: parts,
       };
     }),

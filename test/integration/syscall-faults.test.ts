@@ -4,7 +4,7 @@
  * With `CAIRN_TEST_SCALE=full` N is 1, 2, 3 … until a run completes; else a few of each.
  */
 import { existsSync, statfsSync } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -170,7 +170,6 @@ async function tryFault(rig: Rig, kind: Kind, fault: Fault): Promise<{ problems:
   await sound.ended;
   await rm(harness.meta, { recursive: true, force: true });
   await harness.loseCache();
-  await mkdir(harness.cache);
   problems.push(...(await problemsIn(rig, 'pool', kind.mode)));
   return { problems, isHit: daemon.isHit };
 }

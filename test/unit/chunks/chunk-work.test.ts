@@ -14,7 +14,15 @@ const BYTES = 300_000;
 
 function stub(scheme: ShardScheme, shard: number, chunk: string): RecordStub {
   const shardBytes = codecFor(codecScheme(scheme)).shardBytes(BYTES);
-  const info = { bucket: '00'.repeat(16), chunk, shard, scheme, chunkBytes: BYTES, shardBytes };
+  const info = {
+    bucket: '00'.repeat(16),
+    chunk,
+    shard,
+    scheme,
+    chunkBytes: BYTES,
+    compression: undefined,
+    shardBytes,
+  };
   return { info, generation: 1, logSequence: 1, owner: '11'.repeat(8) };
 }
 

@@ -93,6 +93,13 @@ export function content(length: number, seed = 0): Buffer {
   return bytes;
 }
 
+/** Different for every seed, and compressible to about a third. */
+export function text(length: number, seed = 0): Buffer {
+  const words = ['chunk', 'shard', 'log', 'record', 'segment', 'commit', 'epoch', 'slot', 'bucket', 'disk'];
+  const noise = content(Math.ceil(length / 4), seed);
+  return Buffer.from([...noise].map((byte) => `${words[byte % 10]} ${byte}`).join('\n')).subarray(0, length);
+}
+
 export function fromBytes(bytes: Uint8Array): { kind: 'bytes'; bytes: Uint8Array } {
   return { kind: 'bytes', bytes };
 }

@@ -108,7 +108,7 @@ t.test('a scheme that is asked for', async (t) => {
   const EC22 = { kind: 'erasure', k: 2, m: 2 } as const;
   const { store, disks, byNumber } = makeFixture(t, { disks: 4 });
   store.useSchemes([COPIES3, EC22]);
-  const keep = (bytes: Buffer, asked?: ChunkScheme) => store.store(fromBytes(bytes), nothing, undefined, asked);
+  const keep = (bytes: Buffer, scheme?: ChunkScheme) => store.store(fromBytes(bytes), nothing, undefined, { scheme });
   const shardsOf = (chunk: string): number =>
     disks.reduce((sum, disk) => sum + [...disk.findAnywhere(chunk)].length, 0);
 
@@ -145,7 +145,7 @@ t.test('a scheme that is asked for', async (t) => {
         t.match(store.health(chunk).scheme, length === 5000 ? 'copies:2' : 'ec:3+1');
         const again =
           length === 5000
-            ? (await store.storeSmall([bytes, bytes], undefined, [undefined, EC22]))[1]!
+            ? (await store.storeSmall([bytes, bytes], undefined, [undefined, { scheme: EC22 }]))[1]!
             : await keep(bytes, COPIES3);
         t.equal(again.deduplicated, length === 5000, 'the second of two alike is the first');
         t.equal(store.health(chunk).scheme, 'copies:3');
@@ -160,7 +160,7 @@ t.test('a scheme that is asked for', async (t) => {
         t.same(store.takeOutgrown(), []);
       }
       const small = content(1000, 201);
-      t.equal(store.prepareSmall(small, undefined, EC22).records.length, 3);
+      t.equal(store.prepareSmall(small, undefined, { scheme: EC22 }).records.length, 3);
       t.equal(store.prepareSmall(small).records.length, 2);
     },
   );

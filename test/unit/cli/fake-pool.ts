@@ -321,6 +321,7 @@ export class FakePool implements PoolControl, OpenPool {
       committedBytes: 2000,
       chunks: 1,
       schemes: ['copies:2', 'ec:2+1'],
+      compressed: { chunks: 1, bytes: 2000, storedBytes: 1500 },
       state: 'staged',
       health: 'healthy',
     };

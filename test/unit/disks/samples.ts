@@ -25,6 +25,7 @@ export function shardInfo(number: number, length: number, bucket = BUCKET): Shar
     shard: 1,
     scheme: { erasure: true, k: 2, m: 1 },
     chunkBytes: 2 * length,
+    compression: undefined,
     shardBytes: length,
   };
 }

@@ -148,8 +148,8 @@ const DISKS: readonly Plant[] = [
     what: 'a shard with wrong bytes under right checksums',
     plant: async ({ fixture }) => {
       const { disk, entry } = await shardOf(fixture, '/photos/medium', 2);
-      const { bucket, chunk, shard, scheme, chunkBytes, shardBytes } = entry;
-      const info = { bucket, chunk, shard, scheme, chunkBytes, shardBytes };
+      const { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes } = entry;
+      const info = { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes };
       await disk.append('data', [{ kind: 'shard', info, payload: [randomBytes(shardBytes)] }], { sync: true });
     },
     options: { content: true },

@@ -187,8 +187,8 @@ t.test(
 async function leaveFragment({ parts }: Pool): Promise<void> {
   const disk = parts.disks.byNumber.get(1)!;
   const like = disk.walk(undefined, 64).find(({ scheme }) => scheme.erasure)!;
-  const { bucket, shard, scheme, chunkBytes, shardBytes } = like;
-  const info = { bucket, shard, scheme, chunkBytes, shardBytes, chunk: randomBytes(32).toString('hex') };
+  const { bucket, shard, scheme, chunkBytes, compression, shardBytes } = like;
+  const info = { bucket, shard, scheme, chunkBytes, compression, shardBytes, chunk: randomBytes(32).toString('hex') };
   await disk.append('data', [{ kind: 'shard', info, payload: [randomBytes(shardBytes)] }], { sync: true });
 }
 

@@ -190,7 +190,16 @@ export function extentOf(bytes: Buffer, offset = 0): ExtentRow {
 /** One of two copies. */
 export function copyOf(bytes: Buffer, chunk = contentHash(bytes)): RecordInput {
   const scheme = { erasure: false, k: 1, m: 1 };
-  const info = { bucket: BUCKET, chunk, shard: 0, scheme, chunkBytes: bytes.length, shardBytes: bytes.length };
+  const { length } = bytes;
+  const info = {
+    bucket: BUCKET,
+    chunk,
+    shard: 0,
+    scheme,
+    chunkBytes: length,
+    compression: undefined,
+    shardBytes: length,
+  };
   return { kind: 'shard', info, payload: [bytes] };
 }
 
