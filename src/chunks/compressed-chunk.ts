@@ -22,7 +22,7 @@ import { compressFrame, decompressFrame } from './zstd.js';
 
 /** `Compression.method` of this layout. */
 export const ZSTD_BLOCKS = 1;
-/** Plain bytes of a block. Longer ones compress a hundredth better, and cost a reader of 4 KiB more. */
+/** Plain bytes of a block. Whole chunks compress two hundredths better, and cost a reader of 4 KiB more. */
 export const BLOCK_BYTES = 256 * 1024;
 
 const MAGIC = 0x184d2a5c;

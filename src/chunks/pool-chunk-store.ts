@@ -241,7 +241,8 @@ export class PoolChunkStore implements ChunkStore {
   ): Promise<Uint8Array> {
     assert(0 <= from && from <= to && to <= chunkBytes, 'the range lies in the chunk');
     if (from === to) return Buffer.alloc(0);
-    const unpacked = this.#blocks.find(chunk, from, to);
+    // Who reads all of it wants to know what the disks have.
+    const unpacked = to - from < chunkBytes ? this.#blocks.find(chunk, from, to) : undefined;
     if (unpacked !== undefined) return unpacked;
     const onMissing = (_shard: number, disk: number | undefined): void => onDegraded(chunk, disk);
     return this.#readFrom(chunk, chunkBytes, async (set) => {

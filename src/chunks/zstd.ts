@@ -47,6 +47,16 @@ function loaded(): Library {
   }
 }
 
+/** Why nothing can be compressed here; undefined if it can. */
+export function zstdRefusal(): string | undefined {
+  try {
+    loaded();
+    return undefined;
+  } catch (error) {
+    return (error as CairnError).message;
+  }
+}
+
 /** One frame. CONFIG. */
 export function compressFrame(bytes: Uint8Array): Buffer {
   compressor ??= new (loaded().Compressor)(LEVEL);

@@ -8,9 +8,10 @@
  * **A file follows its directory**: the one in which its name was seen last (looked up, made, moved, linked). Where that is not known (memory has forgotten the way,
  * or the file has several names) it gets the strongest mode and the most redundant scheme that any directory of the pool has asked for: too much is safe, too little would break a
  * promise. What has been asked for is kept in words in a hidden attribute of the root directory (`cairn.policies`: `strong copies:3`); words are never taken
- * away, because chunks of such a scheme may lie on the disks for as long as the pool lives.
+ * away, because chunks of such a scheme may lie on the disks for as long as the pool lives. It is not compressed: nothing is promised by that.
  */
 import type { ChunkScheme } from '../chunks/chunk-store.js';
+import { zstdRefusal } from '../chunks/zstd.js';
 import { CairnError } from '../errors/cairn-error.js';
 import { ROOT_INO } from '../meta/rows.js';
 import type { Inode } from './inode.js';
@@ -179,7 +180,8 @@ export class PolicyTree {
     const policy = parsePolicy(key, textOf(value), (scheme) => this.#schemes.parse(scheme));
     const refusal =
       policy.scheme === undefined || policy.scheme === 'auto' ? undefined : this.#schemes.refusal(policy.scheme);
-    if (refusal !== undefined) throw new CairnError('INVALID', refusal);
+    const reason = policy.compression === 'zstd' ? zstdRefusal() : refusal;
+    if (reason !== undefined) throw new CairnError('INVALID', reason);
     return policy;
   }
 

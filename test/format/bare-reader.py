@@ -4,13 +4,14 @@ A second reader of Cairn's disks, written from docs/format.md and the layout tab
 
     python3 bare-reader.py DISK...    prints one line per file: SHA-256, a space, the path's bytes in hex
 
-Standard library only. Chunks are checked by the CRC32C of their records; their BLAKE3 names are not. Not for use: it keeps all in memory.
+Standard library only, and the program zstd where chunks are compressed. Chunks are checked by the CRC32C of their records; their BLAKE3 names are not. Not for use: it keeps all in memory.
 """
 import hashlib
 import json
 import os
 import re
 import struct
+import subprocess
 import sys
 
 BLOCK = 64 * 1024
@@ -38,8 +39,9 @@ class Record:
         self.segment, self.at = segment, at
         magic, version, self.kind, name, self.payload_bytes, checksum = struct.unpack_from("<4sBBHII", data, at)
         self.good = False
-        if magic != b"CRNR" or version != 1 or not 1 <= self.kind <= 7:
+        if magic != b"CRNR" or not 1 <= self.kind <= 7 or version not in ((1, 2) if self.kind == 2 else (1,)):
             return
+        self.version = version
         blocks = (self.payload_bytes + BLOCK - 1) // BLOCK
         self.payload_at = at + 112 + 4 * blocks + name
         if self.payload_at + self.payload_bytes > len(data):
@@ -239,6 +241,13 @@ def decode(shards, k, m, chunk_bytes):
     return b"".join(out)[:chunk_bytes]
 
 
+def unpacked(stored, chunk_bytes):
+    # Of docs/format.md, "Compressed chunks": any zstd program.
+    chunk = subprocess.run(["zstd", "-dcq"], input=stored, stdout=subprocess.PIPE, check=True).stdout
+    assert len(chunk) == chunk_bytes
+    return chunk
+
+
 class Pool:
     def __init__(self, directories):
         self.shards, self.commits, self.snapshots = {}, {}, {}
@@ -256,7 +265,8 @@ class Pool:
     def take(self, record, disk):
         if record.kind == 2:
             chunk = record.segment.data[record.at + 56 : record.at + 88]
-            scheme = (record.byte(89), record.byte(90), record.byte(91), record.u32(92))
+            compression = (record.byte(100), record.u32(96)) if record.version == 2 else None
+            scheme = (record.byte(89), record.byte(90), record.byte(91), record.u32(92), compression)
             self.shards.setdefault(chunk, []).append((scheme, record.byte(88), record))
         elif record.kind == 3:
             self.watermark = max(self.watermark, record.u64(56))
@@ -311,11 +321,12 @@ class Pool:
             payload = record.payload()
             if payload is not None and scheme[3] == chunk_bytes:
                 sets.setdefault(scheme, {})[shard] = payload
-        for (erasure, k, m, _), shards in sets.items():
-            if not erasure:
-                return next(iter(shards.values()))
-            if len(shards) >= k:
-                return decode(shards, k, m, chunk_bytes)
+        for (erasure, k, m, _, compression), shards in sets.items():
+            method, stored_bytes = compression or (0, chunk_bytes)
+            if method > 1 or erasure and len(shards) < k:
+                continue
+            stored = decode(shards, k, m, stored_bytes) if erasure else next(iter(shards.values()))
+            return unpacked(stored, chunk_bytes) if method else stored
         raise ValueError("chunk %s cannot be read" % name.hex())
 
     def content(self, tree, ino):

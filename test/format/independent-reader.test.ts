@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { FileMode } from '../../src/pool/pool.js';
 import { contentOf } from '../integration/content.js';
+import { text } from '../unit/chunks/fixture.js';
 import { PoolFixture } from '../unit/vfs/pool-fixture.js';
 
 const SCRIPT = fileURLToPath(new URL('../../../test/format/bare-reader.py', import.meta.url));
@@ -22,6 +23,16 @@ function cannotRun(): string | false {
     return false;
   } catch {
     return 'there is no python3 here';
+  }
+}
+
+/** The program, which unpacks compressed chunks for it. */
+function hasZstd(): boolean {
+  try {
+    execFileSync('zstd', ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -57,6 +68,16 @@ t.test('another reader, written from the document, gives the same files', { skip
   await snapshotAfterwards();
   // What follows is in commits only.
   await fixture.pool.remove('/removed');
+  if (hasZstd()) {
+    await fixture.pool.makeDirectory('/zipped');
+    await fixture.pool.control.setPolicy('/zipped', { compression: 'zstd' });
+    for (const size of [3000, 300_000]) {
+      const path = `/zipped/${size}`;
+      await write(path, text(size, size));
+      expect(path, text(size, size));
+      t.match(await fixture.pool.control.state(path), { compressed: { bytes: size } });
+    }
+  }
   await write('/counter', Buffer.from('last'));
   expect('/counter', Buffer.from('last'));
   const before = contentOf('overwritten', 300_000);

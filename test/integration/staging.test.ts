@@ -168,7 +168,7 @@ t.test('strong mode: close and fsync answer after the pool promise', { skip: can
 });
 
 t.test(
-  'a strong directory on a default mount, set by attribute: without cache, metadata and a disk',
+  'a strong directory on a default mount, set by attribute, and compression below it: without cache, metadata and a disk',
   { skip: cannotMount() },
   async (t) => {
     const harness = await makePool(t, { delayMs: NEVER_MS });
@@ -190,6 +190,17 @@ print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.ca
     const said = await harness.must('python3', '-c', script, strong, below);
     t.match(said, 'EINVAL\nstrong mode=strong scheme=auto compression=off commit_delay=1h');
     t.match(await harness.ok('policy', 'show', below), /mode +strong +\(\/strong\)/);
+    const zipped = join(strong, 'zipped');
+    await mkdir(zipped);
+    t.match(
+      await harness.ok('policy', 'set', '--compression', 'zstd', zipped),
+      /compression +zstd +\(\/strong\/zipped\)/,
+    );
+    const digits = contentOf('digits', 3 * MIB).toString('hex');
+    await writeFile(join(zipped, 'digits'), digits);
+    const { compressed } = await harness.state(join(zipped, 'digits'));
+    t.match(compressed, { chunks: 2, bytes: 6 * MIB });
+    t.ok(compressed.storedBytes < 4 * MIB, `${compressed.storedBytes} bytes`);
     await writeFile(join(below, 'closed'), contentOf('closed', 3 * MIB));
     await writeFile(join(plain, 'closed'), contentOf('closed', 1000));
     t.match(await harness.state(join(below, 'closed')), { state: 'committed', stagedBytes: 0 });
@@ -199,6 +210,8 @@ print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.ca
     await harness.pullOut(disks[0]!);
     await harness.mount();
     t.same(await readFile(join(below, 'closed')), contentOf('closed', 3 * MIB));
+    t.ok((await readFile(join(zipped, 'digits'), 'latin1')) === digits);
+    t.match(await harness.state(join(zipped, 'digits')), { compressed });
     await t.rejects(readFile(join(plain, 'closed')), { code: 'ENOENT' });
     t.match(await harness.ok('policy', 'show', below), /mode +strong +\(\/strong\)/);
     await harness.unmount();

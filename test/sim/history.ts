@@ -161,6 +161,9 @@ export class Session {
       case 'chmod':
       case 'setxattr':
         return this.#names(step);
+      case 'compress':
+        await this.#vfs.setxattr(ROOT_INO, 'user.cairn.policy.compression', Buffer.from('zstd'), 'set');
+        return;
       case 'pass':
         return pass(machine, step.ms);
       case 'collect':

@@ -21,7 +21,7 @@ import {
   settled,
   USUAL_LAYOUT,
 } from './sim-pool.js';
-import { drawSteps, type Step } from './steps.js';
+import { compressing, drawSteps, type Step } from './steps.js';
 import { describeStop, drawStop } from './stops.js';
 
 export interface LongHistory {
@@ -58,7 +58,10 @@ export function drawLongHistory(seed: number, lives: number, stepsPerLife: numbe
     layout,
     victim,
     rates: victim === 0 ? NO_FAULTS : drawRates(random),
-    lives: Array.from({ length: lives }, () => drawSteps(random, stepsPerLife)),
+    lives: Array.from({ length: lives }, (_, life) => [
+      ...(life === 0 ? compressing(seed) : []),
+      ...drawSteps(random, stepsPerLife),
+    ]),
     aside: 6,
   };
 }

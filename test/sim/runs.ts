@@ -5,7 +5,7 @@ import { SeededRandom } from './seeded-random.js';
 import { shrink } from './shrink.js';
 import { USUAL_LAYOUT } from './sim-pool.js';
 import { layoutOf, SMALL_HISTORIES } from './small-histories.js';
-import { drawSteps, type Step } from './steps.js';
+import { compressing, drawSteps, type Step } from './steps.js';
 
 /** `small`: every crash point of a fixed history; `short`: of a random one; `long`: many lives with faults. */
 export const KINDS = ['small', 'short', 'long'] as const;
@@ -76,7 +76,7 @@ export function smallScenario(seed: number): Scenario {
 
 export function shortScenario(seed: number): Scenario {
   const random = new SeededRandom(seed);
-  const steps = drawSteps(random, 30);
+  const steps = [...compressing(seed), ...drawSteps(random, 30)];
   const mode = random.chance(0.5) ? 'strong' : 'default';
   return { layout: { ...USUAL_LAYOUT, mode }, steps, seed, share: 1, stops: 1, nested: 0.02, probed: 1, audited: 0.1 };
 }

@@ -215,6 +215,19 @@ export const SMALL_HISTORIES: readonly SmallHistory[] = [
       { op: 'settle' },
     ],
   },
+  {
+    name: 'compressed chunks',
+    steps: [
+      { op: 'compress' },
+      create('/a', 0),
+      append(0, 140_000),
+      commit,
+      { op: 'write', slot: 0, from: 1000, length: 9000 },
+      create('/b', 1),
+      append(1, 20_000),
+      commit,
+    ],
+  },
 ];
 
 export function layoutOf({ layout }: SmallHistory, mode: 'default' | 'strong'): PoolLayout {

@@ -22,6 +22,8 @@ export type Step =
   | { readonly op: 'chmod'; readonly path: string; readonly mode: number }
   | { readonly op: 'setxattr'; readonly path: string; readonly value: string }
   | { readonly op: 'pass'; readonly ms: number }
+  /** Chunks are compressed from then on. */
+  | { readonly op: 'compress' }
   | { readonly op: 'collect' | 'snapshot' | 'settle' | 'map' | 'reopen' }
   | { readonly op: 'clock'; readonly ms: number }
   /** What moves, moves while the next steps run; `settle` waits for it. */
@@ -38,6 +40,11 @@ const MODES = [0o600, 0o644, 0o755];
 /** `scale` is about how many bytes a write has at most. */
 export function drawSteps(random: SeededRandom, count: number, scale = 300_000): Step[] {
   return Array.from({ length: count }, (_, i) => opening(random, i) ?? drawStep(random, scale));
+}
+
+/** Half of all histories begin with it. */
+export function compressing(seed: number): Step[] {
+  return seed % 2 === 0 ? [{ op: 'compress' }] : [];
 }
 
 /** A history begins with something to act on, most of the time. */

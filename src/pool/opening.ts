@@ -1,0 +1,18 @@
+/** What every step of opening a pool is given. */
+import type { PoolConfig } from './config.js';
+import type { Machine } from './machine.js';
+import type { PoolLog } from './pool-log.js';
+
+export interface Opening {
+  readonly machine: Machine;
+  /** The pool's. */
+  readonly directory: string;
+  readonly config: PoolConfig;
+  readonly mode: 'default' | 'strong';
+  readonly log: PoolLog;
+  /** Nothing begins by itself. */
+  readonly isResting: boolean;
+  readonly accessTimes: boolean;
+  /** Has the part closed again if a later step fails. */
+  keep<T extends { close(): Promise<void> }>(part: T): T;
+}
