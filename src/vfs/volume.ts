@@ -50,6 +50,7 @@ import type {
   Attr,
   AttrChange,
   Backing,
+  BlockReport,
   Caller,
   CreateResult,
   DirEntry,
@@ -64,6 +65,8 @@ import type {
 import type { Xattrs } from './xattrs.js';
 
 const LINKS_MAX = 65_000;
+/** There is no table of inodes that could fill up. */
+const FILES_FREE = 1_000_000_000;
 const TARGET_BYTES_MAX = 4095;
 /** Reads in a row, each where the last one ended, that make a reader sequential. */
 const SEQUENTIAL_READS = 2;
@@ -83,7 +86,8 @@ export class Volume implements Vfs {
   readonly #xattrs: Xattrs;
   readonly #policies: PolicyTree;
   readonly #clock: Clock;
-  readonly #space: () => SpaceReport;
+  readonly #space: () => BlockReport;
+  readonly #inodes: () => Promise<number>;
   readonly #userWork: UserWork;
   readonly #activity: Activity;
   readonly #backings: Backings;
@@ -104,7 +108,9 @@ export class Volume implements Vfs {
     xattrs: Xattrs;
     policies: PolicyTree;
     clock: Clock;
-    space: () => SpaceReport;
+    space: () => BlockReport;
+    /** How many are committed, with the root. */
+    inodes: () => Promise<number>;
     userWork: UserWork;
     activity: Activity;
     backings: Backings;
@@ -125,6 +131,7 @@ export class Volume implements Vfs {
     this.#policies = parts.policies;
     this.#clock = parts.clock;
     this.#space = parts.space;
+    this.#inodes = parts.inodes;
     this.#userWork = parts.userWork;
     this.#activity = parts.activity;
     this.#stateOf = parts.stateOf;
@@ -973,8 +980,9 @@ export class Volume implements Vfs {
     this.#touch(inode);
   }
 
-  statfs(): Result<SpaceReport> {
-    return this.#space();
+  async statfs(): Promise<SpaceReport> {
+    const files = (await this.#inodes()) + FILES_FREE;
+    return { ...this.#space(), files, freeFiles: FILES_FREE };
   }
 }
 
