@@ -46,8 +46,8 @@ export interface StagedReplay extends StagedContents {
   readonly lastSequence: number;
   /** The last sequence in each segment. */
   readonly lastIn: ReadonlyMap<number, number>;
-  /** Writes that a power cut took and nobody had been promised. */
-  readonly lostWrites: number;
+  /** Writes in what a power cut broke off, and nobody had been promised. */
+  readonly brokenOffWrites: number;
   /** Where a power cut broke the log off, if what it holds beyond is to be marked as not counting. */
   readonly cutAfter: number | undefined;
   /** Sentences about records that could not be read. */
@@ -82,12 +82,10 @@ export async function readStageLog(log: Log, bootId: string, committedThrough = 
     lastSequence = Math.max(lastSequence, content === undefined ? first : first - 1 + content.ops.length);
     found.push({ first, content });
   }
-  const { counting, cutAfter } = countingRecords(found, committedThrough, notes);
-  const replay = replayOf(counting, bootId);
-  const dropped = found.filter((record) => !counting.includes(record));
-  const lostWrites = replay.lostWrites + countWrites(dropped);
+  const { counting, brokenOff, cutAfter } = countingRecords(found, committedThrough, notes);
+  const brokenOffWrites = countWrites(brokenOff);
   const withoutPages = (): StagedContents => replayOf(counting, undefined);
-  return { ...replay, withoutPages, lostWrites, lastSequence, lastIn, cutAfter, notes };
+  return { ...replayOf(counting, bootId), withoutPages, brokenOffWrites, lastSequence, lastIn, cutAfter, notes };
 }
 
 /**
@@ -99,7 +97,7 @@ function countingRecords(
   found: readonly FoundRecord[],
   committedThrough: number,
   notes: string[],
-): { counting: FoundRecord[]; cutAfter: number | undefined } {
+): { counting: FoundRecord[]; brokenOff: FoundRecord[]; cutAfter: number | undefined } {
   let records = [...found];
   for (const { first, content } of found) {
     const op = content?.ops[0];
@@ -114,12 +112,16 @@ function countingRecords(
     const needless = first - 1 <= committedThrough || (next === undefined && first - 1 <= durable);
     const broken = !follows && !needless && (next === undefined || next > durable);
     if (broken || (content === undefined && first > durable))
-      return { counting: records.slice(0, i), cutAfter: Math.max(0, (next ?? first) - 1) };
+      return {
+        counting: records.slice(0, i),
+        brokenOff: records.slice(i),
+        cutAfter: Math.max(0, (next ?? first) - 1),
+      };
     if (!follows && !needless)
       notes.push(`operations ${next} to ${first - 1} are missing from the stage log, though they were safe there`);
     next = content === undefined ? undefined : first + content.ops.length;
   }
-  return { counting: records, cutAfter: undefined };
+  return { counting: records, brokenOff: [], cutAfter: undefined };
 }
 
 function countWrites(records: readonly FoundRecord[]): number {
@@ -132,7 +134,7 @@ function countWrites(records: readonly FoundRecord[]): number {
 function replayOf(
   records: readonly FoundRecord[],
   bootId: string | undefined,
-): Pick<StagedReplay, 'names' | 'contents' | 'lost' | 'lostWrites'> {
+): Pick<StagedReplay, 'names' | 'contents' | 'lost'> {
   const names: Sequenced<NameOp>[] = [];
   const all = new Map<Ino, { sequence: number; op: ContentOp; boot: string }[]>();
   /** Per boot and inode: writes up to this sequence are on the device. */
@@ -153,7 +155,6 @@ function replayOf(
   }
   const contents = new Map<Ino, Sequenced<ContentOp>[]>();
   const lost = new Map<Ino, LostWrite[]>();
-  let lostWrites = 0;
   for (const [ino, ops] of all) {
     const kept = ops.filter(
       ({ op, sequence, boot: written }) =>
@@ -162,7 +163,6 @@ function replayOf(
         written === bootId ||
         sequence <= (synced.get(`${written}/${ino}`) ?? 0),
     );
-    lostWrites += ops.length - kept.length;
     contents.set(ino, kept);
     if (kept.length === ops.length) continue;
     const counts = new Set<number>(kept.map(({ sequence }) => sequence));
@@ -173,7 +173,7 @@ function replayOf(
       ),
     );
   }
-  return { names, contents, lost, lostWrites };
+  return { names, contents, lost };
 }
 
 /** The outcome of one file's operations. */

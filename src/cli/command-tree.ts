@@ -10,6 +10,8 @@ export interface OptionNode {
   readonly description: string;
   /** It is followed by a value. */
   readonly takesValue: boolean;
+  /** All that the value may be; empty where it may be anything. */
+  readonly choices: readonly string[];
 }
 
 export interface CommandNode {
@@ -50,6 +52,7 @@ export function commandTree(command: Command, above: readonly string[] = []): Co
       usage: option.flags,
       description: help.optionDescription(option),
       takesValue: option.required || option.optional,
+      choices: option.argChoices ?? [],
     })),
     after: afterHelp(command),
     commands: visible.map((sub) => commandTree(sub, path)),

@@ -48,7 +48,7 @@ function keysOf(root: CommandNode): string[] {
   });
 }
 
-/** Files are completed where an operand may be one, and after an option that takes a value. */
+/** Files are completed where an operand may be one, and where the value of an option may be anything. */
 function takesFiles({ operands }: CommandNode): boolean {
   return operands.some(({ choices }) => choices.length === 0);
 }
@@ -72,17 +72,32 @@ ${cases.join('')}  esac
 `;
 }
 
+/** Options with a value, as patterns of a `case` over command and option: what stands behind them is that value, and nothing else. */
+function valueCases(root: CommandNode, line: (pattern: string, choices: readonly string[]) => string): string {
+  return flat(root)
+    .flatMap((node) =>
+      node.options
+        .filter(({ takesValue }) => takesValue)
+        .map(({ names, choices }) => line(quote(`${keyOf(node)} ${names.at(-1)}`), choices)),
+    )
+    .join('');
+}
+
 function bashScript(root: CommandNode): string {
   const cases = flat(root).map((node) => {
     const files = takesFiles(node) ? ' files=1' : '';
     return `    ${patternOf(node)}) words=${quote(wordsOf(node).join(' '))}${files} ;;\n`;
   });
+  const values = valueCases(root, (pattern, choices) =>
+    choices.length === 0
+      ? `  ${pattern}) words='' files=1 ;;\n`
+      : `  ${pattern}) words=${quote(choices.join(' '))} files='' ;;\n`,
+  );
   return `# bash completion of cairn
 _cairn() {
   local current="\${COMP_WORDS[COMP_CWORD]}" key='' word words='' files=''
-${walk(root, 'COMP_WORDS[@]:1:COMP_CWORD-1', cases)}  case "\${COMP_WORDS[COMP_CWORD-1]}" in
-  --*) files=1 ;;
-  esac
+${walk(root, 'COMP_WORDS[@]:1:COMP_CWORD-1', cases)}  case "$key \${COMP_WORDS[COMP_CWORD-1]}" in
+${values}  esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
   case "$files$current" in
   1-*) ;;
@@ -103,13 +118,20 @@ function zshScript(root: CommandNode): string {
     const files = takesFiles(node) ? ' files=1' : '';
     return `    ${patternOf(node)})\n      found=(${described.map(quote).join(' ')})${files} ;;\n`;
   });
+  const values = valueCases(root, (pattern, choices) =>
+    choices.length === 0
+      ? `  ${pattern}) found=() files=1 ;;\n`
+      : `  ${pattern}) found=(${choices.map(quote).join(' ')}) files='' ;;\n`,
+  );
   return `#compdef cairn
 # zsh completion of cairn
 _cairn() {
   local key='' word files=''
   local -a found
-${walk(root, 'words[@]:1:$((CURRENT-2))', cases)}  _describe 'cairn' found
-  [[ -n "$files" || "\${words[CURRENT-1]}" = --* ]] && _files
+${walk(root, 'words[@]:1:$((CURRENT-2))', cases)}  case "$key \${words[CURRENT-1]}" in
+${values}  esac
+  _describe 'cairn' found
+  [[ -n "$files" ]] && _files
 }
 if [ "$funcstack[1]" = "_cairn" ]; then _cairn "$@"; else compdef _cairn cairn; fi
 `;
@@ -126,9 +148,10 @@ function fishScript(root: CommandNode): string {
       ...node.operands.flatMap(({ choices }) =>
         choices.length > 0 ? [`complete -c cairn ${condition} -f -a ${quote(choices.join(' '))}`] : [],
       ),
-      ...node.options.map(({ names, description, takesValue }) => {
+      ...node.options.map(({ names, description, takesValue, choices }) => {
         const long = names.at(-1)!.replace(/^--/, '');
-        return `complete -c cairn ${condition} -l ${long}${takesValue ? ' -r' : ''} -d ${quote(description)}`;
+        const value = choices.length > 0 ? ` -x -a ${quote(choices.join(' '))}` : takesValue ? ' -r' : '';
+        return `complete -c cairn ${condition} -l ${long}${value} -d ${quote(description)}`;
       }),
     ];
   });

@@ -27,6 +27,8 @@ export interface CliContext {
   readonly files: { readFile(path: string): Promise<Buffer> };
   /** Puts a question to the person at the terminal; undefined if there is none. */
   ask(question: string): Promise<string | undefined>;
+  /** As `ask`; what is typed is not shown. */
+  askSecret(question: string): Promise<string | undefined>;
 }
 
 /** What a command ends with: 0 well, 1 an error, 2 wrong usage, 130 interrupted. */

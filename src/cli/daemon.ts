@@ -57,6 +57,9 @@ const mounter: Mounter = {
     }
     return {
       ended: session.ended,
+      get isPassthrough() {
+        return session.isPassthrough;
+      },
       unmount: (lazy) => unmountFuse(mountpoint, lazy),
       watcher: {
         entryChanged: (parent, name) => void session.invalidateEntry(parent, name),
@@ -75,9 +78,9 @@ const openS3: S3Opener = async (tree, options) => {
   return openS3Face(tree, options);
 };
 
-const openWeb: WebOpener = async (parts, config) => {
+const openWeb: WebOpener = async (parts, config, log) => {
   const { openWebFace } = await import('./web-face.js');
-  return openWebFace(parts, config);
+  return openWebFace(parts, config, log);
 };
 
 const watchPool: Watcher = async (control, options) => {
@@ -100,6 +103,11 @@ const openMemory = async (): Promise<ProcessMemory> => {
   const { OwnMemory } = await import('./process-memory.js');
   return new OwnMemory();
 };
+
+async function ask(question: string, isSecret: boolean): Promise<string | undefined> {
+  const { askTerminal } = await import('./terminal-question.js');
+  return askTerminal(question, isSecret);
+}
 
 /** The shell's name for it where the directory has been removed under us: absolute paths still work, relative ones are not found. */
 function workingDirectory(): string {
@@ -127,15 +135,7 @@ export function systemContext(): CliContext {
     openMemory,
     mountTable: () => MountTable.read(),
     files: { readFile: (path) => readFile(path) },
-    ask: async (question) => {
-      if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
-      const { createInterface } = await import('node:readline/promises');
-      const terminal = createInterface({ input: process.stdin, output: process.stderr });
-      try {
-        return await terminal.question(question);
-      } finally {
-        terminal.close();
-      }
-    },
+    ask: (question) => ask(question, false),
+    askSecret: (question) => ask(question, true),
   };
 }

@@ -6,6 +6,7 @@ import {
   accessSync,
   closeSync,
   constants,
+  existsSync,
   fdatasyncSync,
   openSync,
   readFileSync,
@@ -257,7 +258,7 @@ async function checkClock(poolDirectory: string): Promise<Diagnosis> {
 }
 
 function isThere(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  return existsSync(path);
 }
 
 async function checkSharedDevices({ disks }: PoolConfig): Promise<Diagnosis[]> {

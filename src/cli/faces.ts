@@ -78,7 +78,8 @@ export class Faces {
 
   /** Sentences for `cairn status`. */
   findings(): string[] {
-    return this.#webError === undefined ? [] : [`the status page is not served: ${this.#webError}`];
+    const faces = [this.s3?.finding?.(), this.web?.finding?.()].filter((finding) => finding !== undefined);
+    return this.#webError === undefined ? faces : [...faces, `the status page is not served: ${this.#webError}`];
   }
 
   /** If one of them cannot be had, all are as before, and this rejects. */
@@ -119,7 +120,7 @@ export class Faces {
     const { context, webOtherwise, log } = this.#parts;
     const config = said ?? webOtherwise;
     if (this.#api === undefined || config === undefined) return undefined;
-    const web = await context.openWeb(this.#api, config);
+    const web = await context.openWeb(this.#api, config, log);
     log.info({ address: web.address }, 'serving the status page');
     return web;
   }

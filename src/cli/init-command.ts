@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { SchemeChoice } from '../../diskmap/types.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { systemWords } from '../io/system-error.js';
 import {
   CHUNK_STEP_BYTES,
   CONFIG_NAME,
@@ -182,10 +183,14 @@ async function makeDirectory(context: Pick<CliContext, 'cwd'>, path: string, wha
       });
     }
     if (code !== 'EEXIST') {
-      throw new CairnError(code === 'EROFS' ? 'READ_ONLY' : 'ACCESS', `${what} ${absolute} cannot be made: ${code}`, {
-        hint: 'make it yourself and give it to the user who mounts the pool, or name another place',
-        cause,
-      });
+      throw new CairnError(
+        code === 'EROFS' ? 'READ_ONLY' : 'ACCESS',
+        `${what} ${absolute} cannot be made: ${systemWords(cause)}`,
+        {
+          hint: 'make it yourself and give it to the user who mounts the pool, or name another place',
+          cause,
+        },
+      );
     }
   }
   if (!(await stat(absolute)).isDirectory())

@@ -8,6 +8,7 @@ import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
 import { runInForeground, STOP_SIGNALS } from './foreground.js';
+import { isJournal } from './journal-output.js';
 import { MountDaemon } from './mount-daemon.js';
 import { prepareMountpoint, resolveMountpoint } from './mountpoint.js';
 import { resolvePool } from './pool-path.js';
@@ -108,6 +109,8 @@ async function background(context: CliContext, target: MountTarget): Promise<Exi
 async function foreground(context: CliContext, target: MountTarget): Promise<ExitCode> {
   const { poolDirectory, mountpoint } = target;
   return await runForeground(context, target, () => {
+    // A journal has this line from the log, and no keys to press.
+    if (isJournal(context.env)) return;
     context.stdout.write(`mounted ${poolDirectory} at ${mountpoint}; Ctrl-C unmounts\n`);
   });
 }
@@ -135,13 +138,20 @@ export async function runForeground(
   );
   try {
     return await runInForeground(context, starting, async (daemon) => {
-      manager?.ready(`serving ${target.poolDirectory} at ${target.mountpoint}`);
+      manager?.ready(() => serviceLine(daemon));
       await onReady(daemon);
     });
   } finally {
     for (const signal of STOP_SIGNALS) context.signals.off(signal, onStop);
     manager?.close();
   }
+}
+
+/** What `systemctl status` shows. */
+async function serviceLine(daemon: MountDaemon): Promise<string> {
+  const { health, findings, directory, mountpoint } = await daemon.status();
+  const [first] = findings;
+  return `${health}, serving ${directory} at ${mountpoint}${first === undefined ? '' : `: ${first}`}`;
 }
 
 /** In the background process: the parent hears how it went; afterwards only the log does. */

@@ -6,11 +6,13 @@
  * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
  */
 
-import { asError, CairnError, hasCode } from '../errors/cairn-error.js';
+import { stat } from 'node:fs/promises';
+import { asError, CairnError, hasCode, systemCode } from '../errors/cairn-error.js';
 import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { Clock } from '../io/clock.js';
+import { toCairnError } from '../io/system-error.js';
 import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
@@ -98,9 +100,10 @@ export class MountDaemon {
     if (await prepareMountpoint(context, mountpoint, own)) {
       log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
     }
+    await requireCache(config.cache.directory);
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
-    const readOnly = options.readOnly === true || config.mount?.readOnly === true;
+    const readOnly = isReadOnly(options);
     const pool = await context.pools
       .open(poolDirectory, { mode, accessTimes: !readOnly, log })
       .catch(async (error: unknown) => {
@@ -228,8 +231,13 @@ export class MountDaemon {
     };
   }
 
-  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid'> {
-    return { mountpoint: this.#unmounted ? null : this.#options.mountpoint, pid: process.pid };
+  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid' | 'readOnly' | 'passthrough'> {
+    return {
+      mountpoint: this.#unmounted ? null : this.#options.mountpoint,
+      readOnly: isReadOnly(this.#options),
+      passthrough: this.#session.isPassthrough === true,
+      pid: process.pid,
+    };
   }
 
   get mountpoint(): string {
@@ -366,6 +374,29 @@ export class MountDaemon {
       });
     });
   }
+}
+
+/**
+ * A device that is only not mounted must not be taken for a lost one: with an empty cache in its place the pool would go on without what was promised there, and what
+ * is staged there could not be put on top of that any more.
+ */
+async function requireCache(directory: string): Promise<void> {
+  const found = await stat(directory).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw toCairnError(error, 'look at', directory);
+  });
+  if (found !== undefined) return;
+  throw new CairnError(
+    'NOT_FOUND',
+    `the cache ${directory} is not there, and what had not been committed is only in it`,
+    {
+      hint: `mount its device; only if that is lost for good, start with an empty cache: mkdir -p ${directory}`,
+    },
+  );
+}
+
+function isReadOnly({ readOnly, config }: MountOptions): boolean {
+  return readOnly === true || config.mount?.readOnly === true;
 }
 
 /** What a person must know of a mount that could not be taken away: what of the data is safe, and how to get rid of it. */

@@ -44,7 +44,7 @@ ${RULE}`,
     for (const path of paths) {
       const { poolDirectory, inside } = await findInPool(context, path);
       const report = await ask(new ControlClient(poolDirectory), inside);
-      context.stdout.write(json ? `${JSON.stringify(report)}\n` : policyText(path, report));
+      context.stdout.write(json ? `${JSON.stringify(report)}\n` : `${path}\n${policyLines(report)}`);
     }
     done(0);
   };
@@ -118,10 +118,10 @@ Example:
     });
 }
 
-function policyText(path: string, report: PolicyReport): string {
+/** A line per key, each with the directory that says so. */
+export function policyLines(report: PolicyReport): string {
   const { mode, scheme, compression, commitDelayMs } = report;
-  return `${path}
-  mode          ${valueText(mode)}
+  return `  mode          ${valueText(mode)}
   scheme        ${valueText(scheme)}
   compression   ${valueText(compression)}
   commit delay  ${valueText({ value: formatDelay(commitDelayMs.value), from: commitDelayMs.from })}

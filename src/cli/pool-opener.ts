@@ -72,6 +72,8 @@ export interface PoolOpener {
 }
 
 export interface MountSession {
+  /** Whether the kernel reads by itself what the cache has whole; not given by a stand-in. */
+  readonly isPassthrough?: boolean;
   /** To be told of what other faces change; not given by a stand-in that remembers nothing. */
   readonly watcher?: TreeWatcher;
   /** Resolves when the mount is gone, by whoever's wish, and every answer under way has come to its end. Never rejects. */
@@ -104,6 +106,8 @@ export interface S3Face {
   keys(): Promise<readonly S3Key[]>;
   /** What is kept of a file, newest first; the path begins with `/`. */
   versions(path: string): Promise<readonly FileVersion[]>;
+  /** A sentence for `cairn status`: what is wrong with it, though it is served. */
+  finding?(): string | undefined;
   /** No new requests; resolves when those under way are answered, or after a short while. */
   close(): Promise<void>;
 }
@@ -125,11 +129,13 @@ export interface WebFace {
   readonly address: string;
   /** What opens the page in a browser. */
   readonly link: string;
+  /** As of `S3Face`. */
+  finding?(): string | undefined;
   close(): Promise<void>;
 }
 
 /** Serves the status page. IO if the address cannot be had, CONFIG. */
-export type WebOpener = (parts: ApiParts, config: WebConfig) => Promise<WebFace>;
+export type WebOpener = (parts: ApiParts, config: WebConfig, log: PoolLog) => Promise<WebFace>;
 
 export interface Watch {
   readonly monitor: MonitorView;

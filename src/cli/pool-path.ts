@@ -24,7 +24,7 @@ export async function findInPool(context: Pick<CliContext, 'cwd' | 'mountTable'>
     }
     if (systemCode(cause) === 'ENOENT' || systemCode(cause) === 'ENOTDIR') {
       throw new CairnError('NOT_FOUND', `there is no ${absolute}`, {
-        hint: 'name the directory of a pool; `cairn init` makes one',
+        hint: 'name a file or directory on the mount of a pool',
         cause,
       });
     }

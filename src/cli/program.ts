@@ -52,7 +52,7 @@ export async function runCli(args: readonly string[], version: string, context: 
   const done = (ended: ExitCode) => {
     code = ended;
   };
-  const program = emptyProgram(version, context);
+  const program = emptyProgram(version, context, helpFor(args));
   const whole = () => wholeProgram(version, context);
   for (const load of modulesFor(args)) (await load())(program, context, done, whole);
   try {
@@ -73,7 +73,12 @@ export async function wholeProgram(version: string, context: CliContext): Promis
   return program;
 }
 
-function emptyProgram(version: string, context: CliContext): Command {
+/** Which help explains what was typed. */
+function helpFor([first = '']: readonly string[]): string {
+  return Object.hasOwn(COMMANDS, first) ? `cairn ${first} --help` : 'cairn --help';
+}
+
+function emptyProgram(version: string, context: CliContext, help = 'cairn --help'): Command {
   // Subcommands inherit exitOverride and configureOutput when they are made, so these come first.
   return new Command('cairn')
     .description('one trusted store out of the disks of one small box')
@@ -90,8 +95,9 @@ function emptyProgram(version: string, context: CliContext): Command {
         const line = text
           .replace(/^error: /, '')
           .trim()
-          .replaceAll('\n', ' ');
-        write(`cairn: ${line}; \`cairn --help\` and \`cairn COMMAND --help\` show what is possible\n`);
+          .replaceAll('\n', ' ')
+          .replace(/\.$/, '');
+        write(`cairn: ${line}; see what is possible: ${help}\n`);
       },
       getOutHelpWidth: () => context.stdout.columns,
       getErrHelpWidth: () => context.stderr.columns,

@@ -1,15 +1,17 @@
-/** The certificate and key of a face, read when its server starts. */
+/** The certificate and key of a face, as its server starts with them. */
 import { readFile } from 'node:fs/promises';
 import { CairnError } from '../errors/cairn-error.js';
 import type { TlsFiles } from '../pool/config-values.js';
 
+/** PEM. */
+export interface TlsPair {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
 /** `table`: where cairn.toml names them, as `[s3]`. CONFIG if one cannot be read. */
-export async function readTls(
-  table: string,
-  tls: TlsFiles | undefined,
-): Promise<{ readonly cert: Buffer; readonly key: Buffer } | undefined> {
-  if (tls === undefined) return undefined;
-  return { cert: await readPem(table, tls.certificate), key: await readPem(table, tls.key) };
+export async function readTls(table: string, { certificate, key }: TlsFiles): Promise<TlsPair> {
+  return { cert: await readPem(table, certificate), key: await readPem(table, key) };
 }
 
 async function readPem(table: string, path: string): Promise<Buffer> {

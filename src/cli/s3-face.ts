@@ -9,6 +9,7 @@ import { loadUsers, UserTable } from '../s3/users.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import type { PoolLog, S3Face, S3Opener } from './pool-opener.js';
 import { readTls } from './read-tls.js';
+import { TlsRenewal } from './tls-renewal.js';
 
 const AUDIT_NAME = 's3-audit.log';
 /** A longer one becomes s3-audit.log.1 at the next start. */
@@ -25,7 +26,7 @@ export async function openS3Face(
   const io = new NodeFileIo();
   const clock = new SystemClock();
   const { host, port, region, domain, tls, requestsPerSecond } = config;
-  const pem = await readTls('[s3]', tls);
+  const pair = tls && (await readTls('[s3]', tls));
   const users = new UserTable(
     () => loadUsers(io, poolDirectory),
     clock,
@@ -41,8 +42,10 @@ export async function openS3Face(
       audit: audit.write,
       onFailure: (what, error) => log.error({ err: error }, what),
     },
-    { host, port, region, domain, tls: pem, requestsMax: REQUESTS_MAX, requestsPerSecond },
+    { host, port, region, domain, tls: pair, requestsMax: REQUESTS_MAX, requestsPerSecond },
   );
+  const use = server.renewTls.bind(server);
+  const renewal = tls && pair && new TlsRenewal({ table: '[s3]', files: tls, pair, use, clock, log });
   log.info({ endpoint: server.endpoint }, 'serving S3');
   return {
     endpoint: server.endpoint,
@@ -53,7 +56,9 @@ export async function openS3Face(
         buckets: buckets ?? {},
       })),
     versions: (path) => versionsOf(server.parts, path),
+    finding: () => renewal?.finding(),
     close: async () => {
+      renewal?.close();
       await server.close();
       await audit.close();
     },

@@ -122,11 +122,16 @@ async function install(context: CliContext, pool: string, mountpoint: string, fl
     context.stdout.write(`# ${path}\n${text}\n# then\n${commandsText(commands)}`);
     return;
   }
+  const isRunning = (await ask(context, 'is-active', unit)) === 'active';
   await write(path, text);
   for (const command of commands) await run(context, command);
-  context.stdout.write(
-    `wrote ${path}\n${flags.start ? `mounted ${poolDirectory} at ${place}, and will be at every boot` : `next: ${systemctl('start', unit).join(' ')}`}\n`,
-  );
+  const restart = systemctl('restart', unit).join(' ');
+  const state = !flags.start
+    ? `next: ${systemctl('start', unit).join(' ')}`
+    : isRunning && before !== text
+      ? `it runs as it was started; what has changed is used after: ${restart}`
+      : `mounted ${poolDirectory} at ${place}, and will be at every boot`;
+  context.stdout.write(`wrote ${path}\n${state}\n`);
 }
 
 /** The unit for the pool as it is. */
@@ -206,15 +211,42 @@ async function run(context: CliContext, [program = '', ...args]: readonly string
           }),
         );
       else {
-        const said = stderr.trim().split('\n')[0] || error.message.split('\n')[0];
-        const unit = args.at(-1);
-        reject(
-          new CairnError('IO', `${[program, ...args].join(' ')}: ${said}`, {
-            hint: `nothing in the pool has changed; see \`journalctl -u ${unit}\``,
-            cause: error,
-          }),
-        );
+        const unit = args.at(-1) ?? '';
+        const said = (stderr.trim() || error.message).split('\n')[0]?.replace(/\.$/, '');
+        const refuse = (why: string | undefined): void =>
+          reject(
+            new CairnError('IO', `${[program, ...args].join(' ')}: ${why ?? said}`, {
+              hint: `nothing in the pool has changed; see \`journalctl -u ${unit}\``,
+              cause: error,
+            }),
+          );
+        void lastWords(context, unit).then(refuse);
       }
+    });
+  });
+}
+
+/** What the daemon said when it could not start, which systemctl does not tell; undefined if it said nothing. */
+async function lastWords(context: CliContext, unit: string): Promise<string | undefined> {
+  const args = [
+    ...(isSystem() ? [] : ['--user']),
+    '-u',
+    unit,
+    '-n',
+    '1',
+    '-p',
+    'err',
+    '-o',
+    'cat',
+    '-t',
+    'cairn',
+    '-S',
+    '-1min',
+  ];
+  return new Promise((resolve) => {
+    execFile('journalctl', args, { env: { ...context.env } as NodeJS.ProcessEnv }, (_error, stdout) => {
+      const [, words] = /^cairn: (.+)/m.exec(stdout) ?? [];
+      resolve(words);
     });
   });
 }

@@ -22,6 +22,8 @@ export class ServiceManager {
   /** The manager waits for something that takes its time. */
   #isWaiting = true;
   #failed = false;
+  #describe: (() => Promise<string>) | undefined;
+  #described = '';
 
   /** Undefined if nobody wants to hear of this process. */
   static async find(env: CliContext['env'], log: PoolLog): Promise<ServiceManager | undefined> {
@@ -49,13 +51,17 @@ export class ServiceManager {
     this.#tell(`STATUS=${what}`, `EXTEND_TIMEOUT_USEC=${EXTEND_USEC}`);
   }
 
-  ready(what: string): void {
+  /** `describe`: how it is, asked at once and again as long as it serves; the manager is told when that changes. */
+  async ready(describe: () => Promise<string>): Promise<void> {
     this.#isWaiting = false;
-    this.#tell('READY=1', `STATUS=${what}`);
+    this.#tell('READY=1');
+    this.#describe = describe;
+    await this.#follow();
   }
 
   stopping(what: string): void {
     this.#isWaiting = true;
+    this.#describe = undefined;
     this.#tell('STOPPING=1', `STATUS=${what}`, `EXTEND_TIMEOUT_USEC=${EXTEND_USEC}`);
   }
 
@@ -69,6 +75,16 @@ export class ServiceManager {
       ...(this.#isWaiting ? [`EXTEND_TIMEOUT_USEC=${EXTEND_USEC}`] : []),
     ];
     if (lines.length > 0) this.#tell(...lines);
+    void this.#follow();
+  }
+
+  async #follow(): Promise<void> {
+    const describe = this.#describe;
+    // A pool that is being closed has nothing to say any more.
+    const text = await describe?.().catch(() => undefined);
+    if (text === undefined || text === this.#described || describe !== this.#describe) return;
+    this.#described = text;
+    this.#tell(`STATUS=${text}`);
   }
 
   #tell(...lines: string[]): void {

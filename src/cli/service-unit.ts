@@ -68,6 +68,7 @@ export function unitText(request: UnitRequest): string {
     '[Service]',
     'Type=notify',
     'NotifyAccess=main',
+    'SyslogIdentifier=cairn',
     `ExecStart=${command.map(quoted).join(' ')}`,
     'Environment=UV_THREADPOOL_SIZE=16',
     '# SIGTERM commits what is staged and unmounts. Start and end say themselves when they need longer than this.',
@@ -83,6 +84,7 @@ export function unitText(request: UnitRequest): string {
     'LockPersonality=yes',
     'RestrictRealtime=yes',
     'RestrictNamespaces=yes',
+    'RestrictSUIDSGID=yes',
     'SystemCallArchitectures=native',
     ...(isSystem ? SYSTEM_HARDENING : []),
     '',
@@ -95,6 +97,7 @@ export function unitText(request: UnitRequest): string {
 const SYSTEM_HARDENING = [
   'OOMScoreAdjust=-500',
   'NoNewPrivileges=yes',
+  'ProtectClock=yes',
   '# To mount, to keep files of every owner in the pool, and (RAWIO) to ask SATA disks how they are.',
   'CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_FSETID CAP_SYS_RESOURCE CAP_SYS_RAWIO CAP_NET_BIND_SERVICE',
   'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',

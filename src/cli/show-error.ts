@@ -7,12 +7,18 @@ export function showError(context: Pick<CliContext, 'stderr' | 'env'>, error: un
   if (context.env['CAIRN_DEBUG'] === '1' && error instanceof Error) context.stderr.write(`${traceOf(error)}\n`);
 }
 
+/** What to do next where nobody who knows more has said it. */
+const HINTS: Readonly<Partial<Record<string, string>>> = {
+  ACCESS: 'run it as the user who made the pool',
+};
+
 /** Message and hint on one line. */
 export function errorLine(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const [line = ''] = message.split('\n');
   if (!(error instanceof CairnError)) return line;
-  return error.hint === undefined ? line : `${line}; ${error.hint}`;
+  const hint = error.hint ?? HINTS[error.code];
+  return hint === undefined ? line : `${line}; ${hint}`;
 }
 
 function traceOf(error: Error): string {

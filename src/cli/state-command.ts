@@ -1,15 +1,16 @@
 /** `cairn state`: how safe one file is, or all below a directory. */
 import type { Command } from 'commander';
 import { ControlClient } from '../http/control-client.js';
-import type { FileState } from '../vfs/reports.js';
+import type { FileState, PolicyReport } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { policyLines } from './policy-command.js';
 import { findInPool } from './pool-path.js';
 import { counted, formatBytes } from './units.js';
 
 export function stateCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
   program
     .command('state')
-    .description('staged and committed bytes of a file, its chunks, scheme and health')
+    .description('staged and committed bytes of a file, its chunks, health, and the policy that holds for it')
     .argument('<path>', 'a file or directory in a mounted pool')
     .option('--json', 'print it as JSON')
     .addHelpText(
@@ -20,13 +21,16 @@ Example:
     )
     .action(async (path: string, flags: { json?: true }) => {
       const { poolDirectory, inside } = await findInPool(context, path);
-      const state = await new ControlClient(poolDirectory).state(inside);
-      context.stdout.write(flags.json ? `${JSON.stringify(state, null, 2)}\n` : stateText(path, state));
+      const client = new ControlClient(poolDirectory);
+      const [state, policy] = [await client.state(inside), await client.policy(inside)];
+      context.stdout.write(
+        flags.json ? `${JSON.stringify({ ...state, policy }, null, 2)}\n` : stateText(path, state, policy),
+      );
       done(0);
     });
 }
 
-function stateText(path: string, state: FileState): string {
+function stateText(path: string, state: FileState, policy: PolicyReport): string {
   const { chunks, bytes, storedBytes } = state.compressed;
   const compressed =
     chunks === 0 ? 'nothing' : `${counted(chunks, 'chunk')}, ${formatBytes(bytes)} in ${formatBytes(storedBytes)}`;
@@ -38,5 +42,6 @@ function stateText(path: string, state: FileState): string {
   committed   ${formatBytes(state.committedBytes)} in ${counted(state.chunks, 'chunk')}
   scheme      ${schemes}
   compressed  ${compressed}
-`;
+policy
+${policyLines(policy)}`;
 }

@@ -5,6 +5,7 @@ import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { argument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';
+import { poolOf } from './mount-table.js';
 import { resolvePool } from './pool-path.js';
 import { type RestingStatus, restingText, statusText } from './status-text.js';
 import { Style } from './style.js';
@@ -83,6 +84,11 @@ async function restingStatus(context: CliContext, directory: string): Promise<Re
     directory,
     scheme: formatScheme(config.scheme),
     bucketBytes: config.bucketBytes,
+    deadMount:
+      context
+        .mountTable()
+        .cairn()
+        .find((mount) => poolOf(mount) === directory)?.mountpoint ?? null,
     disks: [...(await Promise.all(disks)), { ...cache, state: await present(cache.directory) }],
   };
 }

@@ -16,6 +16,8 @@ export interface RestingStatus {
   readonly directory: string;
   readonly scheme: string;
   readonly bucketBytes: number;
+  /** Where a daemon that was killed has left its mount: programs get errors there. */
+  readonly deadMount: string | null;
   readonly disks: readonly {
     readonly number: number;
     readonly uuid: string;
@@ -42,11 +44,11 @@ export function restingText(status: RestingStatus, style: Style): string {
     return column === 2 ? (text.trim() === 'present' ? style.good(text) : style.bad(text)) : text;
   });
   return `${style.strong(`pool ${status.directory}`)}: ${style.warning('not mounted')}, no daemon is running
-${label('id')}${status.pool}
+${status.deadMount === null ? '' : `  ${style.bad(`! its daemon was killed, and programs get errors at ${status.deadMount}`)}\n  -> cairn mount ${status.directory} ${status.deadMount} mends that; what was staged is safe in the cache\n`}${label('id')}${status.pool}
 ${label('scheme')}${status.scheme}, buckets of ${formatBytes(status.bucketBytes)}
 
 ${table}
-its health is known when it is mounted: cairn mount ${status.directory} MOUNTPOINT
+its health is known when it is mounted: cairn mount ${status.directory} ${status.deadMount ?? 'MOUNTPOINT'}
 `;
 }
 
@@ -54,7 +56,9 @@ its health is known when it is mounted: cairn mount ${status.directory} MOUNTPOI
 export function statusText(status: PoolStatus, style: Style, columns: number): string {
   const health = { healthy: style.good, degraded: style.warning, failed: style.bad }[status.health];
   const label = labels(style);
-  const where = status.mountpoint === null ? 'not mounted' : `mounted at ${status.mountpoint}`;
+  const how = status.readOnly ? 'mounted read-only' : 'mounted';
+  const where = status.mountpoint === null ? 'not mounted' : `${how} at ${status.mountpoint}`;
+  const passthrough = status.passthrough ? ', large files are read by the kernel itself (passthrough)' : '';
   const staged =
     status.dirtyBytes === 0 && status.dirtyFiles === 0
       ? 'nothing, all is committed'
@@ -63,7 +67,7 @@ export function statusText(status: PoolStatus, style: Style, columns: number): s
     `${style.strong(`pool ${status.directory}`)}: ${style.strong(health(status.health))}`,
     ...status.findings.map((finding) => `  ${health(`! ${finding}`)}`),
     ...adviceOf(status).map((advice) => `  -> ${advice}`),
-    `  ${where}, ${status.mode} mode, daemon pid ${status.pid}`,
+    `  ${where}, ${status.mode} mode${passthrough}, daemon pid ${status.pid}`,
     `${label('protection')}${status.protection}`,
     `${label('room')}${bar(style, status.usedBytes, status.usableBytes)}${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${formatCount(status.files)} files and directories`,
     `${label('cache')}${bar(style, status.cacheBytes, status.cacheCapacityBytes)}${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}`,

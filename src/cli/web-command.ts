@@ -37,13 +37,17 @@ Example:
     .command('password')
     .description('ask for a password and print the line for [web] in cairn.toml; the password itself is kept nowhere')
     .action(async () => {
-      const password = await context.ask(
-        'New password for the status page (at least 8 characters, shown as you type): ',
+      const password = await context.askSecret(
+        `New password for the status page (at least ${PASSWORD_MIN} characters; it is not shown): `,
       );
       if (password === undefined)
-        throw new CairnError('INVALID', 'nobody could be asked for the password', { hint: 'run this in a terminal' });
+        throw new CairnError('INVALID', 'no password was given', { hint: 'run this in a terminal' });
       if (password.length < PASSWORD_MIN)
-        throw new CairnError('INVALID', `a password has at least ${PASSWORD_MIN} characters`);
+        throw new CairnError('INVALID', `a password has at least ${PASSWORD_MIN} characters`, {
+          hint: 'nothing has changed: run this again',
+        });
+      if ((await context.askSecret('The same again: ')) !== password)
+        throw new CairnError('INVALID', 'the two are not the same', { hint: 'nothing has changed: run this again' });
       context.stdout.write(`password = ${JSON.stringify(await hashPassword(password))}\n`);
       done(0);
     });

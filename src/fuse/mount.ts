@@ -17,7 +17,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import type { Addon } from '../../native/addon.js';
-import { CairnError, type ErrorCode, systemCode } from '../errors/cairn-error.js';
+import { asError, CairnError, type ErrorCode, systemCode } from '../errors/cairn-error.js';
 import { findMount } from './mount-table.js';
 import { MAX_WRITE_BYTES } from './protocol.js';
 
@@ -144,7 +144,7 @@ async function mountAsRoot(
     return addon.fuseMount(path, options.source ?? SOURCE, SUBTYPE, flags, data);
   } catch (error) {
     if (systemCode(error) !== 'EPERM' || (await findMountHelper(process.env['PATH'])) === undefined) {
-      throw new CairnError(refusal(error), `cannot mount at ${path}: ${String(error)}`, {
+      throw new CairnError(refusal(error), `cannot mount at ${path}: ${asError(error).message}`, {
         hint: 'mounting needs the capability SYS_ADMIN (in a container: --cap-add SYS_ADMIN --device /dev/fuse)',
         cause: error,
       });
@@ -173,7 +173,7 @@ async function mountByHelper(
   try {
     return addon.fuseMountHelper(helper, path, words.join(','));
   } catch (error) {
-    throw new CairnError(refusal(error), `${HELPER} cannot mount at ${path}: ${String(error)}`, {
+    throw new CairnError(refusal(error), `${HELPER} cannot mount at ${path}: ${asError(error).message}`, {
       hint: options.allowOther
         ? `you must own ${path} and may write it; allow_other needs the line user_allow_other in /etc/fuse.conf`
         : `you must own ${path} and may write it`,

@@ -134,6 +134,11 @@ export class FuseSession {
       passthrough?.onRefused(`the kernel refused a file of the cache with errno ${errno}`);
   }
 
+  /** Whether the kernel reads by itself what the vfs has whole. */
+  get isPassthrough(): boolean {
+    return this.#exchange.passthrough.isOn;
+  }
+
   /** Another face made, replaced or removed the name. Resolves when the kernel knows. */
   invalidateEntry(parent: Ino, name: Name): Promise<void> {
     return this.#notifier.invalidateEntry(parent, name);

@@ -110,6 +110,8 @@ export const PoolStatusSchema: Schema<PoolStatus> = v.strictObject({
   pool: text,
   directory: text,
   mountpoint: v.nullable(text),
+  readOnly: flag,
+  passthrough: flag,
   mode: v.picklist(['default', 'strong']),
   whenDegraded: v.picklist(['allow', 'refuse']),
   pid: count,

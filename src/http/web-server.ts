@@ -3,12 +3,13 @@
  * The page's files are the same for everybody and say nothing of the pool, so they are sent to whoever asks.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
+import { createServer as createSecureServer, Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import * as v from 'valibot';
-import { CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import { isLoopback } from '../io/loopback.js';
+import { whyNotListening } from '../io/system-error.js';
 import type { ApiParts } from './api.js';
 import { ApiRouter, readJson, sendJson } from './api-router.js';
 import { PageFiles } from './page-files.js';
@@ -100,6 +101,12 @@ export class WebServer {
     return key === undefined ? `${this.address}/` : `${this.address}/#key=${key}`;
   }
 
+  /** For new connections; only of a server that was started with TLS, and with a pair that makes a TLS context. */
+  renewTls(pair: NonNullable<WebOptions['tls']>): void {
+    assert(this.#server instanceof SecureServer, 'a server with TLS');
+    this.#server.setSecureContext(pair);
+  }
+
   async close(): Promise<void> {
     this.#closed ??= new Promise((resolve) => {
       const impatient = this.#clock.after(LINGER_MS, () => this.#server.closeAllConnections());
@@ -118,7 +125,7 @@ export class WebServer {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (cause) =>
         reject(
-          new CairnError('IO', `the status page cannot be served at ${host}:${port}: ${cause.message}`, {
+          new CairnError('IO', `the status page cannot be served at ${host}:${port}: ${whyNotListening(cause)}`, {
             hint: 'set another address in [web] of cairn.toml',
             cause,
           }),

@@ -16,6 +16,24 @@ const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EIO: ['IO', 'the device reports an input/output error'],
 };
 
+/** What happened, in words, as the end of a sentence. */
+export function systemWords(error: unknown): string {
+  const [, words] = meanings[systemCode(error) ?? ''] ?? [];
+  return words ?? (error instanceof Error ? error.message : String(error));
+}
+
+const listenMeanings: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there already',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'no address is known for that name',
+  EACCES: 'ports below 1024 are for root',
+};
+
+/** Why a server cannot listen, as the end of a sentence. */
+export function whyNotListening(error: Error): string {
+  return listenMeanings[systemCode(error) ?? ''] ?? error.message;
+}
+
 /** Node has no name for EDQUOT and gives only its number. */
 const EDQUOT = -122;
 

@@ -1,12 +1,12 @@
 /** The files of the pool, with how safe each is. */
 
 import type { FileVersion } from '../monitor/reports.js';
-import type { FileListing, FileState } from '../vfs/reports.js';
+import type { FileListing, FileState, PolicyReport, PolicyValue } from '../vfs/reports.js';
 import { ask } from './api.js';
 import { badge, button, facts, section, type Tone } from './parts.js';
 import { changed, store, textOf } from './store.js';
 import { type Child, type Element_, h } from './view.js';
-import { ago, counted, formatBytes } from './words.js';
+import { ago, counted, duration, formatBytes } from './words.js';
 
 const PAGE = 200;
 const STATES: Readonly<Record<FileState['state'], readonly [Tone, string]>> = {
@@ -27,6 +27,7 @@ export async function openPath(path: string, after?: string): Promise<void> {
     place.path = path;
     place.before.length = 0;
     place.listing = undefined;
+    place.policy = undefined;
     place.selected = undefined;
   }
   place.error = '';
@@ -35,6 +36,8 @@ export async function openPath(path: string, after?: string): Promise<void> {
   try {
     const listing = await ask<FileListing>(`/v1/files?${query}`);
     if (store.place.path === path) place.listing = listing;
+    const policy = await ask<PolicyReport>(`/v1/policy?${new URLSearchParams({ path })}`);
+    if (store.place.path === path) place.policy = policy;
   } catch (error) {
     place.error = textOf(error);
   }
@@ -73,6 +76,7 @@ export function files(): Child {
       h('a', { href: link('/') }, 'pool'),
       parts.map((part, i) => [' / ', h('a', { href: link(`/${parts.slice(0, i + 1).join('/')}`), key: `${i}` }, part)]),
     ),
+    place.policy === undefined ? undefined : policyLine(place.policy),
     place.error === '' ? undefined : h('p', { class: 'error' }, place.error),
     place.listing === undefined && place.error === '' ? h('p', { class: 'empty' }, 'Loading …') : undefined,
     place.listing?.entries.length === 0 && place.before.length === 0
@@ -88,6 +92,19 @@ export function files(): Child {
     pages(),
     details(),
   );
+}
+
+/** What holds for new files here, and which directory says so. */
+function policyLine({ path, mode, scheme, compression, commitDelayMs }: PolicyReport): Element_ {
+  const source = ({ from }: PolicyValue<unknown>): string =>
+    from === null ? '' : from === path ? ' (said here)' : ` (said by ${from})`;
+  const parts = [
+    `${mode.value} mode${source(mode)}`,
+    scheme.value === 'auto' ? undefined : `kept as ${scheme.value}${source(scheme)}`,
+    compression.value === 'off' ? undefined : `compression ${compression.value}${source(compression)}`,
+    `committed ${commitDelayMs.value === 0 ? 'at once' : `within ${duration(commitDelayMs.value)}`}${source(commitDelayMs)}`,
+  ].filter((part) => part !== undefined);
+  return h('p', { class: 'more policy' }, 'What is written here: ', parts.join(' · '), '.');
 }
 
 function listing({ entries }: FileListing, base: string): Element_ {

@@ -127,6 +127,8 @@ function route(): void {
     return;
   }
   if (store.login !== undefined) return;
+  // What it tells of was done in the view before, and is not so any more.
+  store.notice = '';
   if (hash.startsWith('#/files')) {
     store.view = 'files';
     const path = decodeURIComponent(hash.slice('#/files'.length));
@@ -207,6 +209,7 @@ function frame(content: Child): Child {
         status?.mountpoint ?? status?.directory ?? '',
         ' ',
         status === undefined ? undefined : badge(tone, status.health),
+        status?.readOnly ? [' ', badge('note', 'read-only')] : undefined,
       ),
       h(
         'nav',

@@ -53,9 +53,22 @@ function verdict(status: PoolStatus): Element_ {
     { class: `verdict ${tone}`, 'aria-labelledby': 'verdict', key: 'verdict', 'aria-live': 'polite' },
     h('h2', { id: 'verdict' }, badge(tone, status.health), ' ', title),
     h('p', { class: 'protection' }, status.protection),
+    h('p', { class: 'more mounted' }, howMounted(status)),
     findings.map((finding) => h('p', { class: 'finding', key: finding }, finding)),
     away.map((disk) => awayDisk(disk, status)),
   );
+}
+
+/** Where its files are, and what a program is promised there. */
+function howMounted({ mountpoint, mode, readOnly, passthrough }: PoolStatus): string {
+  if (mountpoint === null) return 'Not mounted.';
+  if (readOnly)
+    return `Mounted read-only at ${mountpoint}: programs can change nothing there${passthrough ? '; large files are read by the kernel itself, at the speed of the cache (passthrough)' : ''}.`;
+  const promise =
+    mode === 'strong'
+      ? 'what a program has synced or closed is on the disks'
+      : 'what a program has synced is safe in the cache at once, and on the disks soon after';
+  return `Mounted at ${mountpoint} in ${mode} mode: ${promise}. Directories may say otherwise (see Files).`;
 }
 
 /** What a person does about a disk that is not there, in the order in which to do it. */

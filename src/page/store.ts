@@ -1,6 +1,6 @@
 /** What the page knows, in one object; whoever changes it calls `changed`, and the page is drawn again with the next frame. */
 import type { DiskSensor, FileVersion, History, HistorySpan, PoolEvent, Pulse, S3Key } from '../monitor/reports.js';
-import type { DiskChangePlan, FileListing, FileState, PoolPlan, PoolStatus } from '../vfs/reports.js';
+import type { DiskChangePlan, FileListing, FileState, PolicyReport, PoolPlan, PoolStatus } from '../vfs/reports.js';
 
 export type Wizard = {
   readonly action: 'add' | 'replace' | 'remove';
@@ -18,6 +18,7 @@ export type Wizard = {
 export interface Place {
   path: string;
   listing?: FileListing | undefined;
+  policy?: PolicyReport | undefined;
   /** `after` of the pages before this one. */
   readonly before: string[];
   error: string;

@@ -12,6 +12,7 @@ import type { SchemeChoice } from '../../diskmap/types.js';
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
+import { toCairnError } from '../io/system-error.js';
 import type { WhenDegraded } from '../vfs/strong-rule.js';
 import { CHUNK_STEP_BYTES, CONFIG_NAME, MAX_BUCKET_BYTES, MIN_BUCKET_BYTES, MIN_CHUNK_BYTES } from './config-limits.js';
 import { directory, line, objectMessage, one, refuse, shortened, whole } from './config-values.js';
@@ -251,7 +252,8 @@ export async function loadConfig(io: Pick<FileIo, 'readFile'>, poolDirectory: st
     text = (await io.readFile(join(directory, CONFIG_NAME))).toString('utf8');
   } catch (cause) {
     const code = systemCode(cause);
-    if (code !== 'NOT_FOUND' && code !== 'ENOENT' && code !== 'ENOTDIR') throw cause;
+    if (code !== 'NOT_FOUND' && code !== 'ENOENT' && code !== 'ENOTDIR')
+      throw toCairnError(cause, 'read', join(directory, CONFIG_NAME));
     throw new CairnError('NOT_FOUND', `there is no pool in ${directory}: it has no ${CONFIG_NAME}`, {
       hint: `make one with \`cairn init ${directory} --disk DIR … --cache DIR\``,
       cause,

@@ -159,6 +159,8 @@ export class OpenPoolControl implements PoolControl {
       pool: config.pool,
       directory: this.#parts.directory,
       mountpoint: null,
+      readOnly: false,
+      passthrough: false,
       mode: this.#parts.mode,
       whenDegraded: config.whenDegraded,
       pid: process.pid,

@@ -121,15 +121,16 @@ async function restore(
       `replayed the stage log: ${report.names} changes of names and attributes, ${report.bytes} bytes in ${report.files} files are staged again`,
     );
   }
-  if (report.lostPages)
+  const { lostWrites, lostPages } = report;
+  if (lostPages)
     log.warn(
       {},
       'the cache device has lost what had not been synced to it: it was unplugged, or its file system failed; what no fsync had made safe is gone',
     );
-  if (replay.lostWrites > 0)
+  else if (lostWrites > 0)
     log.warn(
-      { writes: replay.lostWrites },
-      `${replay.lostWrites} writes that no fsync had made safe were lost with the power`,
+      { writes: lostWrites },
+      `the power cut took ${lostWrites} ${lostWrites === 1 ? 'write' : 'writes'} that no fsync had made safe`,
     );
 }
 

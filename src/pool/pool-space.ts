@@ -1,7 +1,7 @@
 /** Plain bytes that a pool can hold, holds and still takes. */
 import { type DiskMap, diskOfBucket, type GroupScheme, plan } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
-import type { SpaceReport } from '../vfs/vfs.js';
+import type { BlockReport } from '../vfs/vfs.js';
 
 const BLOCK_BYTES = 4096;
 /** Around a shard in its record, at most. */
@@ -34,7 +34,6 @@ export class PoolSpace {
   /** Per disk that takes chunks: the bytes of its buckets that are in groups. */
   #grouped: ReadonlyMap<number, number> = new Map();
   readonly #disks: () => readonly Disk[];
-  readonly #files: () => number;
   readonly #stagedBytes: () => number;
   readonly #sequence: () => number;
   readonly #nowMs: () => number;
@@ -48,8 +47,6 @@ export class PoolSpace {
     chunkBytes: number;
     /** Data disks that are online. */
     disks: () => readonly Disk[];
-    /** How many inodes there are. */
-    files: () => number;
     /** Bytes that will need room in the pool when they are committed. */
     stagedBytes: () => number;
     /** Grows with every commit: what was staged takes room then. */
@@ -60,7 +57,6 @@ export class PoolSpace {
     this.#map = parts.map;
     this.useMap(parts.map);
     this.#disks = parts.disks;
-    this.#files = parts.files;
     this.#stagedBytes = parts.stagedBytes;
     this.#sequence = parts.sequence;
     this.#nowMs = parts.nowMs;
@@ -131,15 +127,12 @@ export class PoolSpace {
   }
 
   /** For statfs: what is in use or staged counts as used, what cannot be used as neither. */
-  blocks(): SpaceReport {
+  blocks(): BlockReport {
     const { usedBytes, freeBytes } = this.report();
-    const files = this.#files();
     return {
       blockBytes: BLOCK_BYTES,
       totalBlocks: Math.floor((usedBytes + freeBytes) / BLOCK_BYTES),
       freeBlocks: Math.floor(Math.max(0, freeBytes - this.#stagedBytes()) / BLOCK_BYTES),
-      files: files + FILES_FREE,
-      freeFiles: FILES_FREE,
     };
   }
 }
@@ -155,6 +148,3 @@ function groupedBytes(map: DiskMap): Map<number, number> {
     }
   return grouped;
 }
-
-/** There is no table of inodes that could fill up. */
-const FILES_FREE = 1_000_000_000;

@@ -3,10 +3,11 @@
  * the operations (routes.ts). Every request leaves one audit line, which has no secret in it.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { assert, CairnError, systemCode } from '../errors/cairn-error.js';
 import type { Clock, Timer } from '../io/clock.js';
+import { whyNotListening } from '../io/system-error.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { authenticate, type Identity } from './authenticate.js';
 import type { Answer, Call, S3Parts } from './call.js';
@@ -155,12 +156,18 @@ export class S3Server {
     return `${this.#options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
   }
 
+  /** For new connections; only of a server that was started with TLS, and with a pair that makes a TLS context. */
+  renewTls(pair: NonNullable<S3ServerOptions['tls']>): void {
+    assert(this.#server instanceof TlsServer, 'a server with TLS');
+    this.#server.setSecureContext(pair);
+  }
+
   #listen(): Promise<void> {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
       this.#server.once('error', (cause) => {
         reject(
-          new CairnError('IO', `cannot listen on ${host}:${port}: ${cause.message}`, {
+          new CairnError('IO', `S3 cannot be served at ${host}:${port}: ${whyNotListening(cause)}`, {
             hint: 'choose another address in [s3] of cairn.toml',
             cause,
           }),

@@ -22,6 +22,10 @@ export interface PoolStatus {
   readonly pool: string;
   readonly directory: string;
   readonly mountpoint: string | null;
+  /** Every change through the mount is refused; other faces go on. */
+  readonly readOnly: boolean;
+  /** The kernel reads large files by itself, from whole copies in the cache. */
+  readonly passthrough: boolean;
   readonly mode: 'default' | 'strong';
   /** What a strong fsync answers while redundancy is missing: success with what is left, or an error. */
   readonly whenDegraded: 'allow' | 'refuse';

@@ -20,6 +20,8 @@ export interface RestoreReport {
   readonly names: number;
   /** The cache's device has lost what was in its page cache, in this boot: only what had been synced is here. */
   readonly lostPages: boolean;
+  /** Writes that a power cut took, that nobody had been promised, and that no commit has. */
+  readonly lostWrites: number;
 }
 
 /** What a file becomes. */
@@ -69,9 +71,11 @@ export class StagedRestore {
     }
     await this.#dropDangling(replay, stagedThrough);
     await this.#dropNameless(replay);
-    let files = await this.#restored(replay);
-    const lostPages = files.some((file) => this.#lacksPages(file));
-    if (lostPages) files = await this.#restored(replay.withoutPages());
+    let restored = await this.#restored(replay);
+    const lostPages = restored.files.some((file) => this.#lacksPages(file));
+    if (lostPages) restored = await this.#restored(replay.withoutPages());
+    const { files } = restored;
+    const lostWrites = replay.brokenOffWrites + restored.lostWrites;
     let bytes = 0;
     const claimed = new Set<Ino>();
     for (const { inode, outcome } of files) {
@@ -79,21 +83,22 @@ export class StagedRestore {
       bytes += this.#content(inode, outcome);
     }
     for (const ino of this.#files.list()) if (!claimed.has(ino)) await this.#files.remove(ino);
-    return { files: files.length, bytes, names, lostPages };
+    return { files: files.length, bytes, names, lostPages, lostWrites };
   }
 
-  /** The files that something is staged of. */
-  async #restored({ contents, lost }: StagedContents): Promise<RestoredFile[]> {
+  /** The files that something is staged of, and how many writes of any are lost and in no commit. */
+  async #restored({ contents, lost }: StagedContents): Promise<{ files: RestoredFile[]; lostWrites: number }> {
     const files: RestoredFile[] = [];
+    let lostWrites = 0;
     for (const [ino, ops] of contents) {
       const inode = await this.#table.find(ino);
       if (inode === undefined || inode.content === undefined || inode.gone) continue;
       const staged = ops.filter(({ sequence }) => sequence > inode.contentStage);
-      if (staged.length === 0) continue;
-      const lostWrites = (lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
-      files.push({ inode, outcome: replayContent(staged, inode.sizeBytes, lostWrites) });
+      const gone = (lost.get(ino) ?? []).filter(({ sequence }) => sequence > inode.contentStage);
+      lostWrites += gone.length;
+      if (staged.length > 0) files.push({ inode, outcome: replayContent(staged, inode.sizeBytes, gone) });
     }
-    return files;
+    return { files, lostWrites };
   }
 
   #lacksPages({ inode, outcome }: RestoredFile): boolean {

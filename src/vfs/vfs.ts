@@ -90,11 +90,15 @@ export interface DirEntry {
   readonly cookie: number;
 }
 
-export interface SpaceReport {
+export interface BlockReport {
   readonly blockBytes: number;
   /** In units of blockBytes. */
   readonly totalBlocks: number;
   readonly freeBlocks: number;
+}
+
+export interface SpaceReport extends BlockReport {
+  /** Inodes that are committed, and those that are free. */
   readonly files: number;
   readonly freeFiles: number;
 }

@@ -46,6 +46,7 @@ import type {
   Attr,
   AttrChange,
   Backing,
+  BlockReport,
   Caller,
   CreateResult,
   DirEntry,
@@ -59,6 +60,8 @@ import type {
 } from './vfs.js';
 import type { Xattrs } from './xattrs.js';
 
+/** There is no table of inodes that could fill up. */
+const FILES_FREE = 1_000_000_000;
 const TARGET_BYTES_MAX = 4095;
 /** Reads in a row, each where the last one ended, that make a reader sequential. */
 const SEQUENTIAL_READS = 2;
@@ -77,7 +80,8 @@ export class Volume implements Vfs {
   readonly #xattrs: Xattrs;
   readonly #policies: PolicyTree;
   readonly #clock: Clock;
-  readonly #space: () => SpaceReport;
+  readonly #space: () => BlockReport;
+  readonly #inodes: () => Promise<number>;
   readonly #userWork: UserWork;
   readonly #activity: Activity;
   readonly #backings: Backings;
@@ -92,7 +96,9 @@ export class Volume implements Vfs {
       rule: StrongRule;
       stage: StageLog;
       copier: RangeCopier;
-      space: () => SpaceReport;
+      space: () => BlockReport;
+      /** How many are committed, with the root. */
+      inodes: () => Promise<number>;
       activity: Activity;
       /** False: reading moves no access time. */
       accessTimes: boolean;
@@ -111,6 +117,7 @@ export class Volume implements Vfs {
     this.#policies = parts.policies;
     this.#clock = parts.clock;
     this.#space = parts.space;
+    this.#inodes = parts.inodes;
     this.#userWork = parts.userWork;
     this.#activity = parts.activity;
     this.#stateOf = parts.stateOf;
@@ -640,8 +647,9 @@ export class Volume implements Vfs {
     this.#names.touch(inode);
   }
 
-  statfs(): Result<SpaceReport> {
-    return this.#space();
+  async statfs(): Promise<SpaceReport> {
+    const files = (await this.#inodes()) + FILES_FREE;
+    return { ...this.#space(), files, freeFiles: FILES_FREE };
   }
 }
 

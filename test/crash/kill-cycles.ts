@@ -39,7 +39,10 @@ async function cycleOf(pool: LoadedPool, cycle: number, dice: Dice): Promise<{ p
   await harness.kill();
   const acknowledged = acknowledgedBy(await pool.crashed(load));
   const wipe = pool.mode === 'strong' && dice.oneIn(4);
-  if (wipe) for (const directory of [harness.meta, harness.cache]) await rm(directory, { recursive: true });
+  if (wipe) {
+    await rm(harness.meta, { recursive: true });
+    await harness.loseCache();
+  }
   await pool.mount();
   const problems = pool.check(false);
   // Before or while what was replayed is committed.

@@ -154,7 +154,7 @@ t.test('what is written while a disk is away', { skip: cannotMount() }, async (t
 
 t.test('the pool comes back from its disks alone', { skip: cannotMount() }, async (t) => {
   const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
-  const { mountpoint, disks, cache, meta } = harness;
+  const { mountpoint, disks, meta } = harness;
   const tree = await makeSourceTree(harness, 'source', 300);
   await harness.init();
   await harness.mount('--strong');
@@ -181,7 +181,7 @@ t.test('the pool comes back from its disks alone', { skip: cannotMount() }, asyn
   };
   const destroy = async () => {
     await rm(meta, { recursive: true });
-    await rm(cache, { recursive: true });
+    await harness.loseCache();
   };
 
   await destroy();

@@ -195,6 +195,12 @@ export class MountHarness {
     return () => rename(`${disk}.away`, disk);
   }
 
+  /** As after the loss of the cache's device, with a new one in its place. */
+  async loseCache(): Promise<void> {
+    await rm(this.cache, { recursive: true });
+    await mkdir(this.cache);
+  }
+
   async init(): Promise<void> {
     const journals = this.journals.length > 0 ? ['--journal', ...this.journals] : [];
     await this.ok('init', this.pool, '--disk', ...this.disks, '--cache', this.cache, ...journals, ...this.#init);

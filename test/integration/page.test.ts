@@ -2,12 +2,16 @@
  * The status page in a real browser: Debian's Chromium, driven by playwright-core, judged by axe-core. None of them is a dependency: CAIRN_BROWSER_TOOLS names a
  * directory with `node_modules` of both (docs/testing.md); without it, or without Chromium, the test is skipped. CAIRN_SHOTS=DIR keeps pictures of what was seen.
  */
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t from 'tap';
+import { ControlClient } from '../../src/http/control-client.js';
+import type { JobReport } from '../../src/vfs/reports.js';
+import { SigningClient } from '../unit/s3/signing-client.js';
 import { cannotMount, MountHarness } from './mount-harness.js';
 import { SCALE } from './scale.js';
 
@@ -50,6 +54,13 @@ function cannotBrowse(): string | false {
   if (TOOLS === undefined)
     return 'no browser here (CAIRN_BROWSER_TOOLS, docs/testing.md); unit/page tests what the page says without one';
   return cannotMount() || (!existsSync(CHROMIUM) && `there is no ${CHROMIUM}`);
+}
+
+/** Undefined if it was too quick to be paused. */
+async function pausedScrub(daemon: ControlClient): Promise<JobReport | undefined> {
+  await daemon.job('scrub', 'start');
+  const job = await daemon.job('scrub', 'pause').catch(() => undefined);
+  return job?.state === 'paused' ? job : undefined;
 }
 
 t.test('the status page in a browser', { skip: cannotBrowse(), timeout: 10 * WAIT_MS }, async (t) => {
@@ -183,9 +194,28 @@ t.test('the status page in a browser', { skip: cannotBrowse(), timeout: 10 * WAI
   await until('document.querySelector("[data-disk=\'2\']") === null');
   await shot('healed');
 
+  // A job: how far it is, its speed, on and to its end.
+  const daemon = new ControlClient(harness.pool);
+  for (let i = 0; (await pausedScrub(daemon)) === undefined; i++) {
+    // It was over before it could be told to pause.
+    await writeFile(join(harness.mountpoint, `more-${i}`), randomBytes(2 ** 24));
+    await harness.commit();
+  }
+  await until('document.querySelector(".jobs")?.textContent.includes("paused")');
+  await accessible('job');
+  await shot('job');
+  await page.click('.jobs button:has-text("Full speed")');
+  await until('document.querySelector(".notices").textContent.includes("scrub is paused, at full speed")');
+  await page.click('.jobs button:has-text("Resume")');
+  await until(
+    '[...document.querySelectorAll(".jobs li")].some((job) => job.textContent.includes("Scrub") && job.querySelector(".badge.good"))',
+  );
+
   // Files, and S3.
+  await harness.ok('policy', 'set', '--mode', 'strong', '--commit-delay', '1m', join(harness.mountpoint, 'photos'));
   await page.click('nav a:has-text("Files")');
   await page.click('tbody a:has-text("photos/")');
+  await until('/strong mode .said here./.test(document.querySelector(".policy")?.textContent)');
   await page.click('tbody button:has-text("3.raw")');
   await until('document.querySelector(".details .facts")?.textContent.includes("1 MiB in")');
   await accessible('files');
@@ -193,6 +223,34 @@ t.test('the status page in a browser', { skip: cannotBrowse(), timeout: 10 * WAI
   await page.click('nav a:has-text("S3")');
   await until('document.querySelector("#main").textContent.includes("not served as S3")');
   await accessible('s3');
+  await harness.configure((toml) => `${toml}\n[s3]\naddress = "127.0.0.1:0"\n`);
+  const made = await harness.ok('user', 'add', harness.pool, 'page');
+  const [, accessKey = ''] = /access key: (\S+)/.exec(made) ?? [];
+  const [, secretKey = ''] = /secret key: (\S+)/.exec(made) ?? [];
+  let endpoint: string | null = null;
+  while (endpoint === null) endpoint = (await daemon.keys()).endpoint;
+  const client = new SigningClient(endpoint, { accessKey, secretKey });
+  const enabled = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
+  t.equal((await client.send('PUT', 'kept')).status, 200);
+  t.equal((await client.send('PUT', 'kept', { query: [['versioning', '']], body: enabled })).status, 200);
+  for (const body of ['first', 'second one'])
+    t.equal((await client.send('PUT', 'kept', { key: 'letter.txt', body })).status, 200);
+  await page.click('nav a:has-text("Files")');
+  await page.click('.path-bar a');
+  await page.click('tbody a:has-text("kept/")');
+  await page.click('tbody button:has-text("letter.txt")');
+  await until('document.querySelectorAll(".versions li").length === 2');
+  t.match(
+    await page.evaluate('document.querySelector(".versions").textContent'),
+    /10 B, .*, the present one.* 5 B, /s,
+    'what S3 keeps of a file is seen beside it',
+  );
+  await accessible('versions');
+  await shot('versions');
+  await page.click('nav a:has-text("S3")');
+  await until(`document.querySelector("#main").textContent.includes(${JSON.stringify(accessKey)})`);
+  await accessible('s3 keys');
+  await shot('s3');
 
   // The daemon goes, and the page says so.
   await page.click('nav button');

@@ -1,5 +1,4 @@
 /** A SQLite database on a strong mount: every acknowledged transaction survives kill -9, and a disk pulled out after it. */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import t, { type Test } from 'tap';
@@ -24,7 +23,7 @@ function check(t: Test, path: string, acknowledged: number): void {
 for (const mode of ['wal', 'delete']) {
   t.test(`${mode} mode`, { skip: cannotMount() }, async (t) => {
     const harness = await MountHarness.create(t, { init: ['--bucket-size', '16MiB', '--scheme', 'ec:2+1'] });
-    const { mountpoint, disks, cache } = harness;
+    const { mountpoint, disks } = harness;
     const path = join(mountpoint, 'data.sqlite');
     await harness.init();
     await harness.mount('--strong');
@@ -55,7 +54,7 @@ for (const mode of ['wal', 'delete']) {
     await putBack();
 
     // The strong promise does not need the cache device.
-    await rm(cache, { recursive: true });
+    await harness.loseCache();
     await harness.mount('--strong');
     check(t, path, total + 20);
     await harness.unmount();
@@ -83,7 +82,7 @@ t.test('every journal mode, several writers at once, and a kill', { skip: cannot
   for (const { writer } of alone) await writer.until((lines) => lines.length >= each);
   await harness.kill();
   for (const { writer } of alone) await writer.ended;
-  await rm(harness.cache, { recursive: true });
+  await harness.loseCache();
   await harness.mount('--strong');
   for (const { path, writer } of alone) check(t, path, writer.lines.length);
   for (const journal of ['wal', 'delete', 'truncate', 'persist']) {

@@ -107,7 +107,7 @@ t.test('by timer', { skip: cannotMount() }, async (t) => {
   );
   t.match(state, { stagedBytes: 0, committedBytes: 3 * MIB, health: 'healthy' });
   await harness.kill();
-  await rm(harness.cache, { recursive: true });
+  await harness.loseCache();
   await harness.mount();
   t.same(await readFile(file), contentOf('file', 3 * MIB), 'the commit was no mere word');
 });
@@ -150,7 +150,7 @@ t.test('by pressure; writers wait when the cache is full', { skip: cannotMount()
 
 t.test('strong mode: close and fsync answer after the pool promise', { skip: cannotMount() }, async (t) => {
   const harness = await makePool(t, { delayMs: NEVER_MS });
-  const { mountpoint, cache } = harness;
+  const { mountpoint } = harness;
   await harness.mount('--strong');
   await writeFile(join(mountpoint, 'closed'), contentOf('closed', 3 * MIB));
   t.match(await harness.state(join(mountpoint, 'closed')), { state: 'committed', stagedBytes: 0 });
@@ -160,7 +160,7 @@ t.test('strong mode: close and fsync answer after the pool promise', { skip: can
   t.match(await harness.state(join(mountpoint, 'synced')), { state: 'committed', stagedBytes: 0 });
   await harness.kill();
   await file.close().catch(() => {});
-  await rm(cache, { recursive: true });
+  await harness.loseCache();
   await harness.mount();
   t.same(await readFile(join(mountpoint, 'closed')), contentOf('closed', 3 * MIB));
   t.same(await readFile(join(mountpoint, 'synced')), contentOf('synced', 5000));
@@ -172,7 +172,7 @@ t.test(
   { skip: cannotMount() },
   async (t) => {
     const harness = await makePool(t, { delayMs: NEVER_MS });
-    const { mountpoint, cache, meta, disks } = harness;
+    const { mountpoint, meta, disks } = harness;
     const [strong, plain] = [join(mountpoint, 'strong'), join(mountpoint, 'plain')];
     await harness.mount();
     await mkdir(join(strong, 'below'), { recursive: true });
@@ -206,7 +206,8 @@ print(os.getxattr(sys.argv[1], name).decode(), os.getxattr(sys.argv[2], 'user.ca
     t.match(await harness.state(join(below, 'closed')), { state: 'committed', stagedBytes: 0 });
     t.match(await harness.state(join(plain, 'closed')), { state: 'staged' });
     await harness.kill();
-    for (const directory of [cache, meta]) await rm(directory, { recursive: true });
+    await rm(meta, { recursive: true });
+    await harness.loseCache();
     await harness.pullOut(disks[0]!);
     await harness.mount();
     t.same(await readFile(join(below, 'closed')), contentOf('closed', 3 * MIB));

@@ -4,7 +4,7 @@
  * With `CAIRN_TEST_SCALE=full` N is 1, 2, 3 … until a run completes; else a few of each.
  */
 import { existsSync, statfsSync } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -169,8 +169,7 @@ async function tryFault(rig: Rig, kind: Kind, fault: Fault): Promise<{ problems:
   sound.kill();
   await sound.ended;
   await rm(harness.meta, { recursive: true, force: true });
-  await rm(harness.cache, { recursive: true });
-  await mkdir(harness.cache);
+  await harness.loseCache();
   problems.push(...(await problemsIn(rig, 'pool', kind.mode)));
   return { problems, isHit: daemon.isHit };
 }

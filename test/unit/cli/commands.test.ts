@@ -74,9 +74,9 @@ t.test('wrong usage is one line that names what is wrong', async (t) => {
   const { run, context } = await prepare(t);
   const good = ['--disk', 'a', '--cache', 'c'];
   const cases: [string[], RegExp][] = [
-    [['frob'], /unknown command 'frob'/],
+    [['frob'], /unknown command 'frob'.*; see what is possible: cairn --help\n/],
     [['statu', 'x'], /Did you mean/],
-    [['status'], /missing required argument 'pool'/],
+    [['status'], /missing required argument 'pool'; see what is possible: cairn status --help\n/],
     [['status', 'a', 'b'], /too many arguments/],
     [['mount', 'a', 'b', '--fast'], /unknown option '--fast'/],
     [['rescue'], /missing required argument 'disk'/],
@@ -154,7 +154,7 @@ t.test('init refuses what cannot be right, before anything is made', async (t) =
 });
 
 t.test('status with a daemon', async (t) => {
-  const { run, pool } = await withDaemon(t);
+  const { run, context, pool } = await withDaemon(t);
   const { code, out } = await run('status', 'pool');
   t.equal(code, 0);
   t.match(out, /degraded\n {2}! disk 2 is missing\n/);
@@ -163,6 +163,13 @@ t.test('status with a daemon', async (t) => {
   t.match(out, /12.1 KiB in 3 files, not committed yet/);
   t.match(out, /sequence 7, epoch 2/);
   t.notMatch(out, /^ {2}degraded /m, 'what is whole has no line');
+  t.match(out, /^ {2}not mounted, default mode, daemon pid/m);
+  const status = context.pool.status.bind(context.pool);
+  context.pool.status = async () => ({ ...(await status()), mountpoint: '/m', readOnly: true, passthrough: true });
+  t.match(
+    (await run('status', pool)).out,
+    /^ {2}mounted read-only at \/m, default mode, .*\(passthrough\), daemon pid/m,
+  );
   t.match(out, / {3}2 {2}data {2}missing {2}1 GiB {2}512 GiB {2}1 TiB {2}\/d2 \(it is not there\)\n/);
   t.match(out, /ec:2\+1 {6}12 {9}4\n/);
   t.match(JSON.parse((await run('status', pool, '--json')).out), { running: true, commitSequence: 7, format: 1 });
@@ -234,7 +241,7 @@ t.test('docs/status.md has every field of the JSON, and no other', async (t) => 
   const only = (from: Iterable<string>, other: Iterable<string>) =>
     [...from].filter((name) => ![...other].includes(name));
   t.same(only(fields, documented), []);
-  t.same(only(documented, fields), ['scheme', 'bucketBytes'], 'these are of a pool at rest');
+  t.same(only(documented, fields), ['scheme', 'bucketBytes', 'deadMount'], 'these are of a pool at rest');
 });
 
 t.test('manual pages and completions are made of what --help is made of', async (t) => {
@@ -264,10 +271,10 @@ t.test('manual pages and completions are made of what --help is made of', async 
   t.equal(code, 0);
   const script = `${out}
     try() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _cairn; echo "\${COMPREPLY[*]}"; }
-    cd ${directory}; try cairn sta; try cairn disk re; try cairn status ma; try cairn disk add --y; try cairn init --cache m; try cairn completion z`;
+    cd ${directory}; try cairn sta; try cairn disk re; try cairn status ma; try cairn disk add --y; try cairn init --cache m; try cairn completion z; try cairn policy set --mode ''; try cairn mount --strong --fo`;
   t.equal(
     spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout,
-    'status state start\nreplace remove\nman\n--yes\nman\nzsh\n',
+    'status state start\nreplace remove\nman\n--yes\nman\nzsh\ndefault strong\n--foreground\n',
   );
   for (const shell of ['zsh', 'fish']) {
     const { out } = await run('completion', shell);
@@ -279,15 +286,18 @@ t.test('manual pages and completions are made of what --help is made of', async 
 });
 
 t.test('status without a daemon says so and what can be known', async (t) => {
-  const { run, server, directory } = await withDaemon(t);
+  const { run, context, server, directory } = await withDaemon(t);
   await server.close();
   mkdirSync(join(directory, 'c'));
   const { code, out } = await run('status', 'pool');
   t.equal(code, 0);
-  t.match(out, /not mounted, no daemon is running/);
+  t.match(out, /not mounted, no daemon is running\n {2}! its daemon was killed, and programs get errors at .*mnt\n/);
+  t.match(out, /-> cairn mount \S+pool \S+mnt mends that; what was staged is safe/);
   t.match(out, /1 {2}data {3}missing {2}.*d1\n/);
   t.match(out, /- {2}cache {2}present/);
   t.match(JSON.parse((await run('status', 'pool', '--json')).out), { running: false, pool: POOL_ID, scheme: 'auto' });
+  context.mounts = '';
+  t.notMatch((await run('status', 'pool')).out, /killed/, 'where it was unmounted, nothing is said of it');
 });
 
 t.test('status of what is no pool', async (t) => {
@@ -310,11 +320,28 @@ t.test('commit and state take paths on the mount', async (t) => {
   t.match(JSON.parse((await run('commit', mount, '--json', '--wait')).out), { sequence: 8, healthy: true });
   t.match(await run('state', 'mnt/photos/a.jpg'), {
     code: 0,
-    out: /a\.jpg: staged, healthy\n[\s\S]*staged +1000 B\n {2}committed +1.95 KiB in 1 chunk\n {2}scheme +copies:2, ec:2\+1\n/,
+    out: /a\.jpg: staged, healthy\n[\s\S]*staged +1000 B\n {2}committed +1.95 KiB in 1 chunk\n {2}scheme +copies:2, ec:2\+1\n.*\npolicy\n {2}mode +strong +\(\/\)\n[\s\S]*commit delay +90s +\(\/photos\/a\.jpg\)\n$/,
   });
-  t.match(JSON.parse((await run('state', '--json', mount)).out), { path: '/', chunks: 1 });
+  t.match(JSON.parse((await run('state', '--json', mount)).out), {
+    path: '/',
+    chunks: 1,
+    policy: { mode: { value: 'strong', from: '/' } },
+  });
   symlinkSync(join(mount, 'photos', 'a.jpg'), join(directory, 'link'));
   t.match(JSON.parse((await run('state', '--json', 'link')).out), { path: '/photos/a.jpg' });
+});
+
+t.test('the password of the page is asked for twice, without showing it, and kept nowhere', async (t) => {
+  const { run, context } = await prepare(t);
+  const ask = async (...secrets: string[]) => {
+    context.secrets.splice(0, 9, ...secrets);
+    return run('web', 'password');
+  };
+  t.match(await ask('correct horse', 'correct horse'), { code: 0, out: /^password = "scrypt\S+"\n$/ });
+  t.match(await ask('correct horse', 'correct hose'), { code: 1, out: '', err: /not the same; nothing has changed/ });
+  t.match(await ask('short'), { code: 1, err: /at least 8 characters; nothing has changed/ });
+  t.match(await ask(), { code: 1, err: /no password was given/ });
+  t.equal(context.answer, undefined, 'the other question, which shows what is typed, was not asked');
 });
 
 t.test('policy: shown with where it comes from, set, cleared', async (t) => {

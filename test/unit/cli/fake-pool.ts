@@ -256,6 +256,8 @@ export class FakePool implements PoolControl, OpenPool {
       commitSequence: 7,
       epoch: 2,
       mapVersion: 1,
+      readOnly: false,
+      passthrough: false,
       jobs: [],
     };
   }
@@ -371,6 +373,7 @@ class FakeMounter implements Mounter {
     });
     return {
       ended,
+      isPassthrough: options.passthrough,
       unmount: async (lazy: boolean) => {
         this.calls.push(lazy ? 'unmount lazily' : 'unmount');
         if (this.busy && !lazy) throw new CairnError('BUSY', 'files are open', { hint: 'close them' });
@@ -403,6 +406,8 @@ export interface FakeContext extends CliContext {
   /** What was asked at the terminal, and what its person answers; undefined: there is none. */
   readonly questions: string[];
   answer: string | undefined;
+  /** What is typed at one question for a secret after the other. */
+  readonly secrets: string[];
 }
 
 /** Everything writes its calls into one list, so that tests see their order. */
@@ -436,6 +441,7 @@ export function fakeContext(directory: string): FakeContext {
     env: {},
     questions: [],
     answer: undefined,
+    secrets: [],
     clock: new FakeClock(),
     signals: new EventEmitter(),
     pools,
@@ -458,6 +464,10 @@ export function fakeContext(directory: string): FakeContext {
     ask: async (question) => {
       context.questions.push(question);
       return context.answer;
+    },
+    askSecret: async (question) => {
+      context.questions.push(question);
+      return context.secrets.shift();
     },
     pool: new FakePool(directory, calls),
     lastInit: undefined,

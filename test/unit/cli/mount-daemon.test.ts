@@ -1,13 +1,19 @@
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import t, { type Test } from 'tap';
 import { openDaemonLog } from '../../../src/cli/daemon-log.js';
 import { runInForeground } from '../../../src/cli/foreground.js';
 import type { ProcessMemory } from '../../../src/cli/idle-memory.js';
 import { MountDaemon } from '../../../src/cli/mount-daemon.js';
 import { OwnMemory } from '../../../src/cli/process-memory.js';
+import { readTls } from '../../../src/cli/read-tls.js';
+import { TlsRenewal } from '../../../src/cli/tls-renewal.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { NodeFileIo } from '../../../src/io/node-file-io.js';
@@ -15,7 +21,7 @@ import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
 import type { NotifyConfig, S3Config, WebConfig } from '../../../src/pool/face-config.js';
 import type { ObjectTree } from '../../../src/vfs/object-tree.js';
 import { ReadOnlyVfs } from '../../../src/vfs/read-only-vfs.js';
-import { type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
+import { FakeClock, type FakeContext, fakeContext, mountLine, POOL_ID, quietLog } from './fake-pool.js';
 
 async function prepare(t: Test) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'cairn-daemon-')));
@@ -24,6 +30,7 @@ async function prepare(t: Test) {
   const mountpoint = join(directory, 'mnt');
   mkdirSync(poolDirectory);
   mkdirSync(mountpoint);
+  mkdirSync(join(poolDirectory, 'cache'));
   const context = fakeContext(poolDirectory);
   const config: PoolConfig = {
     format: 1,
@@ -200,6 +207,21 @@ t.test('a pool that is mounted already: by whom and where', async (t) => {
   await t.rejects(MountDaemon.start(second, { ...options, mountpoint: other }), locked, 'nobody to ask');
 });
 
+t.test('a cache that is not there may be one that is not mounted: no empty one takes its place', async (t) => {
+  const { context, start, poolDirectory } = await prepare(t);
+  const cache = join(poolDirectory, 'cache');
+  await rm(cache, { recursive: true });
+  await t.rejects(start(), {
+    code: 'NOT_FOUND',
+    message: /what had not been committed is only in it/,
+    hint: /mkdir -p/,
+  });
+  t.same(callsOf(context), [], 'the pool was not even opened');
+  t.notOk(existsSync(cache));
+  mkdirSync(cache);
+  await (await start()).stop(() => {});
+});
+
 t.test('mount points that cannot be right', async (t) => {
   const { context, options, directory, poolDirectory } = await prepare(t);
   const at = (mountpoint: string) => MountDaemon.start(context, { ...options, mountpoint });
@@ -242,6 +264,8 @@ t.test('read-only by option or by cairn.toml; passthrough only then, unless it i
     const daemon = await MountDaemon.start(context, { ...options, readOnly, config: { ...options.config, mount } });
     t.match(context.mounter.mounted, expected);
     t.equal(context.mounter.mounted?.vfs instanceof ReadOnlyVfs, expected.readOnly);
+    // The kernel of a stand-in refuses nothing: what was asked for is what status says.
+    t.match(await daemon.status(), expected);
     await daemon.stop(() => {});
     await daemon.ended;
   }
@@ -419,6 +443,80 @@ t.test('a page that cannot be served at the start is said for as long as it is s
   );
   await daemon.stop(() => {});
 });
+
+t.test(
+  'a certificate that is renewed is served to new connections; one that cannot be used is not, and is said',
+  async (t) => {
+    const { directory } = await prepare(t);
+    const [certificate, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
+    const make = (name: string) => {
+      const made = [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-subj',
+        `/CN=${name}`,
+      ];
+      return spawnSync('openssl', [...made, '-keyout', key, '-out', certificate]).status === 0;
+    };
+    if (!make('first')) {
+      t.comment('openssl is not installed');
+      return;
+    }
+    const clock = new FakeClock();
+    const lines: string[] = [];
+    const log = { ...quietLog, info: (_: object, line: string) => void lines.push(line) };
+    const files = { certificate, key };
+    const pair = await readTls('[web]', files);
+    const server = createServer(pair, (_request, response) => response.end());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => server.close());
+    const renewal = new TlsRenewal({
+      table: '[web]',
+      files,
+      pair,
+      clock,
+      log,
+      use: (next) => server.setSecureContext(next),
+    });
+    t.teardown(() => renewal.close());
+    const served = () =>
+      new Promise<string>((resolve, reject) => {
+        const { port } = server.address() as AddressInfo;
+        const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
+          resolve(String(socket.getPeerCertificate().subject.CN));
+          socket.destroy();
+        }).once('error', reject);
+      });
+    const until = async (isSo: () => boolean) => {
+      while (!isSo()) {
+        clock.advance(10_000);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    t.equal(await served(), 'first');
+    const before = readFileSync(key);
+    make('second');
+    const after = readFileSync(key);
+    // Half of a renewal: the certificate is there, its key is not.
+    writeFileSync(key, before);
+    await until(() => renewal.finding() !== undefined);
+    t.match(
+      renewal.finding(),
+      /certificate of \[web\] has changed and cannot be used, the one from before is served: /,
+    );
+    t.equal(await served(), 'first');
+    writeFileSync(key, after);
+    await until(() => lines.length > 0);
+    t.match(lines, [/^the certificate of \[web\] was renewed/]);
+    t.equal(renewal.finding(), undefined);
+    t.equal(await served(), 'second');
+  },
+);
 
 const webAt = (port: number): WebConfig => ({
   host: '127.0.0.1',

@@ -15,7 +15,7 @@ import { loadConfig } from '../../../src/pool/config.js';
 import { fakeContext, writeConfig } from './fake-pool.js';
 
 /** In tenths, as systemd 252 counts. */
-const EXPOSURE_MAX = 52;
+const EXPOSURE_MAX = 48;
 
 async function prepare(t: Test) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'cairn-service-')));
@@ -43,7 +43,7 @@ t.test('a service is shown, installed, looked at and removed', async (t) => {
   const tools = join(directory, 'bin');
   mkdirSync(tools);
   const calls = join(directory, 'calls');
-  const script = `#!/bin/sh\necho "$*" >> ${calls}\ncase "$*" in *is-active*) echo active;; *is-enabled*) echo enabled;; esac\n`;
+  const script = `#!/bin/sh\necho "$*" >> ${calls}\ncase "$*" in *is-active*) grep -q enable.--now ${calls} && echo active;; *is-enabled*) echo enabled;; esac\n`;
   writeFileSync(join(tools, 'systemctl'), script, { mode: 0o755 });
   const env = { PATH: `${tools}:${process.env['PATH']}` };
   const place = ['--unit-directory', units];
@@ -64,6 +64,7 @@ t.test('a service is shown, installed, looked at and removed', async (t) => {
   t.match(text, /^Type=notify$/m);
   t.match(text, /^ExecStart=\S+ \S+cairn\.cjs mount --foreground --strong -- "\S+\/my pool" \S+\/mnt$/m);
   t.match(text, /^WatchdogSec=/m);
+  t.match(text, /^SyslogIdentifier=cairn$/m);
   const mountUnit = `${escapePath(disks[0]!)}.mount`;
   t.ok(text.includes(`\nWants=${mountUnit}\nAfter=${mountUnit}\n`), 'a disk is waited for');
   t.ok(!/^Requires.*d1/m.test(text), 'and not required: the pool does without');
@@ -90,6 +91,10 @@ t.test('a service is shown, installed, looked at and removed', async (t) => {
   });
   context.mounts += `32 30 8:33 / ${disks[1]} rw - ext4 /dev/sdc1 rw\n`;
   t.match(await run(env, 'service', 'status', pool, ...place), { code: 0, out: /does not fit .*install` again\n/ });
+  t.match(await run(env, 'service', 'install', pool, mountpoint, '--strong', ...place), {
+    code: 0,
+    out: /\nit runs as it was started; what has changed is used after: systemctl .*restart cairn-my/,
+  });
   const foreign = join(units, 'cairn-x.service');
   writeFileSync(foreign, '[Unit]\n');
   t.match(await run(env, 'service', 'install', pool, mountpoint, '--name', 'cairn-x', ...place), {
@@ -110,6 +115,13 @@ t.test('a service is shown, installed, looked at and removed', async (t) => {
     readFileSync(calls, 'utf8'),
     /daemon-reload\n.*enable --now cairn-my\\x20pool\.service\n[\s\S]*disable --now cairn-my\\x20pool\.service\n.*daemon-reload\n$/,
   );
+  const refusing = `#!/bin/sh\ncase "$*" in *enable*) echo "Job for x failed." >&2; exit 1;; esac\n`;
+  writeFileSync(join(tools, 'systemctl'), refusing, { mode: 0o755 });
+  writeFileSync(join(tools, 'journalctl'), '#!/bin/sh\necho "cairn: the pool is in use by pid 7"\n', { mode: 0o755 });
+  t.match(await run(env, 'service', 'install', pool, mountpoint, ...place), {
+    code: 1,
+    err: /enable --now .*: the pool is in use by pid 7; nothing in the pool has changed; see `journalctl -u cairn-/,
+  });
   t.match(await run({ PATH: '/nowhere' }, 'service', 'install', pool, mountpoint, ...place), {
     code: 1,
     err: /no systemctl here.*--dry-run/,
@@ -166,8 +178,12 @@ for (const kind of ['path', 'abstract'] as const)
     const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '60000', WATCHDOG_PID: String(process.pid) };
     const ended = run(env, 'mount', '--foreground', pool, mountpoint);
     await until(/^STATUS=opening the pool EXTEND_TIMEOUT_USEC=\d+$/);
-    await until(/^READY=1 STATUS=serving .*my pool at .*mnt$/);
+    await until(/^READY=1$/);
+    await until(/^STATUS=degraded, serving \S.* at .*mnt: disk 2 is missing$/);
     await until(/^WATCHDOG=1$/);
+    const status = context.pool.status.bind(context.pool);
+    context.pool.status = async () => ({ ...(await status()), health: 'healthy', findings: [] });
+    await until(/^STATUS=healthy, serving \S.* at .*mnt$/);
     context.signals.emit('SIGTERM', 'SIGTERM');
     await until(/^STOPPING=1 STATUS=committing and unmounting /);
     t.equal((await ended).code, 0);

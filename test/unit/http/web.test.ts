@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { request as requestSecurely } from 'node:https';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { ControlClient } from '../../../src/http/control-client.js';
 import { metricsText } from '../../../src/http/metrics.js';
@@ -316,4 +317,13 @@ t.test('metrics: the text format, with names by convention and labels that are e
   }
   const types = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
   t.equal(new Set(types).size, types.length, 'each family stands once');
+  const promtool = (args: string[], input = '') => spawnSync('promtool', args, { input, encoding: 'utf8' });
+  const checked = promtool(['check', 'metrics'], all);
+  if (checked.error !== undefined) t.comment('promtool (Debian: prometheus) is not installed');
+  else {
+    t.same([checked.status, checked.stdout + checked.stderr], [0, ''], 'Prometheus has nothing to say about the names');
+    const cases = fileURLToPath(new URL('../../../../examples/prometheus-alerts-test.yml', import.meta.url));
+    const { status: passed, stdout, stderr } = promtool(['test', 'rules', cases]);
+    t.equal(passed, 0, `each alert is silent and speaks when it should: ${stdout}${stderr}`);
+  }
 });

@@ -13,7 +13,7 @@ type Child = Element | string | number | false | null | undefined | readonly Chi
 
 interface Store {
   sensors: readonly DiskSensor[];
-  place: { selected?: unknown; listing?: unknown; path: string };
+  place: { selected?: unknown; listing?: unknown; policy?: unknown; path: string };
   notice: string;
 }
 
@@ -125,6 +125,16 @@ t.test('a disk that is away: what it means, and what to do', async (t) => {
   t.notMatch(partOf(overview({ ...status, health: 'failed', disks: [away] }), 'todo'), /Nothing is lost/);
 });
 
+t.test('how it is mounted, and what that promises', async (t) => {
+  const said = async (change: Partial<PoolStatus>) =>
+    partOf(overview(await statusOf({ mountpoint: '/m', ...change })), 'mounted');
+  t.match(await said({ mode: 'strong' }), /^Mounted at \/m in strong mode: what a program has synced or closed is on/);
+  t.match(await said({}), /in default mode: .* safe in the cache at once/);
+  t.match(await said({ readOnly: true, passthrough: true }), /^Mounted read-only at \/m: .*\(passthrough\)\.$/);
+  t.notMatch(await said({ readOnly: true }), /passthrough/);
+  t.equal(await said({ mountpoint: null }), 'Not mounted.');
+});
+
 t.test('what devices say of themselves', async (t) => {
   const unknown = { uuid: 'a', device: null, serial: null, pendingSectors: null, askedMs: 0, why: '' };
   t.teardown(() => {
@@ -175,7 +185,19 @@ t.test('a file: its state, and the versions that S3 keeps of it', async (t) => {
       { ...base, id: 'v1', isCurrent: false, isDeleteMarker: true },
     ],
   };
+  store.place.policy = {
+    path: '/db',
+    isDirectory: true,
+    mode: { value: 'strong', from: '/db' },
+    scheme: { value: 'copies:3', from: '/' },
+    compression: { value: 'off', from: null },
+    commitDelayMs: { value: 60_000, from: null },
+  };
   const page = files();
+  t.equal(
+    partOf(page, 'policy'),
+    'What is written here:  strong mode (said here) · kept as copies:3 (said by /) · committed within 60 s .',
+  );
   t.match(partOf(page, 'table'), /a +2\.93 KiB .*staged.*degraded/s);
   t.match(partOf(page, 'details'), /1\.95 KiB in 1 chunk \(copies:2, ec:2\+1\)/);
   t.match(partOf(page, 'versions'), /v2 +2\.93 KiB, .*, the present one +v1 +deleted, /s);

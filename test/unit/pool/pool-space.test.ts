@@ -32,7 +32,6 @@ function report(liveBytes: readonly number[]) {
     map,
     chunkBytes: 4 * MIB,
     disks: () => disks,
-    files: () => 0,
     stagedBytes: () => 0,
     sequence: () => 0,
     nowMs: () => 0,

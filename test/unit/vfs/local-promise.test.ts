@@ -8,7 +8,9 @@ import { FileContent } from '../../../src/cache/file-content.js';
 import type { StageLog } from '../../../src/cache/stage-log.js';
 import type { StageOp } from '../../../src/cache/stage-op.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
+import { NodeFileIo } from '../../../src/io/node-file-io.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
+import { SystemMachine } from '../../../src/pool/machine.js';
 import type { Committer } from '../../../src/vfs/committer.js';
 import { FileData } from '../../../src/vfs/file-data.js';
 import { Inode } from '../../../src/vfs/inode.js';
@@ -95,6 +97,34 @@ t.test('a size survives a kill that comes as it is answered; a mode comes with w
   await fixture.vfs.setattr(attr.ino, { sizeBytes: 0 }, CALLER);
   await fixture.kill();
   t.match(await fixture.vfs.lookup(ROOT_INO, 'journal'), { sizeBytes: 0, mode: 0o100600 });
+});
+
+t.test('after a power cut those writes are said to be lost that no commit has, and no others', async (t) => {
+  let boot = 'one';
+  class OtherBoots extends SystemMachine {
+    override readonly io = Object.assign(new NodeFileIo(), { bootId: () => boot });
+  }
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 86_400_000, machine: new OtherBoots() });
+  const put = async (name: string, isSynced = false) => {
+    const { handle } = await fixture.vfs.create(ROOT_INO, name, 0o644, RW, CALLER);
+    await fixture.vfs.write(handle, 0, Buffer.alloc(LARGE, 7));
+    if (isSynced) await fixture.vfs.fsync(handle, false);
+    await fixture.vfs.release(handle);
+  };
+  const said = () => fixture.lines.filter((line) => line.includes('no fsync had made safe'));
+  await put('committed');
+  boot = 'two';
+  await fixture.reopen();
+  t.strictSame(said(), [], 'closing had committed it');
+  await put('committed later');
+  await fixture.pool.control.commit(['/'], () => undefined);
+  await put('neither synced nor committed');
+  // Its sync takes along what is noted of all files, but not their bytes.
+  await put('synced', true);
+  boot = 'three';
+  await fixture.kill();
+  t.match(said(), [/took 1 write that/]);
+  t.equal((await fixture.vfs.lookup(ROOT_INO, 'committed later'))?.sizeBytes, LARGE);
 });
 
 t.test('a second sync of a file waits for the one under way, which took the list of what is not synced', async (t) => {

@@ -33,6 +33,16 @@ t.test('a name that is made and removed while a round makes it durable does not 
   t.equal((await fixture.pool.control.status()).files, 0, 'nothing is left');
 });
 
+t.test('inodes that nobody has looked at since the start are counted by statfs', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+  for (const name of ['a', 'b', 'c'])
+    await fixture.vfs.release((await fixture.vfs.create(ROOT_INO, name, 0o644, RW, CALLER)).handle);
+  await commit(fixture);
+  await fixture.reopen();
+  const { files, freeFiles } = await fixture.vfs.statfs();
+  t.equal(files - freeFiles, 4, 'with the root');
+});
+
 t.test('a deleted file that goes on being written through many rounds', async (t) => {
   const fixture = await PoolFixture.create(t, { commitDelayMs: FOREVER });
   const { vfs } = fixture;
