@@ -1,6 +1,8 @@
 /**
  * The daemon's log, `<pool>/daemon.log`: one JSON line per event, written at once, so that a killed daemon's last words are
  * there. A log over 10 MiB is set aside as `daemon.log.1` at the next start. CAIRN_LOG sets the level (default `info`).
+ *
+ * The daemon outlives a log that cannot be written, as where the system disk is full: the next MiB of lines waits in memory, and is written when there is room.
  */
 import { renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +13,8 @@ import { isJournal, journalLine, writeJournal } from './journal-output.js';
 
 const LOG_NAME = 'daemon.log';
 const ROTATE_BYTES = 10 * 1024 * 1024;
+/** Of lines that could not be written; what comes beyond is dropped. */
+const WAITING_BYTES = 1024 * 1024;
 const LEVELS = ['debug', 'info', 'warn', 'error'];
 
 export function daemonLogPath(poolDirectory: string): string {
@@ -27,7 +31,9 @@ export async function openDaemonLog(poolDirectory: string, env: CliContext['env'
   const { pino } = await import('pino');
   try {
     rotate(path);
-    const file = pino.destination({ dest: path, sync: true });
+    const file = pino.destination({ dest: path, sync: true, maxLength: WAITING_BYTES });
+    // There is nowhere to say so: standard error is this file, too.
+    file.on('error', () => undefined);
     const both = {
       write: (line: string) => {
         file.write(line);

@@ -53,6 +53,8 @@ export class Collector {
   #timer: Timer | undefined;
   #running: Promise<number> | undefined;
   #urgent: Promise<number> | undefined;
+  /** An urgent pass that begins when the one under way is over. */
+  #nextUrgent: Promise<number> | undefined;
   #emptying: Promise<void> | undefined;
   #closed = false;
 
@@ -97,7 +99,8 @@ export class Collector {
 
   /**
    * One pass over what is due. An urgent one grants no grace and empties segments at once; where the pool is full, also segments that are more
-   * alive than pays otherwise, as many as make room for the moment. Returns the bytes freed so far. Failures are logged: the next pass tries again.
+   * alive than pays otherwise, as many as make room for the moment. It has seen all that was committed before it was asked for. Returns the bytes freed so
+   * far. Failures are logged: the next pass tries again.
    */
   run(isUrgent = false, isFull = false): Promise<number> {
     if (!isUrgent) {
@@ -110,7 +113,15 @@ export class Collector {
         return freed;
       });
     }
-    this.#urgent ??= (this.#running ?? Promise.resolve(0))
+    if (this.#urgent !== undefined) {
+      // It may have looked before something was deleted.
+      this.#nextUrgent ??= this.#urgent.then(() => {
+        this.#nextUrgent = undefined;
+        return this.#closed ? 0 : this.run(true, isFull);
+      });
+      return this.#nextUrgent;
+    }
+    this.#urgent = (this.#running ?? Promise.resolve(0))
       .then(() =>
         this.#guarded(this.#pass(true).then((freed) => this.#reclaimNow(isFull).then((more) => freed + more))),
       )
@@ -241,6 +252,7 @@ export class Collector {
     this.#ending.abort();
     await this.#running;
     await this.#urgent;
+    await this.#nextUrgent;
     await this.#emptying;
   }
 }

@@ -16,7 +16,7 @@ const FORMAT = 1;
 const MIB = 1024 * 1024;
 const KIB = 1024;
 /** What mkfs leaves in a new file system, and what a crash leaves of an identity that was being written: that is no disk yet. */
-const HARMLESS = new Set(['lost+found', `${IDENTITY_FILE}.tmp`]);
+const HARMLESS = new Set(['lost+found', 'lock', `${IDENTITY_FILE}.tmp`]);
 const ROLES: readonly DiskRole[] = ['data', 'journal', 'cache'];
 
 /** Segment sizes for a disk: 256 and 16 MiB, less where the disk is small, so that there are at least eight of them. */

@@ -299,8 +299,11 @@ export class LogDisk implements Disk {
     };
   }
 
-  reclaim(liveShare: number, enoughBytes = Number.POSITIVE_INFINITY): Promise<number> {
-    return this.#keepingUp(this.#upkeep.reclaim(liveShare, enoughBytes));
+  async reclaim(liveShare: number, enoughBytes = Number.POSITIVE_INFINITY): Promise<number> {
+    const freed = await this.#keepingUp(this.#upkeep.reclaim(liveShare, enoughBytes));
+    // Whoever waited for it looks at `space` next.
+    if (freed > 0) await this.#askDevice();
+    return freed;
   }
 
   async readMap(): Promise<Buffer | undefined> {
@@ -401,13 +404,17 @@ export class LogDisk implements Disk {
       this.#sealedBytes = 0;
       setImmediate(() => this.#checkpoint());
     }
-    this.#parts.io.space(this.directory).then(
-      ({ freeBytes }) => {
-        this.#deviceFreeBytes = freeBytes;
-        this.#segmentBytesThen = this.#segmentBytes;
-      },
-      () => {}, // Only a figure for `space`.
-    );
+    void this.#askDevice();
+  }
+
+  async #askDevice(): Promise<void> {
+    try {
+      const { freeBytes } = await this.#parts.io.space(this.directory);
+      this.#deviceFreeBytes = freeBytes;
+      this.#segmentBytesThen = this.#segmentBytes;
+    } catch {
+      // Only a figure for `space`.
+    }
   }
 
   /** Whether a stream may make another segment of this size. */

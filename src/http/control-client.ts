@@ -44,6 +44,9 @@ import { fromWireError, type WireError, type WireEvent } from './wire.js';
 
 type OnProgress = (progress: CommitProgress) => void;
 
+/** Longer than a daemon waits for a disk that hangs before it does without it. */
+const STATUS_PATIENCE_MS = 40_000;
+
 /** Where the daemon answers. */
 interface Place {
   /** For messages: the pool's directory, or the address. */
@@ -57,10 +60,15 @@ interface Place {
 
 export class ControlClient {
   readonly #place: Place;
+  readonly #patienceMs: number;
 
-  /** The daemon of a pool on this machine; `pool` is its directory, absolute. Nothing is opened until the first call. */
-  constructor(pool: string | Place) {
+  /**
+   * The daemon of a pool on this machine; `pool` is its directory, absolute. Nothing is opened until the first call. `patienceMs`: after which a daemon that
+   * has not said how it is counts as hanging.
+   */
+  constructor(pool: string | Place, patienceMs = STATUS_PATIENCE_MS) {
     this.#place = typeof pool === 'string' ? socketPlace(pool) : pool;
+    this.#patienceMs = patienceMs;
   }
 
   /**
@@ -71,8 +79,17 @@ export class ControlClient {
     return new ControlClient(webPlace(address, password, certificate));
   }
 
+  /** BUSY if the daemon does not answer: everything else that it is asked would wait as well. */
   async status(): Promise<PoolStatus> {
-    const status = (await this.#json(await this.#request('GET', '/v1/status'))) as PoolStatus;
+    const patience = AbortSignal.timeout(this.#patienceMs);
+    const answer = this.#request('GET', '/v1/status', undefined, patience).then((response) => this.#json(response));
+    const status = (await answer.catch((error: unknown) => {
+      if (!patience.aborted) throw error;
+      throw new CairnError('BUSY', `the daemon of ${this.#place.name} does not answer`, {
+        hint: 'it may be stopped, or wait for a disk that hangs: see daemon.log in the pool and the kernel log, and try again',
+        cause: error,
+      });
+    })) as PoolStatus;
     if (status.format !== 1) {
       throw new CairnError('NOT_SUPPORTED', `the daemon of ${this.#place.name} is of another version of cairn`, {
         hint: 'unmount it with the version that mounted it, then mount it again',

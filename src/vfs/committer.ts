@@ -90,6 +90,8 @@ export class Committer {
   #making: Promise<void> | undefined;
   /** Until then it is known that there is nothing to give back. */
   #fullUntilMs = Number.NEGATIVE_INFINITY;
+  /** The newest commit that this is known of. */
+  #fullAt = 0;
 
   constructor(parts: {
     staged: StagedSet;
@@ -283,8 +285,9 @@ export class Committer {
    * and gave nothing.
    */
   #makeSpace(): Promise<void> | undefined {
-    // What has been staged since may be a deletion.
-    const isKnown = this.#clock.monotonicMs() < this.#fullUntilMs && this.#staged.namespaceBytes === 0;
+    // What has been staged or committed since may be a deletion.
+    const isAsThen = this.#staged.namespaceBytes === 0 && this.#journal.sequence === this.#fullAt;
+    const isKnown = this.#clock.monotonicMs() < this.#fullUntilMs && isAsThen;
     if (this.onFull === undefined || isKnown) return this.#making;
     this.#making ??= this.#collect(this.onFull).finally(() => {
       this.#making = undefined;
@@ -296,11 +299,19 @@ export class Committer {
     // If that fails, what was deleted before can be given back all the same.
     await this.#journal.request().catch(() => undefined);
     const freed = await collect();
-    if (freed === 0) this.#fullUntilMs = this.#clock.monotonicMs() + FULL_MS;
+    if (freed === 0) {
+      this.#fullUntilMs = this.#clock.monotonicMs() + FULL_MS;
+      this.#fullAt = this.#journal.sequence;
+    } else if (hasCode(this.#failure, 'NO_SPACE')) this.#failure = undefined;
   }
 
   #commitFirst(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) {
+      // What had no room may have some when what was deleted is given back.
+      const making = hasCode(this.#failure, 'NO_SPACE') ? this.#makeSpace() : undefined;
+      if (making !== undefined) return making;
+      throw this.#failure;
+    }
     if (this.#closed) throw new CairnError('CLOSED', 'the pool is being closed');
     const waiting = new Promise<void>((resolve) => {
       this.#waiting.push(resolve);

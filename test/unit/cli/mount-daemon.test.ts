@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { openDaemonLog } from '../../../src/cli/daemon-log.js';
 import { runInForeground } from '../../../src/cli/foreground.js';
 import type { ProcessMemory } from '../../../src/cli/idle-memory.js';
 import { MountDaemon } from '../../../src/cli/mount-daemon.js';
@@ -484,6 +485,13 @@ t.test('a daemon that has nothing to do gives memory back, once for each time th
   await daemon.stop(() => {});
   await daemon.ended;
   t.same(pass(0), [], 'and it ends with the daemon');
+});
+
+t.test('a log that cannot be written ends nothing', async (t) => {
+  const { poolDirectory } = await prepare(t);
+  symlinkSync('/dev/full', join(poolDirectory, 'daemon.log'));
+  const log = await openDaemonLog(poolDirectory, {});
+  for (let i = 0; i < 100; i++) log.error({ i }, 'the disk is full');
 });
 
 t.test('what V8 has once used goes back to the system', (t) => {

@@ -301,6 +301,30 @@ t.test('a full disk refuses shards, still takes commits and removals, and reclai
   await again.close();
 });
 
+t.test(
+  'what a device has free is known when segments have been given back, not only when the next one is full',
+  async (t) => {
+    const at = await place(t);
+    at.io.totalBytes = 1024 * KIB;
+    const disk = await open(at);
+    let stored = 0;
+    while (disk.space().freeBytes > 100 * KIB) {
+      await disk.append('data', [shardRecord(++stored, 20_000)], { sync: true });
+      // A full segment has the device asked, in the background.
+      await new Promise(setImmediate);
+    }
+    const { freeBytes } = disk.space();
+    for (let number = 1; number <= stored; number++) await disk.remove(shardInfo(number, 20_000));
+    const freed = await disk.reclaim(0.5);
+    t.ok(freed >= 2 * IDENTITY.dataSegmentBytes, `${freed} bytes freed`);
+    t.ok(
+      disk.space().freeBytes >= freeBytes + IDENTITY.dataSegmentBytes,
+      `${disk.space().freeBytes} after ${freeBytes}`,
+    );
+    await disk.close();
+  },
+);
+
 t.test('a reader who looked up before a segment was freed gets the bytes from the new place', async (t) => {
   const at = await place(t);
   const disk = await open(at);

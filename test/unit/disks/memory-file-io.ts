@@ -212,8 +212,14 @@ export class MemoryFileIo implements FileIo {
     this.#durableNames.set(path, inode);
   }
 
+  /** Of the device: what is in files is not free. */
+  totalBytes = 2 ** 40;
+
   async space(): Promise<{ totalBytes: number; freeBytes: number }> {
-    return { totalBytes: 2 ** 40, freeBytes: 2 ** 40 };
+    const { totalBytes } = this;
+    let freeBytes = totalBytes;
+    for (const { content } of this.#names.values()) freeBytes -= content.length;
+    return { totalBytes, freeBytes: Math.max(0, freeBytes) };
   }
 
   async lock(path: string): Promise<IoLock> {

@@ -352,6 +352,17 @@ t.test('a daemon that dies in the middle is reported, not waited for', async (t)
   );
 });
 
+t.test('a daemon that does not answer is said to hang, not waited for', async (t) => {
+  const directory = await temporary(t);
+  // It accepts, as the kernel does for a process that is stopped.
+  const server = createServer((socket) => void t.teardown(() => socket.destroy())).listen(
+    join(directory, 'control.sock'),
+  );
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  await t.rejects(new ControlClient(directory, 20).status(), { code: 'BUSY', message: /does not answer/ });
+});
+
 t.test('a check tells how far it is, and ends with its client', async (t) => {
   const directory = await temporary(t);
   const { client, pool } = await serve(t, directory);

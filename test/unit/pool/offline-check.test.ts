@@ -4,6 +4,7 @@ import {
   closeSync,
   existsSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -270,6 +271,17 @@ t.test('disks whose places were swapped are no damage, nor are their indexes', a
   renameSync(other, one);
   renameSync(`${one}.moved`, other);
   t.strictSame((await checkOffline(fixture.directory, LOOK)).findings, []);
+});
+
+t.test('a pool that has lost its cache can be checked, and mounted after that', async (t) => {
+  const pool = await filled(t);
+  const { fixture } = pool;
+  await fixture.pool.close();
+  const cache = join(fixture.directory, 'cache');
+  rmSync(cache, { recursive: true });
+  mkdirSync(cache);
+  t.strictSame((await checkOffline(fixture.directory, LOOK)).findings, []);
+  await same(t, fixture, pool.files);
 });
 
 t.test('a pool that was never mounted is clean, and stays as it is', async (t) => {

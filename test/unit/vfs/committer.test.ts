@@ -1,9 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import type { CacheAccount } from '../../../src/cache/cache-account.js';
+import type { StageLog } from '../../../src/cache/stage-log.js';
+import type { Journal } from '../../../src/commit/journal.js';
+import type { SealPipeline } from '../../../src/commit/seal-pipeline.js';
+import { CairnError } from '../../../src/errors/cairn-error.js';
 import { type Clock, SystemClock } from '../../../src/io/clock.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
 import { SystemMachine } from '../../../src/pool/machine.js';
+import { Committer } from '../../../src/vfs/committer.js';
+import type { StagedSet } from '../../../src/vfs/staged-set.js';
 import type { Handle } from '../../../src/vfs/vfs.js';
+import { ManualClock } from '../cache/manual-clock.js';
 import { readAll } from './compare-tree.js';
 import { PoolFixture } from './pool-fixture.js';
 
@@ -116,6 +124,63 @@ t.test('a deleted file that is still open cannot fill the cache for ever', async
   await fixture.vfs.release(await make(fixture, 'other', Buffer.alloc(512 * KIB, 1)));
   await fixture.pool.control.commit(['/'], () => {});
 });
+
+t.test(
+  'after a commit that had no room a writer waits until what was deleted is given back, and is refused only if that is nothing',
+  async (t) => {
+    const content = { seal: undefined, unsealed: true, staged: true, dirtyBytes: 1 };
+    const inode = { content, gone: false, writers: 0, sizeBytes: 1, durableStage: 0 };
+    const clock = new ManualClock();
+    let isFull = true;
+    const committer = new Committer({
+      staged: {
+        contents: new Set([inode]),
+        sealing: new Set(),
+        fragmented: new Set(),
+        namespaceBytes: 0,
+        chunkBytes: MIB,
+        seal: () => ({ bytes: 1, pieces: [] }),
+        sealFailed: () => undefined,
+      } as unknown as StagedSet,
+      journal: { sequence: 7, request: async () => 7 } as unknown as Journal,
+      pipeline: {
+        store: async () => {
+          throw new CairnError('NO_SPACE', 'no group of buckets has room for the chunk');
+        },
+      } as unknown as SealPipeline,
+      account: {
+        dirtyBytes: 1,
+        cachedBytes: 1,
+        limits: { capacityBytes: MIB },
+        makeRoom: () => true,
+      } as unknown as CacheAccount,
+      stage: { sequence: 1, drain: () => undefined, failure: undefined } as unknown as StageLog,
+      clock,
+      options: { delayMs: FOREVER, roundBytes: MIB },
+      log: () => undefined,
+      poolTakes: () => !isFull,
+    });
+    let passes = 0;
+    let freed = 0;
+    committer.onFull = async () => {
+      passes += 1;
+      isFull = freed === 0;
+      return freed;
+    };
+    const room = async (): Promise<void> => {
+      for (let wait = committer.room(1); wait !== undefined; wait = committer.room(1)) await wait;
+    };
+    await t.rejects(room(), { code: 'NO_SPACE' });
+    t.ok(passes > 0, 'it is tried before anybody is refused');
+    passes = 0;
+    await t.rejects(room(), { code: 'NO_SPACE' });
+    t.equal(passes, 0, 'and not for every request');
+    freed = MIB;
+    clock.advance(1000);
+    await room();
+    await committer.close();
+  },
+);
 
 t.test('a full pool refuses writes, not removals, and keeps what it took', async (t) => {
   const fixture = await PoolFixture.create(t, { deviceBytes: 256 * MIB, bucketBytes: 4 * MIB, commitDelayMs: 0 });
