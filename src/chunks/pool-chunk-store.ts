@@ -644,10 +644,14 @@ export class PoolChunkStore implements ChunkStore {
         continue;
       }
       round++;
+      // What stands is of use, and what lacks is to be added to it: else another disk that fails would have it all written again and again.
+      if (written.length >= plan.codec.needed) {
+        isAnew = false;
+        this.#unreadable.delete(job.chunk);
+      }
       const least = scheme === undefined ? 0 : schemeSurvives(scheme);
       const isWhole = ({ healthy, survives }: ShardSet): boolean => healthy && survives >= least;
       if (failed.size > 0 && !this.#locate(job.chunk, job.chunkBytes).some(isWhole)) continue;
-      this.#unreadable.delete(job.chunk);
       return false;
     }
   }

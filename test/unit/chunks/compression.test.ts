@@ -130,6 +130,21 @@ t.test('damage to what is stored is found, read around, and mended from the othe
   t.ok(bytes.equals(await store.read(chunk, bytes.length, 0, bytes.length)));
 });
 
+t.test('what cannot be read is stored anew, also while a disk fails', async (t) => {
+  for (const asked of [ASKED, {}]) {
+    const fixture = makeFixture(t, { disks: 3 });
+    const { store, disks } = fixture;
+    const bytes = text(300_000, 9);
+    const { chunk } = await keep(fixture, bytes, asked);
+    for (const disk of disks) for (const entry of disk.findAnywhere(chunk)) disk.corrupt(entry, 5);
+    await t.rejects(store.read(chunk, bytes.length, 0, bytes.length), { code: 'UNREADABLE' });
+    disks[1]!.failWrites = true;
+    t.equal((await keep(fixture, bytes, asked)).deduplicated, false);
+    t.equal(store.health(chunk).health, 'degraded');
+    t.ok(bytes.equals(await store.read(chunk, bytes.length, 0, bytes.length)));
+  }
+});
+
 t.test('a disk that fails in the middle of it leaves a degraded chunk', async (t) => {
   for (const length of [5000, 700_000]) {
     const fixture = makeFixture(t, { disks: 3, pipeline: 'worker' });
@@ -190,21 +205,24 @@ t.test('what a later version has compressed is named as such, and neither remove
 
 t.test('a move keeps what was compressed as it is, into the same scheme and into another', async (t) => {
   const fixture = makeFixture(t, { disks: 6, scheme: { kind: 'erasure', k: 2, m: 1 } });
-  const { store, disks } = fixture;
+  const { store, disks, byNumber } = fixture;
   const chunks = [5000, 700_000].map((length) => text(length, length));
   for (const bytes of chunks) await keep(fixture, bytes);
   for (const scheme of [
     { kind: 'erasure', k: 2, m: 2 },
     { kind: 'copies', copies: 2 },
     { kind: 'erasure', k: 3, m: 1 },
+    'a disk is dead',
   ] as const) {
-    // The first disks leave, then they come back: homes change as well as schemes.
-    const used = scheme.kind === 'copies' ? disks.slice(2) : disks;
+    // The first disks leave, then they come back, then one of them is gone: homes change as well as schemes.
+    const isDead = scheme === 'a disk is dead';
+    if (isDead) byNumber.set(1, undefined);
+    const used = isDead ? disks.slice(1) : scheme.kind === 'copies' ? disks.slice(2) : disks;
     const map = createMap({
       pool: '0123456789abcdef',
       bucketBytes: 1024 ** 3,
       domain: 'disk',
-      scheme,
+      scheme: isDead ? { kind: 'erasure', k: 3, m: 1 } : scheme,
       disks: used.map((disk) => ({
         disk: disk.identity.number,
         site: 0,
