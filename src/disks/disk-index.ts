@@ -1,7 +1,8 @@
 /** A disk's index as one thing: shards, slots and snapshots, and the flushing of both into the SQLite file off the hot path. */
 import type Database from 'better-sqlite3';
 import type { Clock, Timer } from '../io/clock.js';
-import { type IndexNotes, openIndexDatabase, removeIndexFiles, writeNotes } from './index-database.js';
+import { type IndexNotes, openIndexDatabase, removeIndexFiles, writeNotes, writeOwed } from './index-database.js';
+import type { Tombstone } from './journal-state.js';
 import { type FlushedNames, NamedIndex } from './named-index.js';
 import { ShardIndex } from './shard-index.js';
 
@@ -14,6 +15,8 @@ export interface IndexSource {
   isDurable(segment: number, position: number): boolean;
   /** How far both logs are durable; everything before has been told to the index. */
   notes(): IndexNotes;
+  /** Tombstones to be written, as they are now. */
+  owed(): readonly Tombstone[];
   /** The device takes unusually long to answer. */
   isBehind(): boolean;
 }
@@ -24,15 +27,19 @@ export class DiskIndex {
   /** How far the index was complete when it was opened; undefined: rebuild it. */
   readonly notes: IndexNotes | undefined;
   readonly rebuildReason: string | undefined;
+  /** Tombstones that were to be written when the file was last written. */
+  readonly owed: readonly Tombstone[];
   readonly #path: string;
   readonly #database: Database.Database;
   readonly #clock: Clock;
   #source: IndexSource | undefined;
   #timer: Timer | undefined;
   #closed = false;
+  /** As the file has it. */
+  #owed: string;
 
   constructor(path: string, uuid: string, clock: Clock) {
-    const { database, notes, reason } = openIndexDatabase(path, uuid);
+    const { database, notes, owed, reason } = openIndexDatabase(path, uuid);
     this.#path = path;
     this.#database = database;
     this.#clock = clock;
@@ -40,6 +47,13 @@ export class DiskIndex {
     this.named = new NamedIndex(database);
     this.notes = notes;
     this.rebuildReason = reason;
+    this.owed = owed.map(([bucket, chunk, shard, targetSegment, through]) => ({
+      kind: 'tombstone',
+      key: { bucket, chunk, shard },
+      targetSegment,
+      through,
+    }));
+    this.#owed = JSON.stringify(owed);
   }
 
   /** From now on flushes happen by themselves. */
@@ -66,7 +80,12 @@ export class DiskIndex {
 
   /** While rebuilding: keeps memory small. Notes are not written, so an interrupted rebuild begins anew. */
   flushRebuilt(): void {
-    const all: IndexSource = { isDurable: () => true, notes: () => ({}) as IndexNotes, isBehind: () => false };
+    const all: IndexSource = {
+      isDurable: () => true,
+      notes: () => ({}) as IndexNotes,
+      owed: () => [],
+      isBehind: () => false,
+    };
     while (!this.#flushSome(all, false));
   }
 
@@ -121,14 +140,21 @@ export class DiskIndex {
 
   #flushSome(source: IndexSource, withNotes: boolean): boolean {
     let names: FlushedNames = new Map();
+    const owed = JSON.stringify(
+      source
+        .owed()
+        .map(({ key, targetSegment, through }) => [key.bucket, key.chunk, key.shard, targetSegment, through]),
+    );
     const all = this.shards.flush(
       (segment, position) => source.isDurable(segment, position),
       FLUSH_SLICE,
       (complete) => {
         names = this.named.flush((segment, position) => source.isDurable(segment, position));
+        if (owed !== this.#owed) writeOwed(this.#database, owed);
         if (complete && withNotes) writeNotes(this.#database, source.notes());
       },
     );
+    this.#owed = owed;
     this.named.flushed(names);
     return all;
   }

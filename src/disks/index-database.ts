@@ -13,7 +13,7 @@ import type { LogPoint } from './log-context.js';
 const FORMAT = 2;
 
 const SCHEMA = `
-CREATE TABLE notes (id INTEGER PRIMARY KEY CHECK (id = 1), uuid TEXT NOT NULL, notes TEXT NOT NULL) STRICT;
+CREATE TABLE notes (id INTEGER PRIMARY KEY CHECK (id = 1), uuid TEXT NOT NULL, notes TEXT NOT NULL, owed TEXT NOT NULL) STRICT;
 CREATE TABLE buckets (id INTEGER PRIMARY KEY, bucket TEXT NOT NULL UNIQUE, live_bytes INTEGER NOT NULL) STRICT;
 CREATE TABLE segments (segment INTEGER PRIMARY KEY, live_bytes INTEGER NOT NULL) STRICT;
 CREATE TABLE shards (
@@ -37,10 +37,14 @@ export interface IndexNotes {
   readonly lastSequence: number;
 }
 
+/** A tombstone that is to be written: bucket, chunk, shard, segment of the record that is dead, its log sequence. */
+export type OwedTombstone = readonly [string, string, number, number, number];
+
 export interface OpenedIndex {
   readonly database: Database.Database;
   /** undefined: the index is empty and must be rebuilt. */
   readonly notes: IndexNotes | undefined;
+  readonly owed: readonly OwedTombstone[];
   /** Why it must be rebuilt. */
   readonly reason: string | undefined;
 }
@@ -48,13 +52,13 @@ export interface OpenedIndex {
 /** `path` may be `:memory:`: that one is always made anew. */
 export function openIndexDatabase(path: string, uuid: string): OpenedIndex {
   let reason = 'it is not there';
-  if (path === ':memory:') return { database: createAnew(path, uuid), notes: undefined, reason };
+  if (path === ':memory:') return { database: createAnew(path, uuid), notes: undefined, owed: [], reason };
   try {
     const database = connect(path);
     try {
-      const notes = readNotes(database, uuid);
-      if (typeof notes === 'object') return { database, notes, reason: undefined };
-      reason = notes;
+      const read = readNotes(database, uuid);
+      if (typeof read === 'object') return { database, ...read, reason: undefined };
+      reason = read;
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
     }
@@ -62,7 +66,7 @@ export function openIndexDatabase(path: string, uuid: string): OpenedIndex {
   } catch (error) {
     reason = error instanceof Error ? error.message : String(error);
   }
-  return { database: createAnew(path, uuid), notes: undefined, reason };
+  return { database: createAnew(path, uuid), notes: undefined, owed: [], reason };
 }
 
 /** True if the index file is to blame, not what is indexed. */
@@ -89,6 +93,10 @@ export function writeNotes(database: Database.Database, notes: IndexNotes): void
   database.prepare('UPDATE notes SET notes = ?').run(JSON.stringify(notes));
 }
 
+export function writeOwed(database: Database.Database, owed: string): void {
+  database.prepare('UPDATE notes SET owed = ?').run(owed);
+}
+
 function connect(path: string): Database.Database {
   const database = new Database(path);
   database.pragma('locking_mode = EXCLUSIVE');
@@ -106,7 +114,7 @@ function createAnew(path: string, uuid: string): Database.Database {
   try {
     const database = connect(path);
     database.exec(SCHEMA);
-    database.prepare('INSERT INTO notes (id, uuid, notes) VALUES (1, ?, ?)').run(uuid, 'null');
+    database.prepare('INSERT INTO notes (id, uuid, notes, owed) VALUES (1, ?, ?, ?)').run(uuid, 'null', '[]');
     database.pragma(`user_version = ${FORMAT}`);
     return database;
   } catch (error) {
@@ -115,15 +123,28 @@ function createAnew(path: string, uuid: string): Database.Database {
 }
 
 /** The notes, or why the file cannot be used. */
-function readNotes(database: Database.Database, uuid: string): IndexNotes | string {
+function readNotes(
+  database: Database.Database,
+  uuid: string,
+): (Pick<OpenedIndex, 'owed'> & { notes: IndexNotes }) | string {
   const format = database.pragma('user_version', { simple: true });
   if (format === 0) return 'it is not there';
   if (format !== FORMAT) return `its format is ${String(format)}, not ${FORMAT}`;
-  const row: unknown = database.prepare('SELECT uuid, notes FROM notes').get();
-  if (typeof row !== 'object' || row === null || !('uuid' in row) || !('notes' in row)) return 'it has no notes';
+  const row: unknown = database.prepare('SELECT uuid, notes, owed FROM notes').get();
+  if (typeof row !== 'object' || row === null || !('uuid' in row && 'notes' in row && 'owed' in row))
+    return 'it has no notes';
   if (row.uuid !== uuid) return 'it belongs to another disk';
   const notes: unknown = JSON.parse(String(row.notes));
-  return isNotes(notes) ? notes : 'it was never completed';
+  const owed: unknown = JSON.parse(String(row.owed));
+  return isNotes(notes) && Array.isArray(owed) && owed.every(isOwed) ? { notes, owed } : 'it was never completed';
+}
+
+function isOwed(value: unknown): value is OwedTombstone {
+  if (!Array.isArray(value) || value.length !== 5) return false;
+  const [bucket, chunk, ...numbers] = value as unknown[];
+  return (
+    /^[0-9a-f]{32}$/.test(String(bucket)) && /^[0-9a-f]{64}$/.test(String(chunk)) && numbers.every(Number.isSafeInteger)
+  );
 }
 
 function isNotes(value: unknown): value is IndexNotes {

@@ -10,6 +10,7 @@ import type { BucketId } from '../../diskmap/types.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import type { AppendLog, ReservedRoom } from './append-log.js';
+import { Burials } from './burials.js';
 import type {
   CommitEntry,
   Disk,
@@ -23,13 +24,12 @@ import type {
 } from './disk.js';
 import { IDENTITY_FILE } from './disk-identity.js';
 import type { DiskIndex } from './disk-index.js';
-import { learn, tombstoneOf } from './disk-replay.js';
+import { learn } from './disk-replay.js';
 import { DiskUpkeep } from './disk-upkeep.js';
 import { isFullIndex, isIndexFailure } from './index-database.js';
 import type { JournalState, Tombstone } from './journal-state.js';
 import type { LoggedRecord } from './log-context.js';
 import type { RecordInput, RecordLocation, ShardEntry, ShardInfo, ShardKey } from './record.js';
-import type { ReplacedShard } from './shard-index.js';
 
 export const MAP_FILE = 'map';
 
@@ -48,6 +48,8 @@ export interface DiskParts {
   isDurable(segment: number, position: number): boolean;
   /** Bytes that the file system had free when it was last asked. */
   readonly deviceFreeBytes: number;
+  /** To be written before long, of records that others took the place of. */
+  readonly burials: readonly Tombstone[];
 }
 
 export class LogDisk implements Disk {
@@ -66,7 +68,7 @@ export class LogDisk implements Disk {
   /** Operations under way that may use what is kept back. */
   #essentials = 0;
   #sealedBytes = 0;
-  #replaced: ReplacedShard[] = [];
+  readonly #burials: Burials;
   #closing: Promise<void> | undefined;
 
   constructor(parts: DiskParts) {
@@ -75,6 +77,11 @@ export class LogDisk implements Disk {
     this.identity = parts.identity;
     this.openReport = parts.openReport;
     this.#deviceFreeBytes = parts.deviceFreeBytes;
+    this.#burials = new Burials(
+      (tombstones) => parts.journal.append(tombstones, { sync: false }),
+      (segment, position) => parts.isDurable(segment, position),
+    );
+    this.#burials.addAll(parts.burials);
     this.#segmentBytesThen = this.#segmentBytes;
     const { data, journal, index, journalState } = parts;
     this.#upkeep = new DiskUpkeep({
@@ -149,7 +156,7 @@ export class LogDisk implements Disk {
         recordBytes,
         logSequence,
       });
-      if (replaced !== undefined) this.#replaced.push(replaced);
+      if (replaced !== undefined) this.#burials.add(replaced);
       this.onShard?.(reservation.info.chunk, 'put');
     } catch (error) {
       if (!isIndexFailure(error)) {
@@ -354,19 +361,14 @@ export class LogDisk implements Disk {
     }
   }
 
-  /** Records of which others took the place stay dead. */
-  async bury(tombstones: readonly Tombstone[]): Promise<void> {
-    await this.#parts.journal.append(tombstones, { sync: false });
+  /** Tombstones that the index must remember: of records of which others took the place. */
+  owed(): readonly Tombstone[] {
+    return this.#burials.owed();
   }
 
-  /** Only when the replacement is durable: else a power cut could leave the tombstone and take the replacement. */
-  #buryReplaced(): void {
-    if (this.#replaced.length === 0) return;
-    const ready = this.#replaced.filter(({ by }) => by === undefined || this.#parts.isDurable(by.segment, by.position));
-    if (ready.length === 0) return;
-    this.#replaced = this.#replaced.filter((one) => !ready.includes(one));
-    // A failing log says so to everybody; and the next opening finds what is not buried.
-    this.bury(ready.map(({ dead }) => tombstoneOf(dead))).catch(() => {});
+  /** Writes those that may be written. */
+  bury(): Promise<void> {
+    return this.#burials.advance();
   }
 
   // What the logs tell their owner (wired in open-disk.ts).
@@ -379,7 +381,7 @@ export class LogDisk implements Disk {
         () => learn(index, journalState, records[i] as RecordInput, places[i] as LoggedRecord),
         undefined,
       );
-      if (replaced !== undefined && !this.#upkeep.isCopying(replaced.dead)) this.#replaced.push(replaced);
+      if (replaced !== undefined && !this.#upkeep.isCopying(replaced.dead)) this.#burials.add(replaced);
       this.#tellOf(records[i] as RecordInput);
     }
   }
@@ -394,7 +396,7 @@ export class LogDisk implements Disk {
   }
 
   onSynced(): void {
-    this.#buryReplaced();
+    void this.#burials.advance();
     this.#parts.index.touch();
   }
 

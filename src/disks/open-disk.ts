@@ -139,7 +139,10 @@ async function assemble(parts: {
     const data = await open('data', identity.dataSegmentBytes, notes?.data);
     try {
       const journalState = new JournalState();
-      const tombstones = await replayLogs(data, journal, index, journalState, numbers);
+      const found = await replayLogs(data, journal, index, journalState, numbers);
+      const tombstones = [...index.owed, ...found].filter(
+        ({ targetSegment }) => data.has(targetSegment) || journal.has(targetSegment),
+      );
       await dropLostEntries(data, journal, index, report);
       if (notes === undefined && data.segments().length + journal.segments().length > 0) {
         report(`the index was rebuilt from the logs: ${index.rebuildReason}`);
@@ -153,6 +156,7 @@ async function assemble(parts: {
       index.attach({
         isDurable,
         isBehind: () => io.isBehind ?? false,
+        owed: () => disk?.owed() ?? tombstones,
         notes: () => ({
           data: data.syncedThrough,
           journal: journal.syncedThrough,
@@ -175,8 +179,9 @@ async function assemble(parts: {
         openReport,
         isDurable,
         deviceFreeBytes,
+        burials: tombstones,
       });
-      if (tombstones.length > 0) await disk.bury(tombstones);
+      await disk.bury();
       return disk;
     } catch (error) {
       await data.close();

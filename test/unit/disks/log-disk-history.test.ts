@@ -260,11 +260,13 @@ class History {
   }
 }
 
+/** Histories that have found something: a power cut between a record that took another's place, of which the index knows, and the tombstone of the other one. */
+const KNOWN = [344478];
 const start = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 const runs = Number(process.env['RUNS'] ?? (process.env['SEED'] === undefined ? 40 : 1));
 
 t.test('no history loses what was synced or shows what was removed', async (t) => {
-  for (let seed = start; seed < start + runs; seed++) {
+  for (const seed of [...KNOWN, ...Array.from({ length: runs }, (_, i) => start + i)]) {
     try {
       await new History(seed).run();
     } catch (error) {
