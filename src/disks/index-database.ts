@@ -38,7 +38,7 @@ export interface IndexNotes {
 }
 
 /** A tombstone that is to be written: bucket, chunk, shard, segment of the record that is dead, its log sequence. */
-export type OwedTombstone = readonly [string, string, number, number, number];
+type OwedTombstone = readonly [string, string, number, number, number];
 
 export interface OpenedIndex {
   readonly database: Database.Database;
