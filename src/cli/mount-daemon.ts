@@ -6,19 +6,18 @@
  * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
  */
 
-import { stat } from 'node:fs/promises';
-import { asError, CairnError, hasCode, systemCode } from '../errors/cairn-error.js';
+import { asError, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { Clock } from '../io/clock.js';
-import { toCairnError } from '../io/system-error.js';
 import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { ReadOnlyVfs } from '../vfs/read-only-vfs.js';
 import type { CommitProgress, PoolControl, PoolStatus } from '../vfs/reports.js';
+import { rememberCachePlace, requireCachePlace } from './cache-place.js';
 import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
 import { Faces } from './faces.js';
@@ -100,7 +99,7 @@ export class MountDaemon {
     if (await prepareMountpoint(context, mountpoint, own)) {
       log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
     }
-    await requireCache(config.cache.directory);
+    await requireCachePlace(poolDirectory, config.cache.directory, context.mountTable());
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
     const readOnly = isReadOnly(options);
@@ -109,6 +108,9 @@ export class MountDaemon {
       .catch(async (error: unknown) => {
         throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
       });
+    await rememberCachePlace(poolDirectory, config.cache.directory, context.mountTable()).catch((error: unknown) =>
+      log.warn({ error }, 'where the cache is could not be written down'),
+    );
     let session: MountSession | undefined;
     let server: ControlServer | undefined;
     let watching: Watch | undefined;
@@ -374,25 +376,6 @@ export class MountDaemon {
       });
     });
   }
-}
-
-/**
- * A device that is only not mounted must not be taken for a lost one: with an empty cache in its place the pool would go on without what was promised there, and what
- * is staged there could not be put on top of that any more.
- */
-async function requireCache(directory: string): Promise<void> {
-  const found = await stat(directory).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toCairnError(error, 'look at', directory);
-  });
-  if (found !== undefined) return;
-  throw new CairnError(
-    'NOT_FOUND',
-    `the cache ${directory} is not there, and what had not been committed is only in it`,
-    {
-      hint: `mount its device; only if that is lost for good, start with an empty cache: mkdir -p ${directory}`,
-    },
-  );
 }
 
 function isReadOnly({ readOnly, config }: MountOptions): boolean {
