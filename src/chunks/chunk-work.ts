@@ -4,7 +4,7 @@
  */
 import { readSync } from 'node:fs';
 import type { Addon } from '../../native/addon.js';
-import type { ShardInfo, ShardScheme } from '../disks/record.js';
+import { isSameScheme, type ShardInfo, type ShardScheme } from '../disks/record.js';
 import { shardRecordHeader } from '../disks/record-codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { assert, CairnError } from '../errors/cairn-error.js';
@@ -95,8 +95,7 @@ export class ChunkWork {
   }
 
   #shard(scheme: ShardScheme, shard: number, payload: Uint8Array): Uint8Array {
-    const same = this.#encoded === payload ? this.#scheme : undefined;
-    if (!same || same.erasure !== scheme.erasure || same.k !== scheme.k || same.m !== scheme.m) {
+    if (this.#encoded !== payload || !this.#scheme || !isSameScheme(this.#scheme, scheme)) {
       // Shards of the first scheme may still be on their way to a disk.
       if (this.#encoded) this.#parity = NOTHING;
       const codec = codecFor(codecScheme(scheme));

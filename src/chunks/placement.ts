@@ -21,7 +21,7 @@ import {
   schemeSurvives,
 } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
-import { type Compression, type ShardInfo, type ShardScheme, storedBytes } from '../disks/record.js';
+import { type Compression, isSameScheme, type ShardInfo, type ShardScheme, storedBytes } from '../disks/record.js';
 import { type Codec, type Scheme, schemeName } from '../erasure/codec.js';
 import { codecFor } from '../erasure/codec-for.js';
 import { CairnError } from '../errors/cairn-error.js';
@@ -336,8 +336,7 @@ function schemeFor(scheme: Scheme, chunkBytes: number): Scheme {
 
 /** Shards of a chunk of this length under the scheme are such as these. */
 function isScheme(kept: Pick<ShardInfo, 'scheme' | 'chunkBytes'>, scheme: Scheme): boolean {
-  const { erasure, k, m } = shardScheme(schemeFor(scheme, kept.chunkBytes));
-  return kept.scheme.erasure === erasure && kept.scheme.k === k && kept.scheme.m === m;
+  return isSameScheme(kept.scheme, shardScheme(schemeFor(scheme, kept.chunkBytes)));
 }
 
 function isWideEnough({ buckets }: Group, scheme: Scheme, chunkBytes: number): boolean {

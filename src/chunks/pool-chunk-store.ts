@@ -5,7 +5,13 @@
  */
 import { createRanking, type DiskMap, schemeSurvives } from '../../diskmap/index.js';
 import type { Disk, Reservation } from '../disks/disk.js';
-import { type Compression, isSameCompression, type ShardInfo, type ShardScheme } from '../disks/record.js';
+import {
+  type Compression,
+  isSameCompression,
+  isSameScheme,
+  type ShardInfo,
+  type ShardScheme,
+} from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
 import { BlockCache } from './block-cache.js';
@@ -191,7 +197,7 @@ export class PoolChunkStore implements ChunkStore {
     const plan = this.#plan(chunk, chunkBytes, {
       avoid,
       scheme: asked?.scheme,
-      compression: compressed && compressionOf(compressed),
+      compression: compressed && compressionOf(compressed.length),
     });
     const payload = plan && payloadFor(plan.compression, bytes, compressed);
     if (!plan || !payload) {
@@ -428,9 +434,7 @@ export class PoolChunkStore implements ChunkStore {
     written: Written[],
   ): Promise<{ readonly cause: unknown } | undefined> {
     const wanted = plan.places.map(({ shard }) => shard);
-    const { erasure, k, m } = plan.scheme;
-    const isOfSet = set.scheme.erasure === erasure && set.scheme.k === k && set.scheme.m === m;
-    const filled = isOfSet ? await this.#fillFrom(set, chunk, wanted) : undefined;
+    const filled = isSameScheme(set.scheme, plan.scheme) ? await this.#fillFrom(set, chunk, wanted) : undefined;
     const { chunkBytes } = set;
     if (filled === undefined) {
       if (set.compression === undefined) return undefined;
@@ -817,15 +821,15 @@ function more(a: ChunkPolicy | undefined, b: ChunkPolicy | undefined): ChunkPoli
   return schemeSurvives(b.scheme) > schemeSurvives(a.scheme) ? b : a;
 }
 
-function compressionOf(stored: Uint8Array): Compression {
-  return { method: ZSTD_BLOCKS, storedBytes: stored.length };
+function compressionOf(storedBytes: number): Compression {
+  return { method: ZSTD_BLOCKS, storedBytes };
 }
 
 /** Compresses the chunk, if that pays as the plan would have it stored. */
 async function compressionFor(job: ChunkJob, plan: Plan): Promise<Compression | undefined> {
   const storedBytes = await orPlain(job.compress());
   if (storedBytes === undefined || !pays(plan.codec.shardBytes(storedBytes), plan.shardBytes)) return undefined;
-  return { method: ZSTD_BLOCKS, storedBytes };
+  return compressionOf(storedBytes);
 }
 
 /** Where nothing can be compressed, everything is stored as it is. */
@@ -845,10 +849,10 @@ function payloadFor(
   compressed: Uint8Array | undefined,
 ): Uint8Array | undefined {
   if (compression === undefined) return bytes;
-  if (compressed !== undefined && isSameCompression(compressionOf(compressed), compression)) return compressed;
+  if (compressed !== undefined && isSameCompression(compressionOf(compressed.length), compression)) return compressed;
   // Rare: the content stands compressed and lacks a copy, and somebody stores it again without asking for that.
   const again = compressAgain(bytes);
-  return again !== undefined && isSameCompression(compressionOf(again), compression) ? again : undefined;
+  return again !== undefined && isSameCompression(compressionOf(again.length), compression) ? again : undefined;
 }
 
 function compressAgain(bytes: Uint8Array): Uint8Array | undefined {

@@ -6,6 +6,7 @@ import type { Disk } from '../disks/disk.js';
 import {
   type Compression,
   isSameCompression,
+  isSameScheme,
   type ShardEntry,
   type ShardScheme,
   storedBytes,
@@ -131,9 +132,7 @@ export function fits(
   return (
     set.chunkBytes === entry.chunkBytes &&
     isSameCompression(set.compression, entry.compression) &&
-    set.scheme.erasure === entry.scheme.erasure &&
-    set.scheme.k === entry.scheme.k &&
-    set.scheme.m === entry.scheme.m
+    isSameScheme(set.scheme, entry.scheme)
   );
 }
 

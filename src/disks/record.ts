@@ -91,6 +91,10 @@ export function storedBytes({ chunkBytes, compression }: Pick<ShardInfo, 'chunkB
   return compression === undefined ? chunkBytes : compression.storedBytes;
 }
 
+export function isSameScheme(a: ShardScheme, b: ShardScheme): boolean {
+  return a.erasure === b.erasure && a.k === b.k && a.m === b.m;
+}
+
 /** Shards of one chunk and scheme fit together only if this holds. */
 export function isSameCompression(a: Compression | undefined, b: Compression | undefined): boolean {
   return a === b || (a?.method === b?.method && a?.storedBytes === b?.storedBytes);

@@ -4,7 +4,7 @@
  */
 import type { Addon } from '../../native/addon.js';
 import type { Disk } from '../disks/disk.js';
-import { isSameCompression, type ShardEntry } from '../disks/record.js';
+import { isSameCompression, isSameScheme, type ShardEntry } from '../disks/record.js';
 import type { DecodedRecord } from '../disks/record-codec.js';
 import type { FileIo } from '../io/file-io.js';
 import {
@@ -117,8 +117,6 @@ function isRecordOf(entry: ShardEntry, { record, recordBytes }: DecodedRecord): 
     chunkBytes === entry.chunkBytes &&
     isSameCompression(compression, entry.compression) &&
     shardBytes === entry.shardBytes &&
-    scheme.erasure === entry.scheme.erasure &&
-    scheme.k === entry.scheme.k &&
-    scheme.m === entry.scheme.m
+    isSameScheme(scheme, entry.scheme)
   );
 }
