@@ -14,9 +14,13 @@ const FILE = 'cache-mountpoint';
 export async function requireCachePlace(poolDirectory: string, cache: string, table: MountTable): Promise<void> {
   if ((await resolved(cache)) !== undefined) return;
   const was = await readFile(join(poolDirectory, FILE), 'utf8').catch(() => '');
-  let there = dirname(cache);
-  while ((await resolved(there)) === undefined) there = dirname(there);
-  if (was === '' || was === mountpointOf((await resolved(there)) ?? '/', table)) return;
+  let above = dirname(cache);
+  let there = await resolved(above);
+  while (there === undefined) {
+    above = dirname(above);
+    there = await resolved(above);
+  }
+  if (was === '' || was === mountpointOf(there, table)) return;
   throw new CairnError('NOT_FOUND', `the cache ${cache} is not there: nothing is mounted at ${was}, where it was`, {
     hint: `mount that device, since what had not been committed is only there; if it is lost for good, start with an empty cache: mkdir -p ${cache}`,
   });

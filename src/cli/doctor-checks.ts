@@ -72,7 +72,7 @@ export async function checkMachine(context: CliContext): Promise<Diagnosis[]> {
 /** Looked for where the daemon looks for it (monitor/sensors.ts). */
 function checkSmartctl(searchPath = ''): Diagnosis {
   const places = [...searchPath.split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'];
-  return places.some((place) => place.startsWith('/') && isThere(join(place, 'smartctl')))
+  return places.some((place) => place.startsWith('/') && existsSync(join(place, 'smartctl')))
     ? ok('smartctl', 'it is here: disks are asked for their temperature and health (as root)')
     : warning(
         'smartctl',
@@ -247,7 +247,9 @@ async function checkClock(poolDirectory: string): Promise<Diagnosis> {
       `it says ${new Date().toISOString()}, which is before cairn.toml was written`,
       'set the clock, and have it kept: timedatectl set-ntp true',
     );
-  const isKept = ['/run/systemd/timesync/synchronized', '/run/chrony', '/run/ntpd.pid'].some(isThere);
+  const isKept = ['/run/systemd/timesync/synchronized', '/run/chrony', '/run/ntpd.pid'].some((path) =>
+    existsSync(path),
+  );
   return isKept
     ? ok('clock', new Date().toISOString())
     : warning(
@@ -255,10 +257,6 @@ async function checkClock(poolDirectory: string): Promise<Diagnosis> {
         `${new Date().toISOString()}; nothing seems to keep it right, and S3 refuses requests that are 15 minutes off`,
         'timedatectl set-ntp true',
       );
-}
-
-function isThere(path: string): boolean {
-  return existsSync(path);
 }
 
 async function checkSharedDevices({ disks }: PoolConfig): Promise<Diagnosis[]> {

@@ -99,7 +99,8 @@ export class MountDaemon {
     if (await prepareMountpoint(context, mountpoint, own)) {
       log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
     }
-    await requireCachePlace(poolDirectory, config.cache.directory, context.mountTable());
+    const mounts = context.mountTable();
+    await requireCachePlace(poolDirectory, config.cache.directory, mounts);
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
     const readOnly = isReadOnly(options);
@@ -108,7 +109,7 @@ export class MountDaemon {
       .catch(async (error: unknown) => {
         throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
       });
-    await rememberCachePlace(poolDirectory, config.cache.directory, context.mountTable()).catch((error: unknown) =>
+    await rememberCachePlace(poolDirectory, config.cache.directory, mounts).catch((error: unknown) =>
       log.warn({ error }, 'where the cache is could not be written down'),
     );
     let session: MountSession | undefined;
