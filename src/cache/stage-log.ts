@@ -10,7 +10,7 @@
 
 import type { Log } from '../disks/log.js';
 import type { RecordInput, RecordLocation } from '../disks/record.js';
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import { ByteWriter } from '../io/byte-writer.js';
 import type { Clock, Timer } from '../io/clock.js';
 import { beginStageRecord, encodeStageOp, type StageOp } from './stage-op.js';
@@ -213,7 +213,7 @@ export class StageLog {
    */
   distrust(cause: unknown): CairnError {
     if (this.#failure === undefined) {
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       this.#failure = new CairnError('DISK_FAILED', `the cache device is not trusted any more: ${why}`, {
         hint: 'what is staged goes straight to the pool from now on; check the cache device, then unmount and mount again',
         cause,

@@ -6,7 +6,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadAddon } from '../../native/addon.js';
-import { assert, systemCode } from '../errors/cairn-error.js';
+import { assert, messageOf, systemCode } from '../errors/cairn-error.js';
 import { completeSpace, shardIn } from './chunk-space.js';
 import { ChunkWork, shardRecord } from './chunk-work.js';
 import { compressChunk } from './compressed-chunk.js';
@@ -156,7 +156,7 @@ function done(request: number, result: Result): void {
 }
 
 function posted(error: unknown): PostedError {
-  return { code: systemCode(error), message: error instanceof Error ? error.message : String(error) };
+  return { code: systemCode(error), message: messageOf(error) };
 }
 
 function answer(message: FromWorker): void {

@@ -1,5 +1,6 @@
 /** `cairn doctor`: whether this machine, and a pool on it, have what they need; and how to put right what is not. Exit code 1 if something is bad. */
 import type { Command } from 'commander';
+import { messageOf } from '../errors/cairn-error.js';
 import { ControlClient } from '../http/control-client.js';
 import { loadConfig } from '../pool/config.js';
 import type { CliContext, ExitCode } from './context.js';
@@ -50,7 +51,7 @@ async function checkDaemon(directory: string): Promise<Diagnosis> {
     const state = health === 'failed' ? 'bad' : 'warning';
     return { state, what, finding: `the pool is ${health}: ${findings.join('; ')}`, fix: `cairn status ${directory}` };
   } catch (error) {
-    const finding = error instanceof Error ? error.message : String(error);
+    const finding = messageOf(error);
     return {
       state: 'ok',
       what,

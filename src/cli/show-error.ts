@@ -1,5 +1,5 @@
 /** Errors as a person sees them: one line with what to do next. CAIRN_DEBUG=1 adds where it came from. */
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import type { CliContext } from './context.js';
 
 export function showError(context: Pick<CliContext, 'stderr' | 'env'>, error: unknown): void {
@@ -14,7 +14,7 @@ const HINTS: Readonly<Partial<Record<string, string>>> = {
 
 /** Message and hint on one line. */
 export function errorLine(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const [line = ''] = message.split('\n');
   if (!(error instanceof CairnError)) return line;
   const hint = error.hint ?? HINTS[error.code];

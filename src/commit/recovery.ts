@@ -13,7 +13,7 @@
  */
 import { type ChunkStore, SMALL_CHUNK_BYTES } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import type { Random } from '../io/random.js';
 import type { MetaPosition, MetaStore } from '../meta/meta-store.js';
 import { decodeCommit } from '../meta/row-codec.js';
@@ -285,7 +285,7 @@ class Recovery {
     for (const disk of this.#parts.disks) {
       if (disk.state !== 'online' || !disk.unsynced) continue;
       await disk.sync().catch((error: unknown) => {
-        this.#notes.push(`the disk at ${disk.directory} could not be synced: ${text(error)}`);
+        this.#notes.push(`the disk at ${disk.directory} could not be synced: ${messageOf(error)}`);
       });
     }
   }
@@ -328,7 +328,9 @@ class Recovery {
     await Promise.all(
       this.#lacking(link).map((disk) =>
         disk.append('journal', [record], { sync }).catch((error: unknown) => {
-          this.#notes.push(`commit ${sequence} could not be copied to the disk at ${disk.directory}: ${text(error)}`);
+          this.#notes.push(
+            `commit ${sequence} could not be copied to the disk at ${disk.directory}: ${messageOf(error)}`,
+          );
         }),
       ),
     );
@@ -391,8 +393,4 @@ function explained(error: unknown): unknown {
 
 function count(commits: number): string {
   return commits === 1 ? 'one commit' : `${commits} commits`;
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,7 +6,7 @@
  * - Only one sync runs at a time: of two on one file, the kernel reports an error to only one.
  * - After a failed write or sync everything is refused: Linux drops dirty pages after a failed sync, so a later "success" would be a lie.
  */
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import type { IoFile } from '../io/file-io.js';
 import type { LogContext, LogPoint } from './log-context.js';
 import { type OrderedWrite, WriteOrder } from './write-order.js';
@@ -60,7 +60,7 @@ export class Durability {
   /** A write or sync failed: returns the error for whoever asked for it. */
   fail(cause: unknown): CairnError {
     if (this.#failure === undefined) {
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       this.#failure = new CairnError('DISK_FAILED', `${this.#what} takes no more writes: ${why}`, { cause });
       this.#context.onFailure(this.#failure);
     }

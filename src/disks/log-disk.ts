@@ -7,7 +7,7 @@
  */
 import { join } from 'node:path';
 import type { BucketId } from '../../diskmap/types.js';
-import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { assert, CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import type { AppendLog, ReservedRoom } from './append-log.js';
 import { Burials } from './burials.js';
@@ -392,7 +392,7 @@ export class LogDisk implements Disk {
   }
 
   onFailure(cause: unknown): void {
-    if (this.#state === 'online') this.#setState('suspect', cause instanceof Error ? cause.message : String(cause));
+    if (this.#state === 'online') this.#setState('suspect', messageOf(cause));
   }
 
   onSynced(): void {
@@ -530,10 +530,7 @@ export class LogDisk implements Disk {
   /** After a failed read: is the disk still there at all? */
   async #noticeLoss(error: unknown): Promise<void> {
     if (this.#state === 'offline' || !hasCode(error, 'IO', 'CORRUPT')) return;
-    const reason = await this.#parts.io.readFile(join(this.directory, IDENTITY_FILE)).then(
-      () => undefined,
-      (cause: unknown) => (cause instanceof Error ? cause.message : String(cause)),
-    );
+    const reason = await this.#parts.io.readFile(join(this.directory, IDENTITY_FILE)).then(() => undefined, messageOf);
     if (reason !== undefined) this.#setState('offline', reason);
   }
 

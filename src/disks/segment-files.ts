@@ -7,7 +7,7 @@
  * pinned: a read on a closed descriptor could hit another file.
  */
 import { join } from 'node:path';
-import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
+import { assert, CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import type { FileIo, IoFile } from '../io/file-io.js';
 import type { LogOptions } from './log.js';
 import type { LogContext } from './log-context.js';
@@ -102,7 +102,7 @@ export class SegmentFiles {
     try {
       await this.#io.syncDirectory(directory);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       throw new CairnError('IO', `the names of the ${name} log in ${directory} may not be durable: ${why}`, {
         cause: error,
       });

@@ -79,3 +79,8 @@ export function assert(condition: unknown, what: string): asserts condition {
 export function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
+
+/** What was thrown, which can be anything, in words. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { loadAddon } from '../../native/addon.js';
 import { decodeStageRecord } from '../cache/stage-op.js';
 import { readIdentity } from '../disks/disk-identity.js';
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import type { Ino } from '../meta/rows.js';
 import type { PoolRun } from './check-run.js';
 import { segmentFiles, walkSegment } from './segment-walk.js';
-import { counted, textOf } from './words.js';
+import { counted } from './words.js';
 
 /** No stage segment is larger. */
 const SEGMENT_BYTES_MAX = 64 * 1024 * 1024;
@@ -35,7 +35,7 @@ async function checkStageLog(run: PoolRun, directory: string): Promise<void> {
     run.report({
       severity: 'damage',
       code: 'cache-identity',
-      message: `the cache cannot be trusted: ${textOf(error)}; what is staged in it and not committed may be lost, what is committed is not touched by it`,
+      message: `the cache cannot be trusted: ${messageOf(error)}; what is staged in it and not committed may be lost, what is committed is not touched by it`,
       advice: 'connect the right cache device; with a new, empty directory the pool opens without what was staged',
     });
     return;

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { type DiskMap, decodeMap, encodeMap } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import { decodeIdentity, IDENTITY_FILE } from '../disks/disk-identity.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import { FIX_ORDER, type PoolRun } from './check-run.js';
-import { listed, nameOf, textOf } from './words.js';
+import { listed, nameOf } from './words.js';
 
 export async function checkDisks(run: PoolRun): Promise<void> {
   checkPresence(run);
@@ -54,7 +54,7 @@ async function checkIdentity(run: PoolRun, disk: Disk): Promise<void> {
       wrong.push(`it has ${identity.capacityBytes} bytes, and ${buckets} buckets in the diskmap`);
   } catch (error) {
     if (!(error instanceof CairnError)) throw error;
-    wrong.push(textOf(error));
+    wrong.push(messageOf(error));
   }
   if (wrong.length === 0) return;
   run.report({
@@ -90,6 +90,6 @@ async function mapFault(disk: Disk, map: DiskMap, right: Buffer): Promise<string
     const found = decodeMap(bytes);
     return found.version < map.version ? `is the old version ${found.version}` : 'is not the one of the pool';
   } catch (error) {
-    return `cannot be read (${textOf(error)})`;
+    return `cannot be read (${messageOf(error)})`;
   }
 }

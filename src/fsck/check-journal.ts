@@ -3,11 +3,11 @@
  * the same on all of them. What is older than that snapshot is about to be given back and of no account.
  */
 import type { CommitEntry, Disk } from '../disks/disk.js';
-import { CairnError, hasCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
 import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
 import { FIX_ORDER, type FindingInput, type Fix, type PoolRun } from './check-run.js';
-import { counted, listed, nameOf, textOf } from './words.js';
+import { counted, listed, nameOf } from './words.js';
 
 /** As the journal's own: COMMIT records go to every live disk, but to no more than this many. */
 const COMMIT_COPIES_MAX = 5;
@@ -116,7 +116,7 @@ class JournalCheck {
     } catch (error) {
       if (!hasCode(error, 'CORRUPT', 'IO', 'NOT_FOUND')) throw error;
       const still = disk.snapshots().some((one) => one.sequence === sequence && one.epoch === epoch && one.complete);
-      return still ? textOf(error) : 'gone';
+      return still ? messageOf(error) : 'gone';
     }
   }
 

@@ -3,13 +3,14 @@
  * and chunks, references are counted right, numbers are not given twice. Everything but the reference counts is judged by one snapshot.
  */
 import { MAX_CHUNK_BYTES } from '../chunks/chunk-store.js';
+import { messageOf } from '../errors/cairn-error.js';
 import { extentPages } from '../meta/extent-pages.js';
 import { type ChunkId, type Ino, ROOT_INO } from '../meta/rows.js';
 import { isDirectory, isFile } from '../vfs/mode.js';
 import type { Fix, PoolRun } from './check-run.js';
 import type { FileNames } from './file-names.js';
 import { type ChunkFacts, type InodeFacts, MetadataCensus } from './metadata-census.js';
-import { counted, textOf } from './words.js';
+import { counted } from './words.js';
 
 /** Chunks whose references are counted again in a quiet moment. */
 const RECOUNTED_MAX = 10_000;
@@ -37,7 +38,7 @@ export async function takeCensus(run: PoolRun, fix: Fix | undefined): Promise<Me
     run.report({
       severity: 'damage',
       code: 'metadata-unreadable',
-      message: `the metadata store cannot be read whole (${textOf(error)}); the disks hold all of it too`,
+      message: `the metadata store cannot be read whole (${messageOf(error)}); the disks hold all of it too`,
       advice: 'unmount the pool and run `cairn fsck --repair`: it is rebuilt from the disks',
       fix,
     });

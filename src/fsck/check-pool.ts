@@ -7,7 +7,7 @@
  * metadata is whole and all disks are there. Interrupted, it can be begun again.
  */
 import type { Disk } from '../disks/disk.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { CheckFinding, CheckReport } from '../vfs/reports.js';
 import { checkCache } from './check-cache.js';
@@ -20,7 +20,7 @@ import { CheckRun, FIX_ORDER, type FindingInput, type Fix, PoolRun } from './che
 import type { CheckedPool, CheckOptions } from './checked-pool.js';
 import { FileNames } from './file-names.js';
 import { compareMetadata, rebuildMetadata } from './rebuilt-metadata.js';
-import { counted, textOf } from './words.js';
+import { counted } from './words.js';
 
 /**
  * Checks the pool; with `repair`, mends what can be. `onFinding` is told of everything as it is found in the first pass. Rejects with ABORTED, and
@@ -93,7 +93,7 @@ async function compare(run: PoolRun, names: FileNames, fix: Fix | undefined): Pr
       run.report({
         severity: 'damage',
         code: 'metadata-only-copy',
-        message: `the metadata cannot be made anew from the disks (${textOf(error)}): its directory holds the only whole copy`,
+        message: `the metadata cannot be made anew from the disks (${messageOf(error)}): its directory holds the only whole copy`,
         fix: freshSnapshot(run),
       });
       return;
@@ -140,7 +140,7 @@ async function mend(run: PoolRun): Promise<FindingInput[]> {
       failures.push({
         severity: 'note',
         code: 'repair-failed',
-        message: `a part of the repair did not succeed: ${textOf(error)}`,
+        message: `a part of the repair did not succeed: ${messageOf(error)}`,
         ...(error.hint !== undefined && { advice: error.hint }),
       });
     }

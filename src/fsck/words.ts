@@ -1,4 +1,4 @@
-/** How findings name disks, counts and errors. */
+/** How findings name disks and counts. */
 import type { Disk } from '../disks/disk.js';
 
 /** `disk 2 (/mnt/b/cairn)`; journal disks have no number. */
@@ -14,8 +14,4 @@ export function counted(count: number, noun: string): string {
 export function listed(items: readonly string[]): string {
   const last = items.at(-1) ?? '';
   return items.length < 2 ? last : `${items.slice(0, -1).join(', ')} and ${last}`;
-}
-
-export function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

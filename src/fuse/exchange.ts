@@ -7,7 +7,7 @@
  * system call waits for it, uninterruptibly.
  */
 import type { FuseChannel } from '../../native/addon.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import { Interruption } from '../vfs/interruption.js';
 import type { Attr, CreateResult, Handle, OpenMode, Result, SpaceReport, Vfs } from '../vfs/vfs.js';
 import { MalformedRequest, type Request } from './decode-request.js';
@@ -140,7 +140,7 @@ export class Exchange {
   /** What no program's own doing explains. */
   logFailure(error: unknown): void {
     if (error instanceof MalformedRequest) this.logOnce(`malformed request: ${error.message}`);
-    else if (!isExpected(error)) this.logOnce(error instanceof Error ? error.message : String(error), error);
+    else if (!isExpected(error)) this.logOnce(messageOf(error), error);
   }
 
   /** A reply without a body: 0, or the positive errno. */

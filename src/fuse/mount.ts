@@ -17,7 +17,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import type { Addon } from '../../native/addon.js';
-import { asError, CairnError, type ErrorCode, systemCode } from '../errors/cairn-error.js';
+import { asError, CairnError, type ErrorCode, messageOf, systemCode } from '../errors/cairn-error.js';
 import { findMount } from './mount-table.js';
 import { MAX_WRITE_BYTES } from './protocol.js';
 
@@ -69,7 +69,7 @@ export async function unmountFuse(mountpoint: string, lazy = false): Promise<voi
     else await run(await requireHelper(), ['-u', ...(lazy ? ['-z'] : []), '--', path]);
   } catch (error) {
     if (error instanceof CairnError) throw error;
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     if (systemCode(error) === 'EBUSY' || /busy/i.test(text)) {
       throw new CairnError('BUSY', `${path} is in use`, {
         hint: `end what uses it (fuser -vm ${path} lists it) and unmount again`,

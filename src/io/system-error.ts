@@ -2,7 +2,7 @@
  * What an error of the operating system means to Cairn: the one table from the errors of files to CairnError codes. The system's error
  * stays as the cause.
  */
-import { CairnError, type ErrorCode, systemCode } from '../errors/cairn-error.js';
+import { CairnError, type ErrorCode, messageOf, systemCode } from '../errors/cairn-error.js';
 
 const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   ENOENT: ['NOT_FOUND', 'there is no such file or directory'],
@@ -19,7 +19,7 @@ const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 /** What happened, in words, as the end of a sentence. */
 export function systemWords(error: unknown): string {
   const [, words] = meanings[systemCode(error) ?? ''] ?? [];
-  return words ?? (error instanceof Error ? error.message : String(error));
+  return words ?? messageOf(error);
 }
 
 const listenMeanings: Readonly<Record<string, string>> = {
@@ -41,9 +41,6 @@ const EDQUOT = -122;
 export function toCairnError(error: unknown, action: string, path: string): CairnError {
   if (error instanceof CairnError) return error;
   const quota = error instanceof Error && 'errno' in error && error.errno === EDQUOT;
-  const [code, what] = meanings[quota ? 'EDQUOT' : (systemCode(error) ?? '')] ?? [
-    'IO' as const,
-    error instanceof Error ? error.message : String(error),
-  ];
+  const [code, what] = meanings[quota ? 'EDQUOT' : (systemCode(error) ?? '')] ?? ['IO' as const, messageOf(error)];
   return new CairnError(code, `cannot ${action} ${path}: ${what}`, { cause: error });
 }

@@ -2,6 +2,7 @@
 import { changeDisks, type DiskMap, diskOfBucket, type MapDisk, mapDifference, plan } from '../../diskmap/index.js';
 import type { Disk } from '../disks/disk.js';
 import { formatBytes } from '../errors/byte-figures.js';
+import { messageOf } from '../errors/cairn-error.js';
 import type { DiskChangePlan, DiskChangeRequest, DiskReport } from '../vfs/reports.js';
 import { protectionOf } from './init-pool.js';
 
@@ -96,7 +97,7 @@ function nextMap(
     return changeDisks(map, { remove: leaving === undefined ? [] : [leaving.number], add, neededBytes, held });
   } catch (error) {
     refusals.push({
-      reason: error instanceof Error ? error.message : String(error),
+      reason: messageOf(error),
       remedy: 'add a disk first, and take this one out then',
     });
     return undefined;

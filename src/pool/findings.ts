@@ -1,6 +1,6 @@
 /** Sentences for `status` of what is wrong with an open pool and does not go away by itself: what happened, what it means, what to do. */
 import type { DamagedCommit } from '../commit/recovery.js';
-import { type CairnError, hasCode } from '../errors/cairn-error.js';
+import { type CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import { pathsOf } from '../forecast/tree-paths.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { RepairQueue } from '../repair/repair-queue.js';
@@ -23,14 +23,14 @@ export async function damageFindings(damage: readonly DamagedCommit[], vfs: Vfs)
 }
 
 export function cacheFinding(directory: string, failure: CairnError): string {
-  return `the cache at ${directory} is suspect (${textIn(failure.cause)}): fsync commits to the pool, or fails, instead of relying on it; check the device, then unmount and mount again`;
+  return `the cache at ${directory} is suspect (${messageOf(failure.cause)}): fsync commits to the pool, or fails, instead of relying on it; check the device, then unmount and mount again`;
 }
 
 export function refusedFinding(refusal: unknown): string {
   const remedy = hasCode(refusal, 'CORRUPT', 'CONFLICT')
     ? 'unmount and mount again: it is made anew from the disks'
     : 'it is tried again until it works';
-  return `the metadata store does not take commits (${textIn(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
+  return `the metadata store does not take commits (${messageOf(refusal)}): what is committed is safe on the disks, and nothing new is committed until it does; ${remedy}`;
 }
 
 /** Of the last scrub that came to its end. */
@@ -51,8 +51,4 @@ export function degradedFindings({ degraded: chunks, isIncomplete }: RepairQueue
   return [
     `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`,
   ];
-}
-
-export function textIn(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -5,12 +5,11 @@
 import { PoolChunkStore } from '../chunks/pool-chunk-store.js';
 import { Journal } from '../commit/journal.js';
 import { type RecoveryReport, recover } from '../commit/recovery.js';
-import { hasCode } from '../errors/cairn-error.js';
+import { hasCode, messageOf } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { Damage } from './damage.js';
 import { DegradedWrites } from './degraded-writes.js';
 import { DiskWatch } from './disk-watch.js';
-import { textIn } from './findings.js';
 import { PoolDisks } from './open-disks.js';
 import type { Opening } from './opening.js';
 import { PoolMap } from './pool-map.js';
@@ -62,7 +61,7 @@ export async function openStore(opening: Opening): Promise<OpenStore> {
   journal.onDegraded = (written) => degraded.committed(written);
   let refusal: unknown;
   journal.onRefused = (error) => {
-    const again = refusal !== undefined && textIn(refusal) === textIn(error);
+    const again = refusal !== undefined && messageOf(refusal) === messageOf(error);
     refusal = error;
     // It is offered again every two seconds.
     if (again) return;

@@ -14,7 +14,7 @@ import {
   type SchemeChoice,
 } from '../../diskmap/index.js';
 import { MAP_FILE } from '../disks/log-disk.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
 import type { PoolPlan } from '../vfs/reports.js';
 import type { PoolConfig } from './config.js';
@@ -58,7 +58,7 @@ export async function readPoolMap(io: Pick<FileIo, 'readFile'>, config: PoolConf
       const map = decodeMap(await io.readFile(join(directory, MAP_FILE)));
       if (newest === undefined || map.version > newest.version) newest = map;
     } catch (error) {
-      failures.push(`${directory}: ${error instanceof Error ? error.message : String(error)}`);
+      failures.push(`${directory}: ${messageOf(error)}`);
     }
   }
   if (newest !== undefined) return newest;

@@ -11,7 +11,7 @@ import type { DiskMap } from '../../diskmap/types.js';
 import type { DiskIdentity } from '../disks/disk.js';
 import { decodeIdentity, IDENTITY_FILE } from '../disks/disk-identity.js';
 import type { Crc32c } from '../disks/record-codec.js';
-import { systemCode } from '../errors/cairn-error.js';
+import { messageOf, systemCode } from '../errors/cairn-error.js';
 import { toCairnError } from '../io/system-error.js';
 import { SegmentWalk } from './segment-walk.js';
 
@@ -231,8 +231,4 @@ function mostFrequent(values: readonly (string | undefined)[]): string | undefin
     if (best === undefined || count > (counts.get(best) ?? 0)) best = value;
   }
   return best;
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,8 @@
 /** One walk over the headers of all disks, in physical order: what there is of chunks, commits and snapshots, and where. */
 import { setImmediate } from 'node:timers/promises';
 import type { Crc32c } from '../disks/record-codec.js';
-import { type BareDisk, type BareSegment, messageOf, openWalk } from './bare-disk.js';
+import { messageOf } from '../errors/cairn-error.js';
+import { type BareDisk, type BareSegment, openWalk } from './bare-disk.js';
 import { JournalTable } from './journal-table.js';
 import { ShardTable } from './shard-table.js';
 

@@ -11,12 +11,11 @@
  * - Where the disks tell two histories, the one with the higher epochs is taken, and that is said.
  */
 import { setImmediate } from 'node:timers/promises';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { decodeChanges, decodeCommit } from '../meta/row-codec.js';
 import type { Commit, RowChange } from '../meta/rows.js';
 import { decodeSnapshotPosition } from '../meta/snapshot-position.js';
-import { messageOf } from './bare-disk.js';
 import type { ChunkReader } from './chunk-reader.js';
 import type { GivenDisks } from './given-disks.js';
 import type { FoundCommit, FoundSnapshot, JournalTable } from './journal-table.js';
