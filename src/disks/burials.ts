@@ -33,18 +33,22 @@ export class Burials {
   }
 
   add({ dead, by }: ReplacedShard): void {
-    this.#burials.push({ tombstone: tombstoneOf(dead), by, isBegun: false, at: undefined });
+    this.#add(tombstoneOf(dead), by);
   }
 
   /** What replaying the logs has found, and what the index says is owed. */
   addAll(tombstones: readonly Tombstone[]): void {
-    for (const tombstone of tombstones) this.#burials.push({ tombstone, by: undefined, isBegun: false, at: undefined });
+    for (const tombstone of tombstones) this.#add(tombstone, undefined);
+  }
+
+  #add(tombstone: Tombstone, by: RecordLocation | undefined): void {
+    this.#burials.push({ tombstone, by, isBegun: false, at: undefined });
   }
 
   /** Something became durable: appends the tombstones that may be written. Never rejects. */
   async advance(): Promise<void> {
     if (this.#burials.length === 0) return;
-    this.#burials = this.#burials.filter(({ at }) => at === undefined || !this.#isDurable(at.segment, at.position));
+    this.#burials = this.#burials.filter((burial) => !this.#isOver(burial));
     const ready = this.#burials.filter((burial) => !burial.isBegun && this.#mayBegin(burial));
     if (ready.length === 0) return;
     for (const burial of ready) burial.isBegun = true;
@@ -59,10 +63,12 @@ export class Burials {
   /** Tombstones that are not durable, of records whose place has been taken for good. */
   owed(): Tombstone[] {
     return this.#burials
-      .filter(
-        (burial) => this.#mayBegin(burial) && !(burial.at && this.#isDurable(burial.at.segment, burial.at.position)),
-      )
+      .filter((burial) => this.#mayBegin(burial) && !this.#isOver(burial))
       .map(({ tombstone }) => tombstone);
+  }
+
+  #isOver({ at }: Burial): boolean {
+    return at !== undefined && this.#isDurable(at.segment, at.position);
   }
 
   #mayBegin({ by }: Burial): boolean {

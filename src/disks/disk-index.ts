@@ -47,12 +47,7 @@ export class DiskIndex {
     this.named = new NamedIndex(database);
     this.notes = notes;
     this.rebuildReason = reason;
-    this.owed = owed.map(([bucket, chunk, shard, targetSegment, through]) => ({
-      kind: 'tombstone',
-      key: { bucket, chunk, shard },
-      targetSegment,
-      through,
-    }));
+    this.owed = owed;
     this.#owed = JSON.stringify(owed);
   }
 
@@ -140,11 +135,7 @@ export class DiskIndex {
 
   #flushSome(source: IndexSource, withNotes: boolean): boolean {
     let names: FlushedNames = new Map();
-    const owed = JSON.stringify(
-      source
-        .owed()
-        .map(({ key, targetSegment, through }) => [key.bucket, key.chunk, key.shard, targetSegment, through]),
-    );
+    const owed = JSON.stringify(source.owed());
     const all = this.shards.flush(
       (segment, position) => source.isDurable(segment, position),
       FLUSH_SLICE,

@@ -7,7 +7,8 @@
  */
 import { chmodSync, rmSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
+import type { Tombstone } from './journal-state.js';
 import type { LogPoint } from './log-context.js';
 
 const FORMAT = 2;
@@ -37,14 +38,12 @@ export interface IndexNotes {
   readonly lastSequence: number;
 }
 
-/** A tombstone that is to be written: bucket, chunk, shard, segment of the record that is dead, its log sequence. */
-type OwedTombstone = readonly [string, string, number, number, number];
-
 export interface OpenedIndex {
   readonly database: Database.Database;
   /** undefined: the index is empty and must be rebuilt. */
   readonly notes: IndexNotes | undefined;
-  readonly owed: readonly OwedTombstone[];
+  /** Tombstones that were to be written. */
+  readonly owed: readonly Tombstone[];
   /** Why it must be rebuilt. */
   readonly reason: string | undefined;
 }
@@ -60,11 +59,11 @@ export function openIndexDatabase(path: string, uuid: string): OpenedIndex {
       if (typeof read === 'object') return { database, ...read, reason: undefined };
       reason = read;
     } catch (error) {
-      reason = error instanceof Error ? error.message : String(error);
+      reason = messageOf(error);
     }
     database.close();
   } catch (error) {
-    reason = error instanceof Error ? error.message : String(error);
+    reason = messageOf(error);
   }
   return { database: createAnew(path, uuid), notes: undefined, owed: [], reason };
 }
@@ -136,14 +135,16 @@ function readNotes(
   if (row.uuid !== uuid) return 'it belongs to another disk';
   const notes: unknown = JSON.parse(String(row.notes));
   const owed: unknown = JSON.parse(String(row.owed));
-  return isNotes(notes) && Array.isArray(owed) && owed.every(isOwed) ? { notes, owed } : 'it was never completed';
+  return isNotes(notes) && Array.isArray(owed) && owed.every(isTombstone) ? { notes, owed } : 'it was never completed';
 }
 
-function isOwed(value: unknown): value is OwedTombstone {
-  if (!Array.isArray(value) || value.length !== 5) return false;
-  const [bucket, chunk, ...numbers] = value as unknown[];
+function isTombstone(value: unknown): value is Tombstone {
+  const { kind, key, targetSegment, through } = (value ?? {}) as Partial<Tombstone>;
   return (
-    /^[0-9a-f]{32}$/.test(String(bucket)) && /^[0-9a-f]{64}$/.test(String(chunk)) && numbers.every(Number.isSafeInteger)
+    kind === 'tombstone' &&
+    /^[0-9a-f]{32}$/.test(String(key?.bucket)) &&
+    /^[0-9a-f]{64}$/.test(String(key?.chunk)) &&
+    [key?.shard, targetSegment, through].every(Number.isSafeInteger)
   );
 }
 
