@@ -5,6 +5,7 @@
  */
 import { CairnError } from '../errors/cairn-error.js';
 import { Interruption } from '../vfs/interruption.js';
+import type { Handle } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import type { DirentEncoder } from './encode-reply.js';
 import { type Exchange, type Reply, replyOk, replyOpendir } from './exchange.js';
@@ -12,8 +13,14 @@ import { In } from './protocol.js';
 
 export function opendir(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
-  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), replyOpendir);
+  const reply = exchange.pages.isAsking(request.pid) ? replyAsking : replyOpendir;
+  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), reply);
 }
+
+const replyAsking: Reply<Handle> = (exchange, unique, handle, extra) => {
+  exchange.pages.askedBy(handle);
+  replyOpendir(exchange, unique, handle, extra);
+};
 
 export function readdir(exchange: Exchange, request: Request): void {
   list(exchange, request, false);
@@ -52,7 +59,9 @@ function sendEntries(exchange: Exchange, unique: bigint, entries: DirentEncoder)
 
 export function releasedir(exchange: Exchange, request: Request): void {
   request.body(In.RELEASE.BYTES);
-  exchange.answer(request.unique, exchange.vfs.releasedir(request.u64(In.RELEASE.FH)), replyOk);
+  const handle = request.u64(In.RELEASE.FH);
+  exchange.pages.releasedDirectory(handle);
+  exchange.answer(request.unique, exchange.vfs.releasedir(handle), replyOk);
 }
 
 /** There is no data apart from the metadata in a directory: fdatasync is fsync. */

@@ -260,16 +260,26 @@ t.test('--strong is stronger than cairn.toml, and never weaker', async (t) => {
   }
 });
 
-t.test('read-only by option or by cairn.toml; passthrough only then, unless it is off', async (t) => {
-  for (const [readOnly, mount, expected] of [
-    [false, undefined, { readOnly: false, passthrough: false }],
-    [true, undefined, { readOnly: true, passthrough: true }],
-    [false, { readOnly: true, passthrough: 'auto' }, { readOnly: true, passthrough: true }],
-    [true, { readOnly: false, passthrough: 'off' }, { readOnly: true, passthrough: false }],
-    [false, { readOnly: false, passthrough: 'auto' }, { readOnly: false, passthrough: false }],
+t.test('read-only and writeback by option or by cairn.toml; passthrough only where it is read-only', async (t) => {
+  const modes = (readOnly: boolean, passthrough: boolean, writeback = false) => ({ readOnly, passthrough, writeback });
+  const table = (readOnly: boolean, passthrough: 'auto' | 'off' = 'auto', writeback = false) => ({
+    readOnly,
+    passthrough,
+    writeback,
+  });
+  for (const [flags, mount, expected] of [
+    [{}, undefined, modes(false, false)],
+    [{ readOnly: true }, undefined, modes(true, true)],
+    [{}, table(true), modes(true, true)],
+    [{ readOnly: true }, table(false, 'off'), modes(true, false)],
+    [{}, table(false), modes(false, false)],
+    [{ writeback: true }, undefined, modes(false, false, true)],
+    [{}, table(false, 'auto', true), modes(false, false, true)],
+    [{ readOnly: true }, table(false, 'auto', true), modes(true, true)],
   ] as const) {
     const { context, options } = await prepare(t);
-    const daemon = await MountDaemon.start(context, { ...options, readOnly, config: { ...options.config, mount } });
+    const config = { ...options.config, mount };
+    const daemon = await MountDaemon.start(context, { ...options, ...flags, config });
     t.match(context.mounter.mounted, expected);
     t.equal(context.mounter.mounted?.vfs instanceof ReadOnlyVfs, expected.readOnly);
     // The kernel of a stand-in refuses nothing: what was asked for is what status says.

@@ -4,14 +4,14 @@ import { negotiate } from '../../../src/fuse/negotiate.js';
 import { Opcode } from '../../../src/fuse/protocol.js';
 import { bodyOf, initBody, requestMessage } from './fake-channel.js';
 
-function negotiated(body: Uint8Array, passthrough = false) {
+function negotiated(body: Uint8Array, passthrough = false, writeback = false) {
   const message = requestMessage({ opcode: Opcode.INIT, unique: 9n }, body);
   const buffer = new Uint8Array(8192);
   buffer.set(message);
   const request = new Request(buffer);
   request.begin(message.length);
   const out = Buffer.alloc(4096, 0xee);
-  const { length, agreed } = negotiate(request, out, passthrough);
+  const { length, agreed } = negotiate(request, out, { passthrough, writeback });
   return { reply: out.subarray(0, length), agreed };
 }
 

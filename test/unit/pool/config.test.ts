@@ -221,7 +221,7 @@ t.test('a change of disks leaves all else of the file as people have written it'
 t.test('[mount]: read back as written; what a mount that may be written to cannot have is refused', (t) => {
   for (const passthrough of ['auto', 'off'] as const)
     for (const readOnly of [true, false]) {
-      const mount = { readOnly, passthrough };
+      const mount = { readOnly, passthrough, writeback: false };
       t.same(parseConfig(formatConfig({ ...BASE, mount }, POOL), POOL), { ...BASE, mount });
     }
   t.same(parseConfig(`${TEXT}\n[mount]\nread_only = true`, POOL).mount, { readOnly: true, passthrough: 'auto' });
