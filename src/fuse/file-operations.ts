@@ -172,16 +172,19 @@ export function write(exchange: Exchange, request: Request): void {
   const offset = request.u64(In.WRITE.OFFSET);
   const bytes = request.bytes(request.u32(In.WRITE.SIZE));
   const writeFlags = request.u32(In.WRITE.WRITE_FLAGS);
-  if (!Number.isSafeInteger(offset + bytes.length)) throw new CairnError('TOO_BIG', 'write beyond 2^53');
   const kill = (writeFlags & WriteFlag.KILL_SUIDGID) !== 0;
   const isCached = (writeFlags & WriteFlag.CACHE) !== 0;
   // With its writeback cache the kernel itself knows the end, sets times (SETATTR), takes capabilities away in write(2), and sends FSYNC after a synchronous write.
   if (exchange.pages.isWriteback) {
-    const write = () => exchange.vfs.write(handle, offset, bytes, kill, exchange.interruption, true);
+    const write = () => {
+      requireEnd(offset + bytes.length);
+      return exchange.vfs.write(handle, offset, bytes, kill, exchange.interruption, true);
+    };
     const written = isCached ? exchange.pages.take(bytes.length, write) : write();
     exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
     return;
   }
+  requireEnd(offset + bytes.length);
   const flags = request.u32(In.WRITE.FLAGS);
   const appends = (flags & OpenFlag.APPEND) !== 0 && !isCached;
   // Cached writes of O_SYNC handles are followed by FSYNC; direct ones are not: their WRITE is the only word of it.
@@ -194,6 +197,10 @@ export function write(exchange: Exchange, request: Request): void {
   if (exchange.openModes.mayBeMapped(request.nodeid))
     dropPages(exchange, request.nodeid, offset, bytes.length, written);
   exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
+}
+
+function requireEnd(end: number): void {
+  if (!Number.isSafeInteger(end)) throw new CairnError('TOO_BIG', 'write beyond 2^53');
 }
 
 async function thenSync(exchange: Exchange, handle: Handle, written: Result<number>): Promise<number> {

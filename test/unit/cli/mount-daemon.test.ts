@@ -94,7 +94,55 @@ t.test('open files do not stop a signal', async (t) => {
   context.mounter.busy = true;
   await daemon.stop(() => {});
   await daemon.ended;
-  t.same(callsOf(context).slice(-4), ['commit /', 'unmount', 'unmount lazily', 'close']);
+  t.same(callsOf(context).slice(-5), ['commit /', 'unmount', 'hand over', 'unmount lazily', 'close']);
+});
+
+t.test('what programs have written is asked of the kernel before it is told of or committed', async (t) => {
+  const { context, start, client } = await prepare(t);
+  const daemon = await start();
+  const { mounter, clock } = context;
+  const before = callsOf(context).length;
+  await client.commit(['/a'], () => {});
+  t.same(callsOf(context).slice(before), ['hand over', 'commit /a']);
+  await client.state('/a');
+  t.same(callsOf(context).slice(before + 2), ['hand over', 'state /a']);
+  mounter.lost = '4 KiB could not be stored';
+  t.ok((await client.status()).findings.includes(mounter.lost));
+  mounter.handOver = async () => {
+    throw new CairnError('IO', 'the kernel could not be asked');
+  };
+  await t.rejects(
+    client.commit(['/'], () => {}),
+    { code: 'IO', message: /could not be asked/ },
+  );
+  t.match(await client.state('/a'), { path: '/a' }, 'what is known is told');
+  // A WRITE that waits for room may wait long.
+  const asked = new Promise<void>((resolve) => {
+    mounter.handOver = () => {
+      resolve();
+      return new Promise(() => {});
+    };
+  });
+  const state = client.state('/a');
+  await asked;
+  await new Promise((resolve) => setImmediate(resolve));
+  clock.advance(5000);
+  t.match(await state, { path: '/a' });
+  mounter.handOver = undefined;
+  await daemon.stop(() => {});
+  await daemon.ended;
+});
+
+t.test('--writeback on a mount that is read-only is refused in one line, before anything is opened', async (t) => {
+  const { context, options } = await prepare(t);
+  const readOnly = { ...options.config, mount: { readOnly: true, passthrough: 'auto', writeback: false } } as const;
+  for (const asked of [{ readOnly: true }, { config: readOnly }])
+    await t.rejects(MountDaemon.start(context, { ...options, ...asked, writeback: true }), {
+      code: 'INVALID',
+      message: /^[^\n]*--writeback[^\n]*read-only$/,
+      hint: /without/,
+    });
+  t.same(callsOf(context), []);
 });
 
 t.test('a mount that another mount namespace keeps does not hold up the end', async (t) => {
