@@ -3,7 +3,6 @@
  * returned them (1 and 2 are `.` and `..`), so they are stable as long as the handle is open, and a page costs what it returns.
  */
 import { CairnError } from '../errors/cairn-error.js';
-import type { ListedEntry } from './directory.js';
 import type { DirectoryHandle } from './handles.js';
 import { isHidden } from './hidden-name.js';
 import type { InodeTable } from './inode-table.js';
@@ -50,22 +49,17 @@ export async function listDirectory(
         continue;
       }
       if (isHidden(inode.ino, entry.name)) continue;
-      const found = plus ? table.find(entry.ino) : table.peek(entry.ino);
+      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
+      const isSure = inode.directory!.changes === changes;
+      const found = plus ? table.show(entry.ino, inode.ino, entry.name, isSure) : table.peek(entry.ino);
       const child = found instanceof Promise ? await found : found;
       // It may have gone between the listing and now.
       if (plus && child === undefined) continue;
-      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
-      if (plus && child !== undefined && (child.parent === 0 || inode.directory!.changes === changes))
-        child.seenIn(inode.ino, entry.name);
-      const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));
+      const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await table.modeOf(entry.ino)) ?? S_IFREG;
       if (!take({ name: entry.name, ino: entry.ino, mode, cookie: index + 1 + DOTS }, child)) return;
       handle.returned(index, entry.key);
       index += 1;
     }
     if (page.length < PAGE) return;
   }
-}
-
-async function modeOf(table: InodeTable, entry: ListedEntry): Promise<number> {
-  return (await table.find(entry.ino))?.mode ?? S_IFREG;
 }
