@@ -465,6 +465,7 @@ export class Volume implements Vfs {
   }
 
   accessed(handle: Handle): boolean {
+    if (this.#handles.isDirectory(handle)) return this.#access(this.#handles.directory(handle).inode);
     const { inode, mode } = this.#handles.file(handle);
     return mode.read && !mode.write && mode.noAccessTime !== true && this.#access(inode);
   }
@@ -518,6 +519,11 @@ export class Volume implements Vfs {
     return chain(this.#names.directory(ino), (inode) => this.#handles.openDirectory(inode));
   }
 
+  listingStands(handle: Handle): boolean {
+    const { inode, directory } = this.#handles.directory(handle);
+    return this.#handles.listings.stands(directory, inode.parent);
+  }
+
   hold(ino: Ino): void {
     const inode = this.#table.peek(ino);
     if (inode?.directory !== undefined) inode.holds += 1;
@@ -536,7 +542,7 @@ export class Volume implements Vfs {
   ): Result<void> {
     const directory = this.#handles.directory(handle);
     if (cookie === 0) this.#access(directory.inode);
-    return this.#userWork.count(listDirectory(directory, this.#table, cookie, plus, take));
+    return this.#userWork.count(listDirectory(directory, this.#handles, this.#table, cookie, plus, take));
   }
 
   fsyncdir(handle: Handle): Result<void> {

@@ -6,7 +6,7 @@ import type { ContentFiles } from '../../../src/cache/file-content.js';
 import { ROOT_INO } from '../../../src/meta/rows.js';
 import { openSqliteMetaStore } from '../../../src/meta/sqlite-meta-store.js';
 import { BoundedMap } from '../../../src/vfs/bounded-map.js';
-import { DirectoryHandle } from '../../../src/vfs/handles.js';
+import { Handles } from '../../../src/vfs/handles.js';
 import { InodeTable } from '../../../src/vfs/inode-table.js';
 import { KnownPlaces } from '../../../src/vfs/known-places.js';
 import { listDirectory } from '../../../src/vfs/list-directory.js';
@@ -93,8 +93,10 @@ t.test('a listing with attributes leaves no file in memory, and yet it is known 
   const dir = (await inodes.find(DIR))!;
   const open = (await inodes.find(FIRST + 7))!;
   open.sizeBytes = 77;
+  const handles = new Handles();
+  const handle = handles.directory(handles.openDirectory(dir));
   const listed = new Map<string, Attr | undefined>();
-  await listDirectory(new DirectoryHandle(dir), inodes, 0, true, ({ name }, attr) => {
+  await listDirectory(handle, handles, inodes, 0, true, ({ name }, attr) => {
     listed.set(name, attr);
     return true;
   });
@@ -107,7 +109,7 @@ t.test('a listing with attributes leaves no file in memory, and yet it is known 
   t.match(opened, { parent: DIR, name: 'f500' });
   t.not(opened.content, undefined, 'and is a file as others are');
   const modes: number[] = [];
-  await listDirectory(new DirectoryHandle(dir), inodes, 0, false, ({ mode }) => modes.push(mode) > 0);
+  await listDirectory(handle, handles, inodes, 0, false, ({ mode }) => modes.push(mode) > 0);
   t.equal(modes.filter((mode) => mode === 0o100644).length, FILES);
   t.equal(inodes.size, 4, 'nor does one without');
 });
