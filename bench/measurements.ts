@@ -51,6 +51,11 @@ export const MEASUREMENTS: readonly Measurement[] = [
       if (canDropPageCache()) {
         await subject.makeCold();
         await step('readStream', 'sequential read, cold from the disks');
+        const giveBack = subject instanceof MountSubject ? await subject.takeDiskAway() : await subject.makeCold();
+        // The plain side has one disk, and reads from it as before; peers are not taken apart.
+        if (giveBack !== undefined || subject.side === 'plain')
+          await step('readStream', 'sequential read, cold, one of three disks gone');
+        await giveBack?.();
       } else {
         results.note('No cold read: only root can drop the page cache.');
       }
