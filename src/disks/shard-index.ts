@@ -87,6 +87,8 @@ export class ShardIndex {
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
   readonly #segmentLive = new Map<number, number>();
+  /** Of all segments: asked for with every chunk that is placed. */
+  #liveBytes = 0;
   readonly #byChunk: Database.Statement<[Buffer], Row>;
   readonly #byKey: Database.Statement<[number, Buffer, number], Row>;
   readonly #byPlace: Database.Statement<[number, number, number], Row>;
@@ -114,6 +116,7 @@ export class ShardIndex {
     }
     for (const row of database.prepare<[], { segment: number; live_bytes: number }>('SELECT * FROM segments').all()) {
       this.#segmentLive.set(row.segment, row.live_bytes);
+      this.#liveBytes += row.live_bytes;
     }
   }
 
@@ -197,9 +200,7 @@ export class ShardIndex {
   }
 
   get liveBytes(): number {
-    let sum = 0;
-    for (const bytes of this.#segmentLive.values()) sum += bytes;
-    return sum;
+    return this.#liveBytes;
   }
 
   /** By place, after `after`. */
@@ -371,6 +372,7 @@ export class ShardIndex {
 
   #count({ bucket, segment, recordBytes }: IndexedShard, sign: number): void {
     this.#bucketLive.set(bucket, (this.#bucketLive.get(bucket) ?? 0) + sign * recordBytes);
+    this.#liveBytes += sign * recordBytes;
     const live = (this.#segmentLive.get(segment) ?? 0) + sign * recordBytes;
     if (live === 0) this.#segmentLive.delete(segment);
     else this.#segmentLive.set(segment, live);

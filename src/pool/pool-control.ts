@@ -268,11 +268,14 @@ export class OpenPoolControl implements PoolControl {
     this.#checking = true;
     const { clock } = this.#parts;
     const started = clock.monotonicMs();
+    // The clock's timers keep no process alive; somebody who waits for a check does.
+    const alive = setInterval(() => undefined, CHECK_SLEEP_MAX_MS * 1000);
     try {
       const pause = resting(clock);
       const report = await checkPool(this.#parts, { live: true, content, repair, onProgress, signal, pause });
       return { ...report, elapsedMs: clock.monotonicMs() - started };
     } finally {
+      clearInterval(alive);
       this.#checking = false;
     }
   }

@@ -1,5 +1,4 @@
 /** readdir over the merged entries of a directory; its positions are those of a listing (listing.ts), and a page costs what it returns. */
-import type { ListedEntry } from './directory.js';
 import type { DirectoryHandle, Handles } from './handles.js';
 import { isHidden } from './hidden-name.js';
 import type { InodeTable } from './inode-table.js';
@@ -42,14 +41,13 @@ export async function listDirectory(
         continue;
       }
       if (isHidden(inode.ino, entry.name)) continue;
-      const found = plus ? table.find(entry.ino) : table.peek(entry.ino);
+      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
+      const isSure = directory.changes === changes;
+      const found = plus ? table.show(entry.ino, inode.ino, entry.name, isSure) : table.peek(entry.ino);
       const child = found instanceof Promise ? await found : found;
       // It may have gone between the listing and now.
       if (plus && child === undefined) continue;
-      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
-      if (plus && child !== undefined && (child.parent === 0 || directory.changes === changes))
-        child.seenIn(inode.ino, entry.name);
-      const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));
+      const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await table.modeOf(entry.ino)) ?? S_IFREG;
       if (!listing.takes(index, entry.key)) {
         listing = listings.beginAfter(directory, parent, before);
         handles.reads(handle, listing);
@@ -64,8 +62,4 @@ export async function listDirectory(
       return;
     }
   }
-}
-
-async function modeOf(table: InodeTable, entry: ListedEntry): Promise<number> {
-  return (await table.find(entry.ino))?.mode ?? S_IFREG;
 }

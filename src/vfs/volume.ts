@@ -530,10 +530,8 @@ export class Volume implements Vfs {
   }
 
   unhold(ino: Ino, count: number): void {
-    const inode = this.#table.peek(ino);
-    if (inode === undefined || inode.holds === 0) return;
-    inode.holds = Math.max(0, inode.holds - count);
-    if (inode.gone) this.#names.retire(inode);
+    const inode = this.#table.unhold(ino, count);
+    if (inode?.gone === true) this.#names.retire(inode);
   }
 
   readdir(
