@@ -1,25 +1,22 @@
-/**
- * Operations on open directories. The kernel is not asked to keep listings (CACHE_DIR), because a position belongs to the
- * handle that returned it: when a kept listing is dropped, the kernel goes on reading each open directory at the positions of
- * whoever had filled it.
- */
+/** Operations on open directories. The kernel keeps listings, with positions that are good for every handle (vfs/listing.ts). */
 import { CairnError } from '../errors/cairn-error.js';
 import { Interruption } from '../vfs/interruption.js';
 import type { Handle } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import type { DirentEncoder } from './encode-reply.js';
 import { type Exchange, type Reply, replyOk, replyOpendir } from './exchange.js';
-import { In } from './protocol.js';
+import { In, OpenReply } from './protocol.js';
 
 export function opendir(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
   const reply = exchange.pages.isAsking(request.pid) ? replyAsking : replyOpendir;
-  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), reply);
+  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), reply, request.nodeid);
 }
 
-const replyAsking: Reply<Handle> = (exchange, unique, handle, extra) => {
+/** It is never read: the listing that the kernel has kept stays, whatever it is worth, and no access time moves. */
+const replyAsking: Reply<Handle> = (exchange, unique, handle) => {
   exchange.pages.askedBy(handle);
-  replyOpendir(exchange, unique, handle, extra);
+  exchange.sendSmall(exchange.encoder.open(unique, handle, OpenReply.CACHE_DIR | OpenReply.KEEP_CACHE));
 };
 
 export function readdir(exchange: Exchange, request: Request): void {
