@@ -51,6 +51,11 @@ export const MEASUREMENTS: readonly Measurement[] = [
       if (canDropPageCache()) {
         await subject.makeCold();
         await step('readStream', 'sequential read, cold from the disks');
+        const giveBack = subject instanceof MountSubject ? await subject.takeDiskAway() : await subject.makeCold();
+        // The plain side has one disk, and reads from it as before; peers are not taken apart.
+        if (giveBack !== undefined || subject.side === 'plain')
+          await step('readStream', 'sequential read, cold, one of three disks gone');
+        await giveBack?.();
       } else {
         results.note('No cold read: only root can drop the page cache.');
       }
@@ -114,12 +119,15 @@ export const MEASUREMENTS: readonly Measurement[] = [
     run: async (subject, size, results) => {
       await runLoad('prepareRandom', subject.directory, size);
       for (const [name, label] of [
-        ['writeRandom', '4 KiB random write in'],
-        ['readRandom', '4 KiB random read in'],
+        ['writeRandom', '4 KiB random write'],
+        ['readRandom', '4 KiB random read, first after writing'],
+        ['readRandom', '4 KiB random read, warm'],
       ] as const) {
         await subject.settle();
+        // As with streams: what has been read before, all of it.
+        if (label.endsWith('warm')) await runLoad('readRandomFile', subject.directory, size);
         const { operationsPerSecond } = await runLoad(name, subject.directory, size);
-        results.add(subject.side, `${label} ${gib(size.randomBytes)}`, '/s', operationsPerSecond);
+        results.add(subject.side, `${label}, ${gib(size.randomBytes)}`, '/s', operationsPerSecond);
       }
     },
   },

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -136,6 +136,21 @@ export class MountSubject implements Subject {
     await this.#unmount();
     if (canDropPageCache()) dropPageCache();
     await this.#mount();
+  }
+
+  /** As `makeCold`, and one of the disks is not there any more; returns what brings it back. */
+  async takeDiskAway(): Promise<() => Promise<void>> {
+    await this.settle();
+    const disk = join(this.#base, 'disks', 'a');
+    await this.#unmount();
+    await rename(disk, `${disk}.away`);
+    if (canDropPageCache()) dropPageCache();
+    await this.#mount();
+    return async () => {
+      await this.#unmount();
+      await rename(`${disk}.away`, disk);
+      await this.#mount();
+    };
   }
 
   async clear(): Promise<void> {

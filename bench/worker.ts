@@ -4,7 +4,7 @@
  */
 import { deleteTransactions, walTransactions } from './loads/database.js';
 import type { Load, LoadSize } from './loads/load.js';
-import { prepareRandom, readRandom, writeRandom } from './loads/random-access.js';
+import { prepareRandom, readRandom, readRandomFile, writeRandom } from './loads/random-access.js';
 import { memberOfMany, sharedDirectory } from './loads/shared-directory.js';
 import { listWithAttributes, makeListed, smallFiles } from './loads/small-files.js';
 import { copyIn, readMapped, readStream, writeStream } from './loads/stream.js';
@@ -28,6 +28,7 @@ const LOADS = {
   prepareRandom,
   writeRandom,
   readRandom,
+  readRandomFile,
   prepareSynced,
   writeSynced,
   walTransactions,

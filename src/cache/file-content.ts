@@ -56,6 +56,16 @@ export interface Filling {
   readonly gaps: readonly { readonly from: number; readonly to: number; isTouched: boolean }[];
 }
 
+/** How many small extents commits have put into a window since it was last written whole, and when the last (monotonic milliseconds). */
+interface SmallExtents {
+  readonly count: number;
+  readonly lastMs: number;
+}
+
+// What an empty list or map takes is much beside the rest of a file that is only looked at.
+const ALL_SYNCED: { from: number; to: number }[] = [];
+const NO_EXTENTS: ReadonlyMap<number, SmallExtents> = new Map();
+
 export class FileContent {
   readonly ino: Ino;
   readonly ranges = new RangeMap();
@@ -65,8 +75,8 @@ export class FileContent {
   stagedSinceMs: number | undefined;
   /** Changes up to this stage sequence are in the pool, or were never made. */
   stagedFrom = 0;
-  /** Per window of MAX_CHUNK_BYTES: how many small extents commits have put there since it was last written whole, and when the last (monotonic milliseconds). */
-  readonly smallExtents = new Map<number, { readonly count: number; readonly lastMs: number }>();
+  /** Per window of MAX_CHUNK_BYTES; most files have none. */
+  #smallExtents: Map<number, SmallExtents> | undefined;
   /** What is being fetched from the pool, if something is. */
   #filling: Filling | undefined;
   /** Bytes that the owner's account of the cache has booked for this file. */
@@ -85,7 +95,7 @@ export class FileContent {
   #noteFrom = 0;
   #noteTo = 0;
   /** Ranges in the cache file that neither the stage log carries nor a sync of the file covers; undefined when they are too many to list. */
-  #unsynced: { from: number; to: number }[] | undefined = [];
+  #unsynced: { from: number; to: number }[] | undefined = ALL_SYNCED;
 
   /** `inMemory`: nothing of the file is committed, so that it may start in memory. */
   constructor(ino: Ino, files: ContentFiles, inMemory: boolean) {
@@ -106,6 +116,24 @@ export class FileContent {
   /** See ContentFiles; asked after a commit has read its bytes. */
   writebackFailure(): CairnError | undefined {
     return this.#memory === undefined ? this.#files.writebackFailure(this.ino) : undefined;
+  }
+
+  /** By window. */
+  get smallExtents(): ReadonlyMap<number, SmallExtents> {
+    return this.#smallExtents ?? NO_EXTENTS;
+  }
+
+  /** One more has come to the window; returns how many it has. */
+  addSmallExtent(window: number, nowMs: number): number {
+    this.#smallExtents ??= new Map();
+    const count = (this.#smallExtents.get(window)?.count ?? 0) + 1;
+    this.#smallExtents.set(window, { count, lastMs: nowMs });
+    return count;
+  }
+
+  /** The window is whole, or is not to be made so. */
+  forgetSmallExtents(window: number): void {
+    this.#smallExtents?.delete(window);
   }
 
   /** Nothing of [from, to) is in the cache, nor staged to be zeros. */
@@ -282,14 +310,15 @@ export class FileContent {
     if (last !== undefined && from <= last.to && to >= last.from) {
       last.from = Math.min(from, last.from);
       last.to = Math.max(to, last.to);
-    } else this.#unsynced.push({ from, to });
+    } else if (last === undefined) this.#unsynced = [{ from, to }];
+    else this.#unsynced.push({ from, to });
     if (this.#unsynced.length > INLINE_SYNC_RANGES) this.#unsynced = undefined;
   }
 
   /** What a sync must make durable: nothing, a few ranges to write into the stage log, or the whole cache file. Forgotten by the call. */
   takeUnsynced(): 'nothing' | 'file' | readonly { from: number; to: number }[] {
     const unsynced = this.#unsynced;
-    this.#unsynced = [];
+    this.#unsynced = ALL_SYNCED;
     if (unsynced === undefined) return 'file';
     if (unsynced.length === 0) return 'nothing';
     let bytes = 0;

@@ -51,7 +51,7 @@ export class RangeMap {
   /** All blocks when there are two or more. */
   #blocks: number[][] | undefined;
   /** Per block, the values that may be in it; more than there are, until somebody looks. Exactly while there are `#blocks`. */
-  #masks: number[] = [];
+  #masks: number[] = NO_RANGES;
   #size = 0;
   /** Bytes per value; undefined while there are few ranges. */
   #totals: number[] | undefined;

@@ -4,18 +4,12 @@
  * told so (abandon) and never stops the others.
  */
 import { createRanking, type DiskMap, schemeSurvives } from '../../diskmap/index.js';
-import type { Disk, Reservation } from '../disks/disk.js';
-import {
-  type Compression,
-  isSameCompression,
-  isSameScheme,
-  type ShardInfo,
-  type ShardScheme,
-} from '../disks/record.js';
+import type { Disk } from '../disks/disk.js';
+import type { Compression, ShardInfo } from '../disks/record.js';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import { type Clock, SystemClock } from '../io/clock.js';
 import { BlockCache } from './block-cache.js';
-import { copyShards, type FilledSpace, readRange, readStored, readWhole, remakeShards } from './chunk-reader.js';
+import { readRange, readStored, readWhole } from './chunk-reader.js';
 import { ChunkSettler } from './chunk-settler.js';
 import { ChunkSpaces } from './chunk-space.js';
 import {
@@ -34,13 +28,16 @@ import {
   type StoredChunk,
   type WholeChunk,
 } from './chunk-store.js';
-import { compressChunk, pays, ZSTD_BLOCKS } from './compressed-chunk.js';
+import { pays } from './compressed-chunk.js';
+import { compressionFor, compressionOf, orPlain, payloadFor } from './compressing.js';
 import { contentHash } from './content-hash.js';
+import { HeldChunks } from './held-chunks.js';
 import type { ChunkJob, Pipeline } from './pipeline.js';
 import { Placement, type Plan } from './placement.js';
 import { PoolSlots } from './pool-slots.js';
 import { ReadPace } from './read-pace.js';
 import { type Disks, type Holder, isOfLaterVersion, locate, type ShardSet } from './shard-set.js';
+import { Outcome, ShardWriter } from './shard-writer.js';
 import { aborted } from './slot-queue.js';
 import { type SmallChunk, sliceBytes, slices, writeSlice } from './small-writer.js';
 import { rewriteShard, type WrongShard, wrongShards } from './wrong-shards.js';
@@ -71,12 +68,6 @@ interface PlanOptions {
   readonly isAnew?: boolean;
 }
 
-/** A shard that has been written. */
-interface Written {
-  readonly disk: Disk;
-  readonly info: ShardInfo;
-}
-
 const NONE: ReadonlySet<Disk> = new Set();
 /** Of a compressed chunk a read of more is unpacked in a worker thread. */
 const UNPACKED_HERE_BYTES = 512 * 1024;
@@ -92,15 +83,14 @@ export class PoolChunkStore implements ChunkStore {
   #placement: Placement;
   #slots: PoolSlots;
   readonly #pace: ReadPace;
+  readonly #writer: ShardWriter;
   readonly #spaces: ChunkSpaces;
   readonly #blocks: BlockCache;
   readonly #onDegradedRead: (chunk: string, disk: number | undefined) => void;
   readonly #onShort: (chunk: string) => void;
   /** Chunks being written now. */
   readonly #writing = new Map<string, Promise<void>>();
-  /** Chunks that have been answered and not released, and how often. */
-  readonly #held = new Map<string, number>();
-  readonly #released = new Set<string>();
+  readonly #held = new HeldChunks();
   /** Chunks being removed now. */
   readonly #collecting = new Set<string>();
   #collected: Promise<unknown> = Promise.resolve();
@@ -128,18 +118,19 @@ export class PoolChunkStore implements ChunkStore {
       placement: () => this.#placement,
       read: (chunk, chunkBytes) => this.read(chunk, chunkBytes, 0, chunkBytes),
       write: async (chunk, bytes, plan) => {
-        const written: Written[] = [];
-        await this.#writeStored(bytes, { chunk, chunkBytes: bytes.length }, plan, new Set(), written);
-        return written.length * plan.shardBytes;
+        const outcome = new Outcome();
+        await this.#writer.writeStored(bytes, { chunk, chunkBytes: bytes.length }, plan, outcome);
+        return outcome.written.length * plan.shardBytes;
       },
       writeFromSet: async (set, chunk, plan) => {
-        const written: Written[] = [];
-        const done = await this.#writeFromSet(set, chunk, plan, new Set(), written);
-        return done && written.length * plan.shardBytes;
+        const outcome = new Outcome();
+        const isDone = await this.#writer.writeFromSet(set, chunk, plan, outcome);
+        return isDone ? outcome.written.length * plan.shardBytes : undefined;
       },
     });
     this.#onDegradedRead = options.onDegradedRead ?? (() => {});
     this.#onShort = options.onShort ?? (() => {});
+    this.#writer = new ShardWriter(this.#means, this.#onShort);
   }
 
   get takenBytes(): number {
@@ -161,7 +152,7 @@ export class PoolChunkStore implements ChunkStore {
       while (this.#collecting.has(chunk)) await this.#collected;
       if (asked?.scheme !== undefined) await this.#unwritten([chunk]);
       this.#refuseIfClosed();
-      this.#hold(chunk);
+      this.#held.hold(chunk);
       const deduplicated = await this.#once(chunk, () => this.#write(job, asked)).catch((error: unknown) => {
         this.release([chunk]);
         throw error;
@@ -187,7 +178,7 @@ export class PoolChunkStore implements ChunkStore {
     const chunk = contentHash(bytes);
     assert(!this.#collecting.has(chunk), 'nothing is prepared while chunks are collected');
     const prepared = this.#prepare({ chunk, bytes, asked }, avoid);
-    this.#hold(chunk);
+    this.#held.hold(chunk);
     this.#takenBytes += bytes.length;
     return prepared;
   }
@@ -296,7 +287,7 @@ export class PoolChunkStore implements ChunkStore {
 
   async mend(chunk: string, chunkBytes: number, { verify = false }: MendOptions = {}): Promise<Mended> {
     while (this.#collecting.has(chunk)) await this.#collected;
-    this.#hold(chunk);
+    this.#held.hold(chunk);
     try {
       const done = { shardsWritten: 0, bytesWritten: 0, shardsWrong: 0 };
       let bytes: Uint8Array | undefined;
@@ -318,10 +309,11 @@ export class PoolChunkStore implements ChunkStore {
       const { source } = plan;
       if (source !== undefined) {
         await this.#once(chunk, async () => {
-          const written: Written[] = [];
-          const cause = (await this.#writeFromSet(source, chunk, plan, new Set(), written))?.cause;
+          const outcome = new Outcome();
+          await this.#writer.writeFromSet(source, chunk, plan, outcome);
+          const { written } = outcome;
           if (written.length === 0)
-            throw notTaken(new CairnError('DISK_FAILED', 'no disk could take the chunk'), cause);
+            throw notTaken(new CairnError('DISK_FAILED', 'no disk could take the chunk'), outcome.cause);
           done.shardsWritten += written.length;
           done.bytesWritten += written.length * plan.shardBytes;
           return false;
@@ -405,7 +397,7 @@ export class PoolChunkStore implements ChunkStore {
       await (this.#writing.get(busy.chunk) ?? this.#collected).catch(() => {});
     }
     this.#refuseIfClosed();
-    for (const { chunk } of chunks) this.#hold(chunk);
+    for (const { chunk } of chunks) this.#held.hold(chunk);
     const settling = this.#settler.settle(chunks);
     const done = settling.then(() => {});
     done.catch(() => {});
@@ -427,84 +419,12 @@ export class PoolChunkStore implements ChunkStore {
     return { spaces: this.#spaces, pipeline: this.#pipeline, pace: this.#pace };
   }
 
-  /**
-   * Shards of a plan from others of the set: moved where each of them lies somewhere, else made. `failed` and `written` as for `#writePlan`, the error of a disk as `cause`; undefined, and
-   * nothing written, if what can be read soon does not suffice. Of a compressed chunk whatever is needed is read: UNREADABLE.
-   */
-  async #writeFromSet(
-    set: ShardSet,
-    chunk: string,
-    plan: Plan,
-    failed: Set<Disk>,
-    written: Written[],
-  ): Promise<{ readonly cause: unknown } | undefined> {
-    const wanted = plan.places.map(({ shard }) => shard);
-    const filled = isSameScheme(set.scheme, plan.scheme) ? await this.#fillFrom(set, chunk, wanted) : undefined;
-    const { chunkBytes } = set;
-    if (filled === undefined) {
-      if (set.compression === undefined) return undefined;
-      const stored = await readStored(set, chunk, this.#means);
-      return { cause: await this.#writeStored(stored, { chunk, chunkBytes }, plan, failed, written) };
-    }
-    const { space, layout } = filled;
-    let cause: unknown;
-    let isOver = false;
-    try {
-      const write = (_scheme: ShardScheme, reservations: readonly Reservation[]): Promise<(Error | undefined)[]> =>
-        this.#pipeline.writeFrom(space, layout, reservations);
-      cause = await this.#writePlan({ chunk, chunkBytes, write }, plan, failed, written);
-      isOver = failed.size === 0;
-    } finally {
-      // A write that was given up because its disk hangs reads from it all the same.
-      if (isOver) this.#spaces.give(space);
-      else this.#spaces.drop(space);
-    }
-    return { cause };
-  }
-
-  async #fillFrom(set: ShardSet, chunk: string, wanted: readonly number[]): Promise<FilledSpace | undefined> {
-    const liesSomewhere = wanted.every((shard) => set.holders[shard]!.length > 0);
-    const copied = liesSomewhere ? await copyShards(set, wanted, this.#means) : undefined;
-    return copied ?? remakeShards(set, chunk, wanted, this.#means);
-  }
-
-  /** Shards of a plan, from all that they are made from: the chunk, or what it was compressed to. As `#writePlan`. */
-  async #writeStored(
-    stored: Uint8Array,
-    { chunk, chunkBytes }: Pick<StoredChunk, 'chunk' | 'chunkBytes'>,
-    plan: Plan,
-    failed: Set<Disk>,
-    written: Written[],
-  ): Promise<unknown> {
-    const job = await this.#pipeline.take({ kind: 'bytes', bytes: stored }, () => {});
-    try {
-      assert(plan.compression !== undefined || job.chunk === chunk, 'what was read has the hash that it was asked by');
-      const write: ChunkJob['write'] = (scheme, reservations) => job.write(scheme, reservations);
-      return await this.#writePlan({ chunk, chunkBytes, write }, plan, failed, written);
-    } finally {
-      job.end();
-    }
-  }
-
-  #hold(chunk: string): void {
-    this.#held.set(chunk, (this.#held.get(chunk) ?? 0) + 1);
-  }
-
   release(chunks: Iterable<string>): void {
-    for (const chunk of chunks) {
-      const count = this.#held.get(chunk) ?? 0;
-      if (count > 1) this.#held.set(chunk, count - 1);
-      else {
-        this.#held.delete(chunk);
-        this.#released.add(chunk);
-      }
-    }
+    this.#held.release(chunks);
   }
 
   takeReleased(): string[] {
-    const released = [...this.#released];
-    this.#released.clear();
-    return released;
+    return this.#held.takeReleased();
   }
 
   isHeld(chunk: string): boolean {
@@ -621,9 +541,8 @@ export class PoolChunkStore implements ChunkStore {
 
   /** True if nothing had to be written. */
   async #write(job: ChunkJob, { scheme, isCompressed = false }: ChunkPolicy = {}): Promise<boolean> {
-    const failed = new Set<Disk>();
-    const written: Written[] = [];
-    let cause: unknown;
+    const outcome = new Outcome();
+    const { written, failed } = outcome;
     let compression: Compression | undefined;
     let isTried = !isCompressed;
     let isAnew = false;
@@ -635,7 +554,7 @@ export class PoolChunkStore implements ChunkStore {
       } catch (error) {
         // Too few shards to be of use: they would only take room.
         await Promise.allSettled(written.map(({ disk, info }) => disk.remove(info)));
-        throw cause === undefined ? error : notTaken(error, cause);
+        throw outcome.cause === undefined ? error : notTaken(error, outcome.cause);
       }
       if (!plan || plan.places.length === 0) return round === 0;
       if (!isTried && plan.source === undefined && plan.standing === 0) {
@@ -645,7 +564,7 @@ export class PoolChunkStore implements ChunkStore {
         if (compression !== undefined) continue;
       }
       try {
-        cause = (await this.#writeFor(job, plan, failed, written)) ?? cause;
+        await this.#writer.writeFor(job, plan, outcome);
       } catch (error) {
         if (!hasCode(error, 'UNREADABLE')) throw error;
         // What there is of it turns out to be of no use.
@@ -665,59 +584,6 @@ export class PoolChunkStore implements ChunkStore {
     }
   }
 
-  /** From the job, or from what the disks have of a compressed chunk (then UNREADABLE). As `#writePlan`. */
-  async #writeFor(job: ChunkJob, plan: Plan, failed: Set<Disk>, written: Written[]): Promise<unknown> {
-    if (plan.source === undefined) return this.#writePlan(job, plan, failed, written);
-    return (await this.#writeFromSet(plan.source, job.chunk, plan, failed, written))?.cause;
-  }
-
-  /** Writes the plan's shards and publishes those that stand: into `written`. Adds disks that failed to `failed`; returns one's error. */
-  async #writePlan(
-    job: Pick<ChunkJob, 'chunk' | 'chunkBytes' | 'write'>,
-    plan: Plan,
-    failed: Set<Disk>,
-    written: Written[],
-  ): Promise<unknown> {
-    const { chunk, chunkBytes } = job;
-    const { scheme, compression, shardBytes } = plan;
-    let cause: unknown;
-    const reserved: { disk: Disk; reservation: Reservation }[] = [];
-    await Promise.all(
-      plan.places.map(async ({ shard, bucket, disk }) => {
-        try {
-          const info: ShardInfo = { bucket, chunk, shard, scheme, chunkBytes, compression, shardBytes };
-          reserved.push({ disk, reservation: await disk.reserve(info) });
-        } catch (error) {
-          cause = error;
-          failed.add(disk);
-        }
-      }),
-    );
-    if (reserved.length === 0) return cause;
-    const reservations = reserved.map(({ reservation }) => reservation);
-    let results: readonly (Error | undefined)[];
-    try {
-      results = await job.write(scheme, reservations);
-    } catch (error) {
-      // Nobody knows how much of the records is there.
-      for (const { disk, reservation } of reserved) disk.abandon(reservation, error);
-      throw error;
-    }
-    reserved.forEach(({ disk, reservation }, i) => {
-      const error = results[i];
-      if (error === undefined) {
-        disk.publish(reservation);
-        written.push({ disk, info: reservation.info });
-        return;
-      }
-      disk.abandon(reservation, error);
-      cause = error;
-      failed.add(disk);
-    });
-    if (failed.size > 0) this.#onShort(chunk);
-    return cause;
-  }
-
   async #storeSlice(
     sources: readonly Uint8Array[],
     asked: readonly (ChunkPolicy | undefined)[],
@@ -726,7 +592,7 @@ export class PoolChunkStore implements ChunkStore {
     const chunks = sources.map((bytes) => contentHash(bytes));
     while (chunks.some((chunk) => this.#collecting.has(chunk))) await this.#collected;
     await this.#unwritten(chunks.filter((_, i) => asked[i]?.scheme !== undefined));
-    for (const chunk of chunks) this.#hold(chunk);
+    for (const chunk of chunks) this.#held.hold(chunk);
     try {
       const compressed = await this.#compressSmall(sources, chunks, asked);
       return await this.#storeHeld(sources, chunks, asked, compressed);
@@ -824,49 +690,6 @@ export class PoolChunkStore implements ChunkStore {
 function more(a: ChunkPolicy | undefined, b: ChunkPolicy | undefined): ChunkPolicy | undefined {
   if (a?.scheme === undefined || b?.scheme === undefined) return a?.scheme === undefined ? (b ?? a) : a;
   return schemeSurvives(b.scheme) > schemeSurvives(a.scheme) ? b : a;
-}
-
-function compressionOf(storedBytes: number): Compression {
-  return { method: ZSTD_BLOCKS, storedBytes };
-}
-
-/** Compresses the chunk, if that pays as the plan would have it stored. */
-async function compressionFor(job: ChunkJob, plan: Plan): Promise<Compression | undefined> {
-  const storedBytes = await orPlain(job.compress());
-  if (storedBytes === undefined || !pays(plan.codec.shardBytes(storedBytes), plan.shardBytes)) return undefined;
-  return compressionOf(storedBytes);
-}
-
-/** Where nothing can be compressed, everything is stored as it is. */
-async function orPlain<T>(compressing: Promise<T>): Promise<T | undefined> {
-  try {
-    return await compressing;
-  } catch (error) {
-    if (!hasCode(error, 'CONFIG')) throw error;
-    return undefined;
-  }
-}
-
-/** What a copy of a small chunk holds, where copies stand that are compressed so, or are to be; undefined if it cannot be made. */
-function payloadFor(
-  compression: Compression | undefined,
-  bytes: Uint8Array,
-  compressed: Uint8Array | undefined,
-): Uint8Array | undefined {
-  if (compression === undefined) return bytes;
-  if (compressed !== undefined && isSameCompression(compressionOf(compressed.length), compression)) return compressed;
-  // Rare: the content stands compressed and lacks a copy, and somebody stores it again without asking for that.
-  const again = compressAgain(bytes);
-  return again !== undefined && isSameCompression(compressionOf(again.length), compression) ? again : undefined;
-}
-
-function compressAgain(bytes: Uint8Array): Uint8Array | undefined {
-  try {
-    return compressChunk(bytes);
-  } catch (error) {
-    if (!hasCode(error, 'CONFIG')) throw error;
-    return undefined;
-  }
 }
 
 /** The disks that failed explain why too few are left. */

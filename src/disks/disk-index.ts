@@ -134,19 +134,19 @@ export class DiskIndex {
   }
 
   #flushSome(source: IndexSource, withNotes: boolean): boolean {
-    let names: FlushedNames = new Map();
+    let names: FlushedNames = { counts: new Map(), all: false };
     const owed = JSON.stringify(source.owed());
     const all = this.shards.flush(
       (segment, position) => source.isDurable(segment, position),
       FLUSH_SLICE,
       (complete) => {
-        names = this.named.flush((segment, position) => source.isDurable(segment, position));
+        names = this.named.flush((segment, position) => source.isDurable(segment, position), FLUSH_SLICE);
         if (owed !== this.#owed) writeOwed(this.#database, owed);
-        if (complete && withNotes) writeNotes(this.#database, source.notes());
+        if (complete && names.all && withNotes) writeNotes(this.#database, source.notes());
       },
     );
     this.#owed = owed;
     this.named.flushed(names);
-    return all;
+    return all && names.all;
   }
 }

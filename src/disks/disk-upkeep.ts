@@ -132,9 +132,7 @@ export class DiskUpkeep {
 
   #liveBytes(segment: number): number {
     const { shards, named } = this.#disk.index;
-    return (
-      shards.segmentBytes(segment) + named.inSegment(segment).reduce((sum, { recordBytes }) => sum + recordBytes, 0)
-    );
+    return shards.segmentBytes(segment) + named.segmentBytes(segment);
   }
 
   async #rollIfHalfFull(log: AppendLog): Promise<void> {

@@ -1,5 +1,6 @@
 /**
- * Slots and snapshot parts of a disk: few, so they are all in memory; their rows in the index file save reading the data stream at start.
+ * Slots and snapshot parts of a disk: few, so they are all in memory (a part for a thousand rows of metadata, some 100 bytes each); their rows in the index file save
+ * reading the data stream at start. What is asked for with every chunk that is placed, the bytes, is kept as a sum.
  * Of several records the highest version (then log sequence) is the slot; part 0 of a snapshot begins it anew, forgetting
  * parts of an earlier try. Rows follow the rule of shard-index.ts: only what is durable is written.
  */
@@ -23,28 +24,45 @@ export interface NamedSnapshotPart extends LoggedRecord {
   readonly last: boolean;
 }
 
-/** How many changes of each name were written. */
-export type FlushedNames = ReadonlyMap<string, number>;
+export interface FlushedNames {
+  /** How many changes of each name were written. */
+  readonly counts: ReadonlyMap<string, number>;
+  /** Nothing durable is left. */
+  readonly all: boolean;
+}
 
 type Named = NamedSlot | NamedSnapshotPart;
 
+/** The parts that are known of one snapshot. */
+interface KnownSnapshot {
+  readonly sequence: number;
+  readonly epoch: number;
+  /** By number. */
+  readonly parts: Map<number, NamedSnapshotPart>;
+  /** Undefined since a part has come or gone. */
+  entry: SnapshotEntry | undefined;
+}
+
 export class NamedIndex {
   readonly #database: Database.Database;
-  readonly #records = new Map<string, Named>();
+  readonly #slots = new Map<string, NamedSlot>();
+  readonly #snapshots = new Map<string, KnownSnapshot>();
+  readonly #segmentBytes = new Map<number, number>();
+  #liveBytes = 0;
   /** What the file does not have, by name, oldest first; undefined: forgotten. */
   readonly #changed = new Map<string, (Named | undefined)[]>();
 
   constructor(database: Database.Database) {
     this.#database = database;
     for (const row of database.prepare<[], { name: string; record: string }>('SELECT * FROM named').all()) {
-      this.#records.set(row.name, JSON.parse(row.record) as Named);
+      this.#add(row.name, JSON.parse(row.record) as Named);
     }
   }
 
   putSlot(slot: NamedSlot): void {
     const name = slotName(slot.bucket, slot.path);
-    const known = this.#records.get(name);
-    if (known?.kind === 'slot') {
+    const known = this.#slots.get(name);
+    if (known !== undefined) {
       const newer = slot.version - known.version || slot.logSequence - known.logSequence;
       if (newer <= 0) return;
     }
@@ -52,71 +70,57 @@ export class NamedIndex {
   }
 
   slot(bucket: BucketId, path: string): NamedSlot | undefined {
-    const slot = this.#records.get(slotName(bucket, path));
-    return slot?.kind === 'slot' ? slot : undefined;
+    return this.#slots.get(slotName(bucket, path));
   }
 
   putSnapshotPart(part: NamedSnapshotPart): void {
-    const known = this.#records.get(snapshotName(part));
+    const snapshot = this.#snapshots.get(snapshotKey(part));
+    const known = snapshot?.parts.get(part.part);
     if (known !== undefined && known.logSequence >= part.logSequence) return;
-    if (part.part === 0) {
-      for (const old of this.#parts()) {
-        if (old.sequence === part.sequence && old.epoch === part.epoch && old.logSequence < part.logSequence)
-          this.#delete(snapshotName(old));
-      }
+    if (part.part === 0 && snapshot !== undefined) {
+      for (const old of [...snapshot.parts.values()]) if (old.logSequence < part.logSequence) this.#delete(old);
     }
     this.#set(snapshotName(part), part);
   }
 
   /** Ascending by (sequence, epoch). */
   snapshots(): SnapshotEntry[] {
-    const found = new Map<string, NamedSnapshotPart[]>();
-    for (const part of this.#parts()) {
-      const name = `${part.sequence}/${part.epoch}`;
-      const parts = found.get(name);
-      if (parts === undefined) found.set(name, [part]);
-      else parts.push(part);
-    }
-    return [...found.values()]
-      .map((parts) => {
-        const { sequence, epoch } = parts[0] as NamedSnapshotPart;
-        const last = parts.find((part) => part.last);
-        const complete = last !== undefined && parts.filter(({ part }) => part <= last.part).length === last.part + 1;
-        return { sequence, epoch, parts: parts.length, complete };
-      })
-      .sort((a, b) => a.sequence - b.sequence || a.epoch - b.epoch);
+    const entries = [...this.#snapshots.values()].map((snapshot) => (snapshot.entry ??= entryOf(snapshot)));
+    return entries.sort((a, b) => a.sequence - b.sequence || a.epoch - b.epoch);
   }
 
   /** The part of the snapshot of this sequence: of the newest epoch that is complete, else of the newest. */
   snapshotPart(sequence: number, part: number): NamedSnapshotPart | undefined {
     const epochs = this.snapshots().filter((snapshot) => snapshot.sequence === sequence);
     const chosen = epochs.findLast(({ complete }) => complete) ?? epochs.at(-1);
-    return this.#parts().find((one) => one.sequence === sequence && one.epoch === chosen?.epoch && one.part === part);
+    return chosen && this.#snapshots.get(snapshotKey(chosen))?.parts.get(part);
   }
 
   dropSnapshots(belowSequence: number): void {
-    for (const part of this.#parts()) if (part.sequence < belowSequence) this.#delete(snapshotName(part));
+    for (const { sequence, parts } of [...this.#snapshots.values()])
+      if (sequence < belowSequence) for (const part of [...parts.values()]) this.#delete(part);
   }
 
   inSegment(segment: number): Named[] {
-    return [...this.#records.values()].filter((record) => record.segment === segment);
+    return this.#segmentBytes.has(segment) ? this.#all().filter((record) => record.segment === segment) : [];
+  }
+
+  segmentBytes(segment: number): number {
+    return this.#segmentBytes.get(segment) ?? 0;
   }
 
   segments(): number[] {
-    return [...new Set([...this.#records.values()].map(({ segment }) => segment))];
+    return [...this.#segmentBytes.keys()];
   }
 
   get liveBytes(): number {
-    let sum = 0;
-    for (const { recordBytes } of this.#records.values()) sum += recordBytes;
-    return sum;
+    return this.#liveBytes;
   }
 
   /** Forgets what does not lie wholly before `endBytes` of the segment. Returns how many. */
   dropLost(segment: number, endBytes: number): number {
     const lost = this.inSegment(segment).filter(({ position, recordBytes }) => position + recordBytes >= endBytes + 64);
-    for (const record of lost)
-      this.#delete(record.kind === 'slot' ? slotName(record.bucket, record.path) : snapshotName(record));
+    for (const record of lost) this.#delete(record);
     return lost.length;
   }
 
@@ -124,42 +128,83 @@ export class NamedIndex {
     return this.#changed.size;
   }
 
-  /** Within the caller's transaction. Returns what was written: `flushed` takes it when it is committed. */
-  flush(isDurable: (segment: number, position: number) => boolean): FlushedNames {
+  /** Within the caller's transaction, at most `limit` names. Returns what was written: `flushed` takes it when it is committed. */
+  flush(isDurable: (segment: number, position: number) => boolean, limit: number): FlushedNames {
     const put = this.#database.prepare('INSERT OR REPLACE INTO named VALUES (?, ?)');
     const remove = this.#database.prepare('DELETE FROM named WHERE name = ?');
-    const written = new Map<string, number>();
+    const counts = new Map<string, number>();
     for (const [name, changes] of this.#changed) {
       const at = changes.findLastIndex((record) => record === undefined || isDurable(record.segment, record.position));
       if (at < 0) continue;
+      if (counts.size === limit) return { counts, all: false };
       const record = changes[at];
       if (record === undefined) remove.run(name);
       else put.run(name, JSON.stringify(record));
-      written.set(name, at + 1);
+      counts.set(name, at + 1);
     }
-    return written;
+    return { counts, all: true };
   }
 
-  flushed(written: FlushedNames): void {
-    for (const [name, count] of written) {
+  flushed({ counts }: FlushedNames): void {
+    for (const [name, count] of counts) {
       const rest = this.#changed.get(name)?.slice(count) ?? [];
       if (rest.length === 0) this.#changed.delete(name);
       else this.#changed.set(name, rest);
     }
   }
 
-  #parts(): NamedSnapshotPart[] {
-    return [...this.#records.values()].filter((record) => record.kind === 'snapshot');
+  #all(): Named[] {
+    return [...this.#slots.values(), ...[...this.#snapshots.values()].flatMap(({ parts }) => [...parts.values()])];
   }
 
   #set(name: string, record: Named): void {
-    this.#records.set(name, record);
+    this.#add(name, record);
     this.#note(name, record);
   }
 
-  #delete(name: string): void {
-    this.#records.delete(name);
-    this.#note(name, undefined);
+  #add(name: string, record: Named): void {
+    const before = record.kind === 'slot' ? this.#slots.get(name) : this.#partLike(record);
+    if (before !== undefined) this.#count(before, -1);
+    this.#count(record, 1);
+    if (record.kind === 'slot') {
+      this.#slots.set(name, record);
+      return;
+    }
+    const key = snapshotKey(record);
+    const { sequence, epoch, part } = record;
+    const snapshot = this.#snapshots.get(key) ?? { sequence, epoch, parts: new Map(), entry: undefined };
+    this.#snapshots.set(key, snapshot);
+    snapshot.parts.set(part, record);
+    snapshot.entry = undefined;
+  }
+
+  #partLike(part: NamedSnapshotPart): NamedSnapshotPart | undefined {
+    return this.#snapshots.get(snapshotKey(part))?.parts.get(part.part);
+  }
+
+  #delete(record: Named): void {
+    this.#count(record, -1);
+    if (record.kind === 'slot') {
+      const name = slotName(record.bucket, record.path);
+      this.#slots.delete(name);
+      this.#note(name, undefined);
+      return;
+    }
+    const key = snapshotKey(record);
+    const snapshot = this.#snapshots.get(key);
+    if (snapshot !== undefined) {
+      snapshot.parts.delete(record.part);
+      snapshot.entry = undefined;
+      if (snapshot.parts.size === 0) this.#snapshots.delete(key);
+    }
+    this.#note(snapshotName(record), undefined);
+  }
+
+  #count({ segment, recordBytes }: Named, sign: number): void {
+    this.#liveBytes += sign * recordBytes;
+    const bytes = this.segmentBytes(segment) + sign * recordBytes;
+    if (bytes === 0) this.#segmentBytes.delete(segment);
+    else this.#segmentBytes.set(segment, bytes);
   }
 
   #note(name: string, record: Named | undefined): void {
@@ -175,4 +220,15 @@ function slotName(bucket: BucketId, path: string): string {
 
 function snapshotName({ sequence, epoch, part }: NamedSnapshotPart): string {
   return `snapshot ${sequence} ${epoch} ${part}`;
+}
+
+function snapshotKey({ sequence, epoch }: { readonly sequence: number; readonly epoch: number }): string {
+  return `${sequence}/${epoch}`;
+}
+
+function entryOf({ sequence, epoch, parts }: KnownSnapshot): SnapshotEntry {
+  const numbers = [...parts.keys()];
+  const last = numbers.find((number) => parts.get(number)?.last === true);
+  const complete = last !== undefined && numbers.filter((number) => number <= last).length === last + 1;
+  return { sequence, epoch, parts: parts.size, complete };
 }

@@ -32,6 +32,8 @@ export interface ScanTarget {
   readonly crc32c: Crc32c;
   /** Check payloads too: where unsynced writes may have been lost. */
   readonly verify: boolean;
+  /** After each window that was read. */
+  readonly onRead?: (() => Promise<void>) | undefined;
 }
 
 export interface FoundRecord {
@@ -178,6 +180,7 @@ export class SegmentScan {
       const buffer = Buffer.allocUnsafe(wanted);
       this.#window = buffer.subarray(0, await this.#read(buffer, position));
       this.#windowAt = position;
+      await this.#target.onRead?.();
     }
     return Math.min(bytes, this.#windowAt + this.#window.length - position);
   }

@@ -87,6 +87,8 @@ export class ShardIndex {
   readonly #bucketNames = new Map<number, BucketId>();
   readonly #bucketLive = new Map<BucketId, number>();
   readonly #segmentLive = new Map<number, number>();
+  /** Of all segments: asked for with every chunk that is placed. */
+  #liveBytes = 0;
   readonly #byChunk: Database.Statement<[Buffer], Row>;
   readonly #byKey: Database.Statement<[number, Buffer, number], Row>;
   readonly #byPlace: Database.Statement<[number, number, number], Row>;
@@ -114,6 +116,7 @@ export class ShardIndex {
     }
     for (const row of database.prepare<[], { segment: number; live_bytes: number }>('SELECT * FROM segments').all()) {
       this.#segmentLive.set(row.segment, row.live_bytes);
+      this.#liveBytes += row.live_bytes;
     }
   }
 
@@ -197,22 +200,30 @@ export class ShardIndex {
   }
 
   get liveBytes(): number {
-    let sum = 0;
-    for (const bytes of this.#segmentLive.values()) sum += bytes;
-    return sum;
+    return this.#liveBytes;
   }
 
   /** By place, after `after`. */
   walk(after: RecordLocation | undefined, limit: number): IndexedShard[] {
-    const from = after ?? { segment: -1, position: -1 };
-    const pending = [...this.#pending.values()].flat();
-    const rows = this.#ask(() => this.#byPlace.all(from.segment, from.position, limit + pending.length));
-    return this.#merge(rows, pending, (shard) => isAfter(shard, from)).slice(0, limit);
+    let from = after ?? { segment: -1, position: -1 };
+    const found: IndexedShard[] = [];
+    // A page of the file may say nothing that counts any more.
+    for (let isEnd = false; !isEnd && found.length < limit; ) {
+      const { segment, position } = from;
+      const rows = this.#ask(() => this.#byPlace.all(segment, position, limit));
+      const last = rows.at(-1);
+      isEnd = last === undefined || rows.length < limit;
+      const through = isEnd ? { segment: Number.POSITIVE_INFINITY, position: 0 } : last!;
+      const page = this.#merge(rows, (shard) => isAfter(shard, { segment, position }) && !isAfter(shard, through));
+      for (const shard of page) found.push(shard);
+      from = through;
+    }
+    return found.slice(0, limit);
   }
 
   inSegment(segment: number): IndexedShard[] {
     const rows = this.#ask(() => this.#bySegment.all(segment));
-    return this.#merge(rows, [...this.#pending.values()].flat(), (shard) => shard.segment === segment);
+    return this.#merge(rows, (shard) => shard.segment === segment);
   }
 
   /** Forgets the shards of a segment that do not lie wholly before `endBytes`: the file does not have them any more. Returns how many. */
@@ -225,11 +236,7 @@ export class ShardIndex {
       if (row.position + row.record_bytes < endBytes + RECORD_ALIGNMENT) break;
       rows.push(row);
     }
-    const lost = this.#merge(
-      rows,
-      [...this.#pending.values()].flat(),
-      (shard) => shard.segment === segment && isLost(shard),
-    );
+    const lost = this.#merge(rows, (shard) => shard.segment === segment && isLost(shard));
     // No record says so: a change at no place, which counts as durable.
     for (const shard of lost)
       this.#change(shard, this.#pendingOf(shard), shard, undefined, shard.logSequence, { segment: 0, position: -1 });
@@ -365,16 +372,20 @@ export class ShardIndex {
 
   #count({ bucket, segment, recordBytes }: IndexedShard, sign: number): void {
     this.#bucketLive.set(bucket, (this.#bucketLive.get(bucket) ?? 0) + sign * recordBytes);
+    this.#liveBytes += sign * recordBytes;
     const live = (this.#segmentLive.get(segment) ?? 0) + sign * recordBytes;
     if (live === 0) this.#segmentLive.delete(segment);
     else this.#segmentLive.set(segment, live);
   }
 
-  #merge(rows: readonly Row[], pending: readonly Pending[], wanted: (shard: IndexedShard) => boolean): IndexedShard[] {
+  /** Rows of the file, and what has changed since that is wanted, by place. */
+  #merge(rows: readonly Row[], wanted: (shard: IndexedShard) => boolean): IndexedShard[] {
     const shards = rows.map((row) => this.#shard(row)).filter((shard) => this.#pendingOf(shard) === undefined);
-    for (const one of pending) {
-      const { shard } = latest(one);
-      if (shard !== undefined && wanted(shard)) shards.push(shard);
+    for (const list of this.#pending.values()) {
+      for (const one of list) {
+        const { shard } = latest(one);
+        if (shard !== undefined && wanted(shard)) shards.push(shard);
+      }
     }
     return shards.sort((a, b) => a.segment - b.segment || a.position - b.position);
   }

@@ -16,8 +16,8 @@ import {
   walkSegment,
 } from './segment-walk.js';
 
-/** Index entries taken at one time. */
-const PAGE = 1000;
+/** Index entries taken at one time: about half a millisecond. */
+const PAGE = 128;
 
 export interface SegmentComparison {
   /** Entries where no record lies that verifies. */

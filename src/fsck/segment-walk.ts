@@ -63,6 +63,8 @@ export interface WalkTarget {
   readonly endBytes: number;
   readonly owner: string;
   readonly crc32c: Crc32c;
+  /** After each piece of the file that was read. */
+  readonly onRead?: (() => Promise<void>) | undefined;
 }
 
 /** Calls `onRecord` and `onHole` in the order of their positions. */

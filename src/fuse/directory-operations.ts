@@ -1,8 +1,4 @@
-/**
- * Operations on open directories. The kernel is not asked to keep listings (CACHE_DIR), because a position belongs to the
- * handle that returned it: when a kept listing is dropped, the kernel goes on reading each open directory at the positions of
- * whoever had filled it.
- */
+/** Operations on open directories. The kernel keeps listings, with positions that are good for every handle (vfs/listing.ts). */
 import { CairnError } from '../errors/cairn-error.js';
 import { Interruption } from '../vfs/interruption.js';
 import type { Request } from './decode-request.js';
@@ -12,7 +8,7 @@ import { In } from './protocol.js';
 
 export function opendir(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
-  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), replyOpendir);
+  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), replyOpendir, request.nodeid);
 }
 
 export function readdir(exchange: Exchange, request: Request): void {

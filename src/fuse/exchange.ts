@@ -252,8 +252,13 @@ function takeBack(exchange: Exchange, handle: Handle): void {
   exchange.detach(exchange.vfs.release(handle), 'release of an interrupted open');
 }
 
-export const replyOpendir: Reply<Handle> = (exchange, unique, handle) => {
-  if (exchange.sendSmall(exchange.encoder.open(unique, handle, 0))) return;
+/** The kernel keeps listings, and starts anew with each handle for which one no longer stands. */
+export const replyOpendir: Reply<Handle> = (exchange, unique, handle, ino) => {
+  const stands = exchange.vfs.listingStands(handle);
+  // Then no READDIR will tell.
+  if (stands && exchange.vfs.accessed(handle)) exchange.attributesChanged(ino);
+  const flags = stands ? OpenReply.CACHE_DIR | OpenReply.KEEP_CACHE : OpenReply.CACHE_DIR;
+  if (exchange.sendSmall(exchange.encoder.open(unique, handle, flags))) return;
   exchange.detach(exchange.vfs.releasedir(handle), 'release of an interrupted opendir');
 };
 

@@ -97,7 +97,13 @@ export const SetattrValid = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
-export const OpenReply = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1, NOFLUSH: 1 << 5, PASSTHROUGH: 1 << 7 } as const;
+export const OpenReply = {
+  DIRECT_IO: 1 << 0,
+  KEEP_CACHE: 1 << 1,
+  CACHE_DIR: 1 << 3,
+  NOFLUSH: 1 << 5,
+  PASSTHROUGH: 1 << 7,
+} as const;
 export const OPEN_KILL_SUIDGID = 1 << 0;
 /** WRITE_CACHE: the kernel writes back a mapped page and picked any writable handle of the inode. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;

@@ -7,10 +7,12 @@ import type { Clock } from '../io/clock.js';
 import type { JobContext, JobKind, JobReport, JobState, Json } from './job.js';
 import type { JobFiles, KeptJob } from './job-file.js';
 import { Rate } from './rate.js';
-import type { Throttle } from './throttle.js';
+import { SLICE_MS, type Throttle } from './throttle.js';
 
 /** A crash repeats at most so much work, and the file is written at most so often. */
 const KEEP_EVERY_MS = 10_000;
+/** Turns that are passed over within a slice, whatever the clock says. */
+const TURNS_MAX = 1000;
 
 export interface JobLog {
   info(fields: object, message: string): void;
@@ -58,6 +60,7 @@ export class BackgroundJob {
   #intent: Intent = 'close';
   #run: Promise<void> | undefined;
   #resumedMs = 0;
+  #turns = 0;
   #keptMs = 0;
   #keeping: Promise<void> = Promise.resolve();
   #hasWarned = false;
@@ -238,10 +241,12 @@ export class BackgroundJob {
       },
       keep: () => this.#keep(),
       turn: async (doneBytes, cursor) => {
-        const { clock, throttle } = this.#parts;
+        const { clock, throttle, order } = this.#parts;
         this.#doneBytes += Math.round(doneBytes);
         if (cursor !== undefined) this.#cursor = cursor;
         const nowMs = clock.monotonicMs();
+        if (nowMs - this.#resumedMs < SLICE_MS && ++this.#turns < TURNS_MAX && !signal.aborted && order.isFirst(this))
+          return;
         this.#rate.note(nowMs, this.#doneBytes);
         if (!signal.aborted && nowMs - this.#keptMs >= KEEP_EVERY_MS) await this.#keep();
         if (this.#fullSpeed) await new Promise(setImmediate);
@@ -264,6 +269,7 @@ export class BackgroundJob {
     }
     if (signal.aborted) throw new CairnError('ABORTED', `${this.kind.name} was told to stop`);
     this.#resumedMs = clock.monotonicMs();
+    this.#turns = 0;
   }
 
   #keep(): Promise<void> {

@@ -50,8 +50,9 @@ export interface JobContext {
   /** What is being done, in one line. */
   say(line: string): void;
   /**
-   * Called between two pieces of work, of some megabytes or milliseconds each, while nothing is held: adds the piece to what is done, takes note of the
-   * cursor behind it, and resolves when the next may begin. Rejects with ABORTED where the run is to end: let it through.
+   * Called between two pieces of work, while nothing is held: adds the piece to what is done, takes note of the cursor behind it, and resolves when the next
+   * may begin. A piece should keep the event loop no longer than a millisecond; smaller ones cost next to nothing, since turns within a millisecond return at
+   * once. Rejects with ABORTED where the run is to end: let it through.
    */
   turn(doneBytes: number, cursor?: Json): Promise<void>;
   /** Writes the last cursor down now, where its loss would cost more than time; otherwise that is done every ten seconds. */

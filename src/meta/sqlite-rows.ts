@@ -1,4 +1,5 @@
 /** Rows as SQLite returns them (arrays in column order, see the SELECT lists) and as the rest of Cairn knows them. */
+import type { Time } from '../io/clock.js';
 import type { NodeRow } from './meta-store.js';
 import type { ChunkRow, DentryRow, ExtentRow, Ino, InodeRow, XattrRow } from './rows.js';
 
@@ -28,6 +29,12 @@ export type InodeColumns = [
 ];
 
 export function toInode(columns: InodeColumns): InodeRow {
+  // Of what was made and left alone all times are one: then they are one object.
+  const atime = { sec: columns[8], nsec: columns[9] };
+  const time = (sec: number, nsec: number, like: Time): Time =>
+    sec === like.sec && nsec === like.nsec ? like : { sec, nsec };
+  const mtime = time(columns[10], columns[11], atime);
+  const ctime = time(columns[12], columns[13], mtime);
   return {
     ino: columns[0],
     version: columns[1],
@@ -37,10 +44,10 @@ export function toInode(columns: InodeColumns): InodeRow {
     nlink: columns[5],
     rdev: columns[6],
     sizeBytes: columns[7],
-    atime: { sec: columns[8], nsec: columns[9] },
-    mtime: { sec: columns[10], nsec: columns[11] },
-    ctime: { sec: columns[12], nsec: columns[13] },
-    btime: { sec: columns[14], nsec: columns[15] },
+    atime,
+    mtime,
+    ctime,
+    btime: time(columns[14], columns[15], mtime),
     target: columns[16],
     contentStage: columns[17],
   };

@@ -113,7 +113,7 @@ export function openTree(opening: Opening, store: OpenStore, staging: Staging): 
   committer.policies = policies;
   staged.chunkPolicyOf = (inode) => chunkPolicyOf(policies.now(inode));
   const userWork = new UserWork();
-  const activity = new Activity(() => clock.monotonicMs());
+  const activity = new Activity(() => clock.monotonicMs(), userWork);
   const throttle = new Throttle(userWork, clock);
   const backings = new Backings({
     io,

@@ -123,7 +123,7 @@ export function openUpkeep(
       },
     }),
   );
-  const scrubs = keep(new ScrubSchedule(jobs, clock, config.scrubDays));
+  const scrubs = keep(new ScrubSchedule(jobs, clock, userWork, config.scrubDays));
   degraded.repair = repair;
   disks.whenReturned(() => repair.diskReturned());
   const snapshotter = new Snapshotter(disks, meta, chunks);

@@ -19,7 +19,7 @@ export const REBALANCE = 'rebalance';
 /** Behind repair: what is at risk comes first. */
 const RANK = 20;
 /** Index rows looked at in one step. */
-const SLICE = 512;
+const SLICE = 128;
 /** Chunk bytes and chunks settled in one step, with one sync of each disk at its end. */
 const BATCH_BYTES = 64 * 1024 * 1024;
 const BATCH_CHUNKS = 1024;
@@ -146,7 +146,8 @@ export class RebalanceJob implements JobKind {
         if (bytes >= BATCH_BYTES || batch.size >= BATCH_CHUNKS) await settle();
       }
       if (entries.length < SLICE) break;
-      if (batch.size === 0) await context.turn(0, after && { disk: number, after: placeOf(after) });
+      // What is to be settled still lies before the place.
+      await context.turn(0, batch.size === 0 && after ? { disk: number, after: placeOf(after) } : undefined);
     }
     await settle();
   }

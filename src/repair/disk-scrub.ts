@@ -13,9 +13,6 @@ import { type SegmentFile, segmentFiles } from '../fsck/segment-walk.js';
 import type { FileIo } from '../io/file-io.js';
 import { syncAll } from './sync-all.js';
 
-/** Bytes between two pauses. */
-const PIECE_BYTES = 1024 * 1024;
-
 export interface SegmentScrub {
   readonly records: number;
   readonly bytes: number;
@@ -47,23 +44,19 @@ export class DiskScrub {
     return stream === 'journal' ? journalSegmentBytes : dataSegmentBytes;
   }
 
-  /** `pause` gets the bytes read since the last one. Undefined if the segment has been given back meanwhile. */
+  /** `pause` is called after each record and each read of the file, with the bytes of the records since the last call. Undefined if the segment has been given back meanwhile. */
   async scrub(segment: SegmentFile, pause: (bytes: number) => Promise<void>): Promise<SegmentScrub | undefined> {
     let records = 0;
     let bytes = 0;
-    let told = 0;
     const expected = await entriesOf(this.#disk, segment.segment, () => pause(0));
     let suspects: readonly ShardEntry[];
     let isUnreadable = false;
     try {
       const { lost, wrong, end } = await withSegment(this.#files, this.#addon, this.#disk, segment, (target) =>
-        compareSegment(target, expected, async ({ decoded }) => {
+        compareSegment({ ...target, onRead: () => pause(0) }, expected, ({ decoded }) => {
           records += 1;
           bytes += decoded.recordBytes;
-          if (bytes - told < PIECE_BYTES) return;
-          const piece = bytes - told;
-          told = bytes;
-          await pause(piece);
+          return pause(decoded.recordBytes);
         }),
       );
       suspects = [...lost, ...wrong];
@@ -74,7 +67,6 @@ export class DiskScrub {
       suspects = expected;
       isUnreadable = true;
     }
-    await pause(bytes - told);
     return { records, bytes, damaged: await this.#damagedOf(suspects, pause), isUnreadable };
   }
 

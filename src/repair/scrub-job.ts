@@ -100,10 +100,10 @@ class Scrub {
     return this.#report;
   }
 
-  async #turn(doneBytes: number): Promise<void> {
+  #turn(doneBytes: number): Promise<void> {
     const { uuid, stream, segment, part, walk } = this.#at;
     const affected = this.#affectedList;
-    await this.#context.turn(doneBytes, { part, uuid, stream, segment, walk, affected, report: this.#report });
+    return this.#context.turn(doneBytes, { part, uuid, stream, segment, walk, affected, report: this.#report });
   }
 
   async #disks(): Promise<void> {
@@ -139,9 +139,9 @@ class Scrub {
 
   async #segment(disk: Disk, scrub: DiskScrub, segment: Parameters<DiskScrub['scrub']>[0]): Promise<void> {
     let read = 0;
-    const found = await scrub.scrub(segment, async (bytes) => {
+    const found = await scrub.scrub(segment, (bytes) => {
       read += bytes;
-      await this.#turn(bytes);
+      return this.#turn(bytes);
     });
     if (found !== undefined) {
       this.#report.records += found.records;
@@ -201,7 +201,11 @@ class Scrub {
     for (let page = await walk.next(); page !== undefined; page = await walk.next()) {
       for (const { ino, path } of page) {
         this.#report.files += 1;
-        for await (const { chunk, chunkBytes } of walk.chunksOf(ino)) await this.#chunk(chunk, chunkBytes, path);
+        for await (const { chunk, chunkBytes } of walk.chunksOf(ino)) {
+          await this.#chunk(chunk, chunkBytes, path);
+          await this.#turn(0);
+        }
+        await this.#turn(0);
       }
       this.#at = { ...this.#at, walk: walk.cursor };
       this.#context.say(`looking at files: ${this.#report.files} so far`);

@@ -1,7 +1,8 @@
 /**
- * Counts what users ask of the vfs: requests, bytes, and how long each took. On the hot path: two readings of the clock and a few additions per request, no
+ * Counts what users ask of the vfs: requests, bytes, and how long each took. Background work stands back for them (UserWork). On the hot path: two readings of the clock and a few additions per request, no
  * allocation but for an answer that is not there yet.
  */
+import type { UserWork } from '../jobs/user-work.js';
 import type { PoolActivity, RequestFigures } from './reports.js';
 import type { Result } from './vfs.js';
 
@@ -10,17 +11,20 @@ const BOUNDS_MS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1
 
 class Requests {
   readonly #nowMs: () => number;
+  readonly #userWork: UserWork;
   #count = 0;
   #bytes = 0;
   #totalMs = 0;
   readonly #buckets = new Float64Array(BOUNDS_MS.length);
 
-  constructor(nowMs: () => number) {
+  constructor(nowMs: () => number, userWork: UserWork) {
     this.#nowMs = nowMs;
+    this.#userWork = userWork;
   }
 
   /** Counts a request of `bytes` that began at `startedMs` with its answer, which it returns. */
   note<T>(startedMs: number, bytes: number, answer: Result<T>): Result<T> {
+    this.#userWork.count(answer);
     if (!(answer instanceof Promise)) {
       this.#took(startedMs, bytes);
       return answer;
@@ -57,10 +61,10 @@ export class Activity {
   readonly write: Requests;
   readonly sync: Requests;
 
-  constructor(nowMs: () => number) {
-    this.read = new Requests(nowMs);
-    this.write = new Requests(nowMs);
-    this.sync = new Requests(nowMs);
+  constructor(nowMs: () => number, userWork: UserWork) {
+    this.read = new Requests(nowMs, userWork);
+    this.write = new Requests(nowMs, userWork);
+    this.sync = new Requests(nowMs, userWork);
   }
 
   report(): Pick<PoolActivity, 'boundsMs' | 'read' | 'write' | 'sync'> {

@@ -1,19 +1,33 @@
-/** A map of what is worth knowing only while there is room for it: with more than `entriesMax` entries the one that was entered first goes. */
-export class BoundedMap<K, V> extends Map<K, V> {
-  readonly #entriesMax: number;
+/**
+ * A map of what is worth knowing only while there is room for it: at most `entriesMax` entries, of which the later half is there in any case.
+ *
+ * Two generations: when the young one is half of all the next that comes makes it the old one, and what that was goes at once. So entering costs the same however many there are;
+ * a single Map whose first entry is deleted each time looks through what has been deleted before it.
+ */
+export class BoundedMap<K, V extends object | string | number> {
+  readonly #generation: number;
+  #young = new Map<K, V>();
+  #old = new Map<K, V>();
 
   constructor(entriesMax: number) {
-    super();
-    this.#entriesMax = entriesMax;
+    this.#generation = Math.ceil(entriesMax / 2);
   }
 
-  override set(key: K, value: V): this {
-    super.set(key, value);
-    if (this.size <= this.#entriesMax) return this;
-    for (const first of this.keys()) {
-      this.delete(first);
-      break;
+  get(key: K): V | undefined {
+    return this.#young.get(key) ?? this.#old.get(key);
+  }
+
+  /** Enters it as the latest. */
+  set(key: K, value: V): void {
+    if (this.#young.size >= this.#generation && !this.#young.has(key)) {
+      this.#old = this.#young;
+      this.#young = new Map();
     }
-    return this;
+    this.#old.delete(key);
+    this.#young.set(key, value);
+  }
+
+  delete(key: K): void {
+    if (!this.#young.delete(key)) this.#old.delete(key);
   }
 }

@@ -47,6 +47,10 @@ export class ForwardingVfs implements Partial<v.Vfs> {
     return this.vfs.opendir(ino);
   }
 
+  listingStands(handle: v.Handle): boolean {
+    return this.vfs.listingStands(handle);
+  }
+
   readdir(
     handle: v.Handle,
     cookie: number,

@@ -1,6 +1,8 @@
 /** Open files and directories of all faces, by the numbers that the faces hold. */
-import { CairnError } from '../errors/cairn-error.js';
+import { assert, CairnError } from '../errors/cairn-error.js';
+import type { Directory } from './directory.js';
 import type { Inode } from './inode.js';
+import { type Listing, Listings } from './listing.js';
 import type { Handle, OpenMode } from './vfs.js';
 
 export interface FileHandle {
@@ -17,57 +19,17 @@ export interface FileHandle {
   toldErrors: number;
 }
 
-/** Keys of entries already returned, so that a position can be gone back to. */
-const KEYS_KEPT = 65_536;
-const MARKER_EVERY = 256;
-
-export class DirectoryHandle {
+export interface DirectoryHandle {
   readonly inode: Inode;
-  /** Keys of entries number `#first` and following, in the order in which they were returned. */
-  #keys: string[] = [];
-  #first = 0;
-  /** Key of every 256th entry before those. */
-  readonly #markers: string[] = [];
-
-  constructor(inode: Inode) {
-    this.inode = inode;
-  }
-
-  rewind(): void {
-    this.#keys = [];
-    this.#first = 0;
-    this.#markers.length = 0;
-  }
-
-  /** The key of the entry that was returned as number `index` (from 0), and how many entries after that key to skip; undefined if it was never returned. */
-  after(index: number): { key: string; skip: number } | undefined {
-    if (index >= this.#first) {
-      const key = this.#keys[index - this.#first];
-      return key === undefined ? undefined : { key, skip: 0 };
-    }
-    const marker = Math.floor(index / MARKER_EVERY);
-    const key = this.#markers[marker];
-    return key === undefined ? undefined : { key, skip: index - marker * MARKER_EVERY };
-  }
-
-  /** Entry number `index` was returned with this key. */
-  returned(index: number, key: string): void {
-    const at = index - this.#first;
-    if (at < 0) return;
-    this.#keys[at] = key;
-    this.#keys.length = at + 1;
-    if (this.#keys.length < 2 * KEYS_KEPT) return;
-    for (let i = 0; i < KEYS_KEPT; i++) {
-      if ((this.#first + i) % MARKER_EVERY === 0) this.#markers[(this.#first + i) / MARKER_EVERY] = this.#keys[i]!;
-    }
-    this.#keys = this.#keys.slice(KEYS_KEPT);
-    this.#first += KEYS_KEPT;
-  }
+  readonly directory: Directory;
+  /** What it read from last. */
+  listing: Listing | undefined;
 }
 
 export class Handles {
   readonly #files = new Map<Handle, FileHandle>();
   readonly #directories = new Map<Handle, DirectoryHandle>();
+  readonly listings = new Listings();
   #next = 1;
 
   open(inode: Inode, mode: OpenMode): Handle {
@@ -108,10 +70,17 @@ export class Handles {
   }
 
   openDirectory(inode: Inode): Handle {
+    const { directory } = inode;
+    assert(directory !== undefined, 'the inode is a directory');
     const handle = this.#next++;
-    this.#directories.set(handle, new DirectoryHandle(inode));
+    this.#directories.set(handle, { inode, directory, listing: undefined });
+    this.listings.opened(directory);
     inode.opens += 1;
     return handle;
+  }
+
+  isDirectory(handle: Handle): boolean {
+    return this.#directories.has(handle);
   }
 
   directory(handle: Handle): DirectoryHandle {
@@ -119,8 +88,18 @@ export class Handles {
   }
 
   closeDirectory(handle: Handle): void {
-    this.directory(handle).inode.opens -= 1;
+    const open = this.directory(handle);
     this.#directories.delete(handle);
+    this.reads(open, undefined);
+    this.listings.closed(open.directory);
+    open.inode.opens -= 1;
+  }
+
+  /** The handle goes on reading from this listing. */
+  reads(handle: DirectoryHandle, listing: Listing | undefined): void {
+    if (handle.listing !== undefined) handle.listing.users -= 1;
+    if (listing !== undefined) listing.users += 1;
+    handle.listing = listing;
   }
 }
 

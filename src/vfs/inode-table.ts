@@ -1,26 +1,33 @@
-/** The inodes in memory, loaded from the metadata store when asked for and forgotten when nothing staged hangs on them. */
+/**
+ * The inodes in memory, loaded from the metadata store when asked for and forgotten when nothing hangs on them: nothing staged, no handle, no commit. A face's number of
+ * an inode is the inode's own, so the kernel may remember as many as it likes; what is kept here does not grow with them.
+ *
+ * - More than KEPT are in memory only while so many cannot be forgotten. Those that were asked for since the last look stay.
+ * - A listing of files with their attributes leaves nothing here: whoever walks a tree of millions would put out all that is in use.
+ * - Of a directory that is forgotten the table knows on how often faces remember it (Vfs.hold), as long as these are not too many.
+ */
 
 import type { CacheAccount } from '../cache/cache-account.js';
 import { type ContentFiles, FileContent } from '../cache/file-content.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { type Ino, type InodeRow, type Name, ROOT_INO } from '../meta/rows.js';
-import { BoundedMap } from './bounded-map.js';
 import { Directory } from './directory.js';
 import { Inode } from './inode.js';
 import { KnownNames } from './known-names.js';
+import { KnownPlaces } from './known-places.js';
 import { isDirectory, isFile } from './mode.js';
 import { chain } from './result.js';
-import type { Result } from './vfs.js';
+import type { Attr, Result } from './vfs.js';
 
-/** More inodes than this in memory: those that can be loaded again go, and with them what is cached of them. */
-const KEPT = 100_000;
+/** More inodes than this in memory, of about a kilobyte each: of those that can be loaded again go as many as make half of it, and with them what is cached of them. */
+const KEPT = 50_000;
 /** A smaller file's holes are not worth a look at its extents. */
 const SPARSE_BYTES_MIN = 128 * 1024;
-/** Forgotten in one go, so that requests are not kept waiting. */
+/** Looked at in one go, so that requests are not kept waiting. */
 const TRIM_SLICE = 500;
-/** Places of forgotten inodes that are kept in mind, a few dozen bytes each. */
-const PLACES_MAX = 500_000;
+/** Forgotten directories of which is known how often they are remembered, a few dozen bytes each. */
+const HELD_MAX = 100_000;
 
 /** Deeper than the kernel lets anybody go; a loop of stale names ends here. */
 const DEPTH_MAX = 4096;
@@ -39,19 +46,21 @@ export class InodeTable {
   readonly #files: ContentFiles;
   readonly #account: CacheAccount;
   readonly #names = new KnownNames();
-  #trimAt = KEPT;
+  readonly places = new KnownPlaces();
+  readonly #kept: number;
+  #trimAt: number;
   #trimming = false;
-  /** A directory that a face remembers has been forgotten here, and with it that it does. */
+  /** Directories that are forgotten here, and how often faces remember them. */
+  readonly #held = new Map<Ino, number>();
+  /** There were too many of those. */
   #hasLostHolds = false;
-  /** Whether the directory of a forgotten inode is kept in mind: where directories have policies, an inode that is asked for by its number alone has one too. */
-  keepsPlaces = false;
-  /** Inode → its directory, of those that are forgotten; what changes a place loads the inode first. */
-  readonly #places = new BoundedMap<Ino, Ino>(PLACES_MAX);
 
-  constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount) {
+  constructor(meta: MetaStore, files: ContentFiles, account: CacheAccount, kept = KEPT) {
     this.#meta = meta;
     this.#files = files;
     this.#account = account;
+    this.#kept = kept;
+    this.#trimAt = kept;
   }
 
   peek(ino: Ino): Inode | undefined {
@@ -60,8 +69,23 @@ export class InodeTable {
 
   /** False only if for certain no face remembers the directory by its number (Vfs.hold), or anything of what is in it. */
   mayBeHeld(ino: Ino): boolean {
+    return ino === ROOT_INO || this.#hasLostHolds || this.#holdsOf(ino) > 0;
+  }
+
+  #holdsOf(ino: Ino): number {
+    return this.#inodes.get(ino)?.holds ?? this.#held.get(ino) ?? 0;
+  }
+
+  /** A face gives back what it remembers of a directory (of anything else it is not known): the inode, if it is in memory. */
+  unhold(ino: Ino, count: number): Inode | undefined {
+    const holds = this.#holdsOf(ino);
+    if (holds === 0) return undefined;
     const inode = this.#inodes.get(ino);
-    return ino === ROOT_INO || this.#hasLostHolds || inode === undefined || inode.holds > 0;
+    const left = Math.max(0, holds - count);
+    if (inode !== undefined) inode.holds = left;
+    else if (left === 0) this.#held.delete(ino);
+    else this.#held.set(ino, left);
+    return inode;
   }
 
   /** The names on the way from the root as they were seen last. Undefined where one is not in memory. */
@@ -81,6 +105,7 @@ export class InodeTable {
   get(ino: Ino): Result<Inode> {
     const inode = this.#inodes.get(ino);
     if (inode === undefined) return chain(this.find(ino), (found) => found ?? stale(ino));
+    inode.isUsed = true;
     return inode.gone && inode.opens === 0 && inode.holds === 0 ? stale(ino) : inode;
   }
 
@@ -99,7 +124,10 @@ export class InodeTable {
 
   find(ino: Ino): Result<Inode | undefined> {
     const there = this.#inodes.get(ino);
-    if (there !== undefined) return there;
+    if (there !== undefined) {
+      there.isUsed = true;
+      return there;
+    }
     const row = this.#meta.now?.getInode(ino);
     if (row !== undefined && !mayBeSparse(row)) return this.#loaded(row, undefined);
     let loading = this.#loading.get(ino);
@@ -108,6 +136,28 @@ export class InodeTable {
       this.#loading.set(ino, loading);
     }
     return loading;
+  }
+
+  /**
+   * As `find`, of what a listing shows under this name: a file that is not in memory is not kept there. What is returned is for its attributes alone. `isSure`: it is known
+   * to be under that name at this moment.
+   */
+  show(ino: Ino, parent: Ino, name: Name, isSure: boolean): Result<Attr | undefined> {
+    const there = this.#inodes.get(ino);
+    const row = there === undefined ? this.#meta.now?.getInode(ino) : undefined;
+    if (row !== undefined && !isDirectory(row.mode) && !mayBeSparse(row)) {
+      if (isSure) this.places.put(ino, parent, name);
+      return Inode.fromRow(row);
+    }
+    return chain(there ?? this.find(ino), (inode) => {
+      if (inode !== undefined && (inode.parent === 0 || isSure)) inode.seenIn(parent, name);
+      return inode;
+    });
+  }
+
+  /** Of what is not to be kept in memory. Undefined if there is no such inode. */
+  async modeOf(ino: Ino): Promise<number | undefined> {
+    return this.#inodes.get(ino)?.mode ?? (await this.#meta.getInode(ino))?.mode;
   }
 
   async #load(ino: Ino): Promise<Inode | undefined> {
@@ -123,11 +173,13 @@ export class InodeTable {
     if (allocatedBytes !== undefined) inode.allocatedBytes = allocatedBytes;
     this.#equip(inode, false);
     this.#inodes.set(inode.ino, inode);
-    const place = this.#places.get(inode.ino);
+    const place = this.places.take(inode.ino);
     if (place !== undefined) {
-      this.#places.delete(inode.ino);
-      inode.parent = place;
+      inode.parent = place.parent;
+      inode.name = place.name;
     }
+    inode.holds = this.#held.get(inode.ino) ?? 0;
+    if (inode.holds > 0) this.#held.delete(inode.ino);
     this.#grown();
     return inode;
   }
@@ -147,7 +199,8 @@ export class InodeTable {
     if (this.#inodes.size <= this.#trimAt || this.#trimming) return;
     // Not now: whoever has just been given an inode by the store has not used it yet.
     this.#trimming = true;
-    setImmediate(() => this.#trim());
+    const size = this.#inodes.size;
+    setImmediate(() => this.#trim(this.#inodes.values(), 2 * size));
   }
 
   /** A new inode that no store knows. */
@@ -193,22 +246,35 @@ export class InodeTable {
     return this.#inodes.values();
   }
 
-  #trim(): void {
-    let slice = TRIM_SLICE;
-    for (const [ino, inode] of this.#inodes) {
-      if (this.#inodes.size <= KEPT / 2) break;
-      if (ino === ROOT_INO || !inode.forgettable) continue;
-      if (slice-- === 0) {
-        setImmediate(() => this.#trim());
+  /** Goes on with `inodes`, at most `looks` of them. One that was used since it was looked at last comes up once more, behind the others. */
+  #trim(inodes: Iterator<Inode>, looks: number): void {
+    for (let slice = Math.min(looks, TRIM_SLICE); slice > 0; slice--) {
+      const { value: inode } = inodes.next();
+      if (inode === undefined || this.#inodes.size <= this.#kept / 2) {
+        this.#trimmed();
         return;
       }
-      if (inode.holds > 0) this.#hasLostHolds = true;
-      if (inode.content !== undefined) this.#account.forget(inode.content);
-      this.#inodes.delete(ino);
-      if (this.keepsPlaces && inode.parent !== 0) this.#places.set(inode.ino, inode.parent);
+      if (inode.ino === ROOT_INO || !inode.forgettable) continue;
+      this.#inodes.delete(inode.ino);
+      if (inode.isUsed) this.#inodes.set(inode.ino, inode);
+      else this.#forget(inode);
+      inode.isUsed = false;
     }
+    if (looks <= TRIM_SLICE) this.#trimmed();
+    else setImmediate(() => this.#trim(inodes, looks - TRIM_SLICE));
+  }
+
+  #trimmed(): void {
     this.#trimming = false;
-    this.#trimAt = Math.max(KEPT, this.#inodes.size * 2);
+    this.#trimAt = Math.max(this.#kept, this.#inodes.size + this.#kept / 2);
+  }
+
+  #forget(inode: Inode): void {
+    if (inode.content !== undefined) this.#account.forget(inode.content);
+    if (inode.parent !== 0 && !inode.isAstray) this.places.put(inode.ino, inode.parent, inode.name);
+    if (inode.holds === 0) return;
+    if (this.#held.size < HELD_MAX) this.#held.set(inode.ino, inode.holds);
+    else this.#hasLostHolds = true;
   }
 }
 

@@ -63,6 +63,8 @@ export class Inode implements Attr {
   /** Open handles, and those of them that may write. */
   opens = 0;
   writers = 0;
+  /** Asked for since the table last looked for what can be forgotten. */
+  isUsed = false;
   /** How often faces remember this directory by its number (Vfs.hold). */
   holds = 0;
   content: FileContent | undefined;

@@ -1,12 +1,8 @@
-/**
- * readdir over the merged entries of a directory. Cookies are the numbers of the entries in the order in which this handle
- * returned them (1 and 2 are `.` and `..`), so they are stable as long as the handle is open, and a page costs what it returns.
- */
-import { CairnError } from '../errors/cairn-error.js';
-import type { ListedEntry } from './directory.js';
-import type { DirectoryHandle } from './handles.js';
+/** readdir over the merged entries of a directory; its positions are those of a listing (listing.ts), and a page costs what it returns. */
+import type { DirectoryHandle, Handles } from './handles.js';
 import { isHidden } from './hidden-name.js';
 import type { InodeTable } from './inode-table.js';
+import { unknownPosition } from './listing.js';
 import { S_IFDIR, S_IFREG } from './mode.js';
 import type { Attr, DirEntry } from './vfs.js';
 
@@ -15,57 +11,55 @@ const DOTS = 2;
 
 export async function listDirectory(
   handle: DirectoryHandle,
+  handles: Handles,
   table: InodeTable,
   cookie: number,
   plus: boolean,
   take: (entry: DirEntry, attr: Attr | undefined) => boolean,
 ): Promise<void> {
-  const { inode } = handle;
+  const { inode, directory } = handle;
+  const { listings } = handles;
   if (inode.gone) return;
-  if (cookie === 0) {
-    handle.rewind();
-    if (!take({ name: '.', ino: inode.ino, mode: S_IFDIR, cookie: 1 }, undefined)) return;
-  }
-  if (
-    cookie <= 1 &&
-    !take({ name: '..', ino: inode.parent === 0 ? inode.ino : inode.parent, mode: S_IFDIR, cookie: DOTS }, undefined)
-  )
-    return;
-  let index = Math.max(0, cookie - DOTS);
-  let after = '';
-  let skip = 0;
-  if (index > 0) {
-    const place = handle.after(index - 1);
-    if (place === undefined) throw new CairnError('INVALID', 'this position was never returned for the directory');
-    after = place.key;
-    skip = place.skip;
-  }
+  const parent = inode.parent === 0 ? inode.ino : inode.parent;
+  let { listing, number } =
+    cookie === 0 ? { listing: listings.begin(directory, parent), number: 0 } : listings.find(directory, cookie);
+  handles.reads(handle, listing);
+  if (number === 0 && !take({ name: '.', ino: inode.ino, mode: S_IFDIR, cookie: listing.cookie(0) }, undefined)) return;
+  if (number <= 1 && !take({ name: '..', ino: parent, mode: S_IFDIR, cookie: listing.cookie(1) }, undefined)) return;
+  let index = Math.max(0, number - DOTS);
+  const place = listing.place(index);
+  if (place === undefined) throw unknownPosition();
+  let { key: after, skip } = place;
   for (;;) {
-    const { changes } = inode.directory!;
-    const page = await inode.directory!.list(after, PAGE);
+    const { changes } = directory;
+    const page = await directory.list(after, PAGE);
     for (const entry of page) {
+      const before = after;
       after = entry.key;
       if (skip > 0) {
         skip -= 1;
         continue;
       }
       if (isHidden(inode.ino, entry.name)) continue;
-      const found = plus ? table.find(entry.ino) : table.peek(entry.ino);
+      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
+      const isSure = directory.changes === changes;
+      const found = plus ? table.show(entry.ino, inode.ino, entry.name, isSure) : table.peek(entry.ino);
       const child = found instanceof Promise ? await found : found;
       // It may have gone between the listing and now.
       if (plus && child === undefined) continue;
-      // Where something has changed since the page was read, it may have been moved: then whoever moved it has said where it is.
-      if (plus && child !== undefined && (child.parent === 0 || inode.directory!.changes === changes))
-        child.seenIn(inode.ino, entry.name);
-      const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await modeOf(table, entry));
-      if (!take({ name: entry.name, ino: entry.ino, mode, cookie: index + 1 + DOTS }, child)) return;
-      handle.returned(index, entry.key);
+      const mode = child?.mode ?? (entry.isDirectory ? S_IFDIR : await table.modeOf(entry.ino)) ?? S_IFREG;
+      if (!listing.takes(index, entry.key)) {
+        listing = listings.beginAfter(directory, parent, before);
+        handles.reads(handle, listing);
+        index = 0;
+      }
+      if (!take({ name: entry.name, ino: entry.ino, mode, cookie: listing.cookie(DOTS + index) }, child)) return;
+      listing.returned(index, entry.key);
       index += 1;
     }
-    if (page.length < PAGE) return;
+    if (page.length < PAGE) {
+      listings.ended(directory, listing);
+      return;
+    }
   }
-}
-
-async function modeOf(table: InodeTable, entry: ListedEntry): Promise<number> {
-  return (await table.find(entry.ino))?.mode ?? S_IFREG;
 }

@@ -222,7 +222,7 @@ export class PolicyTree {
       ...(this.#asked.has(STRONG) && { mode: STRONG }),
       ...(strongest !== undefined && { scheme: strongest }),
     };
-    this.#table.keepsPlaces = this.isUsed;
+    if (this.isUsed) this.#table.places.keepMany();
     this.#schemes.onAsked(schemes);
   }
 }

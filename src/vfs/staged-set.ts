@@ -278,7 +278,7 @@ export class StagedSet implements RoundSource {
       const from = window * this.chunkBytes;
       const to = Math.min(from + this.chunkBytes, inode.sizeBytes);
       if (from < to) due.push({ window, from, to });
-      else content.smallExtents.delete(window);
+      else content.forgetSmallExtents(window);
     }
     return due;
   }
@@ -294,7 +294,7 @@ export class StagedSet implements RoundSource {
     const content = inode.content!;
     for (const { window, from, to } of this.piecedWindows(inode)) {
       if (!content.ranges.covers(from, to, REGROUPED)) continue;
-      content.smallExtents.delete(window);
+      content.forgetSmallExtents(window);
       content.ranges.replace(from, to, CLEAN, DIRTY);
     }
     for (const { count } of content.smallExtents.values()) if (count >= PIECES_MIN) return;
@@ -650,10 +650,9 @@ export class StagedSet implements RoundSource {
     const { content } = seal;
     for (const extent of extents) {
       const window = Math.floor(extent.offset / this.chunkBytes);
-      if (extent.length > SMALL_CHUNK_BYTES) content.smallExtents.delete(window);
+      if (extent.length > SMALL_CHUNK_BYTES) content.forgetSmallExtents(window);
       else if (inode.sizeBytes > SMALL_CHUNK_BYTES) {
-        const count = (content.smallExtents.get(window)?.count ?? 0) + 1;
-        content.smallExtents.set(window, { count, lastMs: this.#clock.monotonicMs() });
+        const count = content.addSmallExtent(window, this.#clock.monotonicMs());
         if (count >= PIECES_MIN) this.fragmented.add(inode);
       }
     }

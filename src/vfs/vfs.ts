@@ -86,7 +86,7 @@ export interface DirEntry {
   readonly name: Name;
   readonly ino: Ino;
   readonly mode: number;
-  /** Position after this entry: pass it to `readdir` to go on from here. Stable while the handle is open. */
+  /** Position after this entry: pass it to `readdir` to go on from here, with any handle of the directory. Stable while one is open. */
   readonly cookie: number;
 }
 
@@ -152,8 +152,8 @@ export interface Vfs {
   flush(handle: Handle): Result<void>;
   fsync(handle: Handle, dataOnly: boolean): Result<void>;
   /**
-   * The handle's bytes may be read past the vfs, from pages that the face keeps: a handle that is only for reading counts as read. True if that moved
-   * the access time (relatime).
+   * The handle's bytes or names may be read past the vfs, from pages that the face keeps: a directory, or a handle that is only for reading, counts as read. True
+   * if that moved the access time (relatime).
    */
   accessed(handle: Handle): boolean;
   /**
@@ -173,6 +173,10 @@ export interface Vfs {
   seek(handle: Handle, offset: number, whence: 'data' | 'hole'): Result<number>;
 
   opendir(ino: Ino): Result<Handle>;
+  /**
+   * A face that has listed the directory to its end, and keeps that with the positions, need not list it again for this handle: all of it is still so.
+   */
+  listingStands(handle: Handle): boolean;
   /** Entries after `cookie` (0: from the start) until `take` returns false (that entry is not consumed). Includes `.` and `..`. With `plus`, `take` also gets the entry's attributes (undefined for `.` and `..`). */
   readdir(
     handle: Handle,

@@ -140,12 +140,12 @@ export class Volume implements Vfs {
   }
 
   getattr(ino: Ino): Result<Attr> {
-    return chain(this.#table.get(ino), (inode) => this.#table.measured(inode));
+    return this.#userWork.count(chain(this.#table.get(ino), (inode) => this.#table.measured(inode)));
   }
 
   /** A size is kept as names are: SQLite ends a transaction with one (TRUNCATE). Other attributes reach the stage log with what comes next, or a moment later. */
   setattr(ino: Ino, change: AttrChange, caller: Caller): Result<Attr> {
-    const changed = this.#setattr(ino, change, caller);
+    const changed = this.#userWork.count(this.#setattr(ino, change, caller));
     return change.sizeBytes === undefined ? changed : this.#kept(changed);
   }
 
@@ -296,6 +296,10 @@ export class Volume implements Vfs {
   }
 
   open(ino: Ino, mode: OpenMode): Result<Handle> {
+    return this.#userWork.count(this.#open(ino, mode));
+  }
+
+  #open(ino: Ino, mode: OpenMode): Result<Handle> {
     return chain(this.#table.get(ino), (inode) => {
       if (inode.directory !== undefined) throw new CairnError('IS_DIRECTORY', 'this is a directory');
       if (!isFile(inode.mode)) throw new CairnError('INVALID', 'this is not a regular file');
@@ -403,7 +407,7 @@ export class Volume implements Vfs {
     const file = this.#handles.file(handle);
     const startedMs = this.#clock.monotonicMs();
     const synced = this.#reporting(file, this.#sync(file.inode));
-    return this.#userWork.count(this.#activity.sync.note(startedMs, 0, synced));
+    return this.#activity.sync.note(startedMs, 0, synced);
   }
 
   /** What has failed in the background, or for another handle, is told with the outcome: once per handle. */
@@ -461,6 +465,7 @@ export class Volume implements Vfs {
   }
 
   accessed(handle: Handle): boolean {
+    if (this.#handles.isDirectory(handle)) return this.#access(this.#handles.directory(handle).inode);
     const { inode, mode } = this.#handles.file(handle);
     return mode.read && !mode.write && mode.noAccessTime !== true && this.#access(inode);
   }
@@ -514,16 +519,19 @@ export class Volume implements Vfs {
     return chain(this.#names.directory(ino), (inode) => this.#handles.openDirectory(inode));
   }
 
+  listingStands(handle: Handle): boolean {
+    const { inode, directory } = this.#handles.directory(handle);
+    return this.#handles.listings.stands(directory, inode.parent);
+  }
+
   hold(ino: Ino): void {
     const inode = this.#table.peek(ino);
     if (inode?.directory !== undefined) inode.holds += 1;
   }
 
   unhold(ino: Ino, count: number): void {
-    const inode = this.#table.peek(ino);
-    if (inode === undefined || inode.holds === 0) return;
-    inode.holds = Math.max(0, inode.holds - count);
-    if (inode.gone) this.#names.retire(inode);
+    const inode = this.#table.unhold(ino, count);
+    if (inode?.gone === true) this.#names.retire(inode);
   }
 
   readdir(
@@ -534,7 +542,7 @@ export class Volume implements Vfs {
   ): Result<void> {
     const directory = this.#handles.directory(handle);
     if (cookie === 0) this.#access(directory.inode);
-    return listDirectory(directory, this.#table, cookie, plus, take);
+    return this.#userWork.count(listDirectory(directory, this.#handles, this.#table, cookie, plus, take));
   }
 
   fsyncdir(handle: Handle): Result<void> {

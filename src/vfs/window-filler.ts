@@ -29,10 +29,10 @@ export class WindowFiller {
     if (content === undefined) return;
     for (const { window, from, to } of windows.slice(0, WINDOWS_AT_ONCE)) {
       try {
-        if (!(await this.#fillOne(inode, content, from, to))) content.smallExtents.delete(window);
+        if (!(await this.#fillOne(inode, content, from, to))) content.forgetSmallExtents(window);
       } catch {
         // Whoever reads the file is told what is wrong with it.
-        content.smallExtents.delete(window);
+        content.forgetSmallExtents(window);
       }
     }
   }

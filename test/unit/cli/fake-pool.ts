@@ -8,6 +8,7 @@ import type { Output } from '../../../src/cli/output.js';
 import type { InitOptions, Mounter, OpenPool, PoolLog, PoolOpener } from '../../../src/cli/pool-opener.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import type { Clock, Timer } from '../../../src/io/clock.js';
+import { UserWork } from '../../../src/jobs/user-work.js';
 import { type PoolConfig, saveConfig } from '../../../src/pool/config.js';
 import { planDisks } from '../../../src/pool/pool-plan.js';
 import { Activity } from '../../../src/vfs/activity.js';
@@ -305,7 +306,7 @@ export class FakePool implements PoolControl, OpenPool {
   figures: Partial<PoolActivity> = {};
 
   activity(): PoolActivity {
-    const requests = new Activity(() => 0).report();
+    const requests = new Activity(() => 0, new UserWork()).report();
     return { ...requests, committedBytes: 0, stagedBytes: 12345, committingBytes: 0, ...this.figures };
   }
 

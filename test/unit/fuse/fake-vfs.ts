@@ -47,6 +47,8 @@ export class FakeVfs implements Vfs {
   /** Method names in the order of their calls, for tests that count them. */
   readonly calls: string[] = [];
   /** What `hold` and `unhold` leave. */
+  /** What `listingStands` answers. */
+  keepsListings = false;
   readonly holds = new Map<Ino, number>();
   readonly #scratch: string;
   readonly #clock = new SystemClock();
@@ -250,7 +252,7 @@ export class FakeVfs implements Vfs {
 
   accessed(handle: Handle): boolean {
     this.calls.push('accessed');
-    this.#opened(handle);
+    if (!this.#handles.has(handle)) throw new CairnError('BAD_HANDLE', `handle ${handle}`);
     return false;
   }
 
@@ -285,6 +287,11 @@ export class FakeVfs implements Vfs {
     const { sizeBytes } = this.#opened(handle).attr;
     if (offset >= sizeBytes) throw new CairnError('NO_EXTENT', 'beyond the end');
     return whence === 'data' ? offset : sizeBytes;
+  }
+
+  listingStands(): boolean {
+    this.calls.push('listingStands');
+    return this.keepsListings;
   }
 
   opendir(ino: Ino): Handle {
@@ -452,7 +459,7 @@ export class FakeVfs implements Vfs {
 }
 
 /** They give no Result. */
-const AT_ONCE: ReadonlySet<string | symbol> = new Set(['accessed', 'hold', 'unhold']);
+const AT_ONCE: ReadonlySet<string | symbol> = new Set(['accessed', 'listingStands', 'hold', 'unhold']);
 
 /**
  * The same, answering later: every method runs in a following turn of the event loop, and write works on the copy that

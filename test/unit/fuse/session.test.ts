@@ -25,6 +25,8 @@ type Tap = Pick<Test, 'equal' | 'same' | 'match' | 'ok' | 'notOk' | 'pass' | 'th
 const O_RDWR = 2;
 const O_APPEND = 0o2000;
 const O_EXCL = 0o200;
+const KEEP_CACHE = 2;
+const CACHE_DIR = 8;
 
 async function create(kernel: FakeKernel, name: string, flags = O_RDWR, mode = 0o100644) {
   const { error, body } = await kernel.ask(Opcode.CREATE, ROOT, bodyOf(flags, mode, 0o022, 0, name));
@@ -298,7 +300,7 @@ both('directories are read in pages', async (t, kernel) => {
   const names = Array.from({ length: 50 }, (_, index) => `file ${index} ${'\xff'.repeat(index)}`);
   for (const name of names) await create(kernel, name);
   const opened = await kernel.ask(Opcode.OPENDIR, ROOT, bodyOf(0, 0));
-  t.equal(opened.body.readUInt32LE(8), 0, 'no CACHE_DIR: positions belong to the handle');
+  t.equal(opened.body.readUInt32LE(8), CACHE_DIR, 'the kernel may keep what it reads');
   const handle = opened.body.readBigUInt64LE(0);
   for (const plus of [false, true]) {
     const seen: string[] = [];
@@ -323,6 +325,16 @@ both('directories are read in pages', async (t, kernel) => {
   t.equal((await kernel.ask(Opcode.READDIR, ROOT, readBody(handle, 0n, 16))).error, -22, 'not taken for the end');
   t.equal((await kernel.ask(Opcode.FSYNCDIR, ROOT, bodyOf(handle, 0, 0))).error, 0);
   t.equal((await kernel.ask(Opcode.RELEASEDIR, ROOT, bodyOf(handle, 0, 0, 0n))).error, 0);
+});
+
+both('a listing that stands is kept by the kernel, and counts as read', async (t, kernel, vfs) => {
+  const flags = async () => (await kernel.ask(Opcode.OPENDIR, ROOT, bodyOf(0, 0))).body.readUInt32LE(8);
+  vfs.calls.length = 0;
+  t.equal(await flags(), CACHE_DIR);
+  t.same(vfs.calls, ['opendir', 'listingStands']);
+  vfs.keepsListings = true;
+  t.equal(await flags(), CACHE_DIR | KEEP_CACHE);
+  t.same(vfs.calls, ['opendir', 'listingStands', 'opendir', 'listingStands', 'accessed']);
 });
 
 both('two directories listed at once do not mix', async (t, kernel, vfs) => {

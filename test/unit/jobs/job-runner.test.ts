@@ -238,6 +238,37 @@ t.test('one job works at a time, the more urgent one first', async (t) => {
   await runner.close();
 });
 
+t.test('pieces make slices of a millisecond, and the cursor stands behind the last of them', async (t) => {
+  const { clock, userWork, make } = world();
+  const kind = new Counting('scrub', clock);
+  kind.pieceMs = 0.0625;
+  const runner = make(kind);
+  await runner.open();
+  const slices: number[] = [];
+  let seen = 0;
+  await runner.start('scrub');
+  const look = async (): Promise<void> => {
+    await new Promise(setImmediate);
+    if (kind.begun.length > seen) slices.push(kind.begun.length - seen);
+    seen = kind.begun.length;
+  };
+  while (seen < 500) await look();
+  t.ok(slices.length > 500 / 16 / 2, 'the event loop has its turn between two slices');
+  t.ok(Math.max(...slices) <= 2 * 16, `${Math.max(...slices)} pieces of a sixteenth at most`);
+  // While a user is there each slice has its rest, however small its pieces.
+  userWork.count(1);
+  await until(() => clock.waiting > 0);
+  const { length } = kind.begun;
+  clock.advance(9.5);
+  await until(() => clock.waiting > 0);
+  t.equal(kind.begun.length, length + 16, 'a slice');
+  await runner.pause('scrub');
+  await runner.resume('scrub');
+  await until(() => kind.seen.length === 2);
+  t.equal(kind.seen[1]?.cursor, length + 16);
+  await runner.close();
+});
+
 t.test(
   'work stands back for users: a tenth of the time, no piece begun while one waits, and never nothing',
   async (t) => {

@@ -8,6 +8,7 @@ import { decodeJob } from '../../../src/jobs/job-file.js';
 import { JobRunner } from '../../../src/jobs/job-runner.js';
 import { UserWork } from '../../../src/jobs/user-work.js';
 import { SystemMachine } from '../../../src/pool/machine.js';
+import { DiskScrub } from '../../../src/repair/disk-scrub.js';
 import { readReport, type ScrubReport } from '../../../src/repair/scrub-report.js';
 import { ScrubSchedule } from '../../../src/repair/scrub-schedule.js';
 import { SeededRandom } from '../../sim/seeded-random.js';
@@ -179,6 +180,26 @@ t.test('stopped and killed in the middle, it goes on where it was, and reports t
   await isWhole(t, fixture, files);
 });
 
+t.test('a disk is read in steps: after each record, and each piece of a file, somebody else has a turn', async (t) => {
+  const { fixture } = await filled(t);
+  const disk = fixture.pool.parts.disks.byNumber.get(1)!;
+  const scrub = new DiskScrub(fixture.pool.parts.io, disk);
+  let records = 0;
+  for (const segment of await scrub.segments()) {
+    let told = 0;
+    let calls = 0;
+    const found = (await scrub.scrub(segment, async (bytes) => {
+      calls += 1;
+      told += bytes;
+    }))!;
+    // Most of a file has no records: it is read all the same, a quarter of a MiB at a time.
+    t.ok(calls > found.records, `${calls} turns for ${found.records} records`);
+    t.equal(told, found.bytes);
+    records += found.records;
+  }
+  t.ok(records > 100);
+});
+
 t.test('it begins by itself when the last one is long ago, and not where it is paused or forbidden', async (t) => {
   const day = 24 * 60 * 60_000;
   for (const everyDays of [30, 0]) {
@@ -194,7 +215,7 @@ t.test('it begins by itself when the last one is long ago, and not where it is p
     let runs = 0;
     jobs.add({ name: 'scrub', rank: 1, run: async () => ++runs });
     await jobs.open();
-    const schedule = new ScrubSchedule(jobs, clock, everyDays);
+    const schedule = new ScrubSchedule(jobs, clock, new UserWork(), everyDays);
     schedule.start();
     const pass = async (ms: number): Promise<void> => {
       for (let left = ms; left > 0; left -= 60 * 60_000) {
@@ -211,4 +232,33 @@ t.test('it begins by itself when the last one is long ago, and not where it is p
     await schedule.close();
     await jobs.close();
   }
+});
+
+t.test('it is put off while users are at work, but not for more than a day', async (t) => {
+  const clock = new ManualClock();
+  const userWork = new UserWork();
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  const jobs = new JobRunner({ io: new MemoryFileIo(), poolDirectory: '/pool', clock, userWork, log });
+  let runs = 0;
+  jobs.add({ name: 'scrub', rank: 1, run: async () => ++runs });
+  await jobs.open();
+  const schedule = new ScrubSchedule(jobs, clock, userWork, 2);
+  schedule.start();
+  const pass = async (minutes: number, isBusy: boolean): Promise<void> => {
+    for (let left = minutes; left > 0; left--) {
+      if (isBusy) userWork.count(1);
+      clock.advance(60_000);
+      for (let i = 0; i < 5; i++) await new Promise(setImmediate);
+    }
+  };
+  await pass(60, true);
+  t.equal(runs, 0, 'somebody fills the pool');
+  await pass(3, false);
+  t.equal(runs, 1, 'who has done that');
+  await pass(3 * 24 * 60 - 30, true);
+  t.equal(runs, 1, 'due for almost a day');
+  await pass(2 * 60, true);
+  t.equal(runs, 2, 'a pool that is never quiet is scrubbed all the same');
+  await schedule.close();
+  await jobs.close();
 });

@@ -295,6 +295,30 @@ t.test('concurrent changes of names leave one winner', async (t) => {
     t.match(await fixture.vfs.lookup(ROOT_INO, name), { ino, nlink }, `${name} is what it was`);
 });
 
+t.test('whatever a user asks for counts as user work, for which work in the background stands back', async (t) => {
+  const { vfs, pool } = await PoolFixture.create(t, { commitDelayMs: FOREVER });
+  const { userWork } = pool.parts;
+  const counts = async (what: string, task: () => unknown): Promise<void> => {
+    const before = userWork.requests;
+    await task();
+    t.ok(userWork.requests > before, what);
+  };
+  const { attr, handle } = await vfs.create(ROOT_INO, 'f', 0o644, RW, CALLER);
+  const listed = await vfs.opendir(ROOT_INO);
+  await counts('write', () => vfs.write(handle, 0, Buffer.from('bytes')));
+  await counts('read', () => vfs.read(handle, 0, 5));
+  await counts('getattr', () => vfs.getattr(attr.ino));
+  await counts('setattr', () => vfs.setattr(attr.ino, { mode: 0o600 }, CALLER));
+  await counts('readdir', () => vfs.readdir(listed, 0, true, () => true));
+  await counts('lookup', () => vfs.lookup(ROOT_INO, 'f'));
+  await counts('open', async () => vfs.release(await vfs.open(attr.ino, { read: true, write: false })));
+  await counts('fsync', () => vfs.fsync(handle, false));
+  await counts('unlink', () => vfs.unlink(ROOT_INO, 'f'));
+  t.equal(userWork.waiting, 0, 'nobody waits for an answer');
+  await vfs.release(handle);
+  await vfs.releasedir(listed);
+});
+
 t.test('reading moves the access time as with relatime, and waits for nothing', async (t) => {
   const { vfs, pool } = await PoolFixture.create(t, { commitDelayMs: FOREVER });
   const { ino } = await put(vfs, ROOT_INO, 'f', Buffer.from('bytes'));
