@@ -71,7 +71,7 @@ const mounter: Mounter = {
       },
       finding: () => session.finding,
       handOver: () => session.handOver(),
-      unmount: (lazy) => unmountFuse(mountpoint, lazy),
+      unmount: (lazy) => (lazy ? unmountFuse(mountpoint, true) : session.holding(() => unmountFuse(mountpoint))),
       watcher: {
         entryChanged: (parent, name) => void session.invalidateEntry(parent, name),
         nodeChanged: (ino, content) => void session.invalidateInode(ino, content ? 0 : -1, 0),

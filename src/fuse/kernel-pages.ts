@@ -35,6 +35,9 @@ export class KernelPages {
   /** WRITEs that wait for something. */
   readonly #taking = new Set<Promise<unknown>>();
   #isAsking = false;
+  /** The syncfs that has been asked for. */
+  #asked: Promise<Error | null> | undefined;
+  #isHeld = false;
   /** The directory by which syncfs is being asked, and who waits for its RELEASEDIR. */
   #directory: Handle | undefined;
   #passed: (() => void) | undefined;
@@ -105,7 +108,7 @@ export class KernelPages {
    * which begins after each of them.
    */
   handOver(): Promise<void> {
-    if (this.#options === undefined || this.#isClosed) return Promise.resolve();
+    if (this.#options === undefined || this.#isClosed || this.#isHeld) return Promise.resolve();
     if (this.#running === undefined) {
       this.#running = this.#handOver(this.#options).finally(() => {
         this.#running = undefined;
@@ -126,7 +129,8 @@ export class KernelPages {
       this.#passed = resolve;
     });
     this.#isAsking = true;
-    const error = await new Promise<Error | null>((resolve) => sync(resolve));
+    this.#asked = new Promise((resolve) => sync(resolve));
+    const error = await this.#asked;
     this.#isAsking = false;
     // What failed of the pages themselves is for whoever wrote them. Without the writeback cache there is little to have: what was stored through mappings.
     if (error !== null && this.#directory === undefined && !this.#isClosed && this.isWriteback)
@@ -138,6 +142,19 @@ export class KernelPages {
     this.#directory = undefined;
     this.#passed = undefined;
     await Promise.allSettled(this.#taking);
+  }
+
+  /**
+   * Runs an unmount, which is refused as long as a directory is open here, and sees to what the kernel has by itself: nothing is handed over meanwhile.
+   */
+  async holding(unmount: () => Promise<void>): Promise<void> {
+    this.#isHeld = true;
+    try {
+      await this.#asked;
+      await unmount();
+    } finally {
+      this.#isHeld = false;
+    }
   }
 
   /** Whether a directory that the thread `pid` opens is the one of a handing over. Nothing else in this process touches its own mount. */

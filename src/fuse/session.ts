@@ -161,6 +161,11 @@ export class FuseSession {
     return this.#exchange.pages.handOver();
   }
 
+  /** Runs an unmount that is refused while anything is open: our own part of it is not. */
+  holding(unmount: () => Promise<void>): Promise<void> {
+    return this.#exchange.pages.holding(unmount);
+  }
+
   /** Another face made, replaced or removed the name. Resolves when the kernel knows. */
   invalidateEntry(parent: Ino, name: Name): Promise<void> {
     return this.#notifier.invalidateEntry(parent, name);

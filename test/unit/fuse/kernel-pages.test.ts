@@ -257,6 +257,30 @@ mounted('SEEK_DATA waits for what the kernel has; a removed file may be given it
   t.equal((await setattr(MTIME_CTIME_FH, ino)).error, 0);
 });
 
+mounted('an unmount waits for the directory of a syncfs, and none is opened meanwhile', true, async (t, p) => {
+  const { kernel, syncs, clock } = p;
+  await create(kernel, 'a');
+  clock.advance(1000);
+  const directory = await openDirectory(kernel);
+  const steps: string[] = [];
+  const unmounted = kernel.session.holding(async () => {
+    steps.push('unmount');
+    await kernel.session.handOver();
+    t.equal(syncs.length, 1);
+    throw new CairnError('BUSY', 'a program has a file open');
+  });
+  const isOver = watch(unmounted);
+  t.notOk(await isOver());
+  t.same(steps, []);
+  await closeDirectory(kernel, directory);
+  syncs[0]!(null);
+  await t.rejects(unmounted, { code: 'BUSY' });
+  void kernel.session.handOver();
+  await watch(Promise.resolve())();
+  t.equal(syncs.length, 2, 'it goes on');
+  syncs[1]!(null);
+});
+
 t.test('an unmount ends what waits for the kernel', async (t) => {
   const syncs: ((error: Error | null) => void)[] = [];
   const pages = {
