@@ -2,8 +2,8 @@
  * Gives memory back when the daemon has nothing to do. V8 keeps the pages of a heap that has once been large, the C library what was freed in the
  * middle of its own, SQLite its pages: together more than a daemon is that has just started.
  *
- * Idle is a process that has used next to no processor time since the last look, whoever it works for. Then what may have grown since the last time is given back, once: a
- * collection stops everything for some dozen milliseconds, so it comes only where it gives enough. While there is work only what costs nothing is given back, and only after much growth.
+ * Idle is a process that has used next to no processor time since the last look, whoever it works for. Then what may have grown since the last time is given back: a
+ * collection stops everything for some dozen milliseconds, so it comes only where it gives enough, and again at the next look only as long as it did. While there is work only what costs nothing is given back, and only after much growth.
  */
 import type { Clock, Timer } from '../io/clock.js';
 
@@ -33,8 +33,11 @@ export class IdleMemory {
   #timer: Timer | undefined;
   #lookedMs: number;
   #processorMs: number;
-  /** Resident after the last time; what was there at the start is not worth anything. */
-  #floorBytes: number;
+  /** Resident after the last collection, and after the C library was asked last; what was there at the start is not worth anything. */
+  #collectedBytes: number;
+  #trimmedBytes: number;
+  /** The last collection gave enough for another one: V8 empties only some of its half-empty pages at a time. */
+  #hasMore = false;
 
   /** `release`: lets go of what is kept only to be quicker. */
   constructor(clock: Clock, process: ProcessMemory, release: () => void) {
@@ -43,7 +46,8 @@ export class IdleMemory {
     this.#release = release;
     this.#lookedMs = clock.monotonicMs();
     this.#processorMs = process.processorMs();
-    this.#floorBytes = process.residentBytes();
+    this.#collectedBytes = process.residentBytes();
+    this.#trimmedBytes = this.#collectedBytes;
   }
 
   start(): void {
@@ -63,15 +67,20 @@ export class IdleMemory {
     const isIdle = processorMs - this.#processorMs < IDLE_SHARE * (now - this.#lookedMs);
     this.#lookedMs = now;
     this.#processorMs = processorMs;
-    const grownBytes = this.#process.residentBytes() - this.#floorBytes;
-    if (isIdle && grownBytes > WORTH_BYTES) {
+    const beforeBytes = this.#process.residentBytes();
+    const collects = isIdle && (this.#hasMore || beforeBytes - this.#collectedBytes > WORTH_BYTES);
+    if (collects) {
       this.#release();
       this.#process.collect();
-    } else if (grownBytes <= WORTH_WORKING_BYTES) {
+    } else if (beforeBytes - this.#trimmedBytes <= WORTH_WORKING_BYTES) {
       return;
     }
     this.#process.trim();
-    this.#floorBytes = this.#process.residentBytes();
+    this.#trimmedBytes = this.#process.residentBytes();
+    if (collects) {
+      this.#collectedBytes = this.#trimmedBytes;
+      this.#hasMore = beforeBytes - this.#collectedBytes > WORTH_BYTES;
+    }
     // What this took is no work.
     this.#processorMs = this.#process.processorMs();
   }
