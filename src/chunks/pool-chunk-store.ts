@@ -39,7 +39,7 @@ import { ReadPace } from './read-pace.js';
 import { type Disks, type Holder, isOfLaterVersion, locate, type ShardSet } from './shard-set.js';
 import { Outcome, ShardWriter } from './shard-writer.js';
 import { aborted } from './slot-queue.js';
-import { type SmallChunk, slices, writeSlice } from './small-writer.js';
+import { type SmallChunk, sliceBytes, slices, writeSlice } from './small-writer.js';
 import { rewriteShard, type WrongShard, wrongShards } from './wrong-shards.js';
 
 interface PoolChunkStoreOptions {
@@ -210,7 +210,7 @@ export class PoolChunkStore implements ChunkStore {
     asked: readonly (ChunkPolicy | undefined)[] = [],
   ): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
-    for (const [from, to] of slices(sources)) {
+    for (const [from, to] of slices(sources, this.#sliceBytes)) {
       if (from > 0) await new Promise(setImmediate);
       if (signal?.aborted) throw aborted(signal);
       this.#refuseIfClosed();
@@ -408,6 +408,11 @@ export class PoolChunkStore implements ChunkStore {
       for (const { chunk } of chunks) this.#writing.delete(chunk);
       this.release(chunks.map(({ chunk }) => chunk));
     }
+  }
+
+  get #sliceBytes(): number {
+    const segments = [...this.#disks.values()].map((disk) => disk?.identity.dataSegmentBytes);
+    return sliceBytes(Math.min(...segments.filter((bytes) => bytes !== undefined)));
   }
 
   get #means() {

@@ -3,11 +3,13 @@
  */
 import type { Disk } from '../disks/disk.js';
 import type { RecordInput } from '../disks/record.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { ChunkPolicy, PreparedChunk } from './chunk-store.js';
 
 /** Payload of one slice: large enough that an append pays, small enough that the event loop is never held for long. */
 const SLICE_BYTES = 1024 * 1024;
+/** And of a segment: what does not fit the rest of one leaves it empty. */
+const SLICE_SHARE = 1 / 16;
 
 export interface SmallChunk {
   readonly chunk: string;
@@ -20,13 +22,18 @@ export interface SmallChunk {
 /** Returns the chunk's records, without disks in `avoid`, given what stands; none once it is complete or cannot be made better. */
 type Prepare = (small: SmallChunk, avoid: ReadonlySet<Disk>) => PreparedChunk;
 
-/** Cuts `sources` into slices of about SLICE_BYTES. */
-export function* slices(sources: readonly Uint8Array[]): Generator<[from: number, to: number]> {
+/** What a slice has at most, give or take a chunk, for disks whose segments have so many bytes. */
+export function sliceBytes(segmentBytes: number): number {
+  return Math.min(SLICE_BYTES, SLICE_SHARE * segmentBytes);
+}
+
+/** Cuts `sources` into slices of about so many bytes. */
+export function* slices(sources: readonly Uint8Array[], bytesMax: number): Generator<[from: number, to: number]> {
   let from = 0;
   let bytes = 0;
   for (let i = 0; i < sources.length; i++) {
     bytes += sources[i]!.length;
-    if (bytes < SLICE_BYTES && i < sources.length - 1) continue;
+    if (bytes < bytesMax && i < sources.length - 1) continue;
     yield [from, i + 1];
     from = i + 1;
     bytes = 0;
@@ -35,7 +42,7 @@ export function* slices(sources: readonly Uint8Array[]): Generator<[from: number
 
 /**
  * Writes the chunks of one slice: one append per disk, all disks at once; then again for those that lack copies because a disk
- * failed. Throws what the last disk failed with if some chunk has no copy at all.
+ * failed. Throws if some chunk has no copy at all: NO_SPACE if that is what the last disk failed with, else DISK_FAILED.
  */
 export async function writeSlice(sources: readonly SmallChunk[], prepare: Prepare): Promise<PreparedChunk[]> {
   const failed = new Set<Disk>();
@@ -74,8 +81,9 @@ export async function writeSlice(sources: readonly SmallChunk[], prepare: Prepar
         pending.push({ i, records: prepare(sources[i]!, failed).records });
       } catch (error) {
         // No disk is left for another copy: one that stands is enough.
-        if (!standing.has(i))
-          throw new CairnError('DISK_FAILED', 'no disk could take the chunk', { cause: cause ?? error });
+        if (standing.has(i)) continue;
+        if (hasCode(cause, 'NO_SPACE')) throw cause;
+        throw new CairnError('DISK_FAILED', 'no disk could take the chunk', { cause: cause ?? error });
       }
     }
   }

@@ -4,7 +4,7 @@
  */
 import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Disk } from '../disks/disk.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { ByteWriter } from '../io/byte-writer.js';
 import type { MetaStore } from '../meta/meta-store.js';
 import { encodeChanges } from '../meta/row-codec.js';
@@ -73,7 +73,12 @@ export class Snapshotter {
     root.varint(sequence);
     root.varint(epoch);
     root.varint(part + 1);
-    await this.#chunks.putSlot(SNAPSHOT_SLOT, sequence, root.finish());
+    try {
+      await this.#chunks.putSlot(SNAPSHOT_SLOT, sequence, root.finish());
+    } catch (error) {
+      // Recovery finds the snapshot by its records. Where the pool is full, the journal that it replaces is what gives room.
+      if (!hasCode(error, 'NO_SPACE')) throw error;
+    }
     await this.#release(targets, sequence);
     return sequence;
   }

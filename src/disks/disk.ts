@@ -69,6 +69,8 @@ export interface DiskSpace {
   readonly liveBytes: number;
   /** Bytes of segment files, live or dead. */
   readonly segmentBytes: number;
+  /** Of these, files of the journal stream beyond those that it always has. */
+  readonly journalBytes: number;
   /** Bytes that can still be appended before NO_SPACE. */
   readonly freeBytes: number;
 }

@@ -52,6 +52,9 @@ export interface DiskParts {
   readonly burials: readonly Tombstone[];
 }
 
+/** Of the journal stream: the one that is written, the next, and two that wait to be written again. */
+const JOURNAL_FILES = 4;
+
 export class LogDisk implements Disk {
   readonly directory: string;
   readonly identity: DiskIdentity;
@@ -292,8 +295,8 @@ export class LogDisk implements Disk {
   }
 
   space(): DiskSpace {
-    const { index, journalState, data } = this.#parts;
-    const { capacityBytes, dataSegmentBytes } = this.identity;
+    const { index, journalState, data, journal } = this.#parts;
+    const { capacityBytes, dataSegmentBytes, journalSegmentBytes } = this.identity;
     const segmentBytes = this.#segmentBytes;
     const left = capacityBytes - segmentBytes - this.#reserveBytes;
     const device = this.#deviceFreeBytes - Math.max(0, segmentBytes - this.#segmentBytesThen);
@@ -302,6 +305,7 @@ export class LogDisk implements Disk {
       capacityBytes,
       liveBytes: index.shards.liveBytes + index.named.liveBytes + journalState.commitBytes,
       segmentBytes,
+      journalBytes: Math.max(0, journal.fileCount - JOURNAL_FILES) * journalSegmentBytes,
       freeBytes: left < 0 ? 0 : segments * dataSegmentBytes + data.room,
     };
   }

@@ -44,11 +44,22 @@ export function scrubFindings(jobs: JobRunner): string[] {
   ];
 }
 
-/** Of what waits for repair. */
-export function degradedFindings({ degraded: chunks, isIncomplete }: RepairQueue): string[] {
+/** Of what waits for repair. `allOnline`: no disk is away, so what nothing can be done for lacks room. */
+export function degradedFindings(
+  { degraded: chunks, ready, isIncomplete }: Pick<RepairQueue, 'degraded' | 'ready' | 'isIncomplete'>,
+  allOnline: boolean,
+): string[] {
   if (chunks === 0) return [];
   const some = chunks === 1 ? 'a chunk was' : `${chunks}${isIncomplete ? ' or more' : ''} chunks were`;
+  const [why, next] = allOnline
+    ? ready > 0
+      ? ['while a disk was failing, away or full', 'which is being done']
+      : [
+          'with fewer shards than there should be, for want of room on some disks',
+          'which begins by itself within ten minutes when there is room: delete files or add a disk',
+        ]
+    : ['while a disk was failing, away or full', 'which begins by itself when all disks are there'];
   return [
-    `${some} committed while a disk was failing or away, and can lose fewer disks than the others until made whole, which begins by itself when all disks are there${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`,
+    `${some} committed ${why}, and can lose fewer disks than the others until made whole, ${next}${isIncomplete ? '; for all of them run `cairn scrub`' : ''}`,
   ];
 }

@@ -7,8 +7,8 @@
  */
 import { join } from 'node:path';
 import type { JournalDisks } from '../commit/journal.js';
-import type { Disk, LogEnds } from '../disks/disk.js';
-import { readWritableIdentity } from '../disks/disk-identity.js';
+import type { Disk, DiskIdentity, LogEnds } from '../disks/disk.js';
+import { readIdentity, readWritableIdentity } from '../disks/disk-identity.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import type { FileIo } from '../io/file-io.js';
@@ -227,23 +227,29 @@ export class PoolDisks implements JournalDisks {
   }
 
   /**
-   * Whether each disk is still where it was found, and may be written: one that is not goes offline. Costs a few system calls per disk, which the
-   * kernel answers from memory: sleeping disks are not woken.
+   * Whether each disk is still where it was found, and may be written: one that is not goes offline. Of one that only reads no more is asked than
+   * that it is there. Costs a few system calls per disk, which the kernel answers from memory: sleeping disks are not woken.
    */
   async probe(): Promise<void> {
     await Promise.all(
-      this.#places.map(async ({ config, directory, disk }) => {
-        if (disk === undefined || disk.state !== 'online') return;
-        const reason = await this.#absence(config, directory);
-        if (reason !== undefined && disk.state === 'online') disk.lose(reason);
+      this.#places.map(async (place) => {
+        const { disk } = place;
+        if (disk === undefined || disk.state === 'offline') return;
+        const { state } = disk;
+        if (state === 'suspect' && (this.#hangs(place.directory) || !this.#canSpare(place))) return;
+        const reason = await this.#absence(place, state === 'online' ? readWritableIdentity : readIdentity);
+        if (reason !== undefined && disk.state === state) disk.lose(reason);
       }),
     );
   }
 
-  async #absence({ uuid }: DiskConfig, directory: string): Promise<string | undefined> {
+  async #absence(
+    { config: { uuid }, directory }: Place,
+    identityIn: (io: FileIo, directory: string) => Promise<DiskIdentity>,
+  ): Promise<string | undefined> {
     const io = this.#ioOf(directory);
     try {
-      const { uuid: found } = await readWritableIdentity(io, directory);
+      const { uuid: found } = await identityIn(io, directory);
       return found === uuid ? undefined : `another disk is in its place at ${directory}`;
     } catch (error) {
       if (!(error instanceof CairnError)) throw error;
@@ -262,6 +268,8 @@ export class PoolDisks implements JournalDisks {
     if (this.#hangs(place.directory)) return false;
     const { log } = this.#parts;
     try {
+      // A file system that was unmounted while its files are open lives on, and mounting its device again would give the same dead one.
+      if (place.disk?.state === 'offline') await this.#leave(place);
       const survey = await DiskSurvey.take((directory) => this.#ioOf(directory), this.#config);
       const directory = survey.directoryOf(place.config);
       // Where writing still fails it goes on serving reads as it is; nor does it leave when its reads cannot be done without.

@@ -92,7 +92,7 @@ export function openTree(opening: Opening, store: OpenStore, staging: Staging): 
     clock,
     options: { delayMs: config.commitDelayMs, roundBytes },
     log: (message) => log.error({}, message),
-    poolTakes: (bytes) => space.takes(bytes),
+    poolTakes: (bytes, files) => space.takes(bytes, files),
   });
   journal.source = staged;
   const reader = new PoolReader(meta, chunks, clock);

@@ -67,7 +67,6 @@ export function openUpkeep(
     log: (message) => log.warn({}, message),
     rest: (workedMs, signal) => throttle.rest(workedMs, signal),
   });
-  committer.onFull = () => collector.run(true, true);
   if (!isResting) collector.start();
   const sweep = new Sweep({
     meta,
@@ -137,6 +136,18 @@ export function openUpkeep(
     recovery.journal,
     recovery.snapshotDue && !isResting,
   );
+  committer.onFull = async () => {
+    const before = space.groupsTake();
+    // What is copied out of segments that are nearly full may need as many again: only what the groups take more is a gain.
+    const gained = (): number => {
+      const bytes = space.groupsTake() - before;
+      return bytes < config.chunkBytes ? 0 : bytes;
+    };
+    await collector.run(true, true);
+    const journals = disks.data().map((disk) => disk.space().journalBytes);
+    if (gained() === 0 && (await snapshots.relieve(Math.max(0, ...journals)))) await collector.run(true, true);
+    return gained();
+  };
   return { collector, sweep, census, jobs, changes, queue, repair, scrubs, snapshots, takeSnapshot };
 }
 

@@ -206,7 +206,7 @@ function partsOf(
       ...(stage.failure === undefined ? [] : [cacheFinding(config.cache.directory, stage.failure)]),
       ...(journal.isRefused ? [refusedFinding(refusal())] : []),
       ...scrubFindings(jobs),
-      ...degradedFindings(queue),
+      ...degradedFindings(queue, disks.allOnline),
     ],
   };
 }

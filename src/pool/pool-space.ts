@@ -1,5 +1,13 @@
-/** Plain bytes that a pool can hold, holds and still takes. */
-import { type DiskMap, diskOfBucket, type GroupScheme, plan } from '../../diskmap/index.js';
+/**
+ * Plain bytes that a pool can hold, holds and still takes.
+ *
+ * What it takes is reckoned group by group, since room on one disk is of no use without room on the others of its group: a group takes as much as the fullest of its
+ * buckets leaves, and where a disk cannot fill all of its buckets, its groups share what it can. While disks are away, groups that can do without them take chunks that lack
+ * shards; otherwise none are promised. Too little only means that a commit begins sooner; too much would accept what no disk takes.
+ */
+import { type BucketId, type DiskMap, diskOfBucket, type GroupScheme, plan } from '../../diskmap/index.js';
+import { smallScheme } from '../chunks/shard-scheme.js';
+import { sliceBytes } from '../chunks/small-writer.js';
 import type { Disk } from '../disks/disk.js';
 import type { BlockReport } from '../vfs/vfs.js';
 
@@ -8,6 +16,10 @@ const BLOCK_BYTES = 4096;
 const RECORD_BYTES = 1024;
 /** Without a commit the figures are made anew at most this often. */
 const FRESH_MS = 200;
+/** More than can be committed within that: with so much to spare, older figures will do. */
+const AHEAD_BYTES = 1024 ** 3;
+/** What each disk may leave over when its groups have shared it is shared once more. */
+const SHARINGS = 2;
 
 /** Kept back, so that what was taken can be committed: records have headers, and segments and buckets ends that fit nothing. */
 const RESERVE_SHARE = 0.02;
@@ -22,14 +34,13 @@ export interface SpaceFigures {
 export class PoolSpace {
   readonly #chunkBytes: number;
   #usableBytes = 0;
-  /** Plain bytes per byte on disks: 2/3 for 2+1. */
-  #efficiency = 0;
+  #groups: readonly SharedGroup[] = [];
   /** The largest shard. */
   #shardBytes = 0;
   #map: DiskMap;
   /** Schemes that directories ask for. */
   #asked: readonly GroupScheme[] = [];
-  /** How many times as much as the pool's own the dearest of them takes; 1 if none takes more. */
+  /** How many times as much as large chunks under the pool's own schemes staged bytes may take: as small chunks, which are copies, or under the dearest scheme that is asked for. */
   #dearness = 1;
   /** Per disk that takes chunks: the bytes of its buckets that are in groups. */
   #grouped: ReadonlyMap<number, number> = new Map();
@@ -71,14 +82,19 @@ export class PoolSpace {
   useMap(map: DiskMap): void {
     this.#map = map;
     const planned = plan(map);
-    const schemes = [...map.groups.map(({ scheme }) => scheme), ...this.#asked];
-    this.#shardBytes = Math.max(
-      ...schemes.map((scheme) => this.#chunkBytes / (scheme.kind === 'erasure' ? scheme.k : 1)),
-    );
     this.#usableBytes = planned.usableBytes;
-    this.#efficiency = planned.overhead === 0 ? 0 : 1 / planned.overhead;
-    const costs = this.#asked.map((scheme) => (scheme.kind === 'copies' ? scheme.copies : 1 + scheme.m / scheme.k));
-    this.#dearness = Math.max(1, ...costs.map((cost) => cost * this.#efficiency));
+    this.#groups = map.groups.map(({ scheme, buckets }) => {
+      const disks = buckets.map(diskOfBucket);
+      const needed = scheme.kind === 'erasure' ? scheme.k : 1;
+      return { buckets, disks, needed, shardBytes: Math.ceil(this.#chunkBytes / needed) };
+    });
+    this.#shardBytes = Math.max(0, ...this.#groups.map(({ shardBytes }) => shardBytes));
+    const cheapest = Math.min(...map.groups.map(({ scheme }) => costOf(scheme)));
+    const dearest = [...map.groups.map(({ scheme }) => scheme), ...this.#asked].flatMap((scheme) => [
+      costOf(scheme),
+      costOf(smallScheme(scheme)),
+    ]);
+    this.#dearness = map.groups.length === 0 ? 1 : Math.max(...dearest) / cheapest;
     this.#grouped = groupedBytes(map);
     this.#figures = undefined;
   }
@@ -94,36 +110,70 @@ export class PoolSpace {
     return this.#figures;
   }
 
-  /** Whether so many plain bytes more fit. Exact where it matters: figures are made anew when they are near. */
-  takes(bytes: number): boolean {
-    const wanted = bytes * this.#dearness;
-    if (2 * wanted > this.report().freeBytes) this.#figures = undefined;
+  /** Whether so many plain bytes more fit, in so many files. Exact where it matters: figures are made anew when they are near. */
+  takes(bytes: number, files = 0): boolean {
+    const wanted = (bytes + files * RECORD_BYTES) * this.#dearness;
+    const isFresh = this.#nowMs() - this.#madeMs <= FRESH_MS;
+    if (isFresh && this.#figures !== undefined && wanted + AHEAD_BYTES <= this.#figures.freeBytes) return true;
+    // What is being committed is still counted as staged until the sequence grows.
+    if (wanted <= this.report().freeBytes) return true;
+    this.#figures = undefined;
     return wanted <= this.report().freeBytes;
   }
 
   #make(): SpaceFigures {
     let live = 0;
-    let free = 0;
     let capacity = 0;
     for (const disk of this.#disks()) {
-      const space = disk.space();
-      live += space.liveBytes;
-      // One that is being emptied, or has no part in the map yet, holds what it holds, and takes nothing.
-      const grouped = this.#grouped.get(disk.identity.number);
-      if (grouped === undefined) continue;
-      // The rest of a segment may be just too small for a shard: what is taken must find its place all the same.
-      const packed = 1 - (this.#shardBytes + RECORD_BYTES) / disk.identity.dataSegmentBytes;
-      // What no group uses takes no chunk, however large the disk is.
-      free += Math.min(space.freeBytes * Math.max(0, packed), Math.max(0, grouped - space.liveBytes));
-      capacity += grouped;
+      live += disk.space().liveBytes;
+      // One that is being emptied, or has no part in the map yet, holds what it holds.
+      capacity += this.#grouped.get(disk.identity.number) ?? 0;
     }
     // With disks missing the rest still stands for the whole: what it holds is what it holds per capacity.
     const share = capacity === 0 ? 0 : live / capacity;
     const usedBytes = Math.min(this.#usableBytes, Math.round(this.#usableBytes * share));
-    const room = Math.min(this.#usableBytes - usedBytes, Math.floor(free * this.#efficiency));
+    const room = Math.min(this.#usableBytes - usedBytes, this.groupsTake());
     const reserve = Math.min(RESERVE_BYTES, RESERVE_SHARE * this.#usableBytes);
     const freeBytes = Math.max(0, Math.floor(room - reserve));
     return { usableBytes: this.#usableBytes, usedBytes, freeBytes };
+  }
+
+  /** Plain bytes that the groups take now, what is kept back included. */
+  groupsTake(): number {
+    const disks = new Map<number, Disk>();
+    const left = new Map<number, number>();
+    for (const disk of this.#disks()) {
+      disks.set(disk.identity.number, disk);
+      left.set(disk.identity.number, steadyBytes(disk, this.#shardBytes));
+    }
+    const sharing: { readonly group: SharedGroup; readonly online: readonly number[]; bytes: number }[] = [];
+    for (const group of this.#groups) {
+      const online = group.disks.filter((number) => disks.has(number));
+      if (online.length < group.needed) continue;
+      let bytes = Number.POSITIVE_INFINITY;
+      for (const [i, bucket] of group.buckets.entries()) {
+        const disk = disks.get(group.disks[i]!);
+        // The end of a bucket is too small for another shard.
+        if (disk !== undefined)
+          bytes = Math.min(bytes, this.#map.bucketBytes - disk.bucketBytes(bucket) - group.shardBytes - RECORD_BYTES);
+      }
+      if (bytes > 0) sharing.push({ group, online, bytes });
+    }
+    let taken = 0;
+    for (let round = 0; round < SHARINGS; round++) {
+      const wanted = new Map<number, number>();
+      for (const { online, bytes } of sharing)
+        for (const number of online) wanted.set(number, (wanted.get(number) ?? 0) + bytes);
+      const shares = new Map([...wanted].map(([number, bytes]) => [number, Math.min(1, left.get(number)! / bytes)]));
+      for (const one of sharing) {
+        if (one.bytes <= 0) continue;
+        const got = one.bytes * Math.min(...one.online.map((number) => shares.get(number)!));
+        one.bytes -= got;
+        taken += got * one.group.needed;
+        for (const number of one.online) left.set(number, Math.max(0, left.get(number)! - got));
+      }
+    }
+    return taken;
   }
 
   /** For statfs: what is in use or staged counts as used, what cannot be used as neither. */
@@ -135,6 +185,32 @@ export class PoolSpace {
       freeBlocks: Math.floor(Math.max(0, freeBytes - this.#stagedBytes()) / BLOCK_BYTES),
     };
   }
+}
+
+interface SharedGroup {
+  readonly buckets: readonly BucketId[];
+  /** The number of each bucket's disk. */
+  readonly disks: readonly number[];
+  /** Shards that a chunk is read from: it is so many times as large as one. */
+  readonly needed: number;
+  /** The largest shard. */
+  readonly shardBytes: number;
+}
+
+/** Bytes on disks for a plain byte. */
+function costOf(scheme: GroupScheme): number {
+  return scheme.kind === 'copies' ? scheme.copies : 1 + scheme.m / scheme.k;
+}
+
+/** What a disk takes of shards, also when the journal has grown by a segment meanwhile, and where the end of each segment is too small for another shard or another slice of small chunks. */
+function steadyBytes(disk: Disk, shardBytes: number): number {
+  const { dataSegmentBytes, journalSegmentBytes } = disk.identity;
+  const { capacityBytes, segmentBytes, freeBytes } = disk.space();
+  const left = capacityBytes - segmentBytes - dataSegmentBytes - 2 * journalSegmentBytes;
+  const isLast = left >= 0 && left % dataSegmentBytes < journalSegmentBytes;
+  const steady = isLast ? freeBytes - dataSegmentBytes : freeBytes;
+  const endBytes = Math.max(shardBytes, sliceBytes(dataSegmentBytes)) + RECORD_BYTES;
+  return Math.max(0, steady * Math.max(0, 1 - endBytes / dataSegmentBytes));
 }
 
 /** Disks that are being emptied have buckets in groups, and none in the map. */

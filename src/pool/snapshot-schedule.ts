@@ -87,6 +87,18 @@ export class SnapshotSchedule {
       });
   }
 
+  /**
+   * The pool is full, and on some disk the journal takes `journalBytes` more than it needs: true if a snapshot has taken its place since. False if that would not give
+   * room, or has just been done.
+   */
+  async relieve(journalBytes: number): Promise<boolean> {
+    await this.#running;
+    if (this.#commits < COMMITS_AT_END || journalBytes <= (await this.#snapshotBytes())) return false;
+    this.#start();
+    await this.#running;
+    return true;
+  }
+
   /** The last snapshot of this run, if there is enough new since the one before. */
   async finish(): Promise<void> {
     await this.#running;

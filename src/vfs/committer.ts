@@ -32,11 +32,6 @@ const DEPENDENT_BYTES_MAX = 8 * 1024 * 1024;
 const RETRY_MS = 2_000;
 /** What goes from a cache whose device is full, at least: a write alone would be back for the next page. */
 const SPARE_BYTES = 8 * 1024 * 1024;
-/**
- * What a staged byte may take of the pool's free plain bytes: small chunks are replicas, which cost more than erasure code, and every
- * record has a header. Too much only means to commit sooner when the pool is nearly full.
- */
-const COST = 1.4;
 /** So long a full pool answers at once that it is full, after what could be given back was. */
 const FULL_MS = 300;
 /** Files in a row for which the pool had no room, after which the others of a batch are not tried. */
@@ -64,8 +59,8 @@ export class Committer {
   readonly #clock: Clock;
   #options: CommitterOptions;
   readonly #log: (message: string) => void;
-  /** Whether the pool still takes so many plain bytes. */
-  readonly #poolTakes: (bytes: number) => boolean;
+  /** Whether the pool still takes so many plain bytes, of so many files. */
+  readonly #poolTakes: (bytes: number, files: number) => boolean;
   /** The pool has no room: gives back what deleted files took, and returns how many bytes on disks that were. */
   onFull: (() => Promise<number>) | undefined;
   /** Fetches what windows lack that are to be written again; without one only cached windows are. */
@@ -87,7 +82,7 @@ export class Committer {
   /** Files whose seal is in the pipeline, each until it is ready or has failed. */
   readonly #storing = new Map<Inode, Promise<void>>();
   #closed = false;
-  #making: Promise<void> | undefined;
+  #making: Promise<number> | undefined;
   /** Until then it is known that there is nothing to give back. */
   #fullUntilMs = Number.NEGATIVE_INFINITY;
   /** The newest commit that this is known of. */
@@ -102,7 +97,7 @@ export class Committer {
     clock: Clock;
     options: CommitterOptions;
     log: (message: string) => void;
-    poolTakes: (bytes: number) => boolean;
+    poolTakes: (bytes: number, files: number) => boolean;
   }) {
     this.#staged = parts.staged;
     this.#journal = parts.journal;
@@ -248,11 +243,11 @@ export class Committer {
   room(bytes: number): Promise<void> | undefined {
     if (this.#staged.namespaceBytes >= this.#options.roundBytes) return this.#commitFirst();
     if (bytes === 0) return undefined;
-    if (!this.#poolTakes((this.#account.dirtyBytes + bytes) * COST)) {
+    if (!this.#poolTakes(this.#account.dirtyBytes + bytes, this.#staged.contents.size + 1)) {
       // While a commit is under way its bytes count twice, as staged and as stored: only when it is over the pool is known to be full.
       if (this.#committable) return this.#commitFirst();
       const making = this.#makeSpace();
-      if (making !== undefined) return making;
+      if (making !== undefined) return making.then(() => undefined);
       throw new CairnError('NO_SPACE', 'the pool is full', { hint: 'delete files or add a disk' });
     }
     if (this.#account.makeRoom(bytes)) return undefined;
@@ -281,10 +276,10 @@ export class Committer {
   }
 
   /**
-   * What has been deleted is committed, and its space given back, before anybody is told that the pool is full. Undefined: that has just been done
-   * and gave nothing.
+   * What has been deleted is committed, and its space given back, before anybody is told that the pool is full: the bytes that gave. Undefined: that has
+   * just been done and gave nothing.
    */
-  #makeSpace(): Promise<void> | undefined {
+  #makeSpace(): Promise<number> | undefined {
     // What has been staged or committed since may be a deletion.
     const isAsThen = this.#staged.namespaceBytes === 0 && this.#journal.sequence === this.#fullAt;
     const isKnown = this.#clock.monotonicMs() < this.#fullUntilMs && isAsThen;
@@ -295,7 +290,7 @@ export class Committer {
     return this.#making;
   }
 
-  async #collect(collect: () => Promise<number>): Promise<void> {
+  async #collect(collect: () => Promise<number>): Promise<number> {
     // If that fails, what was deleted before can be given back all the same.
     await this.#journal.request().catch(() => undefined);
     const freed = await collect();
@@ -303,13 +298,19 @@ export class Committer {
       this.#fullUntilMs = this.#clock.monotonicMs() + FULL_MS;
       this.#fullAt = this.#journal.sequence;
     } else if (hasCode(this.#failure, 'NO_SPACE')) this.#failure = undefined;
+    return freed;
+  }
+
+  /** Whether what failed for want of room is worth another try: what deleted files took has been given back since. */
+  async #hasMadeSpace(failure: unknown): Promise<boolean> {
+    return hasCode(failure, 'NO_SPACE') && ((await this.#makeSpace()) ?? 0) > 0;
   }
 
   #commitFirst(): Promise<void> {
     if (this.#failure !== undefined) {
       // What had no room may have some when what was deleted is given back.
       const making = hasCode(this.#failure, 'NO_SPACE') ? this.#makeSpace() : undefined;
-      if (making !== undefined) return making;
+      if (making !== undefined) return making.then(() => undefined);
       throw this.#failure;
     }
     if (this.#closed) throw new CairnError('CLOSED', 'the pool is being closed');
@@ -334,7 +335,6 @@ export class Committer {
     const commit = () => this.commit(this.#dueFiles(reachMs), 'background');
     this.#background = (this.#staged.fragmented.size === 0 ? commit() : this.#fillWindows().then(commit))
       .catch((error: unknown) => {
-        if (hasCode(error, 'NO_SPACE')) void this.onFull?.();
         this.#failure = hasCode(error, 'NO_SPACE', 'DISK_FAILED')
           ? error
           : new CairnError('IO', 'the pool takes no commits', { cause: error });
@@ -447,7 +447,9 @@ export class Committer {
     while (left.length > 0) {
       const again: Inode[] = [];
       const failed = await this.#commitFiles(left, kind, again, stored, signal);
-      failure ??= failed;
+      if (failure === undefined && (await this.#hasMadeSpace(failed)))
+        again.push(...left.filter((inode) => inode.failure !== undefined && !again.includes(inode)));
+      else failure ??= failed;
       progress.filesDone = progress.filesTotal - again.length;
       onProgress?.(progress);
       // Nothing of our own is under way now: two commits that wait for each other's files would never end.
@@ -606,8 +608,15 @@ export class Committer {
 
   /** The pool promise for one file: its content as it is now, and all names and attributes. */
   async commitFile(inode: Inode): Promise<void> {
-    await this.#commitDependents(inode);
-    await this.#commitContent(inode);
+    for (;;) {
+      try {
+        await this.#commitDependents(inode);
+        await this.#commitContent(inode);
+        return;
+      } catch (error) {
+        if (!(await this.#hasMadeSpace(error))) throw error;
+      }
+    }
   }
 
   async #commitContent(inode: Inode): Promise<void> {

@@ -242,7 +242,8 @@ export class FakeDisk implements Disk {
 
   space(): DiskSpace {
     const { capacityBytes } = this.identity;
-    return { capacityBytes, liveBytes: this.#end, segmentBytes: this.#end, freeBytes: capacityBytes - this.#end };
+    const bytes = this.#end;
+    return { capacityBytes, liveBytes: bytes, segmentBytes: bytes, journalBytes: 0, freeBytes: capacityBytes - bytes };
   }
 
   async close(): Promise<void> {

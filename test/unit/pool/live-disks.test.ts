@@ -1,6 +1,6 @@
 /** Disks that go, are exchanged and return while the pool is open, and where they are found when it is opened. */
 import { randomBytes } from 'node:crypto';
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { DiskReport } from '../../../src/vfs/reports.js';
@@ -52,6 +52,18 @@ function contents(directory: string): string[] {
     .sort();
 }
 
+/** Files below the directory that this process has open. */
+function openBelow(directory: string): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      return path.startsWith(`${directory}/`) ? [path] : [];
+    } catch {
+      return []; // Closed meanwhile.
+    }
+  });
+}
+
 async function checkAll(t: Test, fixture: PoolFixture, files: ReadonlyMap<string, Buffer>): Promise<void> {
   for (const [path, bytes] of files) t.ok(bytes.equals(await read(fixture, path)), path);
 }
@@ -77,6 +89,8 @@ t.test('a disk that vanishes while nobody uses it is noticed, done without, and 
   await fixture.pool.commit();
   await checkAll(t, fixture, files);
   t.same(readdirSync(second), [], 'nothing is written where the disk should be mounted');
+  // What holds a file of it open keeps the lost file system alive, and unmounting and mounting it again would give the same dead one.
+  while (openBelow(elsewhere).length > 0) await fixture.pool.parts.watch.look();
 
   const returned: number[] = [];
   fixture.pool.parts.disks.whenReturned(({ identity }) => void returned.push(identity.number));
@@ -113,6 +127,11 @@ t.test('a disk whose writes fail is read on, and taken in again when it takes wr
   await fixture.pool.parts.watch.look();
   t.equal((await disk(fixture, 3)).state, 'suspect', 'it serves reads until it takes writes');
   await checkAll(t, fixture, files);
+  const [, , third = ''] = fixture.disks;
+  renameSync(third, `${third} away`);
+  await until(fixture, 3, 'offline');
+  while (openBelow(`${third} away`).length > 0) await fixture.pool.parts.watch.look();
+  renameSync(`${third} away`, third);
   machine.heal();
   await until(fixture, 3, 'online');
   await put('/fourth', randomBytes(300 * KIB));

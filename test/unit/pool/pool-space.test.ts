@@ -1,6 +1,6 @@
 /** What a pool says it holds and still takes, where a disk is larger than the others can make use of. */
 import t from 'tap';
-import { createMap, plan } from '../../../diskmap/index.js';
+import { createMap, plan, type SchemeChoice } from '../../../diskmap/index.js';
 import type { Disk } from '../../../src/disks/disk.js';
 import { PoolSpace } from '../../../src/pool/pool-space.js';
 
@@ -9,12 +9,16 @@ const GIB = 1024 ** 3;
 const CAPACITIES = [2 * GIB, 2 * GIB, 66 * GIB];
 const BUCKET = 64 * MIB;
 
-function report(liveBytes: readonly number[]) {
+/** `fullShare`: of each bucket of the disk, what is full; `away`: numbers of disks that are. */
+function spaceOf(
+  fullShare: readonly number[],
+  { scheme = 'auto', away = [] }: { scheme?: SchemeChoice; away?: number[] } = {},
+) {
   const map = createMap({
     pool: '0123456789abcdef',
     bucketBytes: BUCKET,
     domain: 'disk',
-    scheme: 'auto',
+    scheme,
     disks: CAPACITIES.map((bytes, i) => ({
       site: 0,
       row: 0,
@@ -24,10 +28,15 @@ function report(liveBytes: readonly number[]) {
       buckets: Math.floor(bytes / BUCKET),
     })),
   });
-  const disks = CAPACITIES.map((capacityBytes, i) => ({
-    identity: { number: i + 1, dataSegmentBytes: 256 * MIB },
-    space: () => ({ capacityBytes, liveBytes: liveBytes[i]!, freeBytes: capacityBytes - liveBytes[i]! }),
-  })) as unknown as readonly Disk[];
+  const disks = CAPACITIES.map((capacityBytes, i) => {
+    const liveBytes = fullShare[i]! * capacityBytes;
+    const freeBytes = capacityBytes - liveBytes;
+    return {
+      identity: { number: i + 1, dataSegmentBytes: 256 * MIB, journalSegmentBytes: 16 * MIB },
+      bucketBytes: () => fullShare[i]! * BUCKET,
+      space: () => ({ capacityBytes, liveBytes, segmentBytes: liveBytes, journalBytes: 0, freeBytes }),
+    };
+  }).filter(({ identity }) => !away.includes(identity.number)) as unknown as readonly Disk[];
   const space = new PoolSpace({
     map,
     chunkBytes: 4 * MIB,
@@ -36,20 +45,35 @@ function report(liveBytes: readonly number[]) {
     sequence: () => 0,
     nowMs: () => 0,
   });
-  return { figures: space.report(), planned: plan(map) };
+  return { space, figures: space.report(), planned: plan(map) };
 }
 
 t.test('what no group can use of a large disk counts as neither used nor free', async (t) => {
-  const empty = report([0, 0, 0]);
+  const empty = spaceOf([0, 0, 0]);
   const { usableBytes, overhead } = empty.planned;
   t.equal(empty.figures.usedBytes, 0);
   t.ok(empty.figures.freeBytes <= usableBytes);
-  t.ok(empty.figures.freeBytes > 0.85 * usableBytes);
+  t.ok(empty.figures.freeBytes > 0.8 * usableBytes);
 
-  const half = report([GIB, GIB, GIB]);
+  const half = spaceOf([0.5, 0.5, GIB / (66 * GIB)]);
   t.equal(half.figures.usedBytes, Math.round((3 * GIB) / overhead), 'plain bytes of all shards');
   t.ok(half.figures.freeBytes + half.figures.usedBytes <= usableBytes);
 
-  const full = report([2 * GIB, 2 * GIB, 2 * GIB]);
+  const full = spaceOf([1, 1, 2 / 66]);
   t.equal(full.figures.freeBytes, 0, 'although the large disk has room');
+});
+
+t.test('room on one disk is none where the others of its groups are full', async (t) => {
+  const scheme = { kind: 'erasure', k: 2, m: 1 } as const;
+  t.ok(spaceOf([0, 0, 0], { scheme }).figures.freeBytes > 0);
+  t.equal(spaceOf([1, 0, 0], { scheme }).figures.freeBytes, 0, 'every chunk would lack a shard');
+  const away = spaceOf([1, 0, 0], { scheme, away: [1] }).figures.freeBytes;
+  t.ok(away > 0, 'with the disk away that is all that can be had');
+});
+
+t.test('small files are copies: they take more than their bytes', async (t) => {
+  const { space, figures } = spaceOf([0, 0, 0], { scheme: { kind: 'erasure', k: 2, m: 1 } });
+  t.ok(space.takes(0.7 * figures.freeBytes));
+  t.notOk(space.takes(0.8 * figures.freeBytes), 'as small chunks they would take 4/3 of it');
+  t.notOk(space.takes(0, figures.freeBytes / 1024), 'each file has records of its own');
 });

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { CairnError } from '../../../src/errors/cairn-error.js';
+import { degradedFindings } from '../../../src/pool/findings.js';
 import { decodeRepairList } from '../../../src/repair/repair-list.js';
 import { RepairQueue } from '../../../src/repair/repair-queue.js';
 import { SeededRandom } from '../../sim/seeded-random.js';
@@ -89,7 +90,10 @@ t.test('a disk that was away is brought up by what changed, and by nothing else'
   await fixture.pool.commit();
   await fixture.pool.commit();
   const commits = fixture.pool.parts.journal.sequence;
-  t.match((await fixture.pool.control.status()).findings.join('\n'), /committed while a disk was failing or away/);
+  t.match(
+    (await fixture.pool.control.status()).findings.join('\n'),
+    /committed while a disk was failing, away or full/,
+  );
   t.equal((await fixture.pool.control.state('/meanwhile')).health, 'degraded');
   t.equal((await fixture.pool.control.state('/before-1')).health, 'degraded', 'its shard is on the disk that is away');
   await fixture.pool.close();
@@ -125,6 +129,14 @@ t.test('a disk that was away is brought up by what changed, and by nothing else'
   );
   await fixture.pool.collect();
   t.strictSame(codes(await check(fixture, { content: true })), []);
+});
+
+t.test('a finding says why chunks lack shards, and what has to be done', async (t) => {
+  const found = (ready: number, allOnline: boolean) =>
+    degradedFindings({ degraded: 3, ready, isIncomplete: false }, allOnline).join('\n');
+  t.match(found(0, false), /a disk was failing, away or full, .* begins by itself when all disks are there/);
+  t.match(found(3, true), /made whole, which is being done/);
+  t.match(found(0, true), /for want of room on some disks, .* delete files or add a disk/, 'no disk is away');
 });
 
 t.test('without the list the walk after opening finds the same', async (t) => {
