@@ -161,6 +161,27 @@ export const MEASUREMENTS: readonly Measurement[] = [
       }
     },
   },
+  {
+    name: 'writeback',
+    strong: false,
+    space: ({ randomBytes, streamBytes }) => (randomBytes + streamBytes) * COPIES * 4,
+    run: async (subject, size, results) => {
+      await runLoad('prepareRandom', subject.directory, size);
+      await subject.settle();
+      if (subject instanceof MountSubject) await subject.mountWriteback();
+      const label = (what: string) => `${what}, writeback mount`;
+      const random = await runLoad('writeRandom', subject.directory, size);
+      results.add(subject.side, label('4 KiB random write'), '/s', random['operationsPerSecond']);
+      await subject.settle();
+      const files = await runLoad('smallFiles', subject.directory, size);
+      results.add(subject.side, label('create, write 4 KiB, close'), '/s', files['create']);
+      await subject.settle();
+      const { bytesPerSecond } = await runLoad('writeStream', subject.directory, size);
+      results.add(subject.side, label('sequential write'), 'bytes/s', bytesPerSecond);
+      await subject.settle();
+      if (subject instanceof MountSubject) await subject.mountAgain();
+    },
+  },
   synced('default mode', false),
   synced('strong mode', true),
   {

@@ -84,11 +84,22 @@ export class MountSubject implements Subject {
 
   /** Mounts it again, so that nothing can be changed, and the kernel reads large files by itself, or never. Everything must be committed. */
   async mountReadOnly(passthrough: boolean): Promise<void> {
+    await this.#mountOnce(`read_only = true\npassthrough = "${passthrough ? 'auto' : 'off'}"`);
+  }
+
+  /** Mounts it again, so that the kernel keeps what is written (its writeback cache). */
+  async mountWriteback(): Promise<void> {
+    await this.#mountOnce('writeback = true');
+  }
+
+  /** With these lines below `[mount]`; the next time without. */
+  async #mountOnce(lines: string): Promise<void> {
     await this.#unmount();
     const path = join(this.#pool, 'cairn.toml');
-    const table = `[mount]\nread_only = true\npassthrough = "${passthrough ? 'auto' : 'off'}"\n`;
     const text = readFileSync(path, 'utf8');
-    writeFileSync(path, text.replace('# [mount]\n# read_only = true\n# passthrough = "auto"\n', table));
+    const changed = text.replace(/^# \[mount\]\n(# .*\n)+/m, `[mount]\n${lines}\n`);
+    if (changed === text) throw new Error(`${path} has no [mount] to change`);
+    writeFileSync(path, changed);
     await this.#mount();
     writeFileSync(path, text);
   }

@@ -50,6 +50,8 @@ export interface Addon {
   readAhead(fd: number, position: number, length: number, callback: (error: Error | null) => void): void;
   /** Opens the file for reading and writing, reads from its start until `into` is full or the file ends, and closes it: one job in libuv's pool. Calls back with the bytes read. */
   readWritable(path: string, into: Uint8Array, callback: (error: Error | null, bytesRead?: number) => void): void;
+  /** syncfs(2) of the file system that the directory is on, which is opened for it: one job in libuv's pool. */
+  syncFileSystem(path: string, callback: (error: Error | null) => void): void;
   /** fallocate(2) in the thread pool; `mode` is FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, length: number, callback: (error: Error | null) => void): void;
   /** Throws the error of a writeback of the file that failed and that this descriptor has not been told of (errseq): sync_file_range(2) of a range that holds nothing. Writes nothing. */
@@ -60,6 +62,8 @@ export interface Addon {
   setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
   /** utimensat(2) of the file or link itself: seconds since the epoch, negative before it, and nanoseconds below 10^9. */
   setTimes(path: Uint8Array, atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): void;
+  /** The time that the kernel gives to files, which advances with its ticks (CLOCK_REALTIME_COARSE): seconds since the epoch, and into the first element the nanoseconds. */
+  fileTime(nanoseconds: Uint32Array): number;
   /** flock(LOCK_EX | LOCK_NB): false if another open file description has it. */
   lock(fd: number): boolean;
   /** mount(2) of a fuse file system: opens /dev/fuse non-blocking and close-on-exec and returns the descriptor. `data` lacks `fd=`. */

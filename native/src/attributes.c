@@ -1,5 +1,5 @@
 /*
- * Attributes of files that node cannot set: extended ones, and times to the nanosecond. Paths are bytes, since names need not be UTF-8, and a
+ * Attributes of files that node cannot set: extended ones, and times to the nanosecond; and the time that the kernel itself gives to files. Paths are bytes, since names need not be UTF-8, and a
  * symbolic link at their end is not followed.
  */
 #include "attributes.h"
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 #include "arguments.h"
 
@@ -65,10 +66,27 @@ static napi_value call_set_times(napi_env env, napi_callback_info info) {
   return result == 0 ? NULL : throw_system_error(env, errno, "utimensat", NULL);
 }
 
+/* The clock that advances with the kernel's ticks: what it takes for the times of files. */
+static napi_value call_file_time(napi_env env, napi_callback_info info) {
+  napi_value argument, result;
+  uint32_t *nanoseconds;
+  size_t count;
+  struct timespec now;
+  if (!get_arguments(env, info, 1, &argument, NULL) || !get_sums(env, argument, "nanoseconds", &nanoseconds, &count)) {
+    return NULL;
+  }
+  if (count < 1) return throw_invalid(env, "nanoseconds must have an element");
+  if (clock_gettime(CLOCK_REALTIME_COARSE, &now) != 0) return throw_system_error(env, errno, "clock_gettime", NULL);
+  nanoseconds[0] = (uint32_t)now.tv_nsec;
+  if (napi_create_int64(env, (int64_t)now.tv_sec, &result) != napi_ok) return throw_api_failure(env);
+  return result;
+}
+
 napi_status attributes_register(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       {"setXattr", NULL, call_set_xattr, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setTimes", NULL, call_set_times, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"fileTime", NULL, call_file_time, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   return napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
 }

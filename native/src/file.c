@@ -1,5 +1,5 @@
 /*
- * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, fallocate, errors of writeback, leases, flock. Reading:
+ * Writing to files: all parts with pwritev, write and fdatasync as one job of the thread pool, syncfs, fallocate, errors of writeback, leases, flock. Reading:
  * what is to be held against checksums, with its checksums, a small file by its name, and into the page cache alone, as one job too.
  *
  * A job owns its iovecs and keeps the JavaScript buffers alive through one reference; nothing in it touches JavaScript until it is done.
@@ -127,7 +127,7 @@ static int read_summed(int fd, off_t position, struct summed *into) {
   return 0;
 }
 
-enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ, JOB_READ_NAMED, JOB_READ_AHEAD };
+enum job_kind { JOB_WRITE, JOB_ALLOCATE, JOB_READ, JOB_READ_NAMED, JOB_READ_AHEAD, JOB_SYNC_FILE_SYSTEM };
 
 struct job {
   enum job_kind kind;
@@ -163,6 +163,23 @@ static void read_named(struct job *job) {
   close(job->fd);
 }
 
+/* A descriptor that stayed open would keep the file system from being unmounted. */
+static void sync_file_system(struct job *job) {
+  job->syscall = "open";
+  do {
+    job->fd = open(job->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } while (job->fd < 0 && errno == EINTR);
+  if (job->fd < 0) {
+    job->error = errno;
+    return;
+  }
+  job->syscall = "syncfs";
+  do {
+    job->error = syncfs(job->fd) == 0 ? 0 : errno;
+  } while (job->error == EINTR);
+  close(job->fd);
+}
+
 /* The kernel takes no more than this of one call, where the device likes small requests. */
 #define AHEAD_STEP_BYTES (128 << 10)
 
@@ -185,6 +202,10 @@ static void run_job(napi_env env, void *data) {
   }
   if (job->kind == JOB_READ_NAMED) {
     read_named(job);
+    return;
+  }
+  if (job->kind == JOB_SYNC_FILE_SYSTEM) {
+    sync_file_system(job);
     return;
   }
   if (job->kind == JOB_READ) {
@@ -377,19 +398,38 @@ static napi_value call_read_summed(napi_env env, napi_callback_info info) {
   return queue_job(env, job, callback);
 }
 
+/* NULL, with an exception, if there is no memory for it. */
+static struct job *create_named_job(napi_env env, enum job_kind kind, const char *path) {
+  struct job *job = create_job(env);
+  if (job == NULL) return NULL;
+  job->kind = kind;
+  job->path = strdup(path);
+  if (job->path != NULL) return job;
+  free_job(env, job);
+  throw_system_error(env, ENOMEM, "malloc", NULL);
+  return NULL;
+}
+
+static napi_value call_sync_file_system(napi_env env, napi_callback_info info) {
+  napi_value arguments[2], callback;
+  char path[PATH_MAX];
+  struct job *job;
+  if (!get_arguments(env, info, 2, arguments, NULL) || !get_string(env, arguments[0], "path", path, sizeof path) ||
+      !get_function(env, arguments[1], "callback", &callback) ||
+      (job = create_named_job(env, JOB_SYNC_FILE_SYSTEM, path)) == NULL) {
+    return NULL;
+  }
+  return queue_job(env, job, callback);
+}
+
 static napi_value call_read_writable(napi_env env, napi_callback_info info) {
   napi_value arguments[3], callback;
   char path[PATH_MAX];
   struct job *job;
   if (!get_arguments(env, info, 3, arguments, NULL) || !get_string(env, arguments[0], "path", path, sizeof path) ||
-      !get_function(env, arguments[2], "callback", &callback) || (job = create_job(env)) == NULL) {
+      !get_function(env, arguments[2], "callback", &callback) ||
+      (job = create_named_job(env, JOB_READ_NAMED, path)) == NULL) {
     return NULL;
-  }
-  job->kind = JOB_READ_NAMED;
-  job->path = strdup(path);
-  if (job->path == NULL) {
-    free_job(env, job);
-    return throw_system_error(env, ENOMEM, "malloc", NULL);
   }
   if (!get_bytes(env, arguments[1], "into", &job->summed.body, &job->summed.body_bytes)) {
     free_job(env, job);
@@ -447,6 +487,7 @@ napi_status file_register(napi_env env, napi_value exports) {
       {"fallocate", NULL, call_fallocate, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readAhead", NULL, call_read_ahead, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readWritable", NULL, call_read_writable, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"syncFileSystem", NULL, call_sync_file_system, NULL, NULL, NULL, napi_enumerable, NULL},
       {"checkWriteback", NULL, call_check_writeback, NULL, NULL, NULL, napi_enumerable, NULL},
       {"isOpenElsewhere", NULL, call_is_open_elsewhere, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lock", NULL, call_lock, NULL, NULL, NULL, napi_enumerable, NULL},

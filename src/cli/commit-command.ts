@@ -6,7 +6,6 @@ import type { CliContext, ExitCode } from './context.js';
 import { findInPool, type PoolPath } from './pool-path.js';
 import { Progress } from './progress.js';
 import { counted, formatBytes, formatDuration } from './units.js';
-import { writeBack } from './write-back.js';
 
 export function commitCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
   program
@@ -27,7 +26,6 @@ Ctrl-C ends the waiting, not the commit.`,
       const found = await Promise.all(paths.map((path) => findInPool(context, path)));
       for (const [poolDirectory, members] of byPool(found)) {
         const client = new ControlClient(poolDirectory);
-        for (const mountpoint of new Set(members.map((member) => member.mountpoint))) await writeBack(mountpoint);
         const inside = members.map((member) => member.inside);
         const answer = flags.wait ? await wait(context, client, inside) : await begin(client, inside);
         context.stdout.write(

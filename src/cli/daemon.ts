@@ -17,9 +17,14 @@ const pools: PoolOpener = {
     const { Pool } = await import('../pool/pool.js');
     return Pool.init(directory, options);
   },
-  open: async (directory, options) => {
+  open: async (directory, { kernelTimes, ...options }) => {
     const { Pool } = await import('../pool/pool.js');
-    return Pool.open(directory, options);
+    if (kernelTimes !== true) return Pool.open(directory, options);
+    const [{ SystemMachine }, { KernelClock }] = await Promise.all([
+      import('../pool/machine.js'),
+      import('../io/kernel-clock.js'),
+    ]);
+    return Pool.open(directory, { ...options, machine: new SystemMachine(new KernelClock()) });
   },
   check: async (directory, request, options) => {
     const { checkOffline } = await import('../pool/offline-check.js');
@@ -28,7 +33,7 @@ const pools: PoolOpener = {
 };
 
 const mounter: Mounter = {
-  mount: async (vfs, { mountpoint, source, allowOther, readOnly, passthrough, log }) => {
+  mount: async (vfs, { mountpoint, source, allowOther, readOnly, passthrough, writeback, log }) => {
     const [{ loadAddon }, { mountFuse, unmountFuse }, { FuseSession }] = await Promise.all([
       import('../../native/addon.js'),
       import('../fuse/mount.js'),
@@ -43,6 +48,7 @@ const mounter: Mounter = {
       passthrough: passthrough
         ? { onRefused: (why) => log.info({ why }, 'all files are read through the daemon: no passthrough here') }
         : undefined,
+      pages: { writeback, clock: new SystemClock(), sync: (done) => addon.syncFileSystem(mountpoint, done) },
       log: (message, error) => log.error({ err: error }, message),
     });
     try {
@@ -60,10 +66,16 @@ const mounter: Mounter = {
       get isPassthrough() {
         return session.isPassthrough;
       },
-      unmount: (lazy) => unmountFuse(mountpoint, lazy),
+      get isWriteback() {
+        return session.isWriteback;
+      },
+      finding: () => session.finding,
+      handOver: () => session.handOver(),
+      unmount: (lazy) => (lazy ? unmountFuse(mountpoint, true) : session.holding(() => unmountFuse(mountpoint))),
       watcher: {
         entryChanged: (parent, name) => void session.invalidateEntry(parent, name),
         nodeChanged: (ino, content) => void session.invalidateInode(ino, content ? 0 : -1, 0),
+        handOver: session.isWriteback ? () => session.handOver() : undefined,
       },
     };
   },

@@ -20,6 +20,7 @@ interface Flags {
   readonly strong?: true;
   readonly allowOther?: true;
   readonly readOnly?: true;
+  readonly writeback?: true;
   readonly foreground?: true;
 }
 
@@ -32,6 +33,7 @@ export interface MountTarget {
   readonly strong: boolean;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
+  readonly writeback: boolean;
 }
 
 export function mountCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
@@ -45,6 +47,10 @@ export function mountCommand(program: Command, context: CliContext, done: (code:
     .option(
       '--read-only',
       'refuse every change through the mount; large files that are read again are read at the speed of the cache',
+    )
+    .option(
+      '--writeback',
+      'let the kernel keep what is written for about a second: for databases and other files with many small writes',
     )
     .option('--foreground', 'stay in the foreground; Ctrl-C commits and unmounts')
     .addHelpText(
@@ -66,13 +72,14 @@ The daemon logs to daemon.log in the pool directory. CAIRN_LOG=debug makes it sa
         strong: flags.strong === true,
         allowOther: flags.allowOther === true,
         readOnly: flags.readOnly === true,
+        writeback: flags.writeback === true,
       };
       done(flags.foreground ? await foreground(context, target) : await background(context, target));
     });
 }
 
 async function background(context: CliContext, target: MountTarget): Promise<ExitCode> {
-  const { poolDirectory, mountpoint, strong, allowOther, readOnly } = target;
+  const { poolDirectory, mountpoint, strong, allowOther, readOnly, writeback } = target;
   // Said here as well, so that a mistake costs no process.
   if (await prepareMountpoint(context, mountpoint, [poolDirectory])) {
     context.stdout.write(`detached the dead mount at ${mountpoint}\n`);
@@ -82,6 +89,7 @@ async function background(context: CliContext, target: MountTarget): Promise<Exi
     ...(strong ? ['--strong'] : []),
     ...(allowOther ? ['--allow-other'] : []),
     ...(readOnly ? ['--read-only'] : []),
+    ...(writeback ? ['--writeback'] : []),
   ];
   const args = ['mount', '--foreground', ...flags, '--', poolDirectory, mountpoint];
   const daemon = startDaemon(poolDirectory, args, (what) => progress.step(what));
@@ -164,7 +172,8 @@ async function serve(context: CliContext, pool: string, mountpoint: string, flag
     const strong = flags.strong === true;
     const allowOther = flags.allowOther === true;
     const readOnly = flags.readOnly === true;
-    const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, readOnly, log, onStep };
+    const writeback = flags.writeback === true;
+    const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, readOnly, writeback, log, onStep };
     const output = {
       isTTY: false,
       hasColour: false,

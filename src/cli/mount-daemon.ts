@@ -6,7 +6,7 @@
  * open are detached, after what the kernel holds of them was written back), and an unmount by somebody else.
  */
 
-import { asError, CairnError, hasCode } from '../errors/cairn-error.js';
+import { asError, CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
@@ -27,10 +27,13 @@ import { prepareMountpoint } from './mountpoint.js';
 import type { MountSession, OpenPool, PoolLog, Watch } from './pool-opener.js';
 import { SharedDevices } from './shared-devices.js';
 import { errorLine } from './show-error.js';
-import { writeBack } from './write-back.js';
 
 /** Ends by itself in a moment where nobody else has the mount. */
 const HELD_ELSEWHERE_MS = 10_000;
+
+/** What is asked about a file must be answered also where its writes wait for a disk. */
+const STATE_PATIENCE_MS = 5000;
+const LAST_WRITES_MS = 60_000;
 
 type OnProgress = (progress: CommitProgress) => void;
 type Context = Pick<
@@ -61,6 +64,8 @@ export interface MountOptions {
   readonly allowOther?: boolean;
   /** Nothing can be changed through the mount; also where cairn.toml says so. */
   readonly readOnly?: boolean;
+  /** The kernel keeps what is written; also where cairn.toml says so. */
+  readonly writeback?: boolean;
   readonly log: PoolLog;
   /** What the start is busy with, in lower case. */
   readonly onStep: (what: string) => void;
@@ -95,6 +100,7 @@ export class MountDaemon {
   /** LOCKED with pid and mount point if another daemon has the pool; otherwise what the pool, the mount or the socket throws, with nothing left behind. */
   static async start(context: Context, options: MountOptions): Promise<MountDaemon> {
     const { poolDirectory, mountpoint, config, log } = options;
+    const writeback = isWriteback(options);
     const own = [poolDirectory, config.metaDirectory, config.cache.directory, ...config.disks.map((d) => d.directory)];
     if (await prepareMountpoint(context, mountpoint, own)) {
       log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
@@ -105,7 +111,7 @@ export class MountDaemon {
     const mode = options.strong ? 'strong' : config.mode;
     const readOnly = isReadOnly(options);
     const pool = await context.pools
-      .open(poolDirectory, { mode, accessTimes: !readOnly, log })
+      .open(poolDirectory, { mode, accessTimes: !readOnly, kernelTimes: writeback, log })
       .catch(async (error: unknown) => {
         throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
       });
@@ -125,7 +131,7 @@ export class MountDaemon {
       if (pool.objects !== undefined && (await hasBuckets(pool.objects))) await versions?.refresh();
       const vfs = readOnly ? new ReadOnlyVfs(pool.vfs) : (versions?.vfs ?? pool.vfs);
       const passthrough = readOnly && config.mount?.passthrough !== 'off';
-      const how = { mountpoint, source, allowOther, readOnly, passthrough, log };
+      const how = { mountpoint, source, allowOther, readOnly, passthrough, writeback, log };
       session = await context.mounter.mount(vfs, how);
       const { objects } = pool;
       const { s3Otherwise, webOtherwise } = options;
@@ -146,7 +152,7 @@ export class MountDaemon {
         daemon.#idleMemory = new IdleMemory(context.clock, await context.openMemory(), () => pool.releaseMemory?.());
         daemon.#idleMemory.start();
       }
-      log.info({ poolDirectory, mountpoint, mode, readOnly }, 'mounted');
+      log.info({ poolDirectory, mountpoint, mode, readOnly, writeback }, 'mounted');
       return daemon;
     } catch (error) {
       server?.stopListening();
@@ -218,27 +224,41 @@ export class MountDaemon {
       disks: control.disks,
       status: async () => {
         const status = await control.status();
-        const findings = [...status.findings, ...this.#faces.findings(), ...(this.#configWatch?.findings() ?? [])];
+        const lost = this.#session.finding?.();
+        const own = lost === undefined ? [] : [lost];
+        const findings = [
+          ...status.findings,
+          ...own,
+          ...this.#faces.findings(),
+          ...(this.#configWatch?.findings() ?? []),
+        ];
         const protection = `${status.protection}${this.#devices.sentences(status)}`;
         return { ...status, findings, protection, ...this.#whereabouts() };
       },
-      state: (path) => control.state(path),
+      state: async (path) => {
+        await this.#handOver(STATE_PATIENCE_MS);
+        return control.state(path);
+      },
       files: (path, after, limit) => control.files(path, after, limit),
       policy: (path) => control.policy(path),
       setPolicy: (path, change) => control.setPolicy(path, change),
       capacity: () => control.capacity(),
       activity: () => control.activity(),
       forecast: (request, signal) => control.forecast(request, signal),
-      commit: (paths, onProgress, signal) => control.commit(paths, onProgress, signal),
+      commit: async (paths, onProgress, signal) => {
+        await this.#session.handOver?.();
+        return control.commit(paths, onProgress, signal);
+      },
       check: (request, onProgress, signal) => control.check(request, onProgress, signal),
     };
   }
 
-  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid' | 'readOnly' | 'passthrough'> {
+  #whereabouts(): Pick<PoolStatus, 'mountpoint' | 'pid' | 'readOnly' | 'passthrough' | 'writeback'> {
     return {
       mountpoint: this.#unmounted ? null : this.#options.mountpoint,
       readOnly: isReadOnly(this.#options),
       passthrough: this.#session.isPassthrough === true,
+      writeback: this.#session.isWriteback === true,
       pid: process.pid,
     };
   }
@@ -355,7 +375,7 @@ export class MountDaemon {
         { mountpoint },
         'files are still open: detaching; programs that have them open get errors',
       );
-      await writeBack(mountpoint);
+      await this.#handOver(LAST_WRITES_MS);
       await this.#session.unmount(true);
       return;
     }
@@ -366,6 +386,26 @@ export class MountDaemon {
         { mountpoint },
         'unmounted here, but a container or another mount namespace still has it: programs in there get errors',
       );
+  }
+
+  /** Has what programs have written as far as it comes in this time. */
+  async #handOver(patienceMs: number): Promise<void> {
+    const { log } = this.#options;
+    const handedOver = this.#session.handOver?.() ?? Promise.resolve();
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.after(patienceMs, () => {
+        log.warn({ patienceMs }, 'what programs have written has not come from the kernel in time');
+        resolve();
+      });
+      const end = (): void => {
+        timer.cancel();
+        resolve();
+      };
+      handedOver.then(end, (error: unknown) => {
+        log.error({ err: error }, messageOf(error));
+        end();
+      });
+    });
   }
 
   #endsWithin(timeoutMs: number): Promise<boolean> {
@@ -381,6 +421,16 @@ export class MountDaemon {
 
 function isReadOnly({ readOnly, config }: MountOptions): boolean {
   return readOnly === true || config.mount?.readOnly === true;
+}
+
+/** `--read-only` is stronger than what cairn.toml says of writing. INVALID where both are asked for in one place. */
+function isWriteback(options: MountOptions): boolean {
+  const { writeback, config } = options;
+  if (!isReadOnly(options)) return writeback === true || config.mount?.writeback === true;
+  if (writeback !== true) return false;
+  throw new CairnError('INVALID', '--writeback is for mounts that are written to, and this one is read-only', {
+    hint: 'mount it without --writeback, or without --read-only and read_only = true in its cairn.toml',
+  });
 }
 
 /** What a person must know of a mount that could not be taken away: what of the data is safe, and how to get rid of it. */

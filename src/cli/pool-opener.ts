@@ -58,10 +58,10 @@ export interface OpenPool {
 
 export interface PoolOpener {
   init(directory: string, options: InitOptions): Promise<InitReport>;
-  /** `accessTimes` false: reading moves none. LOCKED if another process has the pool or one of its disks. */
+  /** `accessTimes` false: reading moves none. `kernelTimes`: the kernel gives times to the same files, so those of the pool are by its clock. LOCKED if another process has the pool or one of its disks. */
   open(
     directory: string,
-    options: { mode: 'default' | 'strong'; accessTimes?: boolean; log: PoolLog },
+    options: { mode: 'default' | 'strong'; accessTimes?: boolean; kernelTimes?: boolean; log: PoolLog },
   ): Promise<OpenPool>;
   /** Checks a pool that no daemon has; without repair nothing of it is written. LOCKED if a process has it, ABORTED. */
   check(
@@ -74,6 +74,12 @@ export interface PoolOpener {
 export interface MountSession {
   /** Whether the kernel reads by itself what the cache has whole; not given by a stand-in. */
   readonly isPassthrough?: boolean;
+  /** Whether the kernel keeps what is written (its writeback cache); not given by a stand-in. */
+  readonly isWriteback?: boolean;
+  /** A sentence for `cairn status`: what was lost of what programs had written. */
+  finding?(): string | undefined;
+  /** Resolves when what programs have written is with the pool, and not only in the kernel's pages. IO. Not given by a stand-in that keeps none. */
+  handOver?(): Promise<void>;
   /** To be told of what other faces change; not given by a stand-in that remembers nothing. */
   readonly watcher?: TreeWatcher;
   /** Resolves when the mount is gone, by whoever's wish, and every answer under way has come to its end. Never rejects. */
@@ -92,6 +98,8 @@ export interface Mounter {
       readOnly: boolean;
       /** Only with `readOnly`: the kernel reads by itself what it can. */
       passthrough: boolean;
+      /** Never with `readOnly`: the kernel keeps what is written. */
+      writeback: boolean;
       log: PoolLog;
     },
   ): Promise<MountSession>;

@@ -59,6 +59,7 @@ export function statusText(status: PoolStatus, style: Style, columns: number): s
   const how = status.readOnly ? 'mounted read-only' : 'mounted';
   const where = status.mountpoint === null ? 'not mounted' : `${how} at ${status.mountpoint}`;
   const passthrough = status.passthrough ? ', large files are read by the kernel itself (passthrough)' : '';
+  const writeback = status.writeback ? ', the kernel keeps writes for about a second (writeback)' : '';
   const staged =
     status.dirtyBytes === 0 && status.dirtyFiles === 0
       ? 'nothing, all is committed'
@@ -67,7 +68,7 @@ export function statusText(status: PoolStatus, style: Style, columns: number): s
     `${style.strong(`pool ${status.directory}`)}: ${style.strong(health(status.health))}`,
     ...status.findings.map((finding) => `  ${health(`! ${finding}`)}`),
     ...adviceOf(status).map((advice) => `  -> ${advice}`),
-    `  ${where}, ${status.mode} mode${passthrough}, daemon pid ${status.pid}`,
+    `  ${where}, ${status.mode} mode${passthrough}${writeback}, daemon pid ${status.pid}`,
     `${label('protection')}${status.protection}`,
     `${label('room')}${bar(style, status.usedBytes, status.usableBytes)}${formatBytes(status.usedBytes)} used, ${formatBytes(status.freeBytes)} free of ${formatBytes(status.usableBytes)}; ${formatCount(status.files)} files and directories`,
     `${label('cache')}${bar(style, status.cacheBytes, status.cacheCapacityBytes)}${formatBytes(status.cacheBytes)} of ${formatBytes(status.cacheCapacityBytes)}`,

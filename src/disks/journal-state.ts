@@ -5,13 +5,14 @@
 import type { CommitEntry } from './disk.js';
 import type { LoggedRecord } from './log-context.js';
 import type { RecordInput } from './record.js';
+import { TombstoneList } from './tombstone-list.js';
 
 export type Tombstone = Extract<RecordInput, { kind: 'tombstone' }>;
 
 export class JournalState {
   /** Ascending by (sequence, epoch). */
   #commits: CommitEntry[] = [];
-  readonly #tombstones = new Map<number, Tombstone[]>();
+  readonly #tombstones = new Map<number, TombstoneList>();
   #commitBytes = 0;
 
   /** Bytes of all commit records. */
@@ -29,9 +30,9 @@ export class JournalState {
   }
 
   addTombstone(record: Tombstone, { segment }: LoggedRecord): void {
-    const list = this.#tombstones.get(segment);
-    if (list === undefined) this.#tombstones.set(segment, [record]);
-    else list.push(record);
+    const list = this.#tombstones.get(segment) ?? new TombstoneList();
+    this.#tombstones.set(segment, list);
+    list.add(record);
   }
 
   commits(afterSequence: number): CommitEntry[] {
@@ -54,7 +55,7 @@ export class JournalState {
   }
 
   tombstones(segment: number): readonly Tombstone[] {
-    return this.#tombstones.get(segment) ?? [];
+    return this.#tombstones.get(segment)?.all() ?? [];
   }
 
   /** The segment is no more. */

@@ -1,15 +1,23 @@
 /** Operations on open directories. The kernel keeps listings, with positions that are good for every handle (vfs/listing.ts). */
 import { CairnError } from '../errors/cairn-error.js';
 import { Interruption } from '../vfs/interruption.js';
+import type { Handle } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import type { DirentEncoder } from './encode-reply.js';
 import { type Exchange, type Reply, replyOk, replyOpendir } from './exchange.js';
-import { In } from './protocol.js';
+import { In, OpenReply } from './protocol.js';
 
 export function opendir(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
-  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), replyOpendir, request.nodeid);
+  const reply = exchange.pages.isAsking(request.pid) ? replyAsking : replyOpendir;
+  exchange.answer(request.unique, exchange.vfs.opendir(request.nodeid), reply, request.nodeid);
 }
+
+/** It is never read: the listing that the kernel has kept stays, whatever it is worth, and no access time moves. */
+const replyAsking: Reply<Handle> = (exchange, unique, handle) => {
+  exchange.pages.askedBy(handle);
+  exchange.sendSmall(exchange.encoder.open(unique, handle, OpenReply.CACHE_DIR | OpenReply.KEEP_CACHE));
+};
 
 export function readdir(exchange: Exchange, request: Request): void {
   list(exchange, request, false);
@@ -48,7 +56,9 @@ function sendEntries(exchange: Exchange, unique: bigint, entries: DirentEncoder)
 
 export function releasedir(exchange: Exchange, request: Request): void {
   request.body(In.RELEASE.BYTES);
-  exchange.answer(request.unique, exchange.vfs.releasedir(request.u64(In.RELEASE.FH)), replyOk);
+  const handle = request.u64(In.RELEASE.FH);
+  exchange.pages.releasedDirectory(handle);
+  exchange.answer(request.unique, exchange.vfs.releasedir(handle), replyOk);
 }
 
 /** There is no data apart from the metadata in a directory: fdatasync is fsync. */

@@ -5,8 +5,8 @@
  * kernel drops from its cache by itself when the reply is success (fs/fuse/dir.c: fuse_dir_changed,
  * fuse_entry_unlinked, fuse_update_ctime), so nothing is notified here.
  */
-import { CairnError } from '../errors/cairn-error.js';
-import type { AttrChange } from '../vfs/vfs.js';
+import { CairnError, hasCode } from '../errors/cairn-error.js';
+import type { Attr, AttrChange, Ino, Result } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import { type Exchange, replyAttr, replyEntry, replyOk, replyStatfs, replyStatx, replyText } from './exchange.js';
 import { FileType, In, PERMISSION_BITS, RenameFlag, SetattrValid } from './protocol.js';
@@ -37,8 +37,43 @@ export function statx(exchange: Exchange, request: Request): void {
 
 export function setattr(exchange: Exchange, request: Request): void {
   const change = decodeChange(request);
-  exchange.answer(request.unique, exchange.vfs.setattr(request.nodeid, change, request.caller()), replyAttr);
+  const set = () => exchange.vfs.setattr(request.nodeid, change, request.caller());
+  const isTimesOnly = (request.u32(In.SETATTR.VALID) & ~TIMES_OF_PAGES) === 0;
+  const changed = exchange.pages.isWriteback && isTimesOnly ? orGone(set, request.nodeid) : set();
+  exchange.answer(request.unique, changed, replyAttr);
 }
+
+/** What the kernel sends when it writes back an inode whose times it has set; HANDLE: it names an open one. */
+const TIMES_OF_PAGES = SetattrValid.MTIME | SetattrValid.CTIME | SetattrValid.HANDLE;
+
+/** The kernel sets the time of a file that it has just removed, and tells us later. An error would be told to whoever calls syncfs next. */
+function orGone(set: () => Result<Attr>, ino: Ino): Result<Attr> {
+  const gone = (error: unknown): Attr => {
+    if (!hasCode(error, 'STALE')) throw error;
+    return { ...GONE, ino };
+  };
+  try {
+    const changed = set();
+    return changed instanceof Promise ? changed.catch(gone) : changed;
+  } catch (error) {
+    return gone(error);
+  }
+}
+
+const NO_TIME = { sec: 0, nsec: 0 };
+const GONE = {
+  mode: FileType.REGULAR,
+  nlink: 0,
+  uid: 0,
+  gid: 0,
+  rdev: 0,
+  sizeBytes: 0,
+  blocks: 0,
+  atime: NO_TIME,
+  mtime: NO_TIME,
+  ctime: NO_TIME,
+  btime: NO_TIME,
+};
 
 function decodeChange(request: Request): AttrChange {
   request.body(In.SETATTR.BYTES);

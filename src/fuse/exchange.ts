@@ -13,6 +13,7 @@ import type { Attr, CreateResult, Handle, OpenMode, Result, SpaceReport, Vfs } f
 import { MalformedRequest, type Request } from './decode-request.js';
 import { DirentEncoder, ReplyEncoder } from './encode-reply.js';
 import { Errno, errnoOf, isExpected } from './errno.js';
+import type { KernelPages } from './kernel-pages.js';
 import { invalidateInodeMessage, type Notifier } from './notifier.js';
 import { OpenModes } from './open-modes.js';
 import { Passthrough } from './passthrough.js';
@@ -43,6 +44,7 @@ export class Exchange {
   readonly encoder = new ReplyEncoder();
   readonly openModes = new OpenModes();
   readonly passthrough: Passthrough;
+  readonly pages: KernelPages;
   /** What was agreed at INIT: POSIX_ACL, SETXATTR_EXT. */
   enforcesAccessLists = false;
   extendsSetxattr = false;
@@ -64,12 +66,14 @@ export class Exchange {
     notifier: Notifier,
     log: FuseLog,
     isBeingKilled: (pid: number) => boolean,
+    pages: KernelPages,
   ) {
     this.#isBeingKilled = isBeingKilled;
     this.vfs = vfs;
     this.channel = channel;
     this.notifier = notifier;
     this.passthrough = new Passthrough(vfs, channel, notifier);
+    this.pages = pages;
     this.#log = log;
   }
 
@@ -241,6 +245,7 @@ export function replyOpen(
   const backingId = write ? 0 : passthrough.opened(ino, handle, openModes.hasHandles(ino));
   const flags =
     backingId === 0 ? openModes.opened(ino, handle, read, write) : OpenReply.PASSTHROUGH | OpenReply.NOFLUSH;
+  if (write) exchange.pages.opened(ino, handle);
   // The kernel may have all pages: then no READ will tell.
   if (exchange.vfs.accessed(handle)) exchange.attributesChanged(ino);
   if (!exchange.sendSmall(exchange.encoder.open(unique, handle, flags, backingId))) takeBack(exchange, handle);
@@ -248,6 +253,7 @@ export function replyOpen(
 
 function takeBack(exchange: Exchange, handle: Handle): void {
   exchange.openModes.released(handle);
+  exchange.pages.released(handle);
   exchange.passthrough.released(handle);
   exchange.detach(exchange.vfs.release(handle), 'release of an interrupted open');
 }
@@ -270,6 +276,7 @@ export function replyCreated(
 ): void {
   exchange.remember(attr);
   const flags = exchange.openModes.opened(attr.ino, handle, read, write);
+  if (write) exchange.pages.opened(attr.ino, handle);
   if (!exchange.sendSmall(exchange.encoder.created(unique, attr, handle, flags))) takeBack(exchange, handle);
 }
 

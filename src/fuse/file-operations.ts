@@ -29,21 +29,23 @@ const PARTS_MAX = 128;
 
 /**
  * `append` is never asked of the vfs: O_APPEND can be switched by fcntl, and a page written back from a mapping comes
- * with any writable handle and must go where it says. Each WRITE carries the flags that hold for it.
+ * with any writable handle and must go where it says. Each WRITE carries the flags that hold for it. A kernel with a writeback
+ * cache reads the rest of a page also by a handle that is only for writing.
  */
-function openMode(flags: number): OpenMode {
+function openMode(exchange: Exchange, flags: number): OpenMode {
   const access = flags & OpenFlag.ACCMODE;
+  const writesOnly = access === OpenFlag.WRONLY;
   return {
-    read: access !== OpenFlag.WRONLY,
-    write: access === OpenFlag.WRONLY || access === OpenFlag.RDWR,
+    read: !writesOnly || exchange.pages.isWriteback,
+    write: writesOnly || access === OpenFlag.RDWR,
     truncate: (flags & OpenFlag.TRUNC) !== 0,
-    noAccessTime: (flags & OpenFlag.NOATIME) !== 0,
+    noAccessTime: writesOnly || (flags & OpenFlag.NOATIME) !== 0,
   };
 }
 
 export function open(exchange: Exchange, request: Request): void {
   request.body(In.OPEN.BYTES);
-  const mode = openMode(request.u32(In.OPEN.FLAGS));
+  const mode = openMode(exchange, request.u32(In.OPEN.FLAGS));
   const ino = request.nodeid;
   const handle = exchange.vfs.open(ino, mode);
   const result =
@@ -73,7 +75,7 @@ export function create(exchange: Exchange, request: Request): void {
   const parent = request.nodeid;
   const caller = request.caller(request.u32(In.CREATE.UMASK) & PERMISSION_BITS);
   const name = request.name();
-  const mode = openMode(flags);
+  const mode = openMode(exchange, flags);
   const { vfs } = exchange;
   const openExisting = (error: unknown) => {
     if (!hasCode(error, 'EXISTS') || flags & OpenFlag.EXCL) throw error;
@@ -92,7 +94,7 @@ export function create(exchange: Exchange, request: Request): void {
 /** O_TMPFILE. Whether it may be given a name later (O_EXCL: not) the kernel sees to. */
 export function tmpfile(exchange: Exchange, request: Request): void {
   request.body(In.CREATE.BYTES);
-  const mode = openMode(request.u32(In.CREATE.FLAGS));
+  const mode = openMode(exchange, request.u32(In.CREATE.FLAGS));
   const permissions = request.u32(In.CREATE.MODE) & PERMISSION_BITS;
   const caller = request.caller(request.u32(In.CREATE.UMASK) & PERMISSION_BITS);
   exchange.answer(
@@ -170,9 +172,19 @@ export function write(exchange: Exchange, request: Request): void {
   const offset = request.u64(In.WRITE.OFFSET);
   const bytes = request.bytes(request.u32(In.WRITE.SIZE));
   const writeFlags = request.u32(In.WRITE.WRITE_FLAGS);
-  if (!Number.isSafeInteger(offset + bytes.length)) throw new CairnError('TOO_BIG', 'write beyond 2^53');
   const kill = (writeFlags & WriteFlag.KILL_SUIDGID) !== 0;
   const isCached = (writeFlags & WriteFlag.CACHE) !== 0;
+  // With its writeback cache the kernel itself knows the end, sets times (SETATTR), takes capabilities away in write(2), and sends FSYNC after a synchronous write.
+  if (exchange.pages.isWriteback) {
+    const write = () => {
+      requireEnd(offset + bytes.length);
+      return exchange.vfs.write(handle, offset, bytes, kill, exchange.interruption, true);
+    };
+    const written = isCached ? exchange.pages.take(bytes.length, write) : write();
+    exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
+    return;
+  }
+  requireEnd(offset + bytes.length);
   const flags = request.u32(In.WRITE.FLAGS);
   const appends = (flags & OpenFlag.APPEND) !== 0 && !isCached;
   // Cached writes of O_SYNC handles are followed by FSYNC; direct ones are not: their WRITE is the only word of it.
@@ -185,6 +197,10 @@ export function write(exchange: Exchange, request: Request): void {
   if (exchange.openModes.mayBeMapped(request.nodeid))
     dropPages(exchange, request.nodeid, offset, bytes.length, written);
   exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
+}
+
+function requireEnd(end: number): void {
+  if (!Number.isSafeInteger(end)) throw new CairnError('TOO_BIG', 'write beyond 2^53');
 }
 
 async function thenSync(exchange: Exchange, handle: Handle, written: Result<number>): Promise<number> {
@@ -255,6 +271,7 @@ export function release(exchange: Exchange, request: Request): void {
   request.body(In.RELEASE.BYTES);
   const handle = request.u64(In.RELEASE.FH);
   exchange.openModes.released(handle);
+  exchange.pages.released(handle);
   exchange.passthrough.released(handle);
   exchange.answer(request.unique, exchange.vfs.release(handle), replyOk);
 }
@@ -303,16 +320,15 @@ export function copyFileRange(exchange: Exchange, request: Request): void {
   exchange.answer(request.unique, copied, replySize);
 }
 
-/** SEEK_SET, SEEK_CUR and SEEK_END are the kernel's own. */
+/** SEEK_SET, SEEK_CUR and SEEK_END are the kernel's own. It asks without having sent its pages: what is in them must not be taken for a hole, nor for what lies beyond the end. */
 export function lseek(exchange: Exchange, request: Request): void {
   request.body(In.LSEEK.BYTES);
   const offset = request.u64(In.LSEEK.OFFSET);
   const whence = request.u32(In.LSEEK.WHENCE);
   if (whence !== Whence.DATA && whence !== Whence.HOLE) throw new CairnError('INVALID', `lseek whence ${whence}`);
   if (!Number.isSafeInteger(offset)) throw new CairnError('NO_EXTENT', 'lseek beyond the end');
-  exchange.answer(
-    request.unique,
-    exchange.vfs.seek(request.u64(In.LSEEK.FH), offset, whence === Whence.DATA ? 'data' : 'hole'),
-    replySize,
-  );
+  const handle = request.u64(In.LSEEK.FH);
+  const seek = () => exchange.vfs.seek(handle, offset, whence === Whence.DATA ? 'data' : 'hole');
+  const found = exchange.pages.mayHave(request.nodeid) ? exchange.pages.handOver().then(seek) : seek();
+  exchange.answer(request.unique, found, replySize);
 }

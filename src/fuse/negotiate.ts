@@ -1,8 +1,7 @@
 /**
  * INIT: what we and the kernel agree on. Why some abilities are refused:
- * - WRITEBACK_CACHE: with it the kernel never again takes size and mtime from us, so a change that came in through S3
- *   or the library would not show in the mount.
- *   It would exclude PASSTHROUGH, too, which is asked for where nothing is written (passthrough.ts).
+ * - WRITEBACK_CACHE, unless the mount was asked to have it: a choice for each mount (docs/performance.md, kernel-pages.ts). It excludes PASSTHROUGH, which is asked
+ *   for where nothing is written (passthrough.ts).
  * - POSIX_LOCKS, FLOCK_LOCKS: locks then stay in the kernel, which is right and fastest on one host.
  * - NO_OPEN(DIR)_SUPPORT: the vfs needs handles, so that an unlinked file lives until its last close.
  * And why some are taken: HANDLE_KILLPRIV_V2 keeps the kernel from asking for security.capability before every write; with POSIX_ACL it
@@ -50,6 +49,13 @@ const TIME_GRANULARITY_NS = 1;
 /** How deep file systems may stand on each other below us: files that the kernel reads by itself lie on a file system that stands on a device. Less is no passthrough. */
 const MAX_STACK_DEPTH = 1;
 
+export interface Wanted {
+  /** The kernel reads by itself what it is given files of. */
+  readonly passthrough?: boolean;
+  /** The kernel keeps what is written, and sends it later. */
+  readonly writeback?: boolean;
+}
+
 export interface Negotiated {
   readonly minor: number;
   /** The flags that both sides have. */
@@ -59,12 +65,12 @@ export interface Negotiated {
 
 /**
  * Writes the reply to INIT into `out` and returns its length, and what was agreed: undefined if the kernel must first
- * come down to our major version (it sends another INIT). `passthrough`: ask for it. Throws MalformedRequest with EPROTO if it is too old.
+ * come down to our major version (it sends another INIT). `wanted`: what is asked for beyond what every mount has. Throws MalformedRequest with EPROTO if it is too old.
  */
 export function negotiate(
   request: Request,
   out: Buffer,
-  passthrough = false,
+  { passthrough = false, writeback = false }: Wanted = {},
 ): { length: number; agreed: Negotiated | undefined } {
   request.body(In.INIT.BYTES);
   const major = request.u32(In.INIT.MAJOR);
@@ -81,7 +87,7 @@ export function negotiate(
     );
   }
   const minor = Math.min(kernelMinor, NEWEST_MINOR);
-  const flags = request.u32(In.INIT.FLAGS) & WANTED;
+  const flags = request.u32(In.INIT.FLAGS) & (writeback ? WANTED | InitFlag.WRITEBACK_CACHE : WANTED);
   const put32 = (value: number, at: number) => out.writeUInt32LE(value >>> 0, OUT_HEADER_BYTES + at);
   put32(minor, InitOut.MINOR);
   // The kernel takes the smaller of this and the mount's own read-ahead, which mount.ts has raised if it was allowed to.

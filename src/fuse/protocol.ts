@@ -71,6 +71,7 @@ export const InitFlag = {
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
   ASYNC_DIO: 1 << 15,
+  WRITEBACK_CACHE: 1 << 16,
   PARALLEL_DIROPS: 1 << 18,
   POSIX_ACL: 1 << 20,
   MAX_PAGES: 1 << 22,
@@ -91,6 +92,7 @@ export const SetattrValid = {
   SIZE: 1 << 3,
   ATIME: 1 << 4,
   MTIME: 1 << 5,
+  HANDLE: 1 << 6,
   ATIME_NOW: 1 << 7,
   MTIME_NOW: 1 << 8,
   CTIME: 1 << 10,
@@ -105,7 +107,7 @@ export const OpenReply = {
   PASSTHROUGH: 1 << 7,
 } as const;
 export const OPEN_KILL_SUIDGID = 1 << 0;
-/** WRITE_CACHE: the kernel writes back a mapped page and picked any writable handle of the inode. */
+/** WRITE_CACHE: the kernel writes back pages, mapped ones or those of its writeback cache, and picked any writable handle of the inode. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
 export const FSYNC_FDATASYNC = 1 << 0;
 

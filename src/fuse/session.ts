@@ -18,6 +18,7 @@ import * as entry from './entry-operations.js';
 import { Errno } from './errno.js';
 import { Exchange, type FuseLog } from './exchange.js';
 import * as file from './file-operations.js';
+import { KernelPages, type KernelPagesOptions } from './kernel-pages.js';
 import { isBeingKilled } from './killed-process.js';
 import { type Negotiated, negotiate } from './negotiate.js';
 import { Notifier } from './notifier.js';
@@ -81,6 +82,8 @@ export interface FuseSessionOptions {
   readonly log: FuseLog;
   /** Let the kernel read by itself what the vfs has whole (passthrough.ts). Only where nothing is changed through the mount. */
   readonly passthrough?: { readonly onRefused: (why: string) => void } | undefined;
+  /** How to have what the kernel keeps of programs' writes. Without it the kernel is not asked, and has no writeback cache. */
+  readonly pages?: KernelPagesOptions | undefined;
   /** Whether the process of this thread is being killed; a test's own. */
   readonly isBeingKilled?: (pid: number) => boolean;
 }
@@ -101,13 +104,16 @@ export class FuseSession {
   readonly #log: FuseLog;
   readonly #fd: number;
   readonly #passthrough: FuseSessionOptions['passthrough'];
+  readonly #writeback: boolean;
   #agreed: Negotiated | undefined;
   #resolveReady!: (agreed: Negotiated) => void;
   #rejectReady!: (error: Error) => void;
   #resolveEnded!: () => void;
   #isStopped = false;
 
-  constructor({ addon, fd, vfs, log, passthrough, isBeingKilled: killed = isBeingKilled }: FuseSessionOptions) {
+  constructor(options: FuseSessionOptions) {
+    const { addon, fd, vfs, log, passthrough, pages, isBeingKilled: killed = isBeingKilled } = options;
+    this.#writeback = pages?.writeback === true;
     this.#log = log;
     this.#passthrough = passthrough;
     this.#fd = fd;
@@ -129,7 +135,8 @@ export class FuseSession {
       (length) => this.#handle(length),
       (error) => this.#end(error),
     );
-    this.#exchange = new Exchange(vfs, this.#channel, this.#notifier, log, killed);
+    const kernelPages = new KernelPages(pages, (message, error) => this.#exchange.logOnce(message, error));
+    this.#exchange = new Exchange(vfs, this.#channel, this.#notifier, log, killed, kernelPages);
     this.#exchange.passthrough.onRefused = (errno) =>
       passthrough?.onRefused(`the kernel refused a file of the cache with errno ${errno}`);
   }
@@ -137,6 +144,26 @@ export class FuseSession {
   /** Whether the kernel reads by itself what the vfs has whole. */
   get isPassthrough(): boolean {
     return this.#exchange.passthrough.isOn;
+  }
+
+  /** Whether the kernel has its writeback cache. */
+  get isWriteback(): boolean {
+    return this.#exchange.pages.isWriteback;
+  }
+
+  /** What was lost of programs' writes, as a sentence. */
+  get finding(): string | undefined {
+    return this.#exchange.pages.finding;
+  }
+
+  /** Resolves when what programs have written has come to the vfs. IO. Never from inside an answer that a WRITE waits for. */
+  handOver(): Promise<void> {
+    return this.#exchange.pages.handOver();
+  }
+
+  /** Runs an unmount that is refused while anything is open: our own part of it is not. */
+  holding(unmount: () => Promise<void>): Promise<void> {
+    return this.#exchange.pages.holding(unmount);
   }
 
   /** Another face made, replaced or removed the name. Resolves when the kernel knows. */
@@ -184,13 +211,17 @@ export class FuseSession {
     const request = this.#request;
     if (request.opcode !== Opcode.INIT) throw new MalformedRequest(`opcode ${request.opcode} before INIT`);
     try {
-      const { length, agreed } = negotiate(request, this.#exchange.encoder.buffer, this.#passthrough !== undefined);
+      const wanted = { passthrough: this.#passthrough !== undefined, writeback: this.#writeback };
+      const { length, agreed } = negotiate(request, this.#exchange.encoder.buffer, wanted);
       this.#exchange.sendSmall(length);
       if (agreed === undefined) return;
       this.#agreed = agreed;
       this.#exchange.enforcesAccessLists = (agreed.flags & InitFlag.POSIX_ACL) !== 0;
       this.#exchange.extendsSetxattr = (agreed.flags & InitFlag.SETXATTR_EXT) !== 0;
-      this.#exchange.openModes.allowDirect = (agreed.flags2 & InitFlag2.DIRECT_IO_ALLOW_MMAP) !== 0;
+      this.#exchange.pages.isWriteback = (agreed.flags & InitFlag.WRITEBACK_CACHE) !== 0;
+      // A direct handle would write past pages that have not been written back.
+      this.#exchange.openModes.allowDirect =
+        !this.#exchange.pages.isWriteback && (agreed.flags2 & InitFlag2.DIRECT_IO_ALLOW_MMAP) !== 0;
       this.#exchange.passthrough.isOn = (agreed.flags2 & InitFlag2.PASSTHROUGH) !== 0;
       if (!this.#exchange.passthrough.isOn) this.#passthrough?.onRefused('the kernel does not have it');
       this.#resolveReady(agreed);
@@ -206,6 +237,7 @@ export class FuseSession {
     if (error !== null) this.#log('the connection to the kernel broke', error);
     this.#rejectReady(new Error('the mount ended'));
     this.#channel.stop();
+    this.#exchange.pages.close();
     this.#finish().catch((failure: unknown) => assert(false, `ending a session: ${String(failure)}`));
   }
 

@@ -112,6 +112,7 @@ export const PoolStatusSchema: Schema<PoolStatus> = v.strictObject({
   mountpoint: v.nullable(text),
   readOnly: flag,
   passthrough: flag,
+  writeback: flag,
   mode: v.picklist(['default', 'strong']),
   whenDegraded: v.picklist(['allow', 'refuse']),
   pid: count,

@@ -60,7 +60,7 @@ function verdict(status: PoolStatus): Element_ {
 }
 
 /** Where its files are, and what a program is promised there. */
-function howMounted({ mountpoint, mode, readOnly, passthrough }: PoolStatus): string {
+function howMounted({ mountpoint, mode, readOnly, passthrough, writeback }: PoolStatus): string {
   if (mountpoint === null) return 'Not mounted.';
   if (readOnly)
     return `Mounted read-only at ${mountpoint}: programs can change nothing there${passthrough ? '; large files are read by the kernel itself, at the speed of the cache (passthrough)' : ''}.`;
@@ -68,7 +68,8 @@ function howMounted({ mountpoint, mode, readOnly, passthrough }: PoolStatus): st
     mode === 'strong'
       ? 'what a program has synced or closed is on the disks'
       : 'what a program has synced is safe in the cache at once, and on the disks soon after';
-  return `Mounted at ${mountpoint} in ${mode} mode: ${promise}. Directories may say otherwise (see Files).`;
+  const kept = writeback ? ' The kernel keeps what is neither synced nor closed for about a second (writeback).' : '';
+  return `Mounted at ${mountpoint} in ${mode} mode: ${promise}.${kept} Directories may say otherwise (see Files).`;
 }
 
 /** What a person does about a disk that is not there, in the order in which to do it. */

@@ -24,6 +24,8 @@ export interface MountConfig {
   readonly readOnly: boolean;
   /** Whether the kernel may read whole cached files by itself, where it can and where the mount is read-only. */
   readonly passthrough: 'auto' | 'off';
+  /** The kernel keeps what is written for about a second. Not with `readOnly`. */
+  readonly writeback: boolean;
 }
 
 /** The S3 face of a mounted pool. */
@@ -84,6 +86,7 @@ export const MountTable = v.strictObject(
   {
     read_only: v.optional(v.boolean('must be true or false'), false),
     passthrough: v.optional(v.picklist(['auto', 'off'], one('auto', 'off')), 'auto'),
+    writeback: v.optional(v.boolean('must be true or false'), false),
   },
   objectMessage('[mount]'),
 );
@@ -139,8 +142,12 @@ export const NotifyTable = v.strictObject(
   objectMessage('[notify]'),
 );
 
-export function mountOf({ read_only, passthrough }: v.InferOutput<typeof MountTable>): MountConfig {
-  return { readOnly: read_only, passthrough };
+export function mountOf({ read_only, passthrough, writeback }: v.InferOutput<typeof MountTable>): MountConfig {
+  if (read_only && writeback)
+    throw refuse(
+      'mount.read_only and mount.writeback exclude each other: nothing is written through a read-only mount',
+    );
+  return { readOnly: read_only, passthrough, writeback };
 }
 
 export function s3Of(toml: v.InferOutput<typeof S3Table>, poolDirectory: string): S3Config {
@@ -178,10 +185,11 @@ export function notifyOf(toml: v.InferOutput<typeof NotifyTable>): NotifyConfig 
 export function formatMount(mount: MountConfig | undefined): string {
   return `# read_only = true: every change through the mount is refused, as with \`cairn mount --read-only\`; other faces (S3) go on. passthrough has a meaning only then:
 # "auto": the kernel reads large files that are opened again by itself, from whole copies in the cache, where it can (Linux 6.9, root). "off": never.
+# writeback = true: the kernel keeps what programs write for about a second, as with \`cairn mount --writeback\`: many small writes to open files cost far less, small new files more.
 ${
   mount === undefined
-    ? '# [mount]\n# read_only = true\n# passthrough = "auto"'
-    : `[mount]\n${line('read_only', mount.readOnly)}\n${line('passthrough', mount.passthrough)}`
+    ? '# [mount]\n# read_only = true\n# passthrough = "auto"\n# writeback = false'
+    : `[mount]\n${line('read_only', mount.readOnly)}\n${line('passthrough', mount.passthrough)}\n${line('writeback', mount.writeback)}`
 }`;
 }
 

@@ -42,8 +42,13 @@ export function metaPath(directory: string, pool: string): string {
 /** The machine that this process runs on. */
 export class SystemMachine implements Machine {
   readonly io: FileIo = new NodeFileIo();
-  readonly clock: Clock = new SystemClock();
+  readonly clock: Clock;
   readonly random: Random = new SystemRandom();
+
+  /** `clock`: where the times of files are to be others than the system's to the microsecond. */
+  constructor(clock: Clock = new SystemClock()) {
+    this.clock = clock;
+  }
 
   makePipeline(): Pipeline {
     return new WorkerPipeline();

@@ -162,6 +162,7 @@ export class OpenPoolControl implements PoolControl {
       mountpoint: null,
       readOnly: false,
       passthrough: false,
+      writeback: false,
       mode: this.#parts.mode,
       whenDegraded: config.whenDegraded,
       pid: process.pid,

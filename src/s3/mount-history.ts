@@ -5,6 +5,7 @@
  *
  * Nothing here changes a name that the mount shows: the kernel may hold it while it waits for us.
  */
+import { hasCode } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
 import { HIDDEN_NAME } from '../vfs/hidden-name.js';
 import type { Step } from '../vfs/inode-table.js';
@@ -22,6 +23,9 @@ import { NULL_VERSION, Versions, versionOf } from './versions.js';
 
 /** Files known to lie in no bucket with versions, of which memory has forgotten where they lie. */
 const OUTSIDE_MAX = 10_000;
+
+/** How often a copy of a file is begun whose attributes change meanwhile. */
+const TRIES = 100;
 
 /** Where a file of the mount is in S3. */
 interface Located {
@@ -174,7 +178,7 @@ export class MountHistory {
   /** Copies what stands among the older versions, and says with `isDeleted` that nothing stands any more. */
   async #keep({ bucket, key }: Located, ino: Ino, isDeleted: boolean): Promise<void> {
     const made = this.#versions.newVersion(this.#clock.nowMs());
-    await this.#store.tree.publish(async () => {
+    await this.#publish(async () => {
       const node = await this.#store.tree.node(ino);
       const present = node && isFile(node.mode) && (await this.#store.object(key, node.ino, key, node));
       if (!present) return [];
@@ -191,13 +195,24 @@ export class MountHistory {
 
   /** A version among the older ones that somebody has had open since it was the present one: the copy stays, and the file is nobody's. */
   async #detach({ parent, name, ino }: Step): Promise<void> {
-    await this.#store.tree.publish(async () => {
+    await this.#publish(async () => {
       const node = await this.#store.tree.node(ino);
       const there = await this.#store.tree.child(parent, name);
       const object = there?.ino === ino && node && (await this.#store.object('', parent, name, node));
       if (!object) return [];
       return [{ parent, name, expected: ino, to: await this.#versions.copyOf(object) }];
     });
+  }
+
+  /** A file of which the attributes have changed while it was copied is looked at again: whoever writes to it must not fail because somebody else set its times. */
+  async #publish(prepare: () => Promise<readonly NameChange[]>): Promise<void> {
+    for (let tries = 1; ; tries++)
+      try {
+        await this.#store.tree.publish(prepare);
+        return;
+      } catch (error) {
+        if (!hasCode(error, 'CONFLICT') || tries === TRIES) throw error;
+      }
   }
 
   /** The file has the attributes of a version that comes to be now; of none in a bucket that keeps no versions. */

@@ -224,6 +224,15 @@ export class ObjectStore {
     return beside === undefined ? undefined : this.object(key, parent, escaped, beside);
   }
 
+  /** As `find`, for a client that reads: also with what programs have just written through a mount that keeps it for a while. Not within a publication. */
+  async findWritten(bucket: Bucket, key: string): Promise<StoredObject | undefined> {
+    const found = await this.find(bucket, key);
+    const handedOver = found && this.tree.handOver(found.node.ino);
+    if (handedOver === undefined) return found;
+    await handedOver;
+    return this.find(bucket, key);
+  }
+
   async #directoryObject(ino: Ino, key: string): Promise<StoredObject | undefined> {
     const node = await this.tree.node(ino);
     return node === undefined ? undefined : this.object(key, ino, '', node);

@@ -48,7 +48,8 @@ export async function findObject(
   const key = request.key!;
   const id = request.query('versionId');
   if (id === '') throw new S3Error('InvalidArgument', 'Version id cannot be the empty string');
-  const object = id === undefined ? await parts.store.find(bucket, key) : await parts.versions.find(bucket, key, id);
+  const object =
+    id === undefined ? await parts.store.findWritten(bucket, key) : await parts.versions.find(bucket, key, id);
   const action =
     id === undefined ? wanted.action : (wanted.versionAction ?? wanted.action.replace(/Object/, 'ObjectVersion'));
   const target = { key, own: object?.own, isObjectThere: object !== undefined };

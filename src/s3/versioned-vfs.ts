@@ -121,11 +121,12 @@ export class VersionedVfs extends ForwardingVfs implements v.Vfs {
     bytes: Uint8Array,
     killPrivileges?: boolean,
     interruption?: Interruption,
+    isLate?: boolean,
   ): v.Result<number> {
     const wait = this.#begun(this.#inos.get(handle));
-    if (wait === undefined) return this.vfs.write(handle, offset, bytes, killPrivileges, interruption);
+    if (wait === undefined) return this.vfs.write(handle, offset, bytes, killPrivileges, interruption, isLate);
     const copy = Buffer.from(bytes);
-    return wait.then(() => this.vfs.write(handle, offset, copy, killPrivileges, interruption));
+    return wait.then(() => this.vfs.write(handle, offset, copy, killPrivileges, interruption, isLate));
   }
 
   fallocate(handle: v.Handle, mode: v.AllocateMode, offset: number, length: number): v.Result<void> {

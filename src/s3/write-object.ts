@@ -215,7 +215,9 @@ export async function copySource(
   const bucket = await parts.store.bucket(path.slice(0, slash));
   const key = keyOf(path.slice(slash + 1));
   const object =
-    version === undefined ? await parts.store.find(bucket, key) : await parts.versions.find(bucket, key, version);
+    version === undefined
+      ? await parts.store.findWritten(bucket, key)
+      : await parts.versions.find(bucket, key, version);
   const action = version === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
   const isAllowed = mayAccess(
     call,

@@ -21,11 +21,12 @@ const FILE_BYTES_MAX = Number.MAX_SAFE_INTEGER - 1;
 /** How often a write that the cache's full device refused is tried again, each time after something else has gone from it. */
 const SPARE_TRIES = 8;
 
-interface WriteTarget {
-  readonly inode: Inode;
+export interface WriteTarget {
   readonly offset: number;
   readonly append: boolean;
   readonly interruption: Interruption | undefined;
+  /** Times stay: they are told apart. */
+  readonly isLate: boolean;
 }
 
 export class FileData {
@@ -118,18 +119,18 @@ export class FileData {
   }
 
   /** Takes all bytes; if it must wait first, it has copied them when it returns. NO_SPACE, TOO_BIG. */
-  write(inode: Inode, offset: number, bytes: Uint8Array, append: boolean, interruption?: Interruption): Result<number> {
-    return this.#write({ inode, offset, append, interruption }, bytes, SPARE_TRIES);
+  write(inode: Inode, to: WriteTarget, bytes: Uint8Array): Result<number> {
+    return this.#write(inode, to, bytes, SPARE_TRIES);
   }
 
-  #write(to: WriteTarget, bytes: Uint8Array, tries: number): Result<number> {
-    const { inode, offset, append } = to;
+  #write(inode: Inode, to: WriteTarget, bytes: Uint8Array, tries: number): Result<number> {
+    const { offset, append } = to;
     const content = contentOf(inode);
     const from = append ? inode.sizeBytes : offset;
     if (from + bytes.length > FILE_BYTES_MAX)
       throw new CairnError('TOO_BIG', 'the file would be larger than Cairn allows (8 PiB)');
     const wait = this.#mustWait(content, from, from + bytes.length, bytes.length);
-    if (wait !== undefined) return this.#writeLater(to, bytes, wait, tries);
+    if (wait !== undefined) return this.#writeLater(inode, to, bytes, wait, tries);
     if (bytes.length === 0) return 0;
     try {
       content.write(from, bytes);
@@ -137,18 +138,18 @@ export class FileData {
       const spare = tries > 0 && hasCode(error, 'NO_SPACE') ? this.#committer.spare(bytes.length) : undefined;
       if (spare === undefined) throw error;
       // A part may be there already, so it is too late for an interruption.
-      return this.#writeLater({ inode, offset, append, interruption: undefined }, bytes, spare, tries - 1);
+      return this.#writeLater(inode, { ...to, interruption: undefined }, bytes, spare, tries - 1);
     }
     this.#noteWrite(content, from, from + bytes.length);
     if (from + bytes.length > inode.sizeBytes) inode.sizeBytes = from + bytes.length;
-    this.#changed(inode, content);
+    this.#changed(inode, content, to.isLate);
     const { waiting } = this.#stage;
     return waiting === undefined ? bytes.length : waiting.then(() => bytes.length);
   }
 
-  #writeLater(to: WriteTarget, bytes: Uint8Array, wait: Promise<void>, tries: number): Promise<number> {
+  #writeLater(inode: Inode, to: WriteTarget, bytes: Uint8Array, wait: Promise<void>, tries: number): Promise<number> {
     const copy = Buffer.from(bytes);
-    const again = () => this.#write(to, copy, tries);
+    const again = () => this.#write(inode, to, copy, tries);
     return to.interruption === undefined ? wait.then(again) : to.interruption.after(wait, again);
   }
 
@@ -180,10 +181,12 @@ export class FileData {
     if (note !== undefined) this.#note(content, note.from, note.to);
   }
 
-  #changed(inode: Inode, content: FileContent): void {
-    const now = this.#clock.now();
-    inode.mtime = now;
-    inode.ctime = now;
+  #changed(inode: Inode, content: FileContent, keepsTimes = false): void {
+    if (!keepsTimes) {
+      const now = this.#clock.now();
+      inode.mtime = now;
+      inode.ctime = now;
+    }
     content.stagedSinceMs ??= this.#clock.monotonicMs();
     this.#account.book(content);
     this.#account.used(content);

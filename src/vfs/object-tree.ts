@@ -55,6 +55,8 @@ export interface TreeWatcher {
   entryChanged(parent: Ino, name: Name): void;
   /** Attributes, and content if `content`. */
   nodeChanged(ino: Ino, content: boolean): void;
+  /** Resolves when what programs have written to a face that keeps it for a while is staged. IO. Undefined where none keeps anything. */
+  readonly handOver?: (() => Promise<void>) | undefined;
 }
 
 const OWN = { pid: 0 };
@@ -117,6 +119,11 @@ export class ObjectTree {
   /** Somebody has the file open and may write to it. */
   hasWriters(ino: Ino): boolean {
     return (this.#table.peek(ino)?.writers ?? 0) > 0;
+  }
+
+  /** Undefined if no face keeps writes to the file; else resolves when they are staged. IO. Not within a publication: a write may have to wait for one. */
+  handOver(ino: Ino): Promise<void> | undefined {
+    return this.hasWriters(ino) ? this.watcher?.handOver?.() : undefined;
   }
 
   /** Undefined if there is no such name, or `parent` is no directory (any more). */

@@ -102,7 +102,8 @@ export class RangeCopier {
       let copied = 0;
       for (const part of parts) {
         const bytes = readPart(part);
-        await this.#data.write(target, to + done + copied, bytes, false);
+        const place = { offset: to + done + copied, append: false, interruption: undefined, isLate: false };
+        await this.#data.write(target, place, bytes);
         copied += bytes.length;
       }
       done += copied;

@@ -26,6 +26,8 @@ export interface PoolStatus {
   readonly readOnly: boolean;
   /** The kernel reads large files by itself, from whole copies in the cache. */
   readonly passthrough: boolean;
+  /** The kernel keeps what is written through the mount for about a second. */
+  readonly writeback: boolean;
   readonly mode: 'default' | 'strong';
   /** What a strong fsync answers while redundancy is missing: success with what is left, or an error. */
   readonly whenDegraded: 'allow' | 'refuse';

@@ -139,7 +139,8 @@ export interface Vfs {
   read(handle: Handle, offset: number, length: number): Result<ReadPart[]>;
   /**
    * Takes all bytes or throws. If it returns a promise, it has taken its own copy of `bytes` before returning: the caller
-   * reuses them at once (FUSE has one buffer for all requests). `offset` is ignored for append handles.
+   * reuses them at once (FUSE has one buffer for all requests). `offset` is ignored for append handles. `isLate`: the face has kept the bytes since they
+   * were written, so times and capabilities are its business.
    */
   write(
     handle: Handle,
@@ -147,6 +148,7 @@ export interface Vfs {
     bytes: Uint8Array,
     killPrivileges?: boolean,
     interruption?: Interruption,
+    isLate?: boolean,
   ): Result<number>;
   /** close(2) of one descriptor: in strong mode waits for the pool promise if the file was written. */
   flush(handle: Handle): Result<void>;

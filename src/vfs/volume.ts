@@ -363,19 +363,21 @@ export class Volume implements Vfs {
     bytes: Uint8Array,
     killPrivileges = false,
     interruption?: Interruption,
+    isLate = false,
   ): Result<number> {
     const file = this.#handles.file(handle);
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
     if (file.inode.held !== undefined) {
       const copy = Buffer.from(bytes);
-      return file.inode.held.then(() => this.write(handle, offset, copy, killPrivileges));
+      return file.inode.held.then(() => this.write(handle, offset, copy, killPrivileges, undefined, isLate));
     }
     file.written = true;
     // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
     if (killPrivileges) this.#killPrivileges(file.inode);
-    else this.#xattrs.dropCapability(file.inode);
+    else if (!isLate) this.#xattrs.dropCapability(file.inode);
     const startedMs = this.#clock.monotonicMs();
-    const written = this.#data.write(file.inode, offset, bytes, file.mode.append === true, interruption);
+    const append = file.mode.append === true;
+    const written = this.#data.write(file.inode, { offset, append, interruption, isLate }, bytes);
     return this.#activity.write.note(startedMs, bytes.length, written);
   }
 
@@ -391,9 +393,9 @@ export class Volume implements Vfs {
 
   #flush(file: FileHandle, strong: boolean): Result<void> {
     const { inode } = file;
-    // Truncating does not go through the handle.
-    const truncated = strong && file.mode.write && inode.content?.staged === true;
-    if (!file.written && !truncated) return undefined;
+    // Truncating does not go through the handle, and what a face has kept comes through any.
+    const changed = file.mode.write && inode.content?.staged === true;
+    if (!file.written && !changed) return undefined;
     file.written = false;
     const flushing = this.#stage.flush();
     if (!strong || inode.gone) return flushing;

@@ -23,7 +23,7 @@ const VALID = formatConfig(
     whenDegraded: 'allow',
     commitDelayMs: 100,
     scrubDays: 30,
-    mount: { readOnly: true, passthrough: 'off' },
+    mount: { readOnly: true, passthrough: 'off', writeback: false },
     disks: [1, 2, 3].map((n) => ({ directory: `/p/disk${n}`, uuid: id(n), role: 'data' as const, number: n })),
   },
   '/p',

@@ -70,7 +70,8 @@ static void sparse_sizes(void) {
   EXPECT(data > 100000 && data <= far && lseek(fd, 100000, SEEK_HOLE) == 100000);
   EXPECT(look("a").st_blocks * 512 < 1 << 20);
   EXPECT(ftruncate(fd, far - 5) == 0 && ftruncate(fd, 6000) == 0 && pread(fd, text, 4, 5000) == 4 && memcmp(text, "near", 4) == 0);
-  FAILS(pwrite(fd, "x", 1, INT64_MAX - 1), EFBIG);
+  /* A kernel that keeps what is written tells it later. */
+  EXPECT((pwrite(fd, "x", 1, INT64_MAX - 1) == -1 || fsync(fd) == -1) && errno == EFBIG);
   FAILS(ftruncate(fd, INT64_MAX), EFBIG);
   if (!on_cairn()) return;
   /* Sizes end where a JavaScript number is no longer exact: 8 PiB. What cannot be written there is refused and harms nothing. */
@@ -78,7 +79,7 @@ static void sparse_sizes(void) {
   EXPECT(ftruncate(fd, largest) == 0 && look("a").st_size == largest && fsync(fd) == 0);
   EXPECT(pread(fd, text, 8, largest - 4) == 4 && text[0] == 0 && lseek(fd, 100000, SEEK_HOLE) == 100000);
   FAILS(ftruncate(fd, largest + 10), EFBIG);
-  EXPECT(pwrite(fd, "x", 1, (off_t)1 << 50) == 1 || errno == EFBIG);
+  EXPECT((pwrite(fd, "x", 1, (off_t)1 << 50) == 1 && fsync(fd) == 0) || errno == EFBIG);
   EXPECT(pread(fd, text, 4, 5000) == 4 && memcmp(text, "near", 4) == 0);
   EXPECT(pwrite(fd, "again", 5, 5000) == 5 && fsync(fd) == 0 && ftruncate(fd, 6000) == 0);
 }

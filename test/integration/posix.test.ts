@@ -1,6 +1,6 @@
 /**
  * What ordinary programs expect of a file system: posix-*.c, run on the system's own file system, to know that the check is right, and
- * on mounts in both modes. Afterwards all that the checks have left must survive an unmount as it is.
+ * on mounts in both modes, and with the kernel's writeback cache. Afterwards all that the checks have left must survive an unmount as it is.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -36,9 +36,9 @@ t.test('posix', { skip: cannotMount() }, async (t) => {
   await mkdir(reference);
   await t.test('the checks are right', (t) => runAll(t, reference));
 
-  for (const mode of ['default', 'strong']) {
+  const modes = { default: [], strong: ['--strong'], writeback: ['--writeback'] };
+  for (const [mode, flags] of Object.entries(modes)) {
     await t.test(`${mode} mode`, async (t) => {
-      const flags = mode === 'strong' ? ['--strong'] : [];
       const place = join(harness.mountpoint, mode);
       await harness.mount(...flags);
       await mkdir(place);

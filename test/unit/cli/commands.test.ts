@@ -170,6 +170,8 @@ t.test('status with a daemon', async (t) => {
     (await run('status', pool)).out,
     /^ {2}mounted read-only at \/m, default mode, .*\(passthrough\), daemon pid/m,
   );
+  context.pool.status = async () => ({ ...(await status()), mountpoint: '/m', writeback: true });
+  t.match((await run('status', pool)).out, /^ {2}mounted at \/m, default mode, .*\(writeback\), daemon pid/m);
   t.match(out, / {3}2 {2}data {2}missing {2}1 GiB {2}512 GiB {2}1 TiB {2}\/d2 \(it is not there\)\n/);
   t.match(out, /ec:2\+1 {6}12 {9}4\n/);
   t.match(JSON.parse((await run('status', pool, '--json')).out), { running: true, commitSequence: 7, format: 1 });

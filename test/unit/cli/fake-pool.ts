@@ -259,6 +259,7 @@ export class FakePool implements PoolControl, OpenPool {
       mapVersion: 1,
       readOnly: false,
       passthrough: false,
+      writeback: false,
       jobs: [],
     };
   }
@@ -350,6 +351,12 @@ export class FakePool implements PoolControl, OpenPool {
   }
 }
 
+interface MountModes {
+  readonly readOnly: boolean;
+  readonly passthrough: boolean;
+  readonly writeback: boolean;
+}
+
 /** A mount whose table entry a test can see; `open` files make it busy. */
 class FakeMounter implements Mounter {
   busy = false;
@@ -363,18 +370,29 @@ class FakeMounter implements Mounter {
   constructor(readonly calls: string[] = []) {}
 
   /** What was mounted last, and how. */
-  mounted: { readonly vfs: Vfs; readonly readOnly: boolean; readonly passthrough: boolean } | undefined;
+  mounted: ({ readonly vfs: Vfs } & MountModes) | undefined;
+  /** What the kernel has kept of programs' writes is asked for. */
+  handOver: (() => Promise<void>) | undefined;
+  /** What was lost of programs' writes. */
+  lost: string | undefined;
 
-  async mount(vfs: Vfs, options: { mountpoint: string; source: string; readOnly: boolean; passthrough: boolean }) {
+  async mount(vfs: Vfs, options: { mountpoint: string; source: string } & MountModes) {
     this.calls.push(`mount ${options.source} ${options.mountpoint}`);
-    this.mounted = { vfs, readOnly: options.readOnly, passthrough: options.passthrough };
+    const { readOnly, passthrough, writeback } = options;
+    this.mounted = { vfs, readOnly, passthrough, writeback };
     if (this.mountError !== undefined) throw this.mountError;
     const ended = new Promise<void>((resolve) => {
       this.#end = resolve;
     });
     return {
       ended,
-      isPassthrough: options.passthrough,
+      isPassthrough: passthrough,
+      isWriteback: writeback,
+      finding: () => this.lost,
+      handOver: async () => {
+        this.calls.push('hand over');
+        await this.handOver?.();
+      },
       unmount: async (lazy: boolean) => {
         this.calls.push(lazy ? 'unmount lazily' : 'unmount');
         if (this.busy && !lazy) throw new CairnError('BUSY', 'files are open', { hint: 'close them' });

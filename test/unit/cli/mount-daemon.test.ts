@@ -94,7 +94,55 @@ t.test('open files do not stop a signal', async (t) => {
   context.mounter.busy = true;
   await daemon.stop(() => {});
   await daemon.ended;
-  t.same(callsOf(context).slice(-4), ['commit /', 'unmount', 'unmount lazily', 'close']);
+  t.same(callsOf(context).slice(-5), ['commit /', 'unmount', 'hand over', 'unmount lazily', 'close']);
+});
+
+t.test('what programs have written is asked of the kernel before it is told of or committed', async (t) => {
+  const { context, start, client } = await prepare(t);
+  const daemon = await start();
+  const { mounter, clock } = context;
+  const before = callsOf(context).length;
+  await client.commit(['/a'], () => {});
+  t.same(callsOf(context).slice(before), ['hand over', 'commit /a']);
+  await client.state('/a');
+  t.same(callsOf(context).slice(before + 2), ['hand over', 'state /a']);
+  mounter.lost = '4 KiB could not be stored';
+  t.ok((await client.status()).findings.includes(mounter.lost));
+  mounter.handOver = async () => {
+    throw new CairnError('IO', 'the kernel could not be asked');
+  };
+  await t.rejects(
+    client.commit(['/'], () => {}),
+    { code: 'IO', message: /could not be asked/ },
+  );
+  t.match(await client.state('/a'), { path: '/a' }, 'what is known is told');
+  // A WRITE that waits for room may wait long.
+  const asked = new Promise<void>((resolve) => {
+    mounter.handOver = () => {
+      resolve();
+      return new Promise(() => {});
+    };
+  });
+  const state = client.state('/a');
+  await asked;
+  await new Promise((resolve) => setImmediate(resolve));
+  clock.advance(5000);
+  t.match(await state, { path: '/a' });
+  mounter.handOver = undefined;
+  await daemon.stop(() => {});
+  await daemon.ended;
+});
+
+t.test('--writeback on a mount that is read-only is refused in one line, before anything is opened', async (t) => {
+  const { context, options } = await prepare(t);
+  const readOnly = { ...options.config, mount: { readOnly: true, passthrough: 'auto', writeback: false } } as const;
+  for (const asked of [{ readOnly: true }, { config: readOnly }])
+    await t.rejects(MountDaemon.start(context, { ...options, ...asked, writeback: true }), {
+      code: 'INVALID',
+      message: /^[^\n]*--writeback[^\n]*read-only$/,
+      hint: /without/,
+    });
+  t.same(callsOf(context), []);
 });
 
 t.test('a mount that another mount namespace keeps does not hold up the end', async (t) => {
@@ -260,16 +308,26 @@ t.test('--strong is stronger than cairn.toml, and never weaker', async (t) => {
   }
 });
 
-t.test('read-only by option or by cairn.toml; passthrough only then, unless it is off', async (t) => {
-  for (const [readOnly, mount, expected] of [
-    [false, undefined, { readOnly: false, passthrough: false }],
-    [true, undefined, { readOnly: true, passthrough: true }],
-    [false, { readOnly: true, passthrough: 'auto' }, { readOnly: true, passthrough: true }],
-    [true, { readOnly: false, passthrough: 'off' }, { readOnly: true, passthrough: false }],
-    [false, { readOnly: false, passthrough: 'auto' }, { readOnly: false, passthrough: false }],
+t.test('read-only and writeback by option or by cairn.toml; passthrough only where it is read-only', async (t) => {
+  const modes = (readOnly: boolean, passthrough: boolean, writeback = false) => ({ readOnly, passthrough, writeback });
+  const table = (readOnly: boolean, passthrough: 'auto' | 'off' = 'auto', writeback = false) => ({
+    readOnly,
+    passthrough,
+    writeback,
+  });
+  for (const [flags, mount, expected] of [
+    [{}, undefined, modes(false, false)],
+    [{ readOnly: true }, undefined, modes(true, true)],
+    [{}, table(true), modes(true, true)],
+    [{ readOnly: true }, table(false, 'off'), modes(true, false)],
+    [{}, table(false), modes(false, false)],
+    [{ writeback: true }, undefined, modes(false, false, true)],
+    [{}, table(false, 'auto', true), modes(false, false, true)],
+    [{ readOnly: true }, table(false, 'auto', true), modes(true, true)],
   ] as const) {
     const { context, options } = await prepare(t);
-    const daemon = await MountDaemon.start(context, { ...options, readOnly, config: { ...options.config, mount } });
+    const config = { ...options.config, mount };
+    const daemon = await MountDaemon.start(context, { ...options, ...flags, config });
     t.match(context.mounter.mounted, expected);
     t.equal(context.mounter.mounted?.vfs instanceof ReadOnlyVfs, expected.readOnly);
     // The kernel of a stand-in refuses nothing: what was asked for is what status says.
@@ -565,7 +623,7 @@ class FakeMemory implements ProcessMemory {
   }
 }
 
-t.test('a daemon that has nothing to do gives memory back, once for each time that it has grown', async (t) => {
+t.test('a daemon that has nothing to do gives memory back for each time that it has grown', async (t) => {
   const { context, options } = await prepare(t);
   const calls: string[] = [];
   const memory = new FakeMemory(calls);
@@ -580,7 +638,8 @@ t.test('a daemon that has nothing to do gives memory back, once for each time th
   memory.resident = 170 * MIB;
   t.same(pass(5000), [], 'while there is work nothing is collected');
   t.same(pass(20), ['release', 'collect', 'trim']);
-  t.same(pass(0), [], 'once');
+  t.same(pass(0), ['release', 'collect', 'trim'], 'again, since it gave much');
+  t.same(pass(0), [], 'until it gives nothing more');
   memory.resident = 92 * MIB;
   t.same(pass(0), [], 'little is not worth it');
   memory.resident = 94 * MIB;

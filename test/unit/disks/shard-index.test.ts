@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { openIndexDatabase, writeNotes } from '../../../src/disks/index-database.js';
+import { JournalState, type Tombstone } from '../../../src/disks/journal-state.js';
 import { type IndexedShard, ShardIndex } from '../../../src/disks/shard-index.js';
 import { BUCKET, chunkName, shardInfo } from './samples.js';
 
@@ -223,4 +224,25 @@ t.test('a file that does not fit is made anew', async (t) => {
   const damaged = openIndexDatabase(path, 'two');
   t.equal(damaged.notes, undefined);
   damaged.database.close();
+});
+
+t.test('tombstones are given back as they were, by segment and in their order', (t) => {
+  const journal = new JournalState();
+  const place = { position: 0, recordBytes: 256, logSequence: 1 };
+  const of = (number: number): Tombstone => ({
+    kind: 'tombstone',
+    key: { bucket: number % 2 === 0 ? BUCKET : OTHER, chunk: chunkName(number), shard: number % 7 },
+    targetSegment: number * 3,
+    through: 2 ** 40 + number,
+  });
+  for (let number = 0; number < 100; number++) journal.addTombstone(of(number), { ...place, segment: number % 3 });
+  t.strictSame(
+    journal.tombstones(1),
+    Array.from({ length: 33 }, (_, i) => of(3 * i + 1)),
+  );
+  t.strictSame(journal.tombstones(5), []);
+  journal.drop(1);
+  t.strictSame(journal.tombstones(1), []);
+  t.equal(journal.tombstones(0).length, 34);
+  t.end();
 });

@@ -3,6 +3,7 @@ import { mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FuseChannel } from '../../../native/addon.js';
+import type { KernelPagesOptions } from '../../../src/fuse/kernel-pages.js';
 import { FuseSession } from '../../../src/fuse/session.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
 
@@ -34,7 +35,7 @@ export class FakeKernel implements FuseChannel {
   #unique = 2n;
   #awaited: (() => void)[] = [];
 
-  constructor(vfs: Vfs, onRefused?: (why: string) => void) {
+  constructor(vfs: Vfs, onRefused?: (why: string) => void, pages?: KernelPagesOptions) {
     // The session closes its descriptor; an ordinary file collects what would be notifications.
     const fd = openSync(this.#notifications, 'w+');
     const addon = {
@@ -53,7 +54,7 @@ export class FakeKernel implements FuseChannel {
     const log = (message: string) => this.logged.push(message);
     const isBeingKilled = (pid: number) => this.killed.has(pid);
     const passthrough = onRefused && { onRefused };
-    this.session = new FuseSession({ addon, fd, vfs, log, passthrough, isBeingKilled });
+    this.session = new FuseSession({ addon, fd, vfs, log, passthrough, pages, isBeingKilled });
   }
 
   get #notifications(): string {
@@ -102,10 +103,16 @@ export class FakeKernel implements FuseChannel {
   }
 
   /** Sends a request and waits for its reply. */
-  async ask(opcode: number, nodeid: number, body: Uint8Array = new Uint8Array(0), uid = 0): Promise<FakeReply> {
+  async ask(
+    opcode: number,
+    nodeid: number,
+    body: Uint8Array = new Uint8Array(0),
+    uid = 0,
+    pid = 0,
+  ): Promise<FakeReply> {
     this.#unique += 2n;
     const unique = this.#unique;
-    this.deliver(requestMessage({ opcode, unique, nodeid, uid }, body));
+    this.deliver(requestMessage({ opcode, unique, nodeid, uid, pid }, body));
     for (;;) {
       const index = this.replies.findIndex((reply) => reply.unique === unique);
       if (index >= 0) return this.replies.splice(index, 1)[0]!;
@@ -191,8 +198,9 @@ export async function withKernel(
   vfs: Vfs,
   test: (kernel: FakeKernel) => Promise<void>,
   onRefused?: (why: string) => void,
+  pages?: KernelPagesOptions,
 ): Promise<void> {
-  const kernel = new FakeKernel(vfs, onRefused);
+  const kernel = new FakeKernel(vfs, onRefused, pages);
   try {
     await test(kernel);
   } finally {

@@ -4,14 +4,14 @@ import { negotiate } from '../../../src/fuse/negotiate.js';
 import { Opcode } from '../../../src/fuse/protocol.js';
 import { bodyOf, initBody, requestMessage } from './fake-channel.js';
 
-function negotiated(body: Uint8Array, passthrough = false) {
+function negotiated(body: Uint8Array, passthrough = false, writeback = false) {
   const message = requestMessage({ opcode: Opcode.INIT, unique: 9n }, body);
   const buffer = new Uint8Array(8192);
   buffer.set(message);
   const request = new Request(buffer);
   request.begin(message.length);
   const out = Buffer.alloc(4096, 0xee);
-  const { length, agreed } = negotiate(request, out, passthrough);
+  const { length, agreed } = negotiate(request, out, { passthrough, writeback });
   return { reply: out.subarray(0, length), agreed };
 }
 
@@ -37,10 +37,13 @@ t.test('a newer kernel comes down to our minor version', async (t) => {
   t.same([...reply], expected);
 });
 
-t.test('never taken: write-back cache, locks, splice, zero-message opens', async (t) => {
-  const flags = negotiated(initBody()).agreed?.flags ?? -1;
-  for (const bit of [1, 7, 8, 9, 10, 16, 17, 24, 31]) t.equal((flags >>> bit) & 1, 0, `bit ${bit}`);
-});
+t.test(
+  'never taken unless it is asked for: write-back cache; and never: locks, splice, zero-message opens',
+  async (t) => {
+    const flags = negotiated(initBody()).agreed?.flags ?? -1;
+    for (const bit of [1, 7, 8, 9, 10, 16, 17, 24, 31]) t.equal((flags >>> bit) & 1, 0, `bit ${bit}`);
+  },
+);
 
 t.test(
   'passthrough: only where it is asked for, with a stack depth, and never beside the write-back cache',
@@ -58,6 +61,15 @@ t.test(
     t.same([older.agreed?.flags2, older.reply.readUInt32LE(depthAt)], [1 << 4, 0], 'a kernel that does not have it');
   },
 );
+
+t.test('the write-back cache where it is asked for, and where the kernel has it', async (t) => {
+  const WRITEBACK_CACHE = 1 << 16;
+  const { agreed, reply } = negotiated(initBody(), false, true);
+  t.equal((agreed?.flags ?? 0) & WRITEBACK_CACHE, WRITEBACK_CACHE);
+  t.equal(reply.readUInt32LE(16 + 12), agreed?.flags);
+  const without = negotiated(bodyOf(7, 40, 131072, 1 << 5, 0, new Uint8Array(44)), false, true);
+  t.equal((without.agreed?.flags ?? 0) & WRITEBACK_CACHE, 0);
+});
 
 t.test('nothing that the kernel does not offer', async (t) => {
   const { agreed } = negotiated(bodyOf(7, 31, 131072, (1 << 5) | (1 << 16), new Uint8Array(0)));

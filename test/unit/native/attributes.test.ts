@@ -37,6 +37,18 @@ t.test('extended attributes are bytes', async (t) => {
   }
 });
 
+t.test('the time of files is the one that the kernel gives them', async (t) => {
+  const nanoseconds = new Uint32Array(1);
+  const now = () => BigInt(addon.fileTime(nanoseconds)) * NSEC + BigInt(nanoseconds[0]!);
+  const before = now();
+  const file = join(t.testdir({ file: '' }), 'file');
+  const made = lstatSync(file, { bigint: true }).mtimeNs;
+  t.ok(before <= made, 'never later than what the kernel gives afterwards', { before, made });
+  // A file system may look at a finer clock; ours follows with the next tick. The test's own time limit ends it.
+  while (now() < made) await new Promise(setImmediate);
+  t.throws(() => addon.fileTime(new Uint32Array(0)), { code: 'EINVAL' });
+});
+
 t.test('bad arguments are refused', async (t) => {
   const path = Buffer.from(join(t.testdir(), 'no such file'));
   const name = Buffer.from('user.a');

@@ -188,6 +188,15 @@ t.test('system errors have code, errno and syscall', async (t) => {
   t.throws(() => addon.lock(999_999), { code: 'EBADF', syscall: 'flock' });
 });
 
+t.test('a file system is synced by a directory on it', async (t) => {
+  const { path } = temporaryFile(t);
+  const sync = (place: string) => new Promise((resolve) => addon.syncFileSystem(place, resolve));
+  t.equal(await sync('/proc'), null);
+  t.match(await sync(path), { code: 'ENOTDIR', syscall: 'open' }, 'a device or a pipe would have to be waited for');
+  t.match(await sync(`${path} and more`), { code: 'ENOENT', syscall: 'open' });
+  t.throws(() => addon.syncFileSystem('/proc', 1 as unknown as () => void), { code: 'EINVAL' });
+});
+
 t.test('lock is of the open file, not of the process', async (t) => {
   const { fd, path } = temporaryFile(t);
   const second = openSync(path, 'r');

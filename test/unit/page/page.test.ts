@@ -132,6 +132,8 @@ t.test('how it is mounted, and what that promises', async (t) => {
   t.match(await said({}), /in default mode: .* safe in the cache at once/);
   t.match(await said({ readOnly: true, passthrough: true }), /^Mounted read-only at \/m: .*\(passthrough\)\.$/);
   t.notMatch(await said({ readOnly: true }), /passthrough/);
+  t.match(await said({ writeback: true }), /keeps what is neither synced nor closed .*\(writeback\)/);
+  t.notMatch(await said({}), /writeback/);
   t.equal(await said({ mountpoint: null }), 'Not mounted.');
 });
 

@@ -220,14 +220,21 @@ t.test('a change of disks leaves all else of the file as people have written it'
 
 t.test('[mount]: read back as written; what a mount that may be written to cannot have is refused', (t) => {
   for (const passthrough of ['auto', 'off'] as const)
-    for (const readOnly of [true, false]) {
-      const mount = { readOnly, passthrough };
+    for (const [readOnly, writeback] of [
+      [true, false],
+      [false, false],
+      [false, true],
+    ] as const) {
+      const mount = { readOnly, passthrough, writeback };
       t.same(parseConfig(formatConfig({ ...BASE, mount }, POOL), POOL), { ...BASE, mount });
     }
-  t.same(parseConfig(`${TEXT}\n[mount]\nread_only = true`, POOL).mount, { readOnly: true, passthrough: 'auto' });
+  const readOnly = { readOnly: true, passthrough: 'auto', writeback: false };
+  t.same(parseConfig(`${TEXT}\n[mount]\nread_only = true`, POOL).mount, readOnly);
   t.equal(parseConfig(TEXT, POOL).mount, undefined);
   for (const [line, message] of [
     ['passthrough = "on"', /^mount\.passthrough must be "auto" or "off", not "on"$/],
+    ['writeback = 1', /^mount\.writeback must be true or false, not 1$/],
+    ['writeback = true\nread_only = true', /^mount\.read_only and mount\.writeback exclude each other/],
     ['read_only = "yes"', /^mount\.read_only must be true or false, not "yes"$/],
     ['atime = false', /^mount\.atime is not a key of \[mount\]/],
   ] as const)
