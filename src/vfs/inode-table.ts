@@ -20,7 +20,7 @@ import { isDirectory, isFile } from './mode.js';
 import { chain } from './result.js';
 import type { Attr, Result } from './vfs.js';
 
-/** More inodes than this in memory, of about a kilobyte each: of those that can be loaded again go as many as make half of it, and with them what is cached of them. */
+/** More inodes than this in memory, of some 700 bytes each: of those that can be loaded again go as many as make half of it, and with them what is cached of them. */
 const KEPT = 50_000;
 /** A smaller file's holes are not worth a look at its extents. */
 const SPARSE_BYTES_MIN = 128 * 1024;
