@@ -202,6 +202,18 @@ export class StageLog {
     this.#durableThrough = Math.max(through, this.#durableThrough);
   }
 
+  /**
+   * All that was noted has been committed: says so in the log, durably, so that nothing of it counts wherever and whenever the cache is found again. DISK_FAILED if the cache
+   * device failed.
+   */
+  async forget(): Promise<void> {
+    await this.flush();
+    if (this.#lastIn.size === 0) return;
+    // The first of its record.
+    this.note({ kind: 'cut', after: 0 });
+    await this.sync();
+  }
+
   #fail(error: unknown): CairnError {
     this.#broken = true;
     return this.distrust(error);

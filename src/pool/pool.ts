@@ -143,9 +143,22 @@ export class Pool {
     try {
       await this.parts.committer.commit(() => true, 'asked', onProgress);
       await this.#snapshots.finish();
+      await this.#forgetStaged();
     } finally {
       await this.#release();
     }
+  }
+
+  /** The cache says that nothing is staged in it: then it can be put back also after another one was used. */
+  async #forgetStaged(): Promise<void> {
+    const { staged, account } = this.parts;
+    const { stage } = this.#staging;
+    stage.drain();
+    const isAllCommitted =
+      staged.namespaceBytes === 0 && staged.contents.size + staged.sealing.size + staged.departing.size === 0;
+    if (!isAllCommitted || account.dirtyBytes > 0 || stage.failure !== undefined) return;
+    // Nothing hangs on it.
+    await stage.forget().catch((error: unknown) => this.#log.warn({ error }, 'the cache was not closed cleanly'));
   }
 
   /** Nothing begins by itself any more, and what had begun is over. */

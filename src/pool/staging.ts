@@ -76,7 +76,7 @@ export async function openStaging(parts: {
     const bootId = io.bootId();
     const replay = await readStageLog(segments, bootId, parts.committedThrough);
     // Where nothing is staged, it does not matter by whom.
-    if (replay.lastSequence > 0) await checkSession(io, directory, parts.committedEpoch);
+    if (!isEmpty(replay)) await checkSession(io, directory, parts.committedEpoch);
     const known = Math.max(replay.lastSequence, parts.committedThrough);
     const session = { epoch: parts.epoch, before: parts.committedEpoch, known };
     const lastSequence = await beginSession(io, directory, session);
@@ -97,6 +97,11 @@ export async function openStaging(parts: {
     await close().catch(() => undefined);
     throw error;
   }
+}
+
+/** Nothing in the log counts, and nothing was lost of it. */
+function isEmpty({ names, contents, brokenOffWrites, notes }: StagedReplay): boolean {
+  return names.length === 0 && contents.size === 0 && brokenOffWrites === 0 && notes.length === 0;
 }
 
 /**

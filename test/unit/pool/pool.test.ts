@@ -1,4 +1,6 @@
 /** The library: files by path. */
+import { renameSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import type { CommitProgress } from '../../../src/pool/index.js';
 import { Pool } from '../../../src/pool/index.js';
@@ -104,6 +106,31 @@ t.test('one process has a pool, and closing lets go of everything', async (t) =>
   t.equal(progress.at(-1), 300_000, 'closing commits');
   await fixture.open();
   t.equal((await fixture.pool.control.state('/f')).state, 'committed');
+});
+
+t.test('a cache that was closed cleanly can be put back after another one was used', async (t) => {
+  const fixture = await PoolFixture.create(t);
+  const write = async (name: string): Promise<void> => {
+    const file = await fixture.pool.openFile(name, 'w');
+    await file.write(0, Buffer.from(name));
+    await file.flush();
+    await file.close();
+  };
+  await write('/a');
+  await fixture.pool.close();
+  const [cache, aside, other] = ['cache', 'aside', 'other'].map((name) => join(fixture.directory, name));
+  renameSync(cache!, aside!);
+  await fixture.open();
+  await write('/b');
+  await fixture.pool.close();
+  renameSync(cache!, other!);
+  renameSync(aside!, cache!);
+  await fixture.open();
+  for (const name of ['/a', '/b']) {
+    const file = await fixture.pool.openFile(name);
+    t.equal((await file.read(0, 10)).toString(), name);
+    await file.close();
+  }
 });
 
 t.test('settings of an open pool change: the commit delay, the rule of strong fsync, scrubs', async (t) => {

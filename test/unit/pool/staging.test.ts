@@ -146,20 +146,32 @@ t.test('a cache counts for the state that it was staged upon: after a commit of 
   await after.close();
 });
 
-t.test('a cache that is put back after the pool went on with another is refused, and left as it is', async (t) => {
-  const io = new MemoryFileIo();
-  const first = await open(io, { epoch: EPOCH[1]!, committedEpoch: EPOCH[0]! });
-  await stageSomething(first);
-  await first.close();
-  await t.rejects(open(io, { epoch: EPOCH[3]!, committedEpoch: EPOCH[2]! }), {
-    code: 'DISK_FOREIGN',
-    message: /older than what the pool has committed since/,
-    hint: /move this one away/,
-  });
-  const again = await open(io, { epoch: EPOCH[2]!, committedEpoch: EPOCH[1]! });
-  t.equal(again.replay.contents.size, 1, 'what was staged is still there');
-  await again.close();
-});
+t.test(
+  'a cache that is put back after the pool went on with another is refused if something is staged in it, and left as it is',
+  async (t) => {
+    const io = new MemoryFileIo();
+    const first = await open(io, { epoch: EPOCH[1]!, committedEpoch: EPOCH[0]! });
+    await stageSomething(first);
+    await first.close();
+    await t.rejects(open(io, { epoch: EPOCH[3]!, committedEpoch: EPOCH[2]! }), {
+      code: 'DISK_FOREIGN',
+      message: /older than what the pool has committed since/,
+      hint: /move this one away/,
+    });
+    const again = await open(io, { epoch: EPOCH[2]!, committedEpoch: EPOCH[1]! });
+    t.equal(again.replay.contents.size, 1, 'what was staged is still there');
+    await again.stage.forget();
+    await again.close();
+    io.crash();
+    const back = await open(io, { epoch: EPOCH[3]! + 2 ** 31, committedEpoch: EPOCH[3]! });
+    t.same([back.replay.contents.size, back.replay.names.length], [0, 0], 'one in which nothing is staged counts');
+    await stageSomething(back);
+    await back.close();
+    const last = await open(io, { epoch: EPOCH[3]! + 2 ** 32, committedEpoch: EPOCH[3]! });
+    t.equal(last.replay.contents.size, 1, 'and what is staged in it then');
+    await last.close();
+  },
+);
 
 t.test('an empty cache counts always, and one without a session file as it is', async (t) => {
   const io = new MemoryFileIo();
