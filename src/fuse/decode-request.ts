@@ -95,8 +95,8 @@ export class Request {
     const buffer = this.#buffer;
     const sec = buffer.readInt32LE(secAt + 4) * TWO_32 + buffer.readUInt32LE(secAt);
     const nsec = buffer.readUInt32LE(nsecAt);
-    if (!Number.isSafeInteger(sec) || nsec > 999_999_999) throw new CairnError('INVALID', 'time out of range');
-    return { sec, nsec };
+    if (nsec > 999_999_999) throw new CairnError('INVALID', 'time out of range');
+    return { sec: Math.max(TIME_SEC_MIN, Math.min(sec, TIME_SEC_MAX)), nsec };
   }
 
   /** The next NUL-terminated string. NAME_TOO_LONG beyond `max` bytes: the kernel lets programs ask for that. */
@@ -124,3 +124,7 @@ export class Request {
     return this.#buffer.subarray(from, from + length);
   }
 }
+/** Seconds that a record can hold (meta/row-fields.ts). A time beyond is cut, as every file system does (inode_set_ctime, timestamp_truncate in the kernel). */
+const TIME_SEC_MAX = 2 ** 52 - 1;
+const TIME_SEC_MIN = -(2 ** 52);
+

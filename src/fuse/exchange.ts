@@ -207,6 +207,11 @@ export class Exchange {
     if (this.#setIdInodes.delete(ino)) this.attributesChanged(ino);
   }
 
+  /** The kernel has seen it with set-id bits, and has not been told that they went. */
+  mayHaveSetId(ino: number): boolean {
+    return this.#setIdInodes.has(ino);
+  }
+
   /** Resolves when no answer is owed. */
   idle(): Promise<void> {
     if (this.#pending === 0) return Promise.resolve();

@@ -303,7 +303,23 @@ export function fallocate(exchange: Exchange, request: Request): void {
     punchHole: (flags & PUNCH_HOLE) !== 0,
     zeroRange: (flags & ZERO_RANGE) !== 0,
   };
-  exchange.answer(request.unique, exchange.vfs.fallocate(request.u64(In.FALLOCATE.FH), mode, offset, length), replyOk);
+  const done = exchange.vfs.fallocate(request.u64(In.FALLOCATE.FH), mode, offset, length);
+  exchange.answer(request.unique, withoutPrivileges(exchange, request, request.nodeid, done), replyOk);
+}
+
+/**
+ * Set-id bits go with every change of a file, not only with a write: the kernel asks for that (file_modified) and with HANDLE_KILLPRIV_V2 leaves it to us. It does not say
+ * whether the caller may keep them (CAP_FSETID), as it does with writes: root may.
+ */
+function withoutPrivileges<T>(exchange: Exchange, request: Request, ino: number, changed: Result<T>): Result<T> {
+  const caller = request.caller();
+  if (caller.uid === 0 || !exchange.mayHaveSetId(ino)) return changed;
+  return (async () => {
+    const result = await changed;
+    await exchange.vfs.setattr(ino, { killPrivileges: true }, caller);
+    exchange.privilegesKilled(ino);
+    return result;
+  })();
 }
 
 /** The kernel has written back the source's pages, and drops those of the target. */
@@ -317,7 +333,8 @@ export function copyFileRange(exchange: Exchange, request: Request): void {
   if (!Number.isSafeInteger(from + length) || !Number.isSafeInteger(to + length))
     throw new CairnError('TOO_BIG', 'copy_file_range beyond 2^53');
   const copied = exchange.vfs.copyRange(request.u64(FH_IN), from, request.u64(FH_OUT), to, length);
-  exchange.answer(request.unique, copied, replySize);
+  const into = request.u64(In.COPY_FILE_RANGE.NODEID_OUT);
+  exchange.answer(request.unique, withoutPrivileges(exchange, request, into, copied), replySize);
 }
 
 /** SEEK_SET, SEEK_CUR and SEEK_END are the kernel's own. It asks without having sent its pages: what is in them must not be taken for a hole, nor for what lies beyond the end. */

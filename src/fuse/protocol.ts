@@ -198,6 +198,7 @@ export const In = {
   COPY_FILE_RANGE: {
     FH_IN: BODY,
     OFF_IN: BODY + 8,
+    NODEID_OUT: BODY + 16,
     FH_OUT: BODY + 24,
     OFF_OUT: BODY + 32,
     LENGTH: BODY + 40,

@@ -3,6 +3,9 @@ import { CairnError } from '../../../src/errors/cairn-error.js';
 import { MalformedRequest, Request } from '../../../src/fuse/decode-request.js';
 import { Errno, errnoOf } from '../../../src/fuse/errno.js';
 import { In, Opcode } from '../../../src/fuse/protocol.js';
+import { ByteReader } from '../../../src/io/byte-reader.js';
+import { ByteWriter } from '../../../src/io/byte-writer.js';
+import { readTime, writeTime } from '../../../src/meta/row-fields.js';
 import { requestMessage } from './fake-channel.js';
 
 // biome-ignore format: one field a line
@@ -152,6 +155,18 @@ t.test('times are signed, and their nanoseconds bounded', async (t) => {
     refusal(() => request.time(40, 52)),
     Errno.EINVAL,
   );
+  for (const [sec, kept] of [
+    [2n ** 63n - 1n, 2 ** 52 - 1],
+    [-(2n ** 63n), -(2 ** 52)],
+    [2n ** 52n - 1n, 2 ** 52 - 1],
+  ] as const) {
+    body.writeBigInt64LE(sec, 0);
+    const { sec: cut } = requestOf(requestMessage({ opcode: Opcode.SETATTR }, body)).time(40, 48);
+    t.equal(cut, kept, 'cut to what a record holds');
+    const writer = new ByteWriter();
+    writeTime(writer, { sec: cut, nsec: 1 });
+    t.same(readTime(new ByteReader(writer.finish(), 'a time')), { sec: cut, nsec: 1 });
+  }
 });
 
 t.test('64-bit numbers', async (t) => {
