@@ -127,4 +127,3 @@ export class Request {
 /** Seconds that a record can hold (meta/row-fields.ts). A time beyond is cut, as every file system does (inode_set_ctime, timestamp_truncate in the kernel). */
 const TIME_SEC_MAX = 2 ** 52 - 1;
 const TIME_SEC_MIN = -(2 ** 52);
-

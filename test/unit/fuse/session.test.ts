@@ -286,12 +286,7 @@ both('set-id bits go with fallocate and a copied range, too, but for root', asyn
   const change = {
     fallocate: (uid: number) => kernel.ask(Opcode.FALLOCATE, ino, bodyOf(handle, 0n, 9n, 0, 0), uid),
     copy: (uid: number) =>
-      kernel.ask(
-        Opcode.COPY_FILE_RANGE,
-        source.ino,
-        bodyOf(source.handle, 0n, BigInt(ino), handle, 0n, 1n, 0n),
-        uid,
-      ),
+      kernel.ask(Opcode.COPY_FILE_RANGE, source.ino, bodyOf(source.handle, 0n, BigInt(ino), handle, 0n, 1n, 0n), uid),
   };
   for (const [what, ask] of Object.entries(change)) {
     await kernel.ask(Opcode.SETATTR, ino, bodyOf(1, 0, 0n, 0n, 0n, 0n, 0n, 0n, 0, 0, 0, 0o104755, 0, 0, 0, 0));
@@ -300,7 +295,11 @@ both('set-id bits go with fallocate and a copied range, too, but for root', asyn
     kernel.replies.length = 0;
     t.equal((await ask(1000)).error, 0);
     t.equal(vfs.getattr(ino).mode, 0o100755, what);
-    t.equal(kernel.replies.filter(({ unique, error }) => unique === 0n && error === 2).length, 1, 'and the kernel is told');
+    t.equal(
+      kernel.replies.filter(({ unique, error }) => unique === 0n && error === 2).length,
+      1,
+      'and the kernel is told',
+    );
   }
 });
 
