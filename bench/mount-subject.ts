@@ -144,24 +144,23 @@ export class MountSubject implements Subject {
   /** The clean cache is dropped when the pool is mounted again; then the kernel's pages of the disks' logs. */
   async makeCold(): Promise<void> {
     await this.settle();
-    await this.#unmount();
-    if (canDropPageCache()) dropPageCache();
-    await this.#mount();
+    await this.#mountCold();
   }
 
   /** As `makeCold`, and one of the disks is not there any more; returns what brings it back. */
   async takeDiskAway(): Promise<() => Promise<void>> {
     await this.settle();
     const disk = join(this.#base, 'disks', 'a');
+    await this.#mountCold(() => rename(disk, `${disk}.away`));
+    return () => this.#mountCold(() => rename(`${disk}.away`, disk));
+  }
+
+  /** Mounts it again with nothing in memory, after `meanwhile`. */
+  async #mountCold(meanwhile?: () => Promise<void>): Promise<void> {
     await this.#unmount();
-    await rename(disk, `${disk}.away`);
+    await meanwhile?.();
     if (canDropPageCache()) dropPageCache();
     await this.#mount();
-    return async () => {
-      await this.#unmount();
-      await rename(`${disk}.away`, disk);
-      await this.#mount();
-    };
   }
 
   async clear(): Promise<void> {

@@ -380,7 +380,7 @@ export class MountDaemon {
       return;
     }
     // Answers under way still use the pool. A mount namespace of its own, such as a container's, may have copied the mount and keep it for as long as it lives.
-    const isOver = await this.#endsWithin(HELD_ELSEWHERE_MS);
+    const isOver = await this.#endsWithin(this.#session.ended, HELD_ELSEWHERE_MS);
     if (!isOver)
       this.#options.log.warn(
         { mountpoint },
@@ -391,27 +391,18 @@ export class MountDaemon {
   /** Has what programs have written as far as it comes in this time. */
   async #handOver(patienceMs: number): Promise<void> {
     const { log } = this.#options;
-    const handedOver = this.#session.handOver?.() ?? Promise.resolve();
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.after(patienceMs, () => {
-        log.warn({ patienceMs }, 'what programs have written has not come from the kernel in time');
-        resolve();
-      });
-      const end = (): void => {
-        timer.cancel();
-        resolve();
-      };
-      handedOver.then(end, (error: unknown) => {
-        log.error({ err: error }, messageOf(error));
-        end();
-      });
-    });
+    const handedOver = (this.#session.handOver?.() ?? Promise.resolve()).catch((error: unknown) =>
+      log.error({ err: error }, messageOf(error)),
+    );
+    if (!(await this.#endsWithin(handedOver, patienceMs)))
+      log.warn({ patienceMs }, 'what programs have written has not come from the kernel in time');
   }
 
-  #endsWithin(timeoutMs: number): Promise<boolean> {
+  /** Whether it resolves within this time. It never rejects. */
+  #endsWithin(what: Promise<void>, timeoutMs: number): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = this.#clock.after(timeoutMs, () => resolve(false));
-      void this.#session.ended.then(() => {
+      void what.then(() => {
         timer.cancel();
         resolve(true);
       });

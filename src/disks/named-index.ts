@@ -163,10 +163,8 @@ export class NamedIndex {
   }
 
   #add(name: string, record: Named): void {
-    const before = record.kind === 'slot' ? this.#slots.get(name) : this.#partLike(record);
-    if (before !== undefined) this.#count(before, -1);
-    this.#count(record, 1);
     if (record.kind === 'slot') {
+      this.#recount(this.#slots.get(name), record);
       this.#slots.set(name, record);
       return;
     }
@@ -174,12 +172,14 @@ export class NamedIndex {
     const { sequence, epoch, part } = record;
     const snapshot = this.#snapshots.get(key) ?? { sequence, epoch, parts: new Map(), entry: undefined };
     this.#snapshots.set(key, snapshot);
+    this.#recount(snapshot.parts.get(part), record);
     snapshot.parts.set(part, record);
     snapshot.entry = undefined;
   }
 
-  #partLike(part: NamedSnapshotPart): NamedSnapshotPart | undefined {
-    return this.#snapshots.get(snapshotKey(part))?.parts.get(part.part);
+  #recount(before: Named | undefined, record: Named): void {
+    if (before !== undefined) this.#count(before, -1);
+    this.#count(record, 1);
   }
 
   #delete(record: Named): void {

@@ -5,7 +5,7 @@
 import { readSync } from 'node:fs';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import { Interruption } from '../vfs/interruption.js';
-import type { CreateResult, Handle, OpenMode, ReadPart, Result } from '../vfs/vfs.js';
+import type { Caller, CreateResult, Handle, OpenMode, ReadPart, Result } from '../vfs/vfs.js';
 import type { Request } from './decode-request.js';
 import { Errno } from './errno.js';
 import { type Exchange, type Reply, replyCreated, replyOk, replyOpen, replySize, sendBody } from './exchange.js';
@@ -59,13 +59,17 @@ async function killAfterOpen(exchange: Exchange, request: Request, opened: Resul
   const caller = request.caller();
   const handle = await opened;
   try {
-    await exchange.vfs.setattr(nodeid, { killPrivileges: true }, caller);
+    await killPrivileges(exchange, nodeid, caller);
   } catch (error) {
     exchange.detach(exchange.vfs.release(handle), 'release after a failed open');
     throw error;
   }
-  exchange.privilegesKilled(nodeid);
   return handle;
+}
+
+async function killPrivileges(exchange: Exchange, ino: number, caller: Caller): Promise<void> {
+  await exchange.vfs.setattr(ino, { killPrivileges: true }, caller);
+  exchange.privilegesKilled(ino);
 }
 
 export function create(exchange: Exchange, request: Request): void {
@@ -316,8 +320,7 @@ function withoutPrivileges<T>(exchange: Exchange, request: Request, ino: number,
   if (caller.uid === 0 || !exchange.mayHaveSetId(ino)) return changed;
   return (async () => {
     const result = await changed;
-    await exchange.vfs.setattr(ino, { killPrivileges: true }, caller);
-    exchange.privilegesKilled(ino);
+    await killPrivileges(exchange, ino, caller);
     return result;
   })();
 }
