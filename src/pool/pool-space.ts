@@ -146,7 +146,8 @@ export class PoolSpace {
       disks.set(disk.identity.number, disk);
       left.set(disk.identity.number, steadyBytes(disk, this.#shardBytes));
     }
-    const sharing: { readonly group: SharedGroup; readonly online: readonly number[]; bytes: number }[] = [];
+    const whole: SharingGroup[] = [];
+    const short: SharingGroup[] = [];
     for (const group of this.#groups) {
       const online = group.disks.filter((number) => disks.has(number));
       if (online.length < group.needed) continue;
@@ -157,23 +158,10 @@ export class PoolSpace {
         if (disk !== undefined)
           bytes = Math.min(bytes, this.#map.bucketBytes - disk.bucketBytes(bucket) - group.shardBytes - RECORD_BYTES);
       }
-      if (bytes > 0) sharing.push({ group, online, bytes });
+      if (bytes > 0) (online.length < group.disks.length ? short : whole).push({ group, online, bytes });
     }
-    let taken = 0;
-    for (let round = 0; round < SHARINGS; round++) {
-      const wanted = new Map<number, number>();
-      for (const { online, bytes } of sharing)
-        for (const number of online) wanted.set(number, (wanted.get(number) ?? 0) + bytes);
-      const shares = new Map([...wanted].map(([number, bytes]) => [number, Math.min(1, left.get(number)! / bytes)]));
-      for (const one of sharing) {
-        if (one.bytes <= 0) continue;
-        const got = one.bytes * Math.min(...one.online.map((number) => shares.get(number)!));
-        one.bytes -= got;
-        taken += got * one.group.needed;
-        for (const number of one.online) left.set(number, Math.max(0, left.get(number)! - got));
-      }
-    }
-    return taken;
+    // What is stored without all of its shards takes less of the disks that are there, and chance may leave it less of them than its share.
+    return share(whole, left) + share(short, left);
   }
 
   /** For statfs: what is in use or staged counts as used, what cannot be used as neither. */
@@ -195,6 +183,33 @@ interface SharedGroup {
   readonly needed: number;
   /** The largest shard. */
   readonly shardBytes: number;
+}
+
+/** A group that takes chunks now, by the disks of it that are there. */
+interface SharingGroup {
+  readonly group: SharedGroup;
+  readonly online: readonly number[];
+  /** Of each of its buckets. */
+  bytes: number;
+}
+
+/** Plain bytes that the groups take of what the disks have left, which becomes less. */
+function share(sharing: readonly SharingGroup[], left: Map<number, number>): number {
+  let taken = 0;
+  for (let round = 0; round < SHARINGS; round++) {
+    const wanted = new Map<number, number>();
+    for (const { online, bytes } of sharing)
+      for (const number of online) wanted.set(number, (wanted.get(number) ?? 0) + bytes);
+    const shares = new Map([...wanted].map(([number, bytes]) => [number, Math.min(1, left.get(number)! / bytes)]));
+    for (const one of sharing) {
+      if (one.bytes <= 0) continue;
+      const got = one.bytes * Math.min(...one.online.map((number) => shares.get(number)!));
+      one.bytes -= got;
+      taken += got * one.group.needed;
+      for (const number of one.online) left.set(number, Math.max(0, left.get(number)! - got));
+    }
+  }
+  return taken;
 }
 
 /** Bytes on disks for a plain byte. */
