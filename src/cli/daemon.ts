@@ -75,6 +75,7 @@ const mounter: Mounter = {
       watcher: {
         entryChanged: (parent, name) => void session.invalidateEntry(parent, name),
         nodeChanged: (ino, content) => void session.invalidateInode(ino, content ? 0 : -1, 0),
+        told: () => session.told(),
         handOver: session.isWriteback ? () => session.handOver() : undefined,
       },
     };

@@ -51,7 +51,7 @@ const HARMLESS = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENOTCONN']);
 export class Notifier {
   readonly #fd: number;
   readonly #log: FuseLog;
-  readonly #queue: { readonly message: Buffer; readonly done: () => void }[] = [];
+  readonly #queue: { readonly message: Buffer; readonly done: () => void; readonly sent: Promise<void> }[] = [];
   #isWriting = false;
   #isClosed = false;
 
@@ -82,20 +82,24 @@ export class Notifier {
   close(): Promise<void> {
     this.#isClosed = true;
     for (const { done } of this.#queue.splice(this.#isWriting ? 1 : 0)) done();
-    const last = this.#queue[0];
-    if (last === undefined) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#queue.push({ message: last.message, done: resolve });
-    });
+    return this.told() ?? Promise.resolve();
+  }
+
+  /** Resolves when the kernel has taken all messages so far; undefined if it has. */
+  told(): Promise<void> | undefined {
+    return this.#queue.at(-1)?.sent;
   }
 
   /** Resolves when the kernel has taken the message, or has no use for it. Never rejects. */
   #enqueue(message: Buffer): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#queue.push({ message, done: resolve });
-      if (!this.#isWriting) this.#sendNext();
+    let done = (): void => undefined;
+    const sent = new Promise<void>((resolve) => {
+      done = resolve;
     });
+    this.#queue.push({ message, done, sent });
+    if (!this.#isWriting) this.#sendNext();
+    return sent;
   }
 
   #sendNext(): void {

@@ -181,6 +181,11 @@ export class FuseSession {
     return this.#notifier.forgetChild(parent, child, name);
   }
 
+  /** Resolves when the kernel knows of all that was invalidated so far; undefined if it does. Never from inside an answer that it may be waiting for. */
+  told(): Promise<void> | undefined {
+    return this.#notifier.told();
+  }
+
   /** Stops serving. Programs that use the mount wait until it is unmounted, so this is for after the unmount, or for giving up. */
   stop(): Promise<void> {
     this.#end(null);

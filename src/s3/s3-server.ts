@@ -258,6 +258,7 @@ export class S3Server {
     audit.operation = route.name;
     const call: Call = { request, response, head, identity, parts: this.parts };
     const answer = await route.run(call);
+    if (request.method !== 'GET' && request.method !== 'HEAD') await this.#given.tree.told();
     if (answer !== undefined) await this.#send(request, response, head, answer);
   }
 

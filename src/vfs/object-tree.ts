@@ -55,6 +55,8 @@ export interface TreeWatcher {
   entryChanged(parent: Ino, name: Name): void;
   /** Attributes, and content if `content`. */
   nodeChanged(ino: Ino, content: boolean): void;
+  /** Resolves when all that came before has reached the face; undefined if it has. Never rejects. */
+  readonly told?: (() => Promise<void> | undefined) | undefined;
   /** Resolves when what programs have written to a face that keeps it for a while is staged. IO. Undefined where none keeps anything. */
   readonly handOver?: (() => Promise<void>) | undefined;
 }
@@ -62,6 +64,8 @@ export interface TreeWatcher {
 const OWN = { pid: 0 };
 /** Extents that are copied in one go. */
 const EXTENTS_MAX = 1_000_000;
+/** What another face has to let go of may be in use there for as long as a disk hangs. */
+const TOLD_WITHIN_MS = 5000;
 
 export class ObjectTree {
   /** Set by whoever keeps names and pages of its own: the mount. */
@@ -76,6 +80,7 @@ export class ObjectTree {
   readonly #publisher: Publisher;
   readonly #clock: Clock;
   readonly #small = new SmallContents();
+  #isLate = false;
 
   constructor(parts: {
     volume: Volume;
@@ -124,6 +129,26 @@ export class ObjectTree {
   /** Undefined if no face keeps writes to the file; else resolves when they are staged. IO. Not within a publication: a write may have to wait for one. */
   handOver(ino: Ino): Promise<void> | undefined {
     return this.hasWriters(ino) ? this.watcher?.handOver?.() : undefined;
+  }
+
+  /**
+   * Resolves when the other faces know of all changes so far: who is told that a change is made may look at it through them. After a few seconds whether they do or not;
+   * undefined if there is nothing to wait for, or they were late before and still are. Never rejects. Not within a publication, which they may be waiting for.
+   */
+  told(): Promise<void> | undefined {
+    const told = this.watcher?.told?.();
+    if (told === undefined || this.#isLate) return undefined;
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(TOLD_WITHIN_MS, () => {
+        this.#isLate = true;
+        resolve();
+      });
+      void told.then(() => {
+        this.#isLate = false;
+        timer.cancel();
+        resolve();
+      });
+    });
   }
 
   /** Undefined if there is no such name, or `parent` is no directory (any more). */

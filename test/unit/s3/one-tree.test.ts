@@ -161,6 +161,31 @@ t.test(`${KEYS} keys on both faces`, { timeout: 3_600_000 }, async (t) => {
     t.same(s3.failures, []);
   });
 
+  await t.test('a change is answered when the mount knows of it', async (t) => {
+    s3.pool.vfs.hold(bucket.ino);
+    const { objects } = s3.pool.pool;
+    const events: string[] = [];
+    let asked = (_tell: () => void): void => undefined;
+    const asking = new Promise<() => void>((resolve) => {
+      asked = resolve;
+    });
+    objects.watcher = {
+      entryChanged: (_parent, name) => events.push(name),
+      nodeChanged: () => undefined,
+      told: () => new Promise((resolve) => asked(resolve)),
+    };
+    const answered = s3
+      .send('PUT', '/tree/told', { body: 'one' })
+      .then(({ status }) => events.push(`answered ${status}`));
+    const tell = await Promise.race([asking, answered.then(() => undefined)]);
+    events.push('knows');
+    tell?.();
+    await answered;
+    t.same(events, ['told', 'knows', 'answered 200']);
+    objects.watcher = undefined;
+    await s3.send('DELETE', '/tree/told');
+  });
+
   await t.test('a list tells of each object what asking for it tells, from memory and from the store', async (t) => {
     const inMemory = await told(s3);
     await s3.server.close();
