@@ -26,20 +26,30 @@ Example:
 If the daemon is dead, its mount is taken away; what it had staged is committed at the next mount.`,
     )
     .action(async (path: string) => {
-      const { mountpoint, poolDirectory } = await find(context, path);
-      const client = new ControlClient(poolDirectory);
-      let pid: number;
-      try {
-        ({ pid } = await client.status());
-      } catch (error) {
-        if (!hasCode(error, 'CLOSED') || mountpoint === undefined) throw error;
-        await takeAway(context, mountpoint, poolDirectory);
-        return done(0);
-      }
-      await unmount(context, client, pid);
-      context.stdout.write(`committed and unmounted ${mountpoint ?? poolDirectory}\n`);
+      await unmountPool(context, path);
       done(0);
     });
+}
+
+/** `path`: where the pool is mounted, or its directory. INVALID if it is neither, BUSY, IO. */
+export async function unmountPool(context: CliContext, path: string): Promise<void> {
+  const { mountpoint, poolDirectory } = await find(context, path);
+  const client = new ControlClient(poolDirectory);
+  let pid: number;
+  try {
+    const status = await client.status();
+    if (mountpoint !== undefined && status.mountpoint !== null && status.mountpoint !== mountpoint) {
+      throw new CairnError('INVALID', `${mountpoint} only shows what is mounted at ${status.mountpoint}`, {
+        hint: `\`umount ${mountpoint}\` takes that away; \`cairn unmount ${status.mountpoint}\` unmounts the pool`,
+      });
+    }
+    ({ pid } = status);
+  } catch (error) {
+    if (!hasCode(error, 'CLOSED') || mountpoint === undefined) throw error;
+    return takeAway(context, mountpoint, poolDirectory);
+  }
+  await unmount(context, client, pid);
+  context.stdout.write(`committed and unmounted ${mountpoint ?? poolDirectory}\n`);
 }
 
 async function unmount(context: CliContext, client: ControlClient, pid: number): Promise<void> {
