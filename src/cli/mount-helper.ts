@@ -5,8 +5,8 @@
  * Says nothing unless something is wrong, and ends with mount(8)'s exit codes. How it is called: mount(8) and umount(8), "EXTERNAL HELPERS".
  */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { ControlClient } from '../http/control-client.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { mountInBackground, mountTarget } from './mount-command.js';
 import { parseMountOptions } from './mount-options.js';
 import { poolOf } from './mount-table.js';
@@ -99,7 +99,9 @@ async function isMountOfDaemon(context: CliContext, directory: string): Promise<
   const mount = context.mountTable().at(mountpoint);
   const poolDirectory = mount && poolOf(mount);
   if (poolDirectory === undefined || mount?.root !== '/') return false;
-  const status = await new ControlClient(poolDirectory).status().catch(() => undefined);
+  const status = await daemonClient(context, poolDirectory)
+    .status()
+    .catch(() => undefined);
   return status === undefined || status.mountpoint === mountpoint;
 }
 

@@ -3,15 +3,15 @@
  * it is refused. mount(8) hands on, besides what was asked for, what fstab and the kernel's table say of the mount: words that ask for nothing new.
  */
 import { CairnError } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
 import type { CliContext } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { accessWords, type ListedOptions } from './mount-options.js';
 import { type Mount, poolOf } from './mount-table.js';
 import { runSystemMount } from './system-mount.js';
 
 /** INVALID if no pool is mounted there, or if it cannot be done. BUSY: files are open for writing. */
 export async function remount(
-  context: Pick<CliContext, 'mountTable'>,
+  context: Pick<CliContext, 'mountTable' | 'stderr'>,
   mountpoint: string,
   options: ListedOptions,
 ): Promise<void> {
@@ -19,7 +19,7 @@ export async function remount(
   const poolDirectory = mount && poolOf(mount);
   if (mount === undefined || poolDirectory === undefined)
     throw new CairnError('INVALID', `no pool is mounted at ${mountpoint}`, { hint: 'mount it without remount' });
-  const { mode, writeback, readOnly } = await new ControlClient(poolDirectory).status();
+  const { mode, writeback, readOnly } = await daemonClient(context, poolDirectory).status();
   const refused = [
     ...(!options.readOnly && readOnly === true ? ['rw'] : []),
     ...(options.strong && mode !== 'strong' ? ['strong'] : []),

@@ -3,11 +3,12 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
+import type { ControlClient } from '../http/control-client.js';
 import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { waitForEnd } from './daemon-process.js';
-import { poolOf } from './mount-table.js';
+import { type Mount, poolOf } from './mount-table.js';
 import { probeMount, resolveMountpoint } from './mountpoint.js';
 import { Progress } from './progress.js';
 
@@ -33,23 +34,24 @@ If the daemon is dead, its mount is taken away; what it had staged is committed 
 
 /** `path`: where the pool is mounted, or its directory. INVALID if it is neither, BUSY, IO. */
 export async function unmountPool(context: CliContext, path: string): Promise<void> {
-  const { mountpoint, poolDirectory } = await find(context, path);
-  const client = new ControlClient(poolDirectory);
+  const { mount, poolDirectory } = await find(context, path);
+  const client = daemonClient(context, poolDirectory);
   let pid: number;
   try {
     const status = await client.status();
-    if (mountpoint !== undefined && status.mountpoint !== null && status.mountpoint !== mountpoint) {
-      throw new CairnError('INVALID', `${mountpoint} only shows what is mounted at ${status.mountpoint}`, {
-        hint: `\`umount ${mountpoint}\` takes that away; \`cairn unmount ${status.mountpoint}\` unmounts the pool`,
+    const elsewhere = status.mountpoint === mount?.mountpoint ? null : status.mountpoint;
+    if (mount !== undefined && elsewhere !== null) {
+      throw new CairnError('INVALID', `${mount.mountpoint} only shows what is mounted at ${elsewhere}`, {
+        hint: `\`umount ${mount.mountpoint}\` takes that away; \`cairn unmount ${elsewhere}\` unmounts the pool`,
       });
     }
     ({ pid } = status);
   } catch (error) {
-    if (!hasCode(error, 'CLOSED') || mountpoint === undefined) throw error;
-    return takeAway(context, mountpoint, poolDirectory);
+    if (!hasCode(error, 'CLOSED') || mount === undefined) throw error;
+    return takeAway(context, mount, poolDirectory);
   }
   await unmount(context, client, pid);
-  context.stdout.write(`committed and unmounted ${mountpoint ?? poolDirectory}\n`);
+  context.stdout.write(`committed and unmounted ${mount?.mountpoint ?? poolDirectory}\n`);
 }
 
 async function unmount(context: CliContext, client: ControlClient, pid: number): Promise<void> {
@@ -67,19 +69,16 @@ async function unmount(context: CliContext, client: ControlClient, pid: number):
   }
 }
 
-async function find(
-  context: CliContext,
-  path: string,
-): Promise<{ mountpoint: string | undefined; poolDirectory: string }> {
+async function find(context: CliContext, path: string): Promise<{ mount: Mount | undefined; poolDirectory: string }> {
   const mountpoint = await resolveMountpoint(context, path);
   const mount = context.mountTable().at(mountpoint);
   const poolDirectory = mount && poolOf(mount);
-  if (poolDirectory !== undefined) return { mountpoint, poolDirectory };
+  if (poolDirectory !== undefined) return { mount, poolDirectory };
   const isPool = await access(join(mountpoint, CONFIG_NAME)).then(
     () => true,
     () => false,
   );
-  if (isPool) return { mountpoint: undefined, poolDirectory: mountpoint };
+  if (isPool) return { mount: undefined, poolDirectory: mountpoint };
   const mounted = context
     .mountTable()
     .cairn()
@@ -90,8 +89,9 @@ async function find(
 }
 
 /** No daemon answers on the socket: either it is dead, or it lives and only its socket file is gone. */
-async function takeAway(context: CliContext, mountpoint: string, poolDirectory: string): Promise<void> {
-  const state = await probeMount(mountpoint);
+async function takeAway(context: CliContext, mount: Mount, poolDirectory: string): Promise<void> {
+  const { mountpoint } = mount;
+  const state = await probeMount(mount);
   if (state === 'dead') {
     await context.mounter.detach(mountpoint, true);
     context.stdout.write(
