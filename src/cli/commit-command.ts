@@ -1,8 +1,9 @@
 /** `cairn commit`: makes what is staged below the paths durable in the pool; with --wait, returns after the pool promise. */
 import type { Command } from 'commander';
-import { ControlClient } from '../http/control-client.js';
+import type { ControlClient } from '../http/control-client.js';
 import type { CommitReport } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { findInPool, type PoolPath } from './pool-path.js';
 import { Progress } from './progress.js';
 import { counted, formatBytes, formatDuration } from './units.js';
@@ -25,7 +26,7 @@ Ctrl-C ends the waiting, not the commit.`,
     .action(async (paths: string[], flags: { wait?: true; json?: true }) => {
       const found = await Promise.all(paths.map((path) => findInPool(context, path)));
       for (const [poolDirectory, members] of byPool(found)) {
-        const client = new ControlClient(poolDirectory);
+        const client = daemonClient(context, poolDirectory);
         const inside = members.map((member) => member.inside);
         const answer = flags.wait ? await wait(context, client, inside) : await begin(client, inside);
         context.stdout.write(

@@ -3,12 +3,12 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
 import { MIN_BUCKET_BYTES } from '../pool/config-limits.js';
 import type { DiskChangePlan, DiskChangeRequest, DiskReport, JobPace, JobReport } from '../vfs/reports.js';
 import { sizeArgument } from './arguments.js';
 import { describeDevice } from './block-device.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { jobText } from './job-text.js';
 import type { PoolLog } from './pool-opener.js';
 import { resolvePool } from './pool-path.js';
@@ -189,7 +189,7 @@ async function waitForMoves(context: CliContext, changer: Changer): Promise<Exit
 }
 
 async function changerOf(context: CliContext, directory: string): Promise<Changer> {
-  const client = new ControlClient(directory);
+  const client = daemonClient(context, directory);
   const running = await client.status().then(
     () => true,
     (error: unknown) => {
@@ -255,7 +255,7 @@ interface ListedDisk extends Pick<DiskReport, 'number' | 'uuid' | 'role' | 'dire
 async function listDisks(context: CliContext, path: string): Promise<readonly ListedDisk[]> {
   const directory = await resolvePool(context, path);
   try {
-    return (await new ControlClient(directory).status()).disks;
+    return (await daemonClient(context, directory).status()).disks;
   } catch (error) {
     if (!hasCode(error, 'CLOSED')) throw error;
     const { loadConfig } = await import('../pool/config.js');

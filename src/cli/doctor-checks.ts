@@ -188,7 +188,7 @@ function checkOpenFiles(): Diagnosis {
 async function checkMounts(context: CliContext): Promise<Diagnosis[]> {
   const found: Diagnosis[] = [];
   for (const mount of context.mountTable().cairn()) {
-    const state = await probeMount(mount.mountpoint);
+    const state = await probeMount(mount);
     const what = `mount ${mount.mountpoint}`;
     if (state === 'alive') found.push(ok(what, `serves ${poolOf(mount)}`));
     else if (state === 'dead')

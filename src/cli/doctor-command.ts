@@ -1,9 +1,9 @@
 /** `cairn doctor`: whether this machine, and a pool on it, have what they need; and how to put right what is not. Exit code 1 if something is bad. */
 import type { Command } from 'commander';
-import { messageOf } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
+import { hasCode, messageOf } from '../errors/cairn-error.js';
 import { loadConfig } from '../pool/config.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { checkDirectories, checkMachine, type Diagnosis } from './doctor-checks.js';
 import { resolvePool } from './pool-path.js';
 import { withProgress } from './progress.js';
@@ -35,7 +35,7 @@ the disks have little else to do. Exit code: 0, or 1 if something is bad; warnin
         const directory = await resolvePool(context, pool);
         const config = await loadConfig(context.files, directory);
         const places = await checkDirectories(directory, config, (what) => progress.step(what));
-        return [...machine, ...places, await checkDaemon(directory)];
+        return [...machine, ...places, await checkDaemon(context, directory)];
       });
       context.stdout.write(flags.json ? `${JSON.stringify(found, null, 2)}\n` : text(found, new Style(context.stdout)));
       done(found.some(({ state }) => state === 'bad') ? 1 : 0);
@@ -43,15 +43,16 @@ the disks have little else to do. Exit code: 0, or 1 if something is bad; warnin
 }
 
 /** What the pool says of itself, if it is mounted. */
-async function checkDaemon(directory: string): Promise<Diagnosis> {
+async function checkDaemon(context: CliContext, directory: string): Promise<Diagnosis> {
   const what = 'daemon';
   try {
-    const { health, findings, pid } = await new ControlClient(directory).status();
+    const { health, findings, pid } = await daemonClient(context, directory).status();
     if (health === 'healthy') return { state: 'ok', what, finding: `pid ${pid}: the pool is healthy`, fix: '' };
     const state = health === 'failed' ? 'bad' : 'warning';
     return { state, what, finding: `the pool is ${health}: ${findings.join('; ')}`, fix: `cairn status ${directory}` };
   } catch (error) {
     const finding = messageOf(error);
+    if (hasCode(error, 'BUSY')) return { state: 'bad', what, finding, fix: error.hint ?? '' };
     return {
       state: 'ok',
       what,

@@ -1,9 +1,9 @@
 /** `cairn forecast`: what is lost if a disk, or the cache device, dies now. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ControlClient } from '../http/control-client.js';
 import type { DiskLoss, LossForecast } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { resolvePool } from './pool-path.js';
 import { withProgress } from './progress.js';
 import { textTable } from './text-table.js';
@@ -31,7 +31,7 @@ Example:
 Copies of committed data in the cache do not count. What is staged counts until its commit has ended.`,
     )
     .action(async (path: string, flags: { disk?: string; files?: true; json?: true }) => {
-      const client = new ControlClient(await resolvePool(context, path));
+      const client = daemonClient(context, await resolvePool(context, path));
       const isPath = flags.disk?.includes('/') === true;
       const disk = flags.disk !== undefined && isPath ? resolve(flags.disk) : flags.disk;
       const files = flags.files === undefined ? 0 : flags.json ? JSON_MAX : SHOWN_MAX;

@@ -4,9 +4,9 @@
  */
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
 import type { CheckFinding, CheckReport, CheckRequest } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { resolvePool } from './pool-path.js';
 import { Progress } from './progress.js';
 import { counted, formatBytes, formatDuration } from './units.js';
@@ -57,7 +57,7 @@ async function check(context: CliContext, directory: string, request: CheckReque
   context.signals.on('SIGINT', onSignal);
   context.signals.on('SIGTERM', onSignal);
   try {
-    const client = new ControlClient(directory);
+    const client = daemonClient(context, directory);
     const status = await client.status().catch((error: unknown) => {
       if (hasCode(error, 'CLOSED')) return undefined;
       throw error;

@@ -1,8 +1,8 @@
 /** `cairn job`: the work in the background of a mounted pool, listed, paused, resumed and cancelled. */
 import type { Command } from 'commander';
 import { CairnError } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { jobText } from './job-text.js';
 import { resolvePool } from './pool-path.js';
 
@@ -33,7 +33,7 @@ Work in the background is gentle: it stands back while somebody uses the pool. A
     .argument('<pool>', 'directory of the pool')
     .option('--json', 'print it as JSON')
     .action(async (path: string, flags: { json?: true }) => {
-      const jobs = await new ControlClient(await resolvePool(context, path)).jobs();
+      const jobs = await daemonClient(context, await resolvePool(context, path)).jobs();
       const known = jobs.filter(({ state }) => state !== 'idle');
       if (flags.json) context.stdout.write(`${JSON.stringify(jobs)}\n`);
       else if (known.length === 0) context.stdout.write('no work in the background has been started yet\n');
@@ -48,7 +48,7 @@ Work in the background is gentle: it stands back while somebody uses the pool. A
       .argument('<name>', 'as `cairn job list` calls it');
     if (action === 'resume') command.option('--full-speed', 'do not stand back for users of the pool');
     command.action(async (path: string, name: string, flags: { fullSpeed?: true }) => {
-      const client = new ControlClient(await resolvePool(context, path));
+      const client = daemonClient(context, await resolvePool(context, path));
       const pace = flags.fullSpeed === true ? { fullSpeed: true } : undefined;
       context.stdout.write(`${jobText(await client.job(name, action, { pace }))}\n`);
       done(0);
@@ -63,7 +63,7 @@ Work in the background is gentle: it stands back while somebody uses the pool. A
     .action(async (path: string, name: string, speed: string) => {
       if (speed !== 'full' && speed !== 'gentle')
         throw new CairnError('INVALID', `there is no speed ${JSON.stringify(speed)}`, { hint: 'it is full or gentle' });
-      const client = new ControlClient(await resolvePool(context, path));
+      const client = daemonClient(context, await resolvePool(context, path));
       const pace = { fullSpeed: speed === 'full' };
       context.stdout.write(`${jobText(await client.job(name, 'pace', { pace }))}\n`);
       done(0);

@@ -4,9 +4,10 @@
  */
 import { lstat, readdir, realpath, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, systemCode } from '../errors/cairn-error.js';
+import { ControlClient } from '../http/control-client.js';
 import type { CliContext } from './context.js';
-import { isInside, poolOf } from './mount-table.js';
+import { isInside, type Mount, poolOf } from './mount-table.js';
 
 type Context = Pick<CliContext, 'cwd' | 'mountTable' | 'mounter'>;
 
@@ -32,13 +33,22 @@ export async function resolveMountpoint(context: Pick<Context, 'cwd' | 'mountTab
 const DEAD_CODES: ReadonlySet<string> = new Set(['ENOTCONN', 'ECONNABORTED']);
 
 /** `dead`: mounted, but no daemon serves it. `silent`: no answer in time. */
-export async function probeMount(mountpoint: string): Promise<'alive' | 'dead' | 'silent'> {
+export async function probeMount(mount: Mount): Promise<'alive' | 'dead' | 'silent'> {
+  // By its socket first: a call on the mount of a daemon that is stopped does not return, and this process could not end before it.
+  const pool = poolOf(mount);
+  const hangs =
+    pool !== undefined &&
+    (await new ControlClient(pool, { patienceMs: PROBE_MS }).status().then(
+      () => false,
+      (error: unknown) => hasCode(error, 'BUSY'),
+    ));
+  if (hangs) return 'silent';
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<'silent'>((done) => {
     timer = setTimeout(() => done('silent'), PROBE_MS);
   });
   // The kernel may answer a stat by itself, from what the dead daemon had told it; a statfs it never does.
-  const answer = statfs(mountpoint).then(
+  const answer = statfs(mount.mountpoint).then(
     () => 'alive' as const,
     (error: unknown) => (DEAD_CODES.has(systemCode(error) ?? '') ? ('dead' as const) : ('alive' as const)),
   );
@@ -61,8 +71,10 @@ export async function prepareMountpoint(
   const mount = context.mountTable().at(mountpoint);
   let detached = false;
   if (mount !== undefined && poolOf(mount) !== undefined) {
-    if ((await probeMount(mountpoint)) !== 'dead') {
-      throw new CairnError('BUSY', `the pool ${poolOf(mount)} is already mounted at ${mountpoint}`, {
+    const state = await probeMount(mount);
+    if (state !== 'dead') {
+      const how = state === 'silent' ? ', by a daemon that does not answer' : '';
+      throw new CairnError('BUSY', `the pool ${poolOf(mount)} is already mounted at ${mountpoint}${how}`, {
         hint: `unmount it with \`cairn unmount ${mountpoint}\``,
       });
     }

@@ -1,10 +1,11 @@
 /** `cairn policy`: what holds below a directory (mode, scheme, compression, commit delay), and who says so; setting it and taking it away. */
 import { type Command, Option } from 'commander';
 import { CairnError } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
+import type { ControlClient } from '../http/control-client.js';
 import { formatDelay } from '../vfs/policy.js';
 import type { PolicyChange, PolicyReport, PolicyValue } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { findInPool } from './pool-path.js';
 
 interface Values {
@@ -43,7 +44,7 @@ ${RULE}`,
   ): Promise<void> => {
     for (const path of paths) {
       const { poolDirectory, inside } = await findInPool(context, path);
-      const report = await ask(new ControlClient(poolDirectory), inside);
+      const report = await ask(daemonClient(context, poolDirectory), inside);
       context.stdout.write(json ? `${JSON.stringify(report)}\n` : `${path}\n${policyLines(report)}`);
     }
     done(0);

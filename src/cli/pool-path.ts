@@ -1,8 +1,9 @@
 /** From what a person types to a pool: a path on a mount to (pool, path inside), a directory to the pool in it. */
 import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, systemCode } from '../errors/cairn-error.js';
 import type { CliContext } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { insidePath, poolOf } from './mount-table.js';
 
 export interface PoolPath {
@@ -13,8 +14,12 @@ export interface PoolPath {
 }
 
 /** Follows symbolic links, as opening the file would. NOT_FOUND, INVALID if it is not on a mount of cairn's, CLOSED if that mount is dead. */
-export async function findInPool(context: Pick<CliContext, 'cwd' | 'mountTable'>, path: string): Promise<PoolPath> {
+export async function findInPool(
+  context: Pick<CliContext, 'cwd' | 'mountTable' | 'stderr'>,
+  path: string,
+): Promise<PoolPath> {
   const absolute = resolve(context.cwd, path);
+  await requireAnswer(context, absolute);
   const real = await realpath(absolute).catch((cause: unknown) => {
     if (systemCode(cause) === 'ENOTCONN' || systemCode(cause) === 'ECONNABORTED') {
       throw new CairnError('CLOSED', `${path} is on a mount whose daemon is gone`, {
@@ -40,6 +45,19 @@ export async function findInPool(context: Pick<CliContext, 'cwd' | 'mountTable'>
     });
   }
   return { poolDirectory, mountpoint: mount.mountpoint, inside: insidePath(real, mount) };
+}
+
+/** A call on the mount of a daemon that is stopped does not return, and this process could not end before it: whether it answers is asked by its socket. BUSY. */
+async function requireAnswer(context: Pick<CliContext, 'mountTable' | 'stderr'>, path: string): Promise<void> {
+  const mount = context.mountTable().of(path);
+  const pool = mount && poolOf(mount);
+  if (pool === undefined) return;
+  await daemonClient(context, pool)
+    .status()
+    .catch((error: unknown) => {
+      // That there is none the mount itself says, and for which path.
+      if (hasCode(error, 'BUSY')) throw error;
+    });
 }
 
 /** The pool directory as it is named everywhere: absolute, without symbolic links. NOT_FOUND. */

@@ -139,6 +139,11 @@ function shareOf(done: number, total: number): number | undefined {
   return total > 0 ? done / total : undefined;
 }
 
+/** A line of its own, also while a progress is drawn: that comes again below it. */
+export function sayAbove(output: Output, line: string): void {
+  output.write(`${output.isTTY ? CLEAR_LINE : ''}${line}\n`);
+}
+
 /** Shows that it goes on, while it takes longer than two seconds. */
 export async function withProgress<T>(
   context: Pick<CliContext, 'stderr' | 'clock'>,

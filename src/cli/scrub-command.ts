@@ -2,10 +2,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CairnError } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
+import type { ControlClient } from '../http/control-client.js';
 import { readReport, type ScrubReport } from '../repair/scrub-report.js';
 import type { JobReport } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { jobText } from './job-text.js';
 import { resolvePool } from './pool-path.js';
 import { withProgress } from './progress.js';
@@ -47,7 +48,7 @@ It runs in the background, every 30 days by itself ([scrub] in cairn.toml), and 
 with --wait and --status is 1 if something could not be repaired.`,
     )
     .action(async (path: string, flags: Flags) => {
-      const client = new ControlClient(await resolvePool(context, path));
+      const client = daemonClient(context, await resolvePool(context, path));
       const job = await ask(context, client, flags);
       const report = flags.wait || flags.status ? readReport(job.report) : undefined;
       if (flags.json) context.stdout.write(`${JSON.stringify(job)}\n`);

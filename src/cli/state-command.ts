@@ -1,8 +1,8 @@
 /** `cairn state`: how safe one file is, or all below a directory. */
 import type { Command } from 'commander';
-import { ControlClient } from '../http/control-client.js';
 import type { FileState, PolicyReport } from '../vfs/reports.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { policyLines } from './policy-command.js';
 import { findInPool } from './pool-path.js';
 import { counted, formatBytes } from './units.js';
@@ -21,7 +21,7 @@ Example:
     )
     .action(async (path: string, flags: { json?: true }) => {
       const { poolDirectory, inside } = await findInPool(context, path);
-      const client = new ControlClient(poolDirectory);
+      const client = daemonClient(context, poolDirectory);
       const [state, policy] = [await client.state(inside), await client.policy(inside)];
       context.stdout.write(
         flags.json ? `${JSON.stringify({ ...state, policy }, null, 2)}\n` : stateText(path, state, policy),

@@ -2,9 +2,9 @@
 import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
 import { argument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { poolOf } from './mount-table.js';
 import { resolvePool } from './pool-path.js';
 import { type RestingStatus, restingText, statusText } from './status-text.js';
@@ -49,10 +49,12 @@ Colours are left out where NO_COLOR is set, and where nobody looks at a terminal
 
 /** As JSON with this indentation, else for people. */
 async function page(context: CliContext, directory: string, indent: number | undefined): Promise<string> {
-  const status = await new ControlClient(directory).status().catch((error: unknown) => {
-    if (hasCode(error, 'CLOSED')) return undefined;
-    throw error;
-  });
+  const status = await daemonClient(context, directory)
+    .status()
+    .catch((error: unknown) => {
+      if (hasCode(error, 'CLOSED')) return undefined;
+      throw error;
+    });
   const answer = status === undefined ? await restingStatus(context, directory) : { ...status, running: true as const };
   if (indent !== undefined) return `${JSON.stringify(answer, null, indent)}\n`;
   const style = new Style(context.stdout);

@@ -3,11 +3,12 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
+import type { ControlClient } from '../http/control-client.js';
 import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { waitForEnd } from './daemon-process.js';
-import { poolOf } from './mount-table.js';
+import { type Mount, poolOf } from './mount-table.js';
 import { probeMount, resolveMountpoint } from './mountpoint.js';
 import { Progress } from './progress.js';
 
@@ -26,18 +27,18 @@ Example:
 If the daemon is dead, its mount is taken away; what it had staged is committed at the next mount.`,
     )
     .action(async (path: string) => {
-      const { mountpoint, poolDirectory } = await find(context, path);
-      const client = new ControlClient(poolDirectory);
+      const { mount, poolDirectory } = await find(context, path);
+      const client = daemonClient(context, poolDirectory);
       let pid: number;
       try {
         ({ pid } = await client.status());
       } catch (error) {
-        if (!hasCode(error, 'CLOSED') || mountpoint === undefined) throw error;
-        await takeAway(context, mountpoint, poolDirectory);
+        if (!hasCode(error, 'CLOSED') || mount === undefined) throw error;
+        await takeAway(context, mount, poolDirectory);
         return done(0);
       }
       const isGone = await unmount(context, client, pid);
-      context.stdout.write(`committed and unmounted ${mountpoint ?? poolDirectory}\n`);
+      context.stdout.write(`committed and unmounted ${mount?.mountpoint ?? poolDirectory}\n`);
       if (!isGone)
         context.stderr.write(
           `a device does not answer: the daemon (pid ${pid}) has ended, and the kernel keeps that disk locked until it does; see daemon.log in ${poolDirectory}\n`,
@@ -62,19 +63,16 @@ async function unmount(context: CliContext, client: ControlClient, pid: number):
   }
 }
 
-async function find(
-  context: CliContext,
-  path: string,
-): Promise<{ mountpoint: string | undefined; poolDirectory: string }> {
+async function find(context: CliContext, path: string): Promise<{ mount: Mount | undefined; poolDirectory: string }> {
   const mountpoint = await resolveMountpoint(context, path);
   const mount = context.mountTable().at(mountpoint);
   const poolDirectory = mount && poolOf(mount);
-  if (poolDirectory !== undefined) return { mountpoint, poolDirectory };
+  if (poolDirectory !== undefined) return { mount, poolDirectory };
   const isPool = await access(join(mountpoint, CONFIG_NAME)).then(
     () => true,
     () => false,
   );
-  if (isPool) return { mountpoint: undefined, poolDirectory: mountpoint };
+  if (isPool) return { mount: undefined, poolDirectory: mountpoint };
   const mounted = context
     .mountTable()
     .cairn()
@@ -85,8 +83,9 @@ async function find(
 }
 
 /** No daemon answers on the socket: either it is dead, or it lives and only its socket file is gone. */
-async function takeAway(context: CliContext, mountpoint: string, poolDirectory: string): Promise<void> {
-  const state = await probeMount(mountpoint);
+async function takeAway(context: CliContext, mount: Mount, poolDirectory: string): Promise<void> {
+  const { mountpoint } = mount;
+  const state = await probeMount(mount);
   if (state === 'dead') {
     await context.mounter.detach(mountpoint, true);
     context.stdout.write(

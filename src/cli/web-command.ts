@@ -1,9 +1,9 @@
 /** `cairn web`: how to open the status page of a pool, and what its password is in cairn.toml. */
 import type { Command } from 'commander';
 import { CairnError } from '../errors/cairn-error.js';
-import { ControlClient } from '../http/control-client.js';
 import { hashPassword } from '../http/password.js';
 import type { CliContext, ExitCode } from './context.js';
+import { daemonClient } from './daemon-client.js';
 import { resolvePool } from './pool-path.js';
 
 const PASSWORD_MIN = 8;
@@ -25,7 +25,7 @@ Example:
     .description('print what opens the page in a browser')
     .argument('<pool>', 'directory of the pool')
     .action(async (path: string) => {
-      const link = await new ControlClient(await resolvePool(context, path)).webLink();
+      const link = await daemonClient(context, await resolvePool(context, path)).webLink();
       if (link === null)
         throw new CairnError('NOT_FOUND', 'this pool has no status page', {
           hint: `put [web] into its cairn.toml, which is used at once; if it is there, see why it is not served: cairn status ${path}`,
@@ -56,7 +56,7 @@ Example:
     .description('send one message by every way of [notify], and say how each went')
     .argument('<pool>', 'directory of the pool')
     .action(async (path: string) => {
-      const ways = await new ControlClient(await resolvePool(context, path)).testNotifications();
+      const ways = await daemonClient(context, await resolvePool(context, path)).testNotifications();
       if (ways.length === 0)
         throw new CairnError('NOT_FOUND', 'nobody is told of what happens to this pool', {
           hint: 'put [notify] into its cairn.toml, which is used at once',

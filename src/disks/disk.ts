@@ -73,6 +73,8 @@ export interface DiskSpace {
   readonly journalBytes: number;
   /** Bytes that can still be appended before NO_SPACE. */
   readonly freeBytes: number;
+  /** Others have taken of the device what `capacityBytes` counts on: fewer bytes are free than that. */
+  readonly isCrowded: boolean;
 }
 
 /** Up to where each stream of a log was known durable: segment and position. */

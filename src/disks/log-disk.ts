@@ -307,6 +307,7 @@ export class LogDisk implements Disk {
       segmentBytes,
       journalBytes: Math.max(0, journal.fileCount - JOURNAL_FILES) * journalSegmentBytes,
       freeBytes: left < 0 ? 0 : segments * dataSegmentBytes + data.room,
+      isCrowded: segments < Math.floor(left / dataSegmentBytes),
     };
   }
 

@@ -8,7 +8,7 @@
 import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
 import { request as requestSecure } from 'node:https';
 import { createInterface } from 'node:readline';
-import { CairnError, systemCode } from '../errors/cairn-error.js';
+import { CairnError, hasCode, systemCode } from '../errors/cairn-error.js';
 import type {
   DiskSensor,
   FileVersion,
@@ -46,6 +46,17 @@ type OnProgress = (progress: CommitProgress) => void;
 
 /** Longer than a daemon waits for a disk that hangs before it does without it. */
 const STATUS_PATIENCE_MS = 40_000;
+/** Until somebody is told that the daemon is waited for. */
+const SILENCE_MS = 3000;
+/** Some requests take long. From this time on the daemon is asked meanwhile whether it still answers. */
+const LOOK_MS = 2000;
+
+export interface Patience {
+  /** After which a daemon that has not said how it is counts as hanging. */
+  readonly patienceMs?: number;
+  /** Called once, when the daemon has not said for a few seconds how it is; it is still waited for. */
+  readonly onSilence?: () => void;
+}
 
 /** Where the daemon answers. */
 interface Place {
@@ -61,14 +72,13 @@ interface Place {
 export class ControlClient {
   readonly #place: Place;
   readonly #patienceMs: number;
+  #onSilence: (() => void) | undefined;
 
-  /**
-   * The daemon of a pool on this machine; `pool` is its directory, absolute. Nothing is opened until the first call. `patienceMs`: after which a daemon that
-   * has not said how it is counts as hanging.
-   */
-  constructor(pool: string | Place, patienceMs = STATUS_PATIENCE_MS) {
+  /** The daemon of a pool on this machine; `pool` is its directory, absolute. Nothing is opened until the first call. */
+  constructor(pool: string | Place, { patienceMs = STATUS_PATIENCE_MS, onSilence }: Patience = {}) {
     this.#place = typeof pool === 'string' ? socketPlace(pool) : pool;
     this.#patienceMs = patienceMs;
+    this.#onSilence = onSilence;
   }
 
   /**
@@ -80,16 +90,30 @@ export class ControlClient {
   }
 
   /** BUSY if the daemon does not answer: everything else that it is asked would wait as well. */
-  async status(): Promise<PoolStatus> {
+  status(): Promise<PoolStatus> {
+    return this.#status();
+  }
+
+  async #status(signal?: AbortSignal): Promise<PoolStatus> {
     const patience = AbortSignal.timeout(this.#patienceMs);
-    const answer = this.#request('GET', '/v1/status', undefined, patience).then((response) => this.#json(response));
-    const status = (await answer.catch((error: unknown) => {
-      if (!patience.aborted) throw error;
-      throw new CairnError('BUSY', `the daemon of ${this.#place.name} does not answer`, {
-        hint: 'it may be stopped, or wait for a disk that hangs: see daemon.log in the pool and the kernel log, and try again',
-        cause: error,
-      });
-    })) as PoolStatus;
+    const silence = setTimeout(
+      () => {
+        this.#onSilence?.();
+        this.#onSilence = undefined;
+      },
+      Math.min(SILENCE_MS, this.#patienceMs / 2),
+    );
+    const until = signal === undefined ? patience : AbortSignal.any([patience, signal]);
+    const answer = this.#send('GET', '/v1/status', undefined, until).then((response) => this.#json(response));
+    const status = (await answer
+      .catch((error: unknown) => {
+        if (!patience.aborted) throw error;
+        throw new CairnError('BUSY', `the daemon of ${this.#place.name} does not answer`, {
+          hint: 'it may be stopped, or wait for a disk that hangs: see daemon.log in the pool and the kernel log, and try again',
+          cause: error,
+        });
+      })
+      .finally(() => clearTimeout(silence))) as PoolStatus;
     if (status.format !== 1) {
       throw new CairnError('NOT_SUPPORTED', `the daemon of ${this.#place.name} is of another version of cairn`, {
         hint: 'unmount it with the version that mounted it, then mount it again',
@@ -241,7 +265,37 @@ export class ControlClient {
     return (await this.#json(await this.#request('GET', path))) as T;
   }
 
-  #request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+  /** Waits however long the answer takes while the daemon says how it is; BUSY where it does not say even that. */
+  async #request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
+    const given = new AbortController();
+    const looks = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const hangs = new Promise<never>((_, reject) => {
+      const look = (): void => {
+        if (looks.signal.aborted) return;
+        timer = setTimeout(
+          () => {
+            // Whatever else is wrong the request itself meets.
+            this.#status(looks.signal).then(look, (error: unknown) => hasCode(error, 'BUSY') && reject(error));
+          },
+          Math.min(LOOK_MS, this.#patienceMs),
+        );
+      };
+      look();
+    });
+    const until = signal === undefined ? given.signal : AbortSignal.any([given.signal, signal]);
+    try {
+      return await Promise.race([this.#send(method, path, body, until), hangs]);
+    } catch (error) {
+      given.abort();
+      throw error;
+    } finally {
+      looks.abort();
+      clearTimeout(timer);
+    }
+  }
+
+  #send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => reject(this.#explain(error));
       let opened: ReturnType<Place['open']>;

@@ -284,6 +284,7 @@ function checkTogether(config: PoolConfig): void {
   if (config.chunkBytes > config.bucketBytes) throw refuse('chunk_bytes must not be larger than bucket_bytes');
   if (!config.disks.some((disk) => disk.role === 'data')) throw refuse('disk must have one with role = "data"');
   const places = new Map<string, string>([[config.metaDirectory, 'meta.directory']]);
+  const dataPlaces = new Set<string>();
   const claim = (path: string, key: string) => {
     const other = places.get(path);
     if (other !== undefined) throw refuse(`${key} and ${other} are the same directory: ${path}`);
@@ -294,7 +295,10 @@ function checkTogether(config: PoolConfig): void {
   const uuids = new Set<string>();
   config.disks.forEach((disk, index) => {
     const key = `disk[${index + 1}]`;
-    claim(disk.directory, `${key}.directory`);
+    // A data disk that has died, and the one that takes its place where it was mounted: their identities say which of them is there.
+    const mayShare = disk.role === 'data' && dataPlaces.has(disk.directory);
+    if (!mayShare) claim(disk.directory, `${key}.directory`);
+    if (disk.role === 'data') dataPlaces.add(disk.directory);
     if (uuids.has(disk.uuid)) throw refuse(`${key}.uuid is that of another disk`);
     uuids.add(disk.uuid);
     if (disk.role === 'journal') {

@@ -147,7 +147,7 @@ export class DiskChanges implements DiskControl {
     const [disk] = found;
     const hint = 'name it by its number, its directory or its id: see `cairn disk list`';
     if (disk === undefined) throw new CairnError('NOT_FOUND', `there is no disk ${named} in this pool`, { hint });
-    if (found.length > 1) throw new CairnError('INVALID', `${named} is the beginning of several ids`, { hint });
+    if (found.length > 1) throw new CairnError('INVALID', `${named} may mean several disks`, { hint });
     if (disk.role !== 'data')
       throw new CairnError('INVALID', `${disk.directory} is a ${disk.role} disk, which holds no files`, {
         hint: 'take it out of cairn.toml while the pool is not mounted; commits then go to the data disks',

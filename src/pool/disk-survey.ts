@@ -28,8 +28,8 @@ export class DiskSurvey {
 
   /** Looks into every directory that cairn.toml lists, with the file access that `ioOf` gives for it. */
   static async take(ioOf: (directory: string) => FileIo, config: PoolConfig): Promise<DiskSurvey> {
-    const listed = [...config.disks.map(({ directory }) => directory), config.cache.directory];
-    const surveyed = listed.map(async (directory): Promise<Surveyed> => {
+    const listed = new Set([...config.disks.map(({ directory }) => directory), config.cache.directory]);
+    const surveyed = [...listed].map(async (directory): Promise<Surveyed> => {
       try {
         return { directory, identity: await readIdentity(ioOf(directory), directory), failure: undefined };
       } catch (error) {

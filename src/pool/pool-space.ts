@@ -3,7 +3,7 @@
  *
  * What it takes is reckoned group by group, since room on one disk is of no use without room on the others of its group: a group takes as much as the fullest of its
  * buckets leaves, and where a disk cannot fill all of its buckets, its groups share what it can. While disks are away, groups that can do without them take chunks that lack
- * shards; otherwise none are promised. Too little only means that a commit begins sooner; too much would accept what no disk takes.
+ * shards; otherwise none are promised. A disk that others have filled is there, so what is free is reckoned with it; but writes go on without it as if it were away. Too little only means that a commit begins sooner; too much would accept what no disk takes.
  */
 import { type BucketId, type DiskMap, diskOfBucket, type GroupScheme, plan } from '../../diskmap/index.js';
 import { smallScheme } from '../chunks/shard-scheme.js';
@@ -31,6 +31,11 @@ export interface SpaceFigures {
   readonly freeBytes: number;
 }
 
+interface MadeFigures extends SpaceFigures {
+  /** What is free, or more: without disks that others have filled. */
+  readonly takenBytes: number;
+}
+
 export class PoolSpace {
   readonly #chunkBytes: number;
   #usableBytes = 0;
@@ -48,7 +53,7 @@ export class PoolSpace {
   readonly #stagedBytes: () => number;
   readonly #sequence: () => number;
   readonly #nowMs: () => number;
-  #figures: SpaceFigures | undefined;
+  #figures: MadeFigures | undefined;
   #madeMs = 0;
   #madeAt = 0;
 
@@ -100,6 +105,10 @@ export class PoolSpace {
   }
 
   report(): SpaceFigures {
+    return this.#fresh();
+  }
+
+  #fresh(): MadeFigures {
     const now = this.#nowMs();
     const sequence = this.#sequence();
     if (this.#figures === undefined || now - this.#madeMs > FRESH_MS || sequence !== this.#madeAt) {
@@ -114,17 +123,25 @@ export class PoolSpace {
   takes(bytes: number, files = 0): boolean {
     const wanted = (bytes + files * RECORD_BYTES) * this.#dearness;
     const isFresh = this.#nowMs() - this.#madeMs <= FRESH_MS;
-    if (isFresh && this.#figures !== undefined && wanted + AHEAD_BYTES <= this.#figures.freeBytes) return true;
+    if (isFresh && this.#figures !== undefined && wanted + AHEAD_BYTES <= this.#figures.takenBytes) return true;
     // What is being committed is still counted as staged until the sequence grows.
-    if (wanted <= this.report().freeBytes) return true;
+    if (wanted <= this.#fresh().takenBytes) return true;
     this.#figures = undefined;
-    return wanted <= this.report().freeBytes;
+    return wanted <= this.#fresh().takenBytes;
   }
 
-  #make(): SpaceFigures {
+  #make(): MadeFigures {
+    const disks = this.#disks();
+    const figures = this.#reckon(disks);
+    const uncrowded = disks.filter((disk) => !disk.space().isCrowded);
+    const withoutBytes = uncrowded.length < disks.length ? this.#reckon(uncrowded).freeBytes : 0;
+    return { ...figures, takenBytes: Math.max(figures.freeBytes, withoutBytes) };
+  }
+
+  #reckon(disks: readonly Disk[]): SpaceFigures {
     let live = 0;
     let capacity = 0;
-    for (const disk of this.#disks()) {
+    for (const disk of disks) {
       live += disk.space().liveBytes;
       // One that is being emptied, or has no part in the map yet, holds what it holds.
       capacity += this.#grouped.get(disk.identity.number) ?? 0;
@@ -132,17 +149,17 @@ export class PoolSpace {
     // With disks missing the rest still stands for the whole: what it holds is what it holds per capacity.
     const share = capacity === 0 ? 0 : live / capacity;
     const usedBytes = Math.min(this.#usableBytes, Math.round(this.#usableBytes * share));
-    const room = Math.min(this.#usableBytes - usedBytes, this.groupsTake());
+    const room = Math.min(this.#usableBytes - usedBytes, this.groupsTake(disks));
     const reserve = Math.min(RESERVE_BYTES, RESERVE_SHARE * this.#usableBytes);
     const freeBytes = Math.max(0, Math.floor(room - reserve));
     return { usableBytes: this.#usableBytes, usedBytes, freeBytes };
   }
 
-  /** Plain bytes that the groups take now, what is kept back included. */
-  groupsTake(): number {
+  /** Plain bytes that the groups take now by these disks, what is kept back included. */
+  groupsTake(online: readonly Disk[] = this.#disks()): number {
     const disks = new Map<number, Disk>();
     const left = new Map<number, number>();
-    for (const disk of this.#disks()) {
+    for (const disk of online) {
       disks.set(disk.identity.number, disk);
       left.set(disk.identity.number, steadyBytes(disk, this.#shardBytes));
     }

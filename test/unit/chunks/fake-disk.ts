@@ -243,7 +243,8 @@ export class FakeDisk implements Disk {
   space(): DiskSpace {
     const { capacityBytes } = this.identity;
     const bytes = this.#end;
-    return { capacityBytes, liveBytes: bytes, segmentBytes: bytes, journalBytes: 0, freeBytes: capacityBytes - bytes };
+    const freeBytes = capacityBytes - bytes;
+    return { capacityBytes, liveBytes: bytes, segmentBytes: bytes, journalBytes: 0, freeBytes, isCrowded: false };
   }
 
   async close(): Promise<void> {

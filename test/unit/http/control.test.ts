@@ -386,7 +386,38 @@ t.test('a daemon that does not answer is said to hang, not waited for', async (t
   );
   t.teardown(() => server.close());
   await once(server, 'listening');
-  await t.rejects(new ControlClient(directory, 20).status(), { code: 'BUSY', message: /does not answer/ });
+  let told = 0;
+  const client = new ControlClient(directory, { patienceMs: 20, onSilence: () => told++ });
+  const hangs = { code: 'BUSY', message: /does not answer/, hint: /stopped/ };
+  await t.rejects(client.status(), hangs);
+  t.equal(told, 1, 'and before that it is said that it is waited for');
+  // All of them, each by another way of answering.
+  await t.rejects(client.state('/a'), hangs);
+  await t.rejects(client.startCommit(['/']), hangs);
+  await t.rejects(
+    client.commit(['/'], () => {}),
+    hangs,
+  );
+  await t.rejects(client.jobs(), hangs);
+  t.equal(told, 1, 'once');
+});
+
+t.test('what takes long is waited for while the daemon says how it is', async (t) => {
+  const { pool, client } = await serve(t, await temporary(t));
+  const [status, state] = [pool.status.bind(pool), pool.state.bind(pool)];
+  let enough = () => {};
+  const looked = new Promise<void>((resolve) => {
+    enough = resolve;
+  });
+  pool.status = () => {
+    enough();
+    return status();
+  };
+  pool.state = async (path) => {
+    await looked;
+    return state(path);
+  };
+  t.equal((await client.state('/a')).path, '/a');
 });
 
 t.test('a check tells how far it is, and ends with its client', async (t) => {

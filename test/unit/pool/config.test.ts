@@ -71,6 +71,20 @@ t.test('any pool reads back, whatever its directories are called', async () => {
   );
 });
 
+t.test('a dead data disk and its successor may be listed in one directory; nothing else may', async (t) => {
+  const [dead, other, journal] = BASE.disks;
+  const successor = { ...dead!, uuid: uuid(9), number: 9 };
+  const disks = [dead!, other!, journal!, successor];
+  t.same(parseConfig(formatConfig({ ...BASE, disks }, POOL), POOL).disks, disks);
+  for (const pair of [
+    [dead!, { ...journal!, directory: dead!.directory }],
+    [journal!, { ...dead!, directory: journal!.directory }],
+  ])
+    t.throws(() => parseConfig(formatConfig({ ...BASE, disks: [other!, ...pair] }, POOL), POOL), {
+      message: /are the same directory/,
+    });
+});
+
 t.test('defaults', async (t) => {
   const short = TEXT.replace(/^(scheme|mode|delay_ms|\[commit\]).*$/gm, '').replace(/^role = "data"$/gm, '');
   t.same(parseConfig(short, POOL), BASE);

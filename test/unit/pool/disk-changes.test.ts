@@ -192,7 +192,7 @@ async function leaveFragment({ parts }: Pool): Promise<void> {
   await disk.append('data', [{ kind: 'shard', info, payload: [randomBytes(shardBytes)] }], { sync: true });
 }
 
-t.test('a dead disk is replaced: what it had is made from the others', async (t) => {
+t.test('a dead disk is replaced where it was mounted: what it had is made from the others', async (t) => {
   const elastic = await Elastic.make(t, [40 * MIB, 40 * MIB, 40 * MIB]);
   await elastic.fill(20 * MIB);
   await leaveFragment(elastic.pool);
@@ -200,13 +200,13 @@ t.test('a dead disk is replaced: what it had is made from the others', async (t)
   renameSync(join(elastic.root, 'disk2'), join(elastic.root, 'dead'));
   await elastic.open();
   const { disks } = elastic.pool.control;
-  const fourth = elastic.directory('disk4');
+  const successor = elastic.directory('disk2');
   const refused = await disks.plan({ action: 'remove', disk: '1' });
   t.match(
     refused.refusals.map(({ reason }) => reason),
     [/disk 2 at .* is missing/],
   );
-  const plan = await disks.change({ action: 'replace', disk: '2', directory: fourth, sizeBytes: 40 * MIB });
+  const plan = await disks.change({ action: 'replace', disk: '2', directory: successor, sizeBytes: 40 * MIB });
   t.match(plan.notes, [/made from the other disks/, /read and written all along/, /must stay listed/]);
   t.ok(plan.readBytes > 1.9 * plan.moveBytes);
   // In the middle of it the pool is closed, and goes on when it is opened.

@@ -9,10 +9,10 @@ const GIB = 1024 ** 3;
 const CAPACITIES = [2 * GIB, 2 * GIB, 66 * GIB];
 const BUCKET = 64 * MIB;
 
-/** `fullShare`: of each bucket of the disk, what is full; `away`: numbers of disks that are. */
+/** `fullShare`: of each bucket of the disk, what is full; `away`: numbers of disks that are; `crowded`: of disks of which others have taken the rest. */
 function spaceOf(
   fullShare: readonly number[],
-  { scheme = 'auto', away = [] }: { scheme?: SchemeChoice; away?: number[] } = {},
+  { scheme = 'auto', away = [], crowded = [] }: { scheme?: SchemeChoice; away?: number[]; crowded?: number[] } = {},
 ) {
   const map = createMap({
     pool: '0123456789abcdef',
@@ -30,11 +30,12 @@ function spaceOf(
   });
   const disks = CAPACITIES.map((capacityBytes, i) => {
     const liveBytes = fullShare[i]! * capacityBytes;
-    const freeBytes = capacityBytes - liveBytes;
+    const isCrowded = crowded.includes(i + 1);
+    const freeBytes = isCrowded ? 0 : capacityBytes - liveBytes;
     return {
       identity: { number: i + 1, dataSegmentBytes: 256 * MIB, journalSegmentBytes: 16 * MIB },
       bucketBytes: () => fullShare[i]! * BUCKET,
-      space: () => ({ capacityBytes, liveBytes, segmentBytes: liveBytes, journalBytes: 0, freeBytes }),
+      space: () => ({ capacityBytes, liveBytes, segmentBytes: liveBytes, journalBytes: 0, freeBytes, isCrowded }),
     };
   }).filter(({ identity }) => !away.includes(identity.number)) as unknown as readonly Disk[];
   const space = new PoolSpace({
@@ -69,6 +70,19 @@ t.test('room on one disk is none where the others of its groups are full', async
   t.equal(spaceOf([1, 0, 0], { scheme }).figures.freeBytes, 0, 'every chunk would lack a shard');
   const away = spaceOf([1, 0, 0], { scheme, away: [1] }).figures.freeBytes;
   t.ok(away > 0, 'with the disk away that is all that can be had');
+});
+
+t.test('a disk that others have filled stops nobody while its groups can do without it', async (t) => {
+  const scheme = { kind: 'erasure', k: 2, m: 1 } as const;
+  const away = spaceOf([0, 0, 0], { scheme, away: [1] });
+  const { space, figures } = spaceOf([0, 0, 0], { scheme, crowded: [1] });
+  t.equal(figures.freeBytes, 0, 'all that is free would lack a shard');
+  const wanted = 0.7 * away.figures.freeBytes;
+  t.ok(away.space.takes(wanted));
+  t.ok(space.takes(wanted), 'and is taken all the same');
+  t.notOk(space.takes(1.1 * away.figures.freeBytes));
+  t.notOk(spaceOf([0, 0, 0], { scheme, crowded: [1, 2] }).space.takes(1), 'two of three are too many');
+  t.notOk(spaceOf([1, 1, 1], { scheme }).space.takes(1), 'what fills a disk is not always others');
 });
 
 t.test('small files are copies: they take more than their bytes', async (t) => {
