@@ -50,16 +50,21 @@ export async function unmountPool(context: CliContext, path: string): Promise<vo
     if (!hasCode(error, 'CLOSED') || mount === undefined) throw error;
     return takeAway(context, mount, poolDirectory);
   }
-  await unmount(context, client, pid);
+  const isGone = await unmount(context, client, pid);
   context.stdout.write(`committed and unmounted ${mount?.mountpoint ?? poolDirectory}\n`);
+  if (!isGone)
+    context.stderr.write(
+      `a device does not answer: the daemon (pid ${pid}) has ended, and the kernel keeps that disk locked until it does; see daemon.log in ${poolDirectory}\n`,
+    );
 }
 
-async function unmount(context: CliContext, client: ControlClient, pid: number): Promise<void> {
+/** False if the daemon has ended, but a device that does not answer keeps its process. */
+async function unmount(context: CliContext, client: ControlClient, pid: number): Promise<boolean> {
   const progress = new Progress(context.stderr, context.clock, 'committing');
   try {
     await client.unmount(progress.update);
     progress.step('waiting for the daemon to end');
-    await waitForEnd(pid);
+    return await waitForEnd(pid);
   } catch (error) {
     // Files that are open keep the daemon alive; after any other error it ends.
     if (!hasCode(error, 'BUSY')) await waitForEnd(pid);
