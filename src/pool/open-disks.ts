@@ -31,6 +31,8 @@ interface Place {
   leaving: Promise<void> | undefined;
 }
 
+const NEVER = new Promise<void>(() => undefined);
+
 /** What the process lacks says nothing about a disk. */
 const OWN_TROUBLE = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
 
@@ -54,6 +56,8 @@ export class PoolDisks implements JournalDisks {
   cacheDirectory: string;
   #config: PoolConfig;
   #closed = false;
+  /** Every listed disk has been looked for once. */
+  #complete = false;
 
   private constructor(machine: Machine, config: PoolConfig, log: PoolLog) {
     this.#parts = { machine, log };
@@ -68,6 +72,7 @@ export class PoolDisks implements JournalDisks {
       const survey = await DiskSurvey.take((directory) => disks.#ioOf(directory), config);
       disks.cacheDirectory = survey.cacheDirectory;
       for (const disk of config.disks) disks.#add(await disks.#openPlace(disk, survey));
+      disks.#complete = true;
     } catch (error) {
       await disks.close();
       throw error;
@@ -161,12 +166,24 @@ export class PoolDisks implements JournalDisks {
 
   /** The pool goes on without it. */
   #mayHang(directory: string): boolean {
+    // What it had to do is done.
+    if (this.#closed) return true;
+    if (!this.#complete) return this.#maySkip(directory);
     const config = this.#inUse(directory)?.config;
-    if (config === undefined) return false;
+    // Nobody needs it until it answers.
+    if (config === undefined) return true;
     // Commits go to the data disks where journal disks are too few.
     if (config.role !== 'data') return true;
     const absent = [...this.byNumber].filter(([number, disk]) => number !== config.number && disk?.state !== 'online');
     return absent.length < this.tolerance;
+  }
+
+  /** While the pool is being opened nobody knows yet how many disks it can do without: one it can, if there are others. The rest are waited for, since disks may spin up together. */
+  #maySkip(directory: string): boolean {
+    return (
+      this.#config.disks.length > 1 &&
+      [...this.#guards].every(([other, { guard }]) => other === directory || guard.hang === undefined)
+    );
   }
 
   #hangs(directory: string): boolean {
@@ -407,14 +424,10 @@ export class PoolDisks implements JournalDisks {
     this.#closed = true;
     for (const disk of this.opened) disk.onStateChange = undefined;
     await Promise.allSettled(
-      this.opened.map((disk) => {
-        const closing = disk.close();
-        if (!this.#hangs(disk.directory)) return closing;
-        // Nobody can end what its device has under way.
-        closing.catch(() => undefined);
-        return undefined;
-      }),
+      // Nobody can end what the device of a disk that hangs has under way.
+      this.opened.map((disk) => Promise.race([disk.close(), this.#guards.get(disk.directory)?.guard.hung() ?? NEVER])),
     );
+    if ([...this.#guards.values()].some(({ guard }) => guard.hang !== undefined)) this.#parts.machine.leaveThreads?.();
   }
 }
 
