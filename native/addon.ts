@@ -75,6 +75,8 @@ export interface Addon {
   fuseMountHelper(program: string, mountpoint: string, options: string): number;
   /** umount2(2); `lazy` detaches at once. Not lazily only from a process that does not serve the mount: it waits for the server. */
   unmount(mountpoint: string, lazy: boolean): void;
+  /** _exit(2): ends the process without waiting for its threads, as node does for those of libuv's pool. Nothing is written or closed on the way. */
+  exitNow(code: number): void;
   /** One datagram to a unix socket, as sd_notify(3): a path, or `@` and a name. Does not wait: EAGAIN. */
   notifySocket(socket: string, text: Uint8Array): void;
   /** Polls the descriptor with uv_poll; reads each request into `buffer` and calls `onRequest(length)` on the event loop, until EAGAIN or a bounded number of requests; ENODEV ends it: `onEnd(null)`, or `onEnd(error)`. */

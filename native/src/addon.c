@@ -14,13 +14,14 @@
 #include "memory.h"
 #include "mount.h"
 #include "notify.h"
+#include "process.h"
 
 NAPI_MODULE_INIT() {
   if (crc32c_register(env, exports) != napi_ok || file_register(env, exports) != napi_ok ||
       attributes_register(env, exports) != napi_ok || mount_register(env, exports) != napi_ok ||
       fuse_channel_register(env, exports) != napi_ok || md5_register(env, exports) != napi_ok ||
       crc64_register(env, exports) != napi_ok || memory_register(env, exports) != napi_ok ||
-      notify_register(env, exports) != napi_ok) {
+      notify_register(env, exports) != napi_ok || process_register(env, exports) != napi_ok) {
     return throw_api_failure(env);
   }
   return exports;

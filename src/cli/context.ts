@@ -31,5 +31,5 @@ export interface CliContext {
   askSecret(question: string): Promise<string | undefined>;
 }
 
-/** What a command ends with: 0 well, 1 an error, 2 wrong usage, 130 interrupted. */
-export type ExitCode = 0 | 1 | 2 | 130;
+/** What a command ends with: 0 well, 1 an error, 2 wrong usage, 130 interrupted; as a helper of mount(8) what that knows. */
+export type ExitCode = 0 | 1 | 2 | 8 | 32 | 130;

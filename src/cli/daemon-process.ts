@@ -14,6 +14,8 @@ import { errorLine } from './show-error.js';
 const THREAD_POOL_SIZE = '16';
 const DAEMON_ENV = 'CAIRN_DAEMON';
 const GONE_POLL_MS = 25;
+/** Threads of a process that has ended go within milliseconds, unless a device keeps one: looked at so often, which takes five seconds. */
+const HELD_POLLS = 200;
 
 type Message =
   | { readonly kind: 'step'; readonly what: string }
@@ -99,12 +101,16 @@ export function startDaemon(
 }
 
 /**
- * Resolves when the process has ended and let go of its files. The start time tells it from another process that has got its
- * number since.
+ * Resolves when the process has ended: with true when it has let go of its files, with false when the kernel keeps them, since a call of one of its threads waits for a
+ * device that does not answer. The start time tells it from another process that has got its number since.
  */
-export async function waitForEnd(pid: number): Promise<void> {
-  const started = startTimeOf(pid);
-  while (started !== undefined && startTimeOf(pid) === started) {
+export async function waitForEnd(pid: number, heldPolls = HELD_POLLS): Promise<boolean> {
+  const first = processAt(pid);
+  for (let polls = 0; ; ) {
+    const found = processAt(pid);
+    if (found === undefined || found.startTime !== first?.startTime) return true;
+    if (found.isZombie) polls += 1;
+    if (polls > heldPolls) return false;
     await new Promise((resolve) => setTimeout(resolve, GONE_POLL_MS));
   }
 }
@@ -114,12 +120,13 @@ export async function waitForEnd(pid: number): Promise<void> {
  * the first thread may be the first to go. proc(5): the state is the first field after the name in parentheses, the start
  * time the twentieth.
  */
-function startTimeOf(pid: number): string | undefined {
+function processAt(pid: number): { startTime: string | undefined; isZombie: boolean } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const isZombie = fields[0] === 'Z' || fields[0] === 'X';
-    return isZombie && readdirSync(`/proc/${pid}/task`).length <= 1 ? undefined : fields[19];
+    if (isZombie && readdirSync(`/proc/${pid}/task`).length <= 1) return undefined;
+    return { startTime: fields[19], isZombie };
   } catch {
     return undefined;
   }

@@ -33,14 +33,17 @@ const pools: PoolOpener = {
 };
 
 const mounter: Mounter = {
-  mount: async (vfs, { mountpoint, source, allowOther, readOnly, passthrough, writeback, log }) => {
+  mount: async (
+    vfs,
+    { mountpoint, source, allowOther, readOnly, noExec, accessOptions, passthrough, writeback, log },
+  ) => {
     const [{ loadAddon }, { mountFuse, unmountFuse }, { FuseSession }] = await Promise.all([
       import('../../native/addon.js'),
       import('../fuse/mount.js'),
       import('../fuse/session.js'),
     ]);
     const addon = loadAddon();
-    const fd = await mountFuse(addon, mountpoint, { source, allowOther, readOnly });
+    const fd = await mountFuse(addon, mountpoint, { source, allowOther, readOnly, noExec, accessOptions });
     const session = new FuseSession({
       addon,
       fd,

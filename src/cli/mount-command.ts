@@ -4,15 +4,25 @@ import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { loadConfig, type PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
+import { argument } from './arguments.js';
 import type { CliContext, ExitCode } from './context.js';
 import { daemonLogPath, openDaemonLog } from './daemon-log.js';
 import { failureMessage, isDaemonProcess, startDaemon, tellParent } from './daemon-process.js';
 import { runInForeground, STOP_SIGNALS } from './foreground.js';
 import { isJournal } from './journal-output.js';
 import { MountDaemon } from './mount-daemon.js';
+import { FSTAB_LINE } from './mount-helper-scripts.js';
+import {
+  formatMountOptions,
+  type ListedOptions,
+  type MountChoices,
+  OPTIONS_HELP,
+  parseMountOptions,
+} from './mount-options.js';
 import { prepareMountpoint, resolveMountpoint } from './mountpoint.js';
 import { resolvePool } from './pool-path.js';
 import { Progress } from './progress.js';
+import { remount } from './remount.js';
 import { ServiceManager } from './service-manager.js';
 import { showError } from './show-error.js';
 
@@ -21,19 +31,16 @@ interface Flags {
   readonly allowOther?: true;
   readonly readOnly?: true;
   readonly writeback?: true;
+  readonly options?: string;
   readonly foreground?: true;
 }
 
-export interface MountTarget {
+export interface MountTarget extends MountChoices {
   readonly poolDirectory: string;
   readonly mountpoint: string;
   readonly config: PoolConfig;
   readonly s3Otherwise?: S3Config | undefined;
   readonly webOtherwise?: WebConfig | undefined;
-  readonly strong: boolean;
-  readonly allowOther: boolean;
-  readonly readOnly: boolean;
-  readonly writeback: boolean;
 }
 
 export function mountCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
@@ -52,6 +59,7 @@ export function mountCommand(program: Command, context: CliContext, done: (code:
       '--writeback',
       'let the kernel keep what is written for about a second: for databases and other files with many small writes',
     )
+    .option('-o, --options <list>', 'as in fstab: ro, noatime, noexec, … (see below)', addOptions)
     .option('--foreground', 'stay in the foreground; Ctrl-C commits and unmounts')
     .addHelpText(
       'after',
@@ -59,39 +67,66 @@ export function mountCommand(program: Command, context: CliContext, done: (code:
 Example:
   $ cairn mount /srv/pool /mnt/pool
   $ cairn mount --strong /srv/pool /mnt/pool
+  $ cairn mount -o ro,noatime /srv/pool /mnt/pool
+
+As a line in /etc/fstab, for mount(8):
+  ${FSTAB_LINE}
+
+${OPTIONS_HELP}
 
 The daemon logs to daemon.log in the pool directory. CAIRN_LOG=debug makes it say more.`,
     )
     .action(async (pool: string, mountpoint: string, flags: Flags) => {
-      if (isDaemonProcess(context.env)) return done(await serve(context, pool, mountpoint, flags));
-      const poolDirectory = await resolvePool(context, pool);
-      const target: MountTarget = {
-        poolDirectory,
-        mountpoint: await resolveMountpoint(context, mountpoint),
-        config: await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory),
-        strong: flags.strong === true,
-        allowOther: flags.allowOther === true,
-        readOnly: flags.readOnly === true,
-        writeback: flags.writeback === true,
-      };
-      done(flags.foreground ? await foreground(context, target) : await background(context, target));
+      const choices = choicesOf(flags);
+      if (isDaemonProcess(context.env)) return done(await serve(context, pool, mountpoint, choices));
+      if (choices.remount) {
+        await remount(context, await resolveMountpoint(context, mountpoint), choices);
+        return done(0);
+      }
+      const target = await mountTarget(context, pool, mountpoint, choices);
+      done(flags.foreground ? await foreground(context, target) : await mountInBackground(context, target));
     });
 }
 
-async function background(context: CliContext, target: MountTarget): Promise<ExitCode> {
-  const { poolDirectory, mountpoint, strong, allowOther, readOnly, writeback } = target;
+/** One `-o` after the other, as one list. */
+function addOptions(list: string, before?: string): string {
+  argument(parseMountOptions)(list);
+  return before === undefined ? list : `${before},${list}`;
+}
+
+function choicesOf(flags: Flags): ListedOptions {
+  const listed = parseMountOptions(flags.options ?? '');
+  return {
+    ...listed,
+    strong: flags.strong === true || listed.strong,
+    allowOther: flags.allowOther === true || listed.allowOther,
+    readOnly: flags.readOnly === true || listed.readOnly,
+    writeback: flags.writeback === true || listed.writeback,
+  };
+}
+
+/** NOT_FOUND, CONFIG. */
+export async function mountTarget(
+  context: CliContext,
+  pool: string,
+  directory: string,
+  choices: MountChoices,
+): Promise<MountTarget> {
+  const poolDirectory = await resolvePool(context, pool);
+  const mountpoint = await resolveMountpoint(context, directory);
+  const config = await loadConfig({ readFile: (path) => readFile(path) }, poolDirectory);
+  return { ...choices, poolDirectory, mountpoint, config };
+}
+
+/** Resolves when it is ready to be used: 130 if a signal was quicker. */
+export async function mountInBackground(context: CliContext, target: MountTarget): Promise<0 | 130> {
+  const { poolDirectory, mountpoint } = target;
   // Said here as well, so that a mistake costs no process.
   if (await prepareMountpoint(context, mountpoint, [poolDirectory])) {
     context.stdout.write(`detached the dead mount at ${mountpoint}\n`);
   }
   const progress = new Progress(context.stderr, context.clock, 'starting the daemon');
-  const flags = [
-    ...(strong ? ['--strong'] : []),
-    ...(allowOther ? ['--allow-other'] : []),
-    ...(readOnly ? ['--read-only'] : []),
-    ...(writeback ? ['--writeback'] : []),
-  ];
-  const args = ['mount', '--foreground', ...flags, '--', poolDirectory, mountpoint];
+  const args = ['mount', '--foreground', '-o', formatMountOptions(target), '--', poolDirectory, mountpoint];
   const daemon = startDaemon(poolDirectory, args, (what) => progress.step(what));
   let interrupted = false;
   const interrupt = () => {
@@ -163,17 +198,13 @@ async function serviceLine(daemon: MountDaemon): Promise<string> {
 }
 
 /** In the background process: the parent hears how it went; afterwards only the log does. */
-async function serve(context: CliContext, pool: string, mountpoint: string, flags: Flags): Promise<ExitCode> {
+async function serve(context: CliContext, pool: string, mountpoint: string, choices: MountChoices): Promise<ExitCode> {
   try {
     const config = await loadConfig({ readFile: (path) => readFile(path) }, pool);
     const log = await openDaemonLog(pool, context.env);
     endAtBug(context, log, (error) => tellParent(failureMessage(error)));
     const onStep = (what: string) => tellParent({ kind: 'step', what });
-    const strong = flags.strong === true;
-    const allowOther = flags.allowOther === true;
-    const readOnly = flags.readOnly === true;
-    const writeback = flags.writeback === true;
-    const options = { poolDirectory: pool, mountpoint, config, strong, allowOther, readOnly, writeback, log, onStep };
+    const options = { ...choices, poolDirectory: pool, mountpoint, config, log, onStep };
     const output = {
       isTTY: false,
       hasColour: false,

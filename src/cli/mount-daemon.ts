@@ -11,8 +11,10 @@ import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { Clock } from '../io/clock.js';
+import { openFileLimit } from '../io/open-file-limit.js';
 import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
+import { NO_ACCESS_TIMES, RELATIVE_ACCESS_TIMES } from '../vfs/access-times.js';
 import { BUCKET_ATTRIBUTE } from '../vfs/hidden-name.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import { ReadOnlyVfs } from '../vfs/read-only-vfs.js';
@@ -22,7 +24,7 @@ import { ConfigWatch } from './config-watch.js';
 import type { CliContext } from './context.js';
 import { Faces } from './faces.js';
 import { IdleMemory } from './idle-memory.js';
-import { mountSource } from './mount-table.js';
+import { accessWords, type MountChoices } from './mount-options.js';
 import { prepareMountpoint } from './mountpoint.js';
 import type { MountSession, OpenPool, PoolLog, Watch } from './pool-opener.js';
 import { SharedDevices } from './shared-devices.js';
@@ -50,7 +52,7 @@ type Context = Pick<
   | 'openMemory'
 >;
 
-export interface MountOptions {
+export interface MountOptions extends MountChoices {
   /** Absolute, without symbolic links; so is the mount point. */
   readonly poolDirectory: string;
   readonly mountpoint: string;
@@ -59,13 +61,6 @@ export interface MountOptions {
   readonly s3Otherwise?: S3Config | undefined;
   /** The same of the status page. */
   readonly webOtherwise?: WebConfig | undefined;
-  readonly strong: boolean;
-  /** Also for other users than the one who mounts; always so for root. */
-  readonly allowOther?: boolean;
-  /** Nothing can be changed through the mount; also where cairn.toml says so. */
-  readonly readOnly?: boolean;
-  /** The kernel keeps what is written; also where cairn.toml says so. */
-  readonly writeback?: boolean;
   readonly log: PoolLog;
   /** What the start is busy with, in lower case. */
   readonly onStep: (what: string) => void;
@@ -101,6 +96,7 @@ export class MountDaemon {
   static async start(context: Context, options: MountOptions): Promise<MountDaemon> {
     const { poolDirectory, mountpoint, config, log } = options;
     const writeback = isWriteback(options);
+    requireOpenFiles(openFileLimit(), config.disks.length);
     const own = [poolDirectory, config.metaDirectory, config.cache.directory, ...config.disks.map((d) => d.directory)];
     if (await prepareMountpoint(context, mountpoint, own)) {
       log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
@@ -110,8 +106,9 @@ export class MountDaemon {
     options.onStep('opening the pool');
     const mode = options.strong ? 'strong' : config.mode;
     const readOnly = isReadOnly(options);
+    const accessTimes = readOnly ? NO_ACCESS_TIMES : (options.accessTimes ?? RELATIVE_ACCESS_TIMES);
     const pool = await context.pools
-      .open(poolDirectory, { mode, accessTimes: !readOnly, kernelTimes: writeback, log })
+      .open(poolDirectory, { mode, accessTimes, kernelTimes: writeback, log })
       .catch(async (error: unknown) => {
         throw hasCode(error, 'LOCKED') ? await explainLock(poolDirectory, error) : error;
       });
@@ -124,14 +121,24 @@ export class MountDaemon {
     let faces: Faces | undefined;
     try {
       options.onStep('mounting');
-      const { allowOther = false } = options;
-      const source = mountSource(poolDirectory);
+      const { allowOther = false, noExec = false } = options;
       // Also where nothing is served as S3 yet: that may begin while it is mounted.
       const versions = pool.objects && (await context.openVersions(pool.vfs, pool.objects));
       if (pool.objects !== undefined && (await hasBuckets(pool.objects))) await versions?.refresh();
       const vfs = readOnly ? new ReadOnlyVfs(pool.vfs) : (versions?.vfs ?? pool.vfs);
       const passthrough = readOnly && config.mount?.passthrough !== 'off';
-      const how = { mountpoint, source, allowOther, readOnly, passthrough, writeback, log };
+      const accessOptions = accessWords(accessTimes);
+      const how = {
+        mountpoint,
+        source: poolDirectory,
+        allowOther,
+        readOnly,
+        noExec,
+        accessOptions,
+        passthrough,
+        writeback,
+        log,
+      };
       session = await context.mounter.mount(vfs, how);
       const { objects } = pool;
       const { s3Otherwise, webOtherwise } = options;
@@ -408,6 +415,19 @@ export class MountDaemon {
       });
     });
   }
+}
+
+/** With fewer the pool takes its own trouble for that of its devices. CONFIG. */
+export function requireOpenFiles(limit: number, disks: number): void {
+  const needed = 128 + 40 * disks;
+  if (limit >= needed) return;
+  throw new CairnError(
+    'CONFIG',
+    `only ${limit} files may be open in this process, and a pool of ${disks} disks needs ${needed}`,
+    {
+      hint: 'raise the limit, best to 65536 or more: `ulimit -n`, LimitNOFILE= of a service, or nofile in /etc/security/limits.conf',
+    },
+  );
 }
 
 function isReadOnly({ readOnly, config }: MountOptions): boolean {

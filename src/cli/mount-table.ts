@@ -1,28 +1,25 @@
 /**
  * The kernel's mount table, as far as cairn's own mounts go: which pool is mounted where, and which mount a path is in.
- * A cairn mount's source is `cairn:<pool directory>`. Format: proc(5), /proc/[pid]/mountinfo.
+ * A cairn mount has the type `fuse.cairn` and the pool's directory as its source, as a line for it in fstab has: so mount(8) and systemd know one from the other.
+ * Format: proc(5), /proc/[pid]/mountinfo.
  */
 import { readFileSync } from 'node:fs';
 
-const SOURCE_PREFIX = 'cairn:';
+const TYPE = 'fuse.cairn';
 
 export interface Mount {
   readonly mountpoint: string;
   /** The directory of the mounted file system that is seen at the mount point: `/`, or another for a bind mount. */
   readonly root: string;
+  /** Of the mount, not of the file system: `rw`, `nosuid`, `relatime`, … */
+  readonly options: readonly string[];
   readonly type: string;
   readonly source: string;
 }
 
-/** The `source` to mount a pool with. */
-export function mountSource(poolDirectory: string): string {
-  return SOURCE_PREFIX + poolDirectory;
-}
-
 /** The pool directory behind a mount; undefined if it is not one of cairn's. */
 export function poolOf(mount: Mount): string | undefined {
-  if (!/^fuse(\.|$)/.test(mount.type) || !mount.source.startsWith(`${SOURCE_PREFIX}/`)) return undefined;
-  return mount.source.slice(SOURCE_PREFIX.length);
+  return mount.type === TYPE && mount.source.startsWith('/') ? mount.source : undefined;
 }
 
 export class MountTable {
@@ -79,12 +76,17 @@ function parseLine(line: string): Mount | undefined {
   const fields = line.split(' ');
   // Optional fields, of any number, end with a single dash.
   const dash = fields.indexOf('-', 6);
-  const [root, mountpoint] = [fields[3], fields[4]];
+  const [root, mountpoint, options] = [fields[3], fields[4], fields[5]?.split(',')];
   const [type, source] = [fields[dash + 1], fields[dash + 2]];
-  if (dash < 0 || root === undefined || mountpoint === undefined || type === undefined || source === undefined) {
-    return undefined;
-  }
-  return { mountpoint: unescapeField(mountpoint), root: unescapeField(root), type, source: unescapeField(source) };
+  if (dash < 0 || root === undefined || mountpoint === undefined || options === undefined) return undefined;
+  if (type === undefined || source === undefined) return undefined;
+  return {
+    mountpoint: unescapeField(mountpoint),
+    root: unescapeField(root),
+    options,
+    type,
+    source: unescapeField(source),
+  };
 }
 
 /** Space, tab, newline and backslash are written as three octal digits. */

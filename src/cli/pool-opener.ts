@@ -6,6 +6,7 @@ import type { ApiParts } from '../http/api.js';
 import type { FileVersion, MonitorView, S3Key } from '../monitor/reports.js';
 import type { PoolConfig } from '../pool/config.js';
 import type { NotifyConfig, S3Config, WebConfig } from '../pool/face-config.js';
+import type { AccessTimes } from '../vfs/access-times.js';
 import type { ObjectTree, TreeWatcher } from '../vfs/object-tree.js';
 import type { CheckProgress, CheckReport, CheckRequest, CommitProgress, PoolControl } from '../vfs/reports.js';
 import type { Vfs } from '../vfs/vfs.js';
@@ -58,10 +59,10 @@ export interface OpenPool {
 
 export interface PoolOpener {
   init(directory: string, options: InitOptions): Promise<InitReport>;
-  /** `accessTimes` false: reading moves none. `kernelTimes`: the kernel gives times to the same files, so those of the pool are by its clock. LOCKED if another process has the pool or one of its disks. */
+  /** `kernelTimes`: the kernel gives times to the same files, so those of the pool are by its clock. LOCKED if another process has the pool or one of its disks. */
   open(
     directory: string,
-    options: { mode: 'default' | 'strong'; accessTimes?: boolean; kernelTimes?: boolean; log: PoolLog },
+    options: { mode: 'default' | 'strong'; accessTimes?: AccessTimes; kernelTimes?: boolean; log: PoolLog },
   ): Promise<OpenPool>;
   /** Checks a pool that no daemon has; without repair nothing of it is written. LOCKED if a process has it, ABORTED. */
   check(
@@ -96,6 +97,10 @@ export interface Mounter {
       source: string;
       allowOther: boolean;
       readOnly: boolean;
+      /** No program in it can be started. */
+      noExec: boolean;
+      /** For the table of mounts: the words for how reading moves access times, which the vfs sees to. */
+      accessOptions: readonly string[];
       /** Only with `readOnly`: the kernel reads by itself what it can. */
       passthrough: boolean;
       /** Never with `readOnly`: the kernel keeps what is written. */

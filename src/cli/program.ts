@@ -1,6 +1,7 @@
 /** The command line: parses, runs one command, and turns what happened into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
 import type { CliContext, ExitCode } from './context.js';
+import { UNMOUNT_HELPER } from './mount-helper-scripts.js';
 import { showError } from './show-error.js';
 
 /** Declares one command, its options and its help. `whole` gives the program with every command, for what is made from all of them. */
@@ -48,6 +49,8 @@ Every command has its own help: cairn COMMAND --help`;
 
 /** `args` without node and script. Never rejects. */
 export async function runCli(args: readonly string[], version: string, context: CliContext): Promise<ExitCode> {
+  if (isCallOfMount(args)) return (await import('./mount-helper.js')).mountHelper(args, context);
+  if (args[0] === UNMOUNT_HELPER) return (await import('./mount-helper.js')).unmountHelper(args.slice(1), context);
   let code: ExitCode = 0;
   const done = (ended: ExitCode) => {
     code = ended;
@@ -63,6 +66,11 @@ export async function runCli(args: readonly string[], version: string, context: 
     showError(context, error);
     return 1;
   }
+}
+
+/** mount(8) names no command, but a pool and a directory. */
+function isCallOfMount([first = '', second = '-']: readonly string[]): boolean {
+  return first.startsWith('/') && !second.startsWith('-');
 }
 
 /** With every command, declared and not run: what manual pages and completions are made from. */

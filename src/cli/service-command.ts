@@ -1,12 +1,13 @@
 /** `cairn service`: has systemd mount a pool at boot, and start its daemon again if it dies. As root for the system; as another user for that user. */
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { CairnError, systemCode } from '../errors/cairn-error.js';
 import { loadConfig } from '../pool/config.js';
 import type { CliContext, ExitCode } from './context.js';
+import { FSTAB_LINE, HELPER_DIRECTORY, mountHelperScripts } from './mount-helper-scripts.js';
 import { resolveMountpoint } from './mountpoint.js';
 import { resolvePool } from './pool-path.js';
 import { choicesOf, escapePath, type UnitChoices, unitText } from './service-unit.js';
@@ -26,7 +27,7 @@ const PLACE_OPTION = ['--unit-directory <directory>', "where units are, if not i
 export function serviceCommand(program: Command, context: CliContext, done: (code: ExitCode) => void): void {
   const service = program
     .command('service')
-    .description('have systemd mount a pool at boot: install, uninstall, status')
+    .description('have systemd, or a line in fstab, mount a pool at boot: install, uninstall, status, fstab')
     .addHelpText(
       'after',
       `
@@ -93,6 +94,25 @@ Run by root it is a service of the system; by another user a service of that use
         `${found.unit}: ${active}, ${enabled}\n  unit        ${found.path}, ${fits}\n  log         journalctl ${isSystem() ? '' : '--user '}-u ${found.unit}\n`,
       );
       done(active === 'active' ? 0 : 1);
+    });
+  service
+    .command('fstab')
+    .description(
+      'let mount(8) and umount(8) know the type fuse.cairn, for lines in /etc/fstab; again after cairn or node has moved',
+    )
+    .option('--helper-directory <directory>', 'where mount(8) looks for its helpers', HELPER_DIRECTORY)
+    .option('--dry-run', 'show what would be written, and change nothing')
+    .action(async (flags: { helperDirectory: string; dryRun?: true }) => {
+      for (const [name, text] of mountHelperScripts(ownProgram())) {
+        const path = join(flags.helperDirectory, name);
+        if (flags.dryRun) context.stdout.write(`# ${path}\n${text}\n`);
+        else {
+          await write(path, text, 0o755);
+          context.stdout.write(`wrote ${path}\n`);
+        }
+      }
+      context.stdout.write(`a line for /etc/fstab: ${FSTAB_LINE}\n`);
+      done(0);
     });
 }
 
@@ -163,10 +183,12 @@ async function findUnit(
   });
 }
 
-async function write(path: string, text: string): Promise<void> {
+async function write(path: string, text: string, mode = 0o644): Promise<void> {
   try {
     await mkdir(join(path, '..'), { recursive: true });
-    await writeFile(path, text, { mode: 0o644 });
+    await writeFile(path, text);
+    // Whatever the umask is: who starts it may be another user.
+    await chmod(path, mode);
   } catch (cause) {
     throw new CairnError('ACCESS', `cannot write ${path}: ${systemCode(cause) ?? String(cause)}`, {
       hint: 'run it as root (sudo), or see what it would do with --dry-run',

@@ -43,8 +43,7 @@ Example:
       const s3Otherwise = config.s3 === undefined ? await defaultS3() : undefined;
       const webOtherwise = config.web === undefined ? await defaultWeb() : undefined;
       const user = await userHere(poolDirectory);
-      const flags = { strong: false, allowOther: false, readOnly: false, writeback: false };
-      const target = { poolDirectory, mountpoint, config, s3Otherwise, webOtherwise, ...flags };
+      const target = { poolDirectory, mountpoint, config, s3Otherwise, webOtherwise, strong: false };
       const code = await runForeground(context, target, async (daemon) => {
         context.stdout.write(await welcome(daemon, context.cwd, poolDirectory, mountpoint, made, user));
       });

@@ -27,28 +27,44 @@ Example:
 If the daemon is dead, its mount is taken away; what it had staged is committed at the next mount.`,
     )
     .action(async (path: string) => {
-      const { mount, poolDirectory } = await find(context, path);
-      const client = daemonClient(context, poolDirectory);
-      let pid: number;
-      try {
-        ({ pid } = await client.status());
-      } catch (error) {
-        if (!hasCode(error, 'CLOSED') || mount === undefined) throw error;
-        await takeAway(context, mount, poolDirectory);
-        return done(0);
-      }
-      await unmount(context, client, pid);
-      context.stdout.write(`committed and unmounted ${mount?.mountpoint ?? poolDirectory}\n`);
+      await unmountPool(context, path);
       done(0);
     });
 }
 
-async function unmount(context: CliContext, client: ControlClient, pid: number): Promise<void> {
+/** `path`: where the pool is mounted, or its directory. INVALID if it is neither, BUSY, IO. */
+export async function unmountPool(context: CliContext, path: string): Promise<void> {
+  const { mount, poolDirectory } = await find(context, path);
+  const client = daemonClient(context, poolDirectory);
+  let pid: number;
+  try {
+    const status = await client.status();
+    const elsewhere = status.mountpoint === mount?.mountpoint ? null : status.mountpoint;
+    if (mount !== undefined && elsewhere !== null) {
+      throw new CairnError('INVALID', `${mount.mountpoint} only shows what is mounted at ${elsewhere}`, {
+        hint: `\`umount ${mount.mountpoint}\` takes that away; \`cairn unmount ${elsewhere}\` unmounts the pool`,
+      });
+    }
+    ({ pid } = status);
+  } catch (error) {
+    if (!hasCode(error, 'CLOSED') || mount === undefined) throw error;
+    return takeAway(context, mount, poolDirectory);
+  }
+  const isGone = await unmount(context, client, pid);
+  context.stdout.write(`committed and unmounted ${mount?.mountpoint ?? poolDirectory}\n`);
+  if (!isGone)
+    context.stderr.write(
+      `a device does not answer: the daemon (pid ${pid}) has ended, and the kernel keeps that disk locked until it does; see daemon.log in ${poolDirectory}\n`,
+    );
+}
+
+/** False if the daemon has ended, but a device that does not answer keeps its process. */
+async function unmount(context: CliContext, client: ControlClient, pid: number): Promise<boolean> {
   const progress = new Progress(context.stderr, context.clock, 'committing');
   try {
     await client.unmount(progress.update);
     progress.step('waiting for the daemon to end');
-    await waitForEnd(pid);
+    return await waitForEnd(pid);
   } catch (error) {
     // Files that are open keep the daemon alive; after any other error it ends.
     if (!hasCode(error, 'BUSY')) await waitForEnd(pid);

@@ -19,6 +19,8 @@ export interface IndexSource {
   owed(): readonly Tombstone[];
   /** The device takes unusually long to answer. */
   isBehind(): boolean;
+  /** Whether it answers at this moment; absent where that need not be asked. */
+  answers?(): Promise<boolean>;
 }
 
 export class DiskIndex {
@@ -60,7 +62,12 @@ export class DiskIndex {
   touch(): void {
     if (this.#timer !== undefined || this.#closed || this.#source === undefined) return;
     if (this.shards.pendingCount === 0 && this.named.pendingCount === 0) return;
-    this.#timer = this.#clock.after(FLUSH_DELAY_MS, () => this.#slice());
+    this.#timer = this.#clock.after(FLUSH_DELAY_MS, () => this.#begin());
+  }
+
+  /** Whether its device answers; undefined where that need not be asked. */
+  answers(): Promise<boolean> | undefined {
+    return this.isLasting ? this.#source?.answers?.() : undefined;
   }
 
   /** What is written down outlives the process. */
@@ -116,6 +123,13 @@ export class DiskIndex {
       this.#closed = true;
       this.#database.close();
     }
+  }
+
+  /** SQLite would wait for a device that has just begun to hang, on this thread. */
+  #begin(): void {
+    const asking = this.answers();
+    if (asking === undefined) this.#slice();
+    else void asking.then(() => this.#slice());
   }
 
   #slice(): void {

@@ -346,7 +346,8 @@ export class LogDisk implements Disk {
       await Promise.all([data.close(), journal.close()]);
     } finally {
       // The index is closed on this thread, and the lock says that nobody writes here any more.
-      await this.#parts.io.answered?.();
+      do await this.#parts.io.answered?.();
+      while (!(await this.#answers()));
       try {
         this.#closeIndex(index);
       } finally {
@@ -409,7 +410,7 @@ export class LogDisk implements Disk {
     this.#sealedBytes += segmentBytes;
     if (this.#sealedBytes >= this.identity.dataSegmentBytes) {
       this.#sealedBytes = 0;
-      setImmediate(() => this.#checkpoint());
+      setImmediate(() => void this.#checkpoint());
     }
     void this.#askDevice();
   }
@@ -439,14 +440,19 @@ export class LogDisk implements Disk {
     }
   }
 
-  #checkpoint(): void {
+  async #checkpoint(): Promise<void> {
     // The next one does.
-    if (this.#parts.io.isBehind) return;
+    if (!(await this.#answers()) || this.#parts.io.isBehind) return;
     try {
       this.#parts.index.checkpoint();
     } catch {
       // The index file only grows; what it lacks comes from the logs.
     }
+  }
+
+  /** Whether SQLite may use the device on this thread. */
+  async #answers(): Promise<boolean> {
+    return (await this.#parts.index.answers()) ?? true;
   }
 
   get #segmentBytes(): number {

@@ -15,6 +15,8 @@ import { LogDisk } from './log-disk.js';
 import type { Crc32c } from './record-codec.js';
 import { openLog } from './segment-log.js';
 
+const LOCK_FILE = 'lock';
+
 /** What the pool expects to find in the directory. */
 export interface ExpectedDisk {
   readonly pool: string;
@@ -43,14 +45,19 @@ export async function openDisk(
 ): Promise<Disk> {
   const identity = await readIdentity(io, directory);
   checkExpected(identity, directory, expected);
-  const lock = await io.lock(join(directory, 'lock'));
+  const lockPath = join(directory, LOCK_FILE);
+  const lock = await io.lock(lockPath);
   const path = options.indexPath ?? join(directory, 'index.sqlite');
+  const answers = async (): Promise<boolean> => (await io.answers?.(lockPath)) ?? true;
   const open = async (indexPath: string, openReport: string[]): Promise<Disk> => {
+    // SQLite opens and closes its files on this thread.
+    if (!(await answers())) throw new CairnError('IO', `the device of ${directory} does not answer`);
     const index = new DiskIndex(indexPath, identity.uuid, options.clock ?? new SystemClock());
     try {
       return await assemble({ io, directory, identity, lock, index, options, openReport });
     } catch (error) {
-      index.close();
+      if (await answers()) index.close();
+      else void io.answered?.().then(() => index.close());
       throw error;
     }
   };
@@ -107,6 +114,7 @@ async function assemble(parts: {
   openReport: string[];
 }): Promise<Disk> {
   const { io, directory, identity, lock, index, options, openReport } = parts;
+  const lockPath = join(directory, LOCK_FILE);
   const report = (line: string): void => {
     // Opening a log and replaying it may meet the same damage.
     if (!openReport.includes(line)) openReport.push(line);
@@ -156,6 +164,7 @@ async function assemble(parts: {
       index.attach({
         isDurable,
         isBehind: () => io.isBehind ?? false,
+        ...(io.answers && { answers: () => io.answers!(lockPath) }),
         owed: () => disk?.owed() ?? tombstones,
         notes: () => ({
           data: data.syncedThrough,

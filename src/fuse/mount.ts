@@ -22,11 +22,14 @@ import { findMount } from './mount-table.js';
 import { MAX_WRITE_BYTES } from './protocol.js';
 
 export interface FuseMountOptions {
-  /** What the mount table shows as the source: `cairn:<pool directory>`, so that commands find the pool of a path. */
+  /** What the mount table shows as the source: the pool's directory, so that commands find the pool of a path. */
   readonly source?: string;
   readonly readOnly?: boolean;
   /** Let other users than the one who mounts reach it, within the mode bits. Always so for root. */
   readonly allowOther?: boolean;
+  readonly noExec?: boolean;
+  /** `relatime`, `noatime`, …: only shown in the table of mounts. Access times are the server's. */
+  readonly accessOptions?: readonly string[];
   /** Let device nodes and set-id programs act; only for root. */
   readonly allowDevices?: boolean;
   readonly allowSetId?: boolean;
@@ -39,6 +42,13 @@ const DEVICE = '/dev/fuse';
 const MS_RDONLY = 1;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
+const MS_NOEXEC = 8;
+const ACCESS_FLAGS: Readonly<Record<string, number>> = {
+  noatime: 1 << 10,
+  nodiratime: 1 << 11,
+  relatime: 1 << 21,
+  strictatime: 1 << 24,
+};
 const READ_AHEAD_KIB = MAX_WRITE_BYTES / 1024;
 const run = promisify(execFile);
 
@@ -137,8 +147,11 @@ async function mountAsRoot(
   path: string,
   options: FuseMountOptions,
 ): Promise<number> {
-  const flags =
-    (options.readOnly ? MS_RDONLY : 0) | (options.allowSetId ? 0 : MS_NOSUID) | (options.allowDevices ? 0 : MS_NODEV);
+  let flags = options.readOnly ? MS_RDONLY : 0;
+  if (options.allowSetId !== true) flags |= MS_NOSUID;
+  if (options.allowDevices !== true) flags |= MS_NODEV;
+  if (options.noExec === true) flags |= MS_NOEXEC;
+  for (const word of options.accessOptions ?? []) flags |= ACCESS_FLAGS[word] ?? 0;
   const data = `rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=${MAX_WRITE_BYTES}`;
   try {
     return addon.fuseMount(path, options.source ?? SOURCE, SUBTYPE, flags, data);
@@ -163,6 +176,9 @@ async function mountByHelper(
     options.readOnly ? 'ro' : 'rw',
     'nosuid',
     'nodev',
+    ...(options.noExec ? ['noexec'] : []),
+    // The only one of these words that it knows.
+    ...(options.accessOptions?.includes('noatime') ? ['noatime'] : []),
     // Commas end an option; the helper takes a backslash before what is meant as it is.
     `fsname=${(options.source ?? SOURCE).replace(/[\\,]/g, '\\$&')}`,
     `subtype=${SUBTYPE}`,

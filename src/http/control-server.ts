@@ -57,12 +57,10 @@ export class ControlServer {
     this.#server.on('clientError', (error, socket) => refuseGarbage(error, socket as Socket));
   }
 
-  /** No new connections, and the socket file is gone, when this returns; requests under way go on. */
+  /** No new connections, and the socket file is gone, when this returns; requests under way go on, however long they take. */
   stopListening(): void {
     this.#closed ??= new Promise((resolve) => {
-      const impatient = this.#clock.after(LINGER_MS, () => this.#server.closeAllConnections());
       this.#server.close(() => {
-        impatient.cancel();
         this.#place.close();
         resolve();
       });
@@ -71,10 +69,12 @@ export class ControlServer {
     });
   }
 
-  /** Resolves when the last answer is with its client. */
+  /** Resolves when the last answer is with its client; cuts those off that do not take theirs. */
   async close(): Promise<void> {
     this.stopListening();
+    const impatient = this.#clock.after(LINGER_MS, () => this.#server.closeAllConnections());
     await this.#closed;
+    impatient.cancel();
   }
 
   #listen(): Promise<void> {

@@ -38,6 +38,11 @@ export interface FileIo {
   bootId(): string;
   /** The device takes unusually long to answer: what need not be done on the calling thread now is better put off. */
   readonly isBehind?: boolean;
+  /**
+   * Writes a byte to the file, which has no content that matters, and tells whether the device has answered: an error will do. Asked before what has to be done on the calling
+   * thread, which a device that hangs would stop. Absent where none hangs.
+   */
+  answers?(path: string): Promise<boolean>;
   /** Resolves when nothing is under way any more that was given up because the device hung. */
   answered?(): Promise<void>;
 }

@@ -7,6 +7,8 @@
 import type { FileIo, IoFile, IoLock, OpenOptions } from './file-io.js';
 import type { IoGuard } from './io-guard.js';
 
+const KNOCK = Buffer.from('\n');
+
 export class GuardedFileIo implements FileIo {
   readonly #io: FileIo;
   readonly #guard: IoGuard;
@@ -24,6 +26,19 @@ export class GuardedFileIo implements FileIo {
 
   answered(): Promise<void> {
     return this.#guard.answered();
+  }
+
+  async answers(path: string): Promise<boolean> {
+    const knock = async (): Promise<void> => {
+      const file = await this.#io.open(path, {});
+      try {
+        await file.write([KNOCK], 0);
+      } finally {
+        await file.close();
+      }
+    };
+    await this.#guard.run(knock).catch(() => undefined);
+    return this.#guard.hang === undefined;
   }
 
   async open(path: string, options: OpenOptions): Promise<IoFile> {

@@ -53,6 +53,7 @@ export class IoGuard {
   readonly #running = new Set<Job>();
   readonly #waiting: Job[] = [];
   readonly #whenAnswered: (() => void)[] = [];
+  readonly #whenHung: (() => void)[] = [];
   #tick = 0;
   #isTicking = false;
   #seen: string | undefined;
@@ -79,6 +80,12 @@ export class IoGuard {
   answered(): Promise<void> {
     if (this.#hang === undefined) return Promise.resolve();
     return new Promise((resolve) => this.#whenAnswered.push(resolve));
+  }
+
+  /** Resolves when the device has been given up. */
+  hung(): Promise<void> {
+    if (this.#hang !== undefined) return Promise.resolve();
+    return new Promise((resolve) => this.#whenHung.push(resolve));
   }
 
   /**
@@ -183,6 +190,7 @@ export class IoGuard {
     const reason = `${this.#parts.name} has not answered for ${Math.round((quietTicks * TICK_MS) / 1000)} s`;
     this.#hang = new CairnError('IO', reason, { hint: 'look at its cable and at the kernel log' });
     this.#parts.onHang(reason);
+    for (const tell of this.#whenHung.splice(0)) tell();
     const waiting = this.#waiting.splice(0);
     for (const job of [...this.#running, ...waiting]) job.refuse(this.#refusal());
     for (const job of waiting) if (job.always) job.run();

@@ -3,6 +3,7 @@
  * files). Everything below `vfs` reaches the world through it, so that a simulated machine can take its place unchanged.
  */
 import { join } from 'node:path';
+import { loadAddon } from '../../native/addon.js';
 import type { Pipeline } from '../chunks/pipeline.js';
 import { WorkerPipeline } from '../chunks/worker-pipeline.js';
 import { hasCode } from '../errors/cairn-error.js';
@@ -31,6 +32,8 @@ export interface Machine {
   indexPath(diskDirectory: string, uuid: string): string | undefined;
   /** How to see what the device under a directory finishes; absent where devices do not hang. */
   deviceActivity?(directory: string): Promise<Activity>;
+  /** Threads of the process wait for a device that does not answer: its end must not wait for them. */
+  leaveThreads?(): void;
   /** Bytes that a new disk in each directory may take. NOT_FOUND. */
   capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>>;
 }
@@ -77,6 +80,10 @@ export class SystemMachine implements Machine {
 
   deviceActivity(directory: string): Promise<Activity> {
     return deviceActivity(directory);
+  }
+
+  leaveThreads(): void {
+    process.once('exit', (code) => loadAddon().exitNow(code));
   }
 
   capacities(directories: readonly string[]): Promise<ReadonlyMap<string, number>> {

@@ -31,6 +31,8 @@ interface Place {
   leaving: Promise<void> | undefined;
 }
 
+const NEVER = new Promise<void>(() => undefined);
+
 /** What the process lacks says nothing about a disk. */
 const OWN_TROUBLE = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
 
@@ -41,7 +43,7 @@ export class PoolDisks implements JournalDisks {
   readonly #parts: { readonly machine: Machine; readonly log: PoolLog };
   /** By directory. */
   readonly #guards = new Map<string, { readonly guard: IoGuard; readonly io: FileIo }>();
-  readonly #returned: ((disk: Disk) => void)[] = [];
+  readonly #returned: ((disk: Disk, isOlder: boolean) => void)[] = [];
   /** A shard came or went on some disk. */
   onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   /** Some disk can be read no more, or can again. */
@@ -54,6 +56,8 @@ export class PoolDisks implements JournalDisks {
   cacheDirectory: string;
   #config: PoolConfig;
   #closed = false;
+  /** Every listed disk has been looked for once. */
+  #complete = false;
 
   private constructor(machine: Machine, config: PoolConfig, log: PoolLog) {
     this.#parts = { machine, log };
@@ -68,6 +72,7 @@ export class PoolDisks implements JournalDisks {
       const survey = await DiskSurvey.take((directory) => disks.#ioOf(directory), config);
       disks.cacheDirectory = survey.cacheDirectory;
       for (const disk of config.disks) disks.#add(await disks.#openPlace(disk, survey));
+      disks.#complete = true;
     } catch (error) {
       await disks.close();
       throw error;
@@ -161,12 +166,24 @@ export class PoolDisks implements JournalDisks {
 
   /** The pool goes on without it. */
   #mayHang(directory: string): boolean {
+    // What it had to do is done.
+    if (this.#closed) return true;
+    if (!this.#complete) return this.#maySkip(directory);
     const config = this.#inUse(directory)?.config;
-    if (config === undefined) return false;
+    // Nobody needs it until it answers.
+    if (config === undefined) return true;
     // Commits go to the data disks where journal disks are too few.
     if (config.role !== 'data') return true;
     const absent = [...this.byNumber].filter(([number, disk]) => number !== config.number && disk?.state !== 'online');
     return absent.length < this.tolerance;
+  }
+
+  /** While the pool is being opened nobody knows yet how many disks it can do without: one it can, if there are others. The rest are waited for, since disks may spin up together. */
+  #maySkip(directory: string): boolean {
+    return (
+      this.#config.disks.length > 1 &&
+      [...this.#guards].every(([other, { guard }]) => other === directory || guard.hang === undefined)
+    );
   }
 
   #hangs(directory: string): boolean {
@@ -216,8 +233,8 @@ export class PoolDisks implements JournalDisks {
     await this.#leave(place);
   }
 
-  /** Called with every disk that was away and has been taken in again, from then on. */
-  whenReturned(listener: (disk: Disk) => void): void {
+  /** Called with every disk that was away and has been taken in again, from then on. `isOlder`: it lacks some of what it had when it went, as a copy does that was made before. */
+  whenReturned(listener: (disk: Disk, isOlder: boolean) => void): void {
     this.#returned.push(listener);
   }
 
@@ -280,7 +297,9 @@ export class PoolDisks implements JournalDisks {
       await this.#leave(place);
       if (this.#closed) return false;
       place.directory = directory;
-      const disk = await this.#openDisk(place, place.disk?.logEnds);
+      const before = place.disk?.logEnds;
+      const disk = await this.#openDisk(place, before);
+      const isOlder = before !== undefined && isBehind(disk.logEnds, before);
       try {
         await this.admit?.(disk);
         if (this.#closed) throw new CairnError('CLOSED', 'the pool is closed');
@@ -294,8 +313,9 @@ export class PoolDisks implements JournalDisks {
       place.leaving = undefined;
       if (place.config.role === 'data') this.byNumber.set(place.config.number, disk);
       log.warn({ disk: directory }, `the ${place.config.role} disk at ${directory} is back and in use again`);
+      if (isOlder) log.warn({ disk: directory }, 'it is older than it was when it went: what it lacks is looked for');
       this.onReach?.();
-      for (const listener of this.#returned) listener(disk);
+      for (const listener of this.#returned) listener(disk, isOlder);
       return true;
     } catch (error) {
       if (!(error instanceof CairnError)) throw error;
@@ -407,15 +427,19 @@ export class PoolDisks implements JournalDisks {
     this.#closed = true;
     for (const disk of this.opened) disk.onStateChange = undefined;
     await Promise.allSettled(
-      this.opened.map((disk) => {
-        const closing = disk.close();
-        if (!this.#hangs(disk.directory)) return closing;
-        // Nobody can end what its device has under way.
-        closing.catch(() => undefined);
-        return undefined;
-      }),
+      // Nobody can end what the device of a disk that hangs has under way.
+      this.opened.map((disk) => Promise.race([disk.close(), this.#guards.get(disk.directory)?.guard.hung() ?? NEVER])),
     );
+    if ([...this.#guards.values()].some(({ guard }) => guard.hang !== undefined)) this.#parts.machine.leaveThreads?.();
   }
+}
+
+/** Some of what was synced is not there. */
+function isBehind(found: LogEnds, before: LogEnds): boolean {
+  return (['data', 'journal'] as const).some((stream) => {
+    const [is, was] = [found[stream], before[stream]];
+    return is.segment < was.segment || (is.segment === was.segment && is.position < was.position);
+  });
 }
 
 function stateOf(disk: Disk | undefined, failure: CairnError | undefined): DiskReport['state'] {

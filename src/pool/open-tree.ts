@@ -143,7 +143,7 @@ export function openTree(opening: Opening, store: OpenStore, staging: Staging): 
     userWork,
     activity,
     backings,
-    accessTimes: accessTimes,
+    accessTimes,
     stateOf: (inode) => stateOf(inode, { table, reader, chunks }),
   });
   const publisher = new Publisher({

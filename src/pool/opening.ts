@@ -1,4 +1,5 @@
 /** What every step of opening a pool is given. */
+import type { AccessTimes } from '../vfs/access-times.js';
 import type { PoolConfig } from './config.js';
 import type { Machine } from './machine.js';
 import type { PoolLog } from './pool-log.js';
@@ -12,7 +13,7 @@ export interface Opening {
   readonly log: PoolLog;
   /** Nothing begins by itself. */
   readonly isResting: boolean;
-  readonly accessTimes: boolean;
+  readonly accessTimes: AccessTimes;
   /** Has the part closed again if a later step fails. */
   keep<T extends { close(): Promise<void> }>(part: T): T;
 }

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { CairnError, hasCode } from '../errors/cairn-error.js';
 import type { FileIo, IoLock } from '../io/file-io.js';
 import type { Ino } from '../meta/rows.js';
+import { type AccessTimes, RELATIVE_ACCESS_TIMES } from '../vfs/access-times.js';
 import { S_IFDIR } from '../vfs/mode.js';
 import type { ObjectTree } from '../vfs/object-tree.js';
 import type { CommitProgress, CommitReport, PoolControl } from '../vfs/reports.js';
@@ -27,8 +28,8 @@ export interface PoolOptions {
   /** Default: what cairn.toml says. */
   readonly mode?: 'default' | 'strong' | undefined;
   readonly log?: PoolLog;
-  /** False: reading moves no access time. */
-  readonly accessTimes?: boolean;
+  /** When reading moves access times; by default as relatime does. */
+  readonly accessTimes?: AccessTimes;
   /** What the pool stands on; by default this machine. */
   readonly machine?: Machine;
   /** Opened to be looked at: nothing is committed or collected by itself, and a new pool stays empty. End it with `abandon`. */
@@ -117,7 +118,7 @@ export class Pool {
         mode: options.mode ?? config.mode,
         log,
         isResting: options.isResting === true,
-        accessTimes: options.accessTimes !== false,
+        accessTimes: options.accessTimes ?? RELATIVE_ACCESS_TIMES,
       });
       return new Pool(opened, lock, log);
     } catch (error) {

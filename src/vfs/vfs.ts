@@ -155,7 +155,7 @@ export interface Vfs {
   fsync(handle: Handle, dataOnly: boolean): Result<void>;
   /**
    * The handle's bytes or names may be read past the vfs, from pages that the face keeps: a directory, or a handle that is only for reading, counts as read. True
-   * if that moved the access time (relatime).
+   * if that moved the access time.
    */
   accessed(handle: Handle): boolean;
   /**

@@ -7,11 +7,12 @@
 import { MEMORY_FILE_BYTES } from '../cache/file-content.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
-import type { Clock, Time } from '../io/clock.js';
+import type { Clock } from '../io/clock.js';
 import { hasSupplementaryGroup } from '../io/process-groups.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { Ino, Name } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
+import { type AccessTimes, readingCounts } from './access-times.js';
 import type { Activity } from './activity.js';
 import type { Backings } from './backings.js';
 import type { Committer } from './committer.js';
@@ -66,8 +67,6 @@ const FILES_FREE = 1_000_000_000;
 const TARGET_BYTES_MAX = 4095;
 /** Reads in a row, each where the last one ended, that make a reader sequential. */
 const SEQUENTIAL_READS = 2;
-/** relatime: reading a file that was read later than it was changed counts again after so long. */
-const ACCESS_AGE_SEC = 86_400;
 
 export class Volume implements Vfs {
   readonly strong: boolean;
@@ -86,7 +85,7 @@ export class Volume implements Vfs {
   readonly #userWork: UserWork;
   readonly #activity: Activity;
   readonly #backings: Backings;
-  readonly #accessTimes: boolean;
+  readonly #accessTimes: AccessTimes;
   readonly #stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
   readonly #names: Namespace;
   readonly #handles = new Handles();
@@ -101,8 +100,7 @@ export class Volume implements Vfs {
       /** How many are committed, with the root. */
       inodes: () => Promise<number>;
       activity: Activity;
-      /** False: reading moves no access time. */
-      accessTimes: boolean;
+      accessTimes: AccessTimes;
       stateOf: (inode: Inode) => Promise<Omit<FileState, 'path'>>;
     },
   ) {
@@ -455,13 +453,12 @@ export class Volume implements Vfs {
     }
   }
 
-  /** relatime: reading moves the access time where the file has changed since, or was not read for a day. */
+  /** Something of it was read: true if that has moved the access time. */
   #access(inode: Inode): boolean {
-    const { atime, mtime, ctime } = inode;
-    if (inode.gone || !this.#accessTimes) return false;
-    const isStale = !isAfter(atime, mtime) || !isAfter(atime, ctime);
+    const rule = inode.directory === undefined ? this.#accessTimes.files : this.#accessTimes.directories;
+    if (inode.gone || rule === 'never') return false;
     const now = this.#clock.now();
-    if (!isStale && now.sec - atime.sec < ACCESS_AGE_SEC) return false;
+    if (!readingCounts(rule, inode, now)) return false;
     // Reading waits for no commit: where there is no room for more changes, a later read will tell.
     if (!inode.attrDirty && !this.#committer.hasRoomForNames) return false;
     inode.atime = now;
@@ -673,10 +670,6 @@ function runOf(file: FileHandle, offset: number, length: number): number {
   file.readRun = (goesOn ? file.readRun : 0) + length;
   file.readEnd = offset + length;
   return file.sequentialReads >= SEQUENTIAL_READS || offset === 0 ? file.readRun : 0;
-}
-
-function isAfter(a: Time, b: Time): boolean {
-  return a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
 }
 
 /** What a read gives at most. */

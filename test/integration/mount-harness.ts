@@ -250,7 +250,7 @@ export class MountHarness {
   /** kill -9, at once, of the daemon that was started last. The mount is dead afterwards; `mount` and `unmount` deal with that. */
   async kill(): Promise<void> {
     process.kill(this.#pid, 'SIGKILL');
-    await waitForEnd(this.#pid);
+    while (!(await waitForEnd(this.#pid)));
   }
 
   /** The messages in the daemon's log, oldest first. */
@@ -283,7 +283,7 @@ export class MountHarness {
       } catch {
         continue;
       }
-      await waitForEnd(pid);
+      while (!(await waitForEnd(pid)));
     }
     for (const { mountpoint } of this.#mounts()) {
       const root = process.getuid?.() === 0;

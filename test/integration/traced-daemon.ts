@@ -101,7 +101,7 @@ export class TracedDaemon {
       this.#isKilled = true;
       try {
         process.kill(pid, 'SIGKILL');
-        await waitForEnd(pid);
+        while (!(await waitForEnd(pid)));
       } catch {
         // It has just ended.
       }

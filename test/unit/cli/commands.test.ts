@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { createMap, encodeMap } from '../../../diskmap/index.js';
 import { manualPages } from '../../../src/cli/manual.js';
+import { formatMountOptions, parseMountOptions } from '../../../src/cli/mount-options.js';
 import { runCli, wholeProgram } from '../../../src/cli/program.js';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { ControlServer } from '../../../src/http/control-server.js';
@@ -79,6 +80,7 @@ t.test('wrong usage is one line that names what is wrong', async (t) => {
     [['status'], /missing required argument 'pool'; see what is possible: cairn status --help\n/],
     [['status', 'a', 'b'], /too many arguments/],
     [['mount', 'a', 'b', '--fast'], /unknown option '--fast'/],
+    [['mount', 'a', 'b', '-o', 'ro,quick'], /option '-o, --options <list>'.*the mount option quick is not understood/],
     [['rescue'], /missing required argument 'disk'/],
     [['rescue', 'a', '--pool', 'xyz'], /option '--pool <id>' argument 'xyz' is invalid.*4 to 32 hex digits/],
     [['init', 'p', '--cache', 'c'], /required option '--disk/],
@@ -394,6 +396,64 @@ t.test('unmount: busy, nothing there, dead', async (t) => {
   t.match(await run('unmount', 'mnt'), { code: 0, out: /commits and ends by itself/ });
   t.equal(context.pool.calls.at(-1), `detach ${mount}`);
   t.match(await run('unmount', 'pool'), { code: 1, err: /no daemon is running/ });
+});
+
+t.test(
+  'mount options: the last word holds, what is for others is passed over, what is not known is refused',
+  async (t) => {
+    const known = (list: string) => formatMountOptions(parseMountOptions(list));
+    t.equal(known(''), 'rw,relatime');
+    t.equal(known('ro,rw,noexec,exec,noatime,relatime,nodiratime,diratime'), 'rw,relatime');
+    t.equal(known('rw,strictatime,nodiratime'), 'rw,strictatime,nodiratime');
+    const all = 'ro,strong,writeback,allow_other,noexec,noatime';
+    t.equal(known(all), all);
+    t.equal(
+      known(
+        'defaults,rw,nosuid,nodev,dev,suid,async,default_permissions,noauto,user,user=me,nofail,_netdev,x-systemd.automount,X-mount.mkdir,comment=c',
+      ),
+      'rw,relatime',
+    );
+    t.equal(known('rw,user_id=0,group_id=0,max_read=1048576'), 'rw,relatime', 'what a remount hands on');
+    for (const word of ['sync', 'noatim', 'uid=5', 'constructor'])
+      t.throws(() => parseMountOptions(`rw,${word}`), {
+        code: 'INVALID',
+        message: `the mount option ${word} is not understood`,
+      });
+    t.equal(formatMountOptions(parseMountOptions('sync,ro', true)), 'ro,relatime', 'sloppy');
+  },
+);
+
+t.test('as a helper of mount(8) and umount(8): its exit codes, and one line', async (t) => {
+  const { run, directory, pool, mount, context } = await withDaemon(t);
+  const second = join(directory, 'second');
+  mkdirSync(second);
+  context.mounts += mountLine(pool, second);
+  context.pool.mountpoint = mount;
+  for (const [args, code, line] of [
+    [[pool, mount, '-o', 'rw,quick'], 1, /the mount option quick is not understood/],
+    [[pool, mount, '-x'], 1, /-x/],
+    [[pool, mount, '-N', '/proc/1/ns/mnt'], 1, /another namespace/],
+    [[`${pool}-not`, mount, '-o', 'rw'], 32, /there is no pool directory/],
+    [[pool, mount, '-o', 'rw,_netdev'], 32, /already mounted/],
+    [[pool, mount, '-o', 'rw,remount,strong,writeback'], 32, /strong,writeback cannot begin while the pool is mounted/],
+    [[pool, mount, '-o', 'rw,remount,noatime'], 32, /noatime cannot begin/],
+    [[pool, directory, '-o', 'remount,ro'], 32, /no pool is mounted at/],
+    [['unmount-helper', mount, '-x'], 1, /-x/],
+    [['unmount-helper', mount, '-n', '-t', 'fuse.cairn'], 32, /files are open/],
+    [['unmount-helper', second, '-n'], 32, /second.*not mounted/],
+    // A person is told what it is.
+    [['unmount', second], 1, /second only shows what is mounted at .*mnt; `umount /],
+  ] as const) {
+    const { err, ...rest } = await run(...args);
+    t.same(rest, { code, out: '' }, args.join(' '));
+    t.match(err, line);
+    t.match(err, /^cairn: [^\n]+\n$/);
+  }
+  t.same(
+    await run(pool, mount, '-f', '-s', '-n', '-o', 'rw,quick'),
+    { code: 0, out: '', err: '' },
+    'told not to mount',
+  );
 });
 
 t.test('a stack trace only for who asks for it', async (t) => {

@@ -218,12 +218,14 @@ export class FakePool implements PoolControl, OpenPool {
     return { format: 1, clean, findings: this.findings, repaired: [], checked, elapsedMs: 1500 };
   }
 
+  mountpoint: string | null = null;
+
   async status(): Promise<PoolStatus> {
     return {
       format: 1,
       pool: POOL_ID,
       directory: this.directory,
-      mountpoint: null,
+      mountpoint: this.mountpoint,
       mode: 'default',
       whenDegraded: 'allow',
       degradedWrites: { commits: 0, chunks: 0, bytes: 0 },
@@ -496,7 +498,7 @@ export function fakeContext(directory: string): FakeContext {
 
 /** A line of mountinfo for a pool at a plain path. */
 export function mountLine(pool: string, mountpoint: string): string {
-  return `40 27 0:50 / ${mountpoint} rw,nosuid - fuse.cairn cairn:${pool} rw,user_id=0\n`;
+  return `40 27 0:50 / ${mountpoint} rw,nosuid - fuse.cairn ${pool} rw,user_id=0\n`;
 }
 
 export async function writeConfig(pool: string, options: Pick<InitOptions, 'disks' | 'cache' | 'meta'>): Promise<void> {

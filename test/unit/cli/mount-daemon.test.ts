@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -8,9 +9,10 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import t, { type Test } from 'tap';
 import { openDaemonLog } from '../../../src/cli/daemon-log.js';
+import { waitForEnd } from '../../../src/cli/daemon-process.js';
 import { runInForeground } from '../../../src/cli/foreground.js';
 import type { ProcessMemory } from '../../../src/cli/idle-memory.js';
-import { MountDaemon } from '../../../src/cli/mount-daemon.js';
+import { MountDaemon, requireOpenFiles } from '../../../src/cli/mount-daemon.js';
 import { OwnMemory } from '../../../src/cli/process-memory.js';
 import { readTls } from '../../../src/cli/read-tls.js';
 import { TlsRenewal } from '../../../src/cli/tls-renewal.js';
@@ -62,13 +64,7 @@ t.test('cairn unmount: commit, unmount, let go of the socket, close', async (t) 
   await client.unmount((progress) => seen.push(progress.bytesTotal));
   t.same(await daemon.ended, { uncommitted: undefined });
   t.same(seen, [4096]);
-  t.same(callsOf(context), [
-    'open default',
-    `mount cairn:${poolDirectory} ${mountpoint}`,
-    'commit /',
-    'unmount',
-    'close',
-  ]);
+  t.same(callsOf(context), ['open default', `mount ${poolDirectory} ${mountpoint}`, 'commit /', 'unmount', 'close']);
   t.notOk(existsSync(join(poolDirectory, 'control.sock')));
 });
 
@@ -659,6 +655,32 @@ t.test('a log that cannot be written ends nothing', async (t) => {
   for (let i = 0; i < 100; i++) log.error({ i }, 'the disk is full');
 });
 
+t.test('where too few files may be open nothing is begun', async (t) => {
+  t.throws(() => requireOpenFiles(64, 3), { code: 'CONFIG', message: /only 64 .* needs 248/, hint: /ulimit -n/ });
+  requireOpenFiles(256, 3);
+  requireOpenFiles(Number.POSITIVE_INFINITY, 1000);
+});
+
+t.test('a log that has grown is set aside while it is written, and only one of them is kept', async (t) => {
+  const { poolDirectory } = await prepare(t);
+  const path = join(poolDirectory, 'daemon.log');
+  const log = await openDaemonLog(poolDirectory, {});
+  const much = 'x'.repeat(0.75 * MIB);
+  for (let i = 0; i < 30; i++) log.error({ i, much }, 'again');
+  // Fourteen such lines are more than 10 MiB: lines 14 to 27 are set aside, those before are gone.
+  const numbers = (file: string) =>
+    readFileSync(file, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { i: number }).i);
+  t.same(
+    numbers(`${path}.1`),
+    Array.from({ length: 14 }, (_, i) => i + 14),
+  );
+  t.same(numbers(path), [28, 29]);
+  t.equal(statSync(path).mode & 0o777, 0o600, 'for nobody else');
+});
+
 t.test('what V8 has once used goes back to the system', (t) => {
   const memory = new OwnMemory();
   let garbage: number[][] = Array.from({ length: 1000 }, () => Array.from({ length: 10_000 }, (_, i) => i + 0.5));
@@ -682,3 +704,24 @@ const s3At = (port: number): S3Config => ({
   tls: undefined,
   requestsPerSecond: undefined,
 });
+
+// exit(2) of the first thread alone leaves what a process looks like that has ended while a device keeps one of its threads.
+const HALF_ENDED =
+  'import threading,ctypes;threading.Thread(target=input).start();print(1,flush=True);ctypes.CDLL(None).syscall(60,0)';
+const noHalfEnd =
+  (process.arch !== 'x64' || spawnSync('python3', ['--version']).status !== 0) && 'python3 and x64 are wanted';
+
+t.test(
+  'the end of a process is waited for, but not for a thread that the kernel keeps',
+  { skip: noHalfEnd },
+  async (t) => {
+    const child = spawn('python3', ['-c', HALF_ENDED], { stdio: ['pipe', 'pipe', 'inherit'] });
+    t.teardown(() => child.kill('SIGKILL'));
+    const pid = child.pid ?? 0;
+    await once(child.stdout, 'data');
+    t.equal(await waitForEnd(pid, 3), false);
+    child.stdin.end('\n');
+    t.equal(await waitForEnd(pid, Number.POSITIVE_INFINITY), true);
+    t.equal(await waitForEnd(pid), true, 'one that is not there');
+  },
+);

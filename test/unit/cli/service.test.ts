@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { checkKernel, checkPassthrough, judgeSyncs } from '../../../src/cli/doctor-checks.js';
 import { isJournal, journalLine } from '../../../src/cli/journal-output.js';
+import { mountHelperScripts } from '../../../src/cli/mount-helper-scripts.js';
 import { MountTable } from '../../../src/cli/mount-table.js';
 import { runCli } from '../../../src/cli/program.js';
 import { escapePath, unitText } from '../../../src/cli/service-unit.js';
@@ -208,6 +209,24 @@ t.test('the journal gets levels, and only where stderr is its', async (t) => {
   t.notOk(isJournal({ JOURNAL_STREAM: `${dev}:${ino + 1}` }, fd));
   t.notOk(isJournal({}, fd));
   closeSync(fd);
+});
+
+t.test('the helpers of mount(8) name node and cairn by their whole paths, with any character in them', async (t) => {
+  const { directory, run } = await prepare(t);
+  const place = ['service', 'fstab', '--helper-directory', directory];
+  t.match(await run({}, ...place, '--dry-run'), { code: 0, out: /# .*\/mount\.fuse\.cairn\n#!\/bin\/sh\n/ });
+  t.throws(() => statSync(join(directory, 'mount.fuse.cairn')), { code: 'ENOENT' });
+  t.match(await run({}, ...place), { code: 0, out: /^wrote .*\nwrote .*\na line for \/etc\/fstab: \/srv\/pool / });
+  for (const name of ['mount.fuse.cairn', 'umount.fuse.cairn'])
+    t.equal(statSync(join(directory, name)).mode & 0o777, 0o755, name);
+  const echo = join(directory, "it's $HOME");
+  writeFileSync(echo, '#!/bin/sh\nprintf "%s|" "$@"\n', { mode: 0o755 });
+  for (const [name, text] of mountHelperScripts([echo, 'a b'])) {
+    const script = join(directory, `${name}.sh`);
+    writeFileSync(script, text, { mode: 0o755 });
+    const { stdout } = spawnSync(script, ['/srv/my pool', '-o', 'rw'], { env: {}, encoding: 'utf8' });
+    t.equal(stdout, `a b|${name.startsWith('u') ? 'unmount-helper|' : ''}/srv/my pool|-o|rw|`);
+  }
 });
 
 t.test('doctor says what is wrong and how to put it right', async (t) => {

@@ -15,6 +15,7 @@ import { OPERATIONS, type Operation, type OperationName } from '../../../src/htt
 import { LiveMessageSchema } from '../../../src/http/report-schemas.js';
 import { SystemClock } from '../../../src/io/clock.js';
 import type { CheckProgress, CommitProgress } from '../../../src/vfs/reports.js';
+import { ManualClock } from '../cache/manual-clock.js';
 import { FakePool } from '../cli/fake-pool.js';
 import { EVENT, FakeMonitor } from './fake-monitor.js';
 
@@ -117,6 +118,31 @@ t.test('every answer is as its schema says', async (t) => {
     t.doesNotThrow(() => v.parse(answer.report, events.at(-1)?.['report']), name);
     for (const { progress } of events.slice(0, -1)) t.doesNotThrow(() => v.parse(answer.progress, progress), name);
   }
+});
+
+t.test('who asked for the end has the answer, however long it takes after the socket has gone', async (t) => {
+  const directory = await temporary(t);
+  const clock = new ManualClock();
+  const pool = new FakePool(directory);
+  let end = (): void => undefined;
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  let isStopping = false;
+  const unmount = async (): Promise<void> => {
+    server.stopListening();
+    isStopping = true;
+    await ended;
+  };
+  const parts = { control: pool, monitor: new FakeMonitor(() => pool.status()), unmount, onFailure: () => undefined };
+  const server = await ControlServer.start(directory, parts, clock);
+  t.teardown(() => server.close());
+  const unmounting = new ControlClient(directory).unmount(() => undefined);
+  while (!isStopping) await new Promise(setImmediate);
+  clock.advance(600_000);
+  end();
+  await unmounting;
+  await server.close();
 });
 
 t.test('live messages come as they happen, and end with the client and with the server', async (t) => {

@@ -176,6 +176,39 @@ t.test('a process that stood still does not blame the device', async (t) => {
   t.equal(bench.clock.waiting, 0, 'no timer without a job');
 });
 
+t.test('a device is knocked at: it answers, with an error too, or it hangs', async (t) => {
+  const bench = new Bench();
+  let knock = async (): Promise<void> => undefined;
+  const file = { path: '/lock', write: () => knock(), close: async () => undefined } as unknown as IoFile;
+  const io = new GuardedFileIo({ open: async () => file } as unknown as NodeFileIo, bench.guard);
+  t.equal(await io.answers('/lock'), true);
+  knock = () => Promise.reject(new Error('no room'));
+  t.equal(await io.answers('/lock'), true);
+  let end = (): void => undefined;
+  knock = () =>
+    new Promise((resolve) => {
+      end = resolve;
+    });
+  const asked = io.answers('/lock');
+  let isHung = false;
+  const hung = bench.guard.hung().then(() => {
+    isHung = true;
+  });
+  await settled();
+  bench.pass(14);
+  await settled();
+  t.equal(isHung, false);
+  bench.pass(1);
+  t.equal(await asked, false);
+  await hung;
+  t.equal(await io.answers('/lock'), false, 'refused at once');
+  await bench.guard.hung();
+  end();
+  await bench.guard.answered();
+  knock = async () => undefined;
+  t.equal(await io.answers('/lock'), true);
+});
+
 t.test('a file is closed when its last late job has ended', async (t) => {
   const bench = new Bench();
   const events: string[] = [];

@@ -1,3 +1,4 @@
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -6,6 +7,7 @@ import t, { type Test } from 'tap';
 import { loadAddon } from '../../../native/addon.js';
 
 const addon = loadAddon();
+const noFifo = spawnSync('mkfifo', ['--version']).status !== 0 && 'mkfifo is not here';
 const addonUrl = new URL('../../../native/addon.js', import.meta.url).href;
 
 function temporaryFile(t: Test): { fd: number; path: string } {
@@ -300,4 +302,21 @@ t.test('threads may load it, and end with work under way', async (t) => {
     t.same(await once(worker, 'message'), [0xe3069283]);
     t.equal(await worker.terminate(), 1);
   }
+});
+
+t.test('a process ends without waiting for a thread that waits', { skip: noFifo }, async (t) => {
+  // Opening a pipe that nobody writes to does not end; `process.exit` would wait for it.
+  const pipe = `${t.testdir()}/pipe`;
+  execFileSync('mkfifo', [pipe]);
+  const program = `
+    import { open } from 'node:fs';
+    import { loadAddon } from ${JSON.stringify(addonUrl)};
+    open(${JSON.stringify(pipe)}, 'r', () => {});
+    process.once('exit', (code) => loadAddon().exitNow(code));
+    setImmediate(() => process.exit(7));`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' });
+  t.teardown(() => child.kill('SIGKILL'));
+  t.same(await once(child, 'exit'), [7, null]);
+  t.throws(() => addon.exitNow(256), { code: 'EINVAL' });
+  t.throws(() => addon.exitNow(-1), { code: 'EINVAL' });
 });

@@ -1,5 +1,7 @@
 /** A disk that does not answer: the pool goes on without it, nobody is failed, and it is taken in again when it answers. */
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type Clock, SystemClock, type Timer } from '../../../src/io/clock.js';
 import type { DiskReport } from '../../../src/vfs/reports.js';
@@ -40,6 +42,12 @@ class HurriedClock extends SystemClock {
 class HangingMachine extends FaultyMachine {
   readonly hurried = new HurriedClock();
   override readonly clock: Clock = this.hurried;
+
+  leftThreads = 0;
+
+  override leaveThreads(): void {
+    this.leftThreads += 1;
+  }
 
   /** A device of which the kernel tells that it finishes nothing. */
   override async deviceActivity(): Promise<() => string> {
@@ -162,4 +170,74 @@ t.test('a pool is closed while a disk hangs', async (t) => {
   await fixture.pool.close();
   t.pass('without an answer');
   answer();
+});
+
+t.test(
+  'the index of a disk that has just begun to hang is left alone, since SQLite would wait on the main thread',
+  async (t) => {
+    const machine = new HangingMachine();
+    const fixture = await PoolFixture.create(t, { machine, mode: 'strong', commitDelayMs: 3_600_000 });
+    // Logs are written as ever: only what is asked before the index's turn finds that the device hangs.
+    const answer = machine.hang(/disk3.lock/);
+    t.teardown(answer);
+    const file = await fixture.pool.openFile('/file', 'w');
+    await file.write(0, randomBytes(300 * KIB));
+    await file.flush();
+    await reached(machine);
+    const indexed = join(fixture.disks[2]!, 'index.sqlite-wal');
+    const before = statSync(indexed).size;
+    await until(machine, async () => (await disk(fixture, 3)).state === 'offline');
+    t.equal(statSync(indexed).size, before);
+    await file.write(0, randomBytes(2 * KIB));
+    await file.flush();
+    answer();
+    await returns(t, fixture, machine, 3);
+    await file.close();
+    t.not(statSync(indexed).size, before, 'written down when it was opened again');
+  },
+);
+
+t.test('a disk that begins to hang while the pool is closed, or while it is opened, is done without', async (t) => {
+  const machine = new HangingMachine();
+  const fixture = await PoolFixture.create(t, { machine, commitDelayMs: 3_600_000 });
+  const bytes = randomBytes(300 * KIB);
+  const file = await fixture.pool.openFile('/file', 'w');
+  await file.write(0, bytes);
+  await file.close();
+  await fixture.pool.commit();
+  const passing = async <T>(work: Promise<T>): Promise<T> => {
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    work.then(over, over);
+    await until(machine, () => isOver);
+    return work;
+  };
+
+  const answerClosing = machine.hang(/disk2.lock/);
+  t.teardown(answerClosing);
+  const closing = fixture.pool.close();
+  await reached(machine);
+  await passing(closing);
+  t.equal(machine.leftThreads, 1, 'the process is told not to wait for them');
+  answerClosing();
+  // The lock is let go of when the last call on the disk has ended.
+  for (;;) {
+    await fixture.open();
+    if ((await fixture.pool.control.status()).health === 'healthy') break;
+    await fixture.pool.close();
+  }
+  t.equal(machine.leftThreads, 1);
+  await fixture.pool.close();
+
+  const answerOpening = machine.hang(/disk2.lock/);
+  t.teardown(answerOpening);
+  const opening = fixture.open();
+  await reached(machine);
+  await passing(opening);
+  t.match(await disk(fixture, 2), { state: 'missing', reason: /does not answer|has not answered for \d+ s/ });
+  t.ok(bytes.equals(await read(fixture, '/file')));
+  answerOpening();
+  await returns(t, fixture, machine, 2);
 });

@@ -15,6 +15,7 @@ import { loadConfig, saveConfig } from '../../../src/pool/config.js';
 import { initPool } from '../../../src/pool/init-pool.js';
 import type { Machine } from '../../../src/pool/machine.js';
 import { Pool } from '../../../src/pool/pool.js';
+import { type AccessTimes, RELATIVE_ACCESS_TIMES } from '../../../src/vfs/access-times.js';
 import type { Vfs } from '../../../src/vfs/vfs.js';
 
 const MIB = 1024 * 1024;
@@ -28,7 +29,7 @@ export interface FixtureOptions {
   /** What the device is said to have free, for all directories together. */
   readonly deviceBytes?: number;
   readonly bucketBytes?: number;
-  readonly accessTimes?: boolean;
+  readonly accessTimes?: AccessTimes;
   /** What the pool stands on, at every opening. */
   readonly machine?: Machine;
 }
@@ -107,7 +108,7 @@ export class PoolFixture {
     const note = (_fields: object, message: string) => void this.lines.push(message);
     this.pool = await Pool.open(this.#directory, {
       mode: this.#options.mode ?? 'default',
-      accessTimes: this.#options.accessTimes ?? true,
+      accessTimes: this.#options.accessTimes ?? RELATIVE_ACCESS_TIMES,
       ...(this.#options.machine && { machine: this.#options.machine }),
       log: { debug: () => {}, info: note, warn: note, error: note },
     });

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { ROOT_INO } from '../../../src/meta/rows.js';
+import { NO_ACCESS_TIMES } from '../../../src/vfs/access-times.js';
 import { ReadOnlyVfs } from '../../../src/vfs/read-only-vfs.js';
 import type { Caller, Vfs } from '../../../src/vfs/vfs.js';
 import { listNames, readAll } from './compare-tree.js';
@@ -9,7 +10,7 @@ const CALLER: Caller = { uid: 1000, gid: 1000, pid: 1 };
 const RW = { read: true, write: true };
 
 t.test('every change is refused, and everything else answers as before', async (t) => {
-  const fixture = await PoolFixture.create(t, { accessTimes: false });
+  const fixture = await PoolFixture.create(t, { accessTimes: NO_ACCESS_TIMES });
   const { vfs } = fixture;
   const { attr, handle } = await vfs.create(ROOT_INO, 'a', 0o644, RW, CALLER);
   await vfs.write(handle, 0, Buffer.from('content'));

@@ -353,3 +353,31 @@ t.test('reading moves the access time as with relatime, and waits for nothing', 
   t.ok((await atime()) > old.sec);
   for (const each of [handle, quiet]) await vfs.release(each);
 });
+
+t.test('access times by the mount option: never, always, and not of directories', async (t) => {
+  const recent = (seconds: number) => ({ sec: Math.floor(Date.now() / 1000) - seconds, nsec: 0 });
+  for (const [accessTimes, read, listed] of [
+    [{ files: 'never', directories: 'never' }, false, false],
+    [{ files: 'relative', directories: 'never' }, false, false],
+    [{ files: 'always', directories: 'never' }, true, false],
+    [{ files: 'always', directories: 'always' }, true, true],
+  ] as const) {
+    const { vfs } = await PoolFixture.create(t, { commitDelayMs: FOREVER, accessTimes });
+    const { ino } = await put(vfs, ROOT_INO, 'f', Buffer.from('bytes'));
+    // Read since the last change, and not a day ago: relatime would let it be.
+    const atime = recent(-3600);
+    for (const each of [ino, ROOT_INO]) await vfs.setattr(each, { atime }, CALLER);
+    const file = await vfs.open(ino, { read: true, write: false });
+    const directory = await vfs.opendir(ROOT_INO);
+    const what = `${accessTimes.files}, directories ${accessTimes.directories}`;
+    t.equal(vfs.accessed(file), read, what);
+    t.equal(vfs.accessed(directory), listed, what);
+    for (const [each, moves] of [
+      [ino, read],
+      [ROOT_INO, listed],
+    ] as const)
+      t.equal((await vfs.getattr(each)).atime.sec !== atime.sec, moves, what);
+    await vfs.release(file);
+    await vfs.releasedir(directory);
+  }
+});
