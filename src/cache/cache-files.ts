@@ -21,6 +21,7 @@
 import { dirname } from 'node:path';
 import { assert, CairnError, hasCode } from '../errors/cairn-error.js';
 import type { FileIo, IoFile } from '../io/file-io.js';
+import { openFileLimit } from '../io/open-file-limit.js';
 import type { Ino } from '../meta/rows.js';
 
 /** A cache file that stays open until `release`; also beyond its removal. */
@@ -35,7 +36,7 @@ export interface CacheFilesOptions {
   readonly openFiles?: number;
 }
 
-const OPEN_FILES = 512;
+const OPEN_FILES = Math.min(512, Math.floor(openFileLimit() / 4));
 /** Descriptors that the recycler looks at for one opening. */
 const LOOKS = 64;
 const SHARDS = 256;
@@ -278,12 +279,12 @@ export class CacheFiles {
     const directory = `${this.#directory}/${shardName(shard)}`;
     if (this.#shards[shard] === 'absent') {
       if (!create) return undefined;
-      this.#io.makeDirectoryNow(directory);
+      this.#making(() => this.#io.makeDirectoryNow(directory));
       this.#shards[shard] = 'present';
     }
     let file: IoFile;
     try {
-      file = this.#io.openNow(`${directory}/${ino.toString(16)}`, { create });
+      file = this.#making(() => this.#io.openNow(`${directory}/${ino.toString(16)}`, { create }), create);
     } catch (error) {
       if (!create && hasCode(error, 'NOT_FOUND')) return undefined;
       throw error;
@@ -292,6 +293,25 @@ export class CacheFiles {
     const entry = new Entry(ino, file);
     this.#entries.set(ino, entry);
     return entry;
+  }
+
+  /** What cannot be made because the directory for it is gone is IO: who writes a file must not hear that there is no such file. */
+  #making<T>(make: () => T, isNew = true): T {
+    try {
+      return make();
+    } catch (cause) {
+      if (!isNew || !hasCode(cause, 'NOT_FOUND')) throw cause;
+      const error = new CairnError(
+        'IO',
+        `the cache is gone from ${this.#directory}: somebody has deleted or unmounted it`,
+        {
+          hint: 'unmount the pool, which commits what can still be read, and mount it again',
+          cause,
+        },
+      );
+      this.onFailure?.(error);
+      throw error;
+    }
   }
 
   /** Closes descriptors not used since the last look at them, until there is room for one more or enough were looked at. */

@@ -1,6 +1,7 @@
 /**
  * The daemon's log, `<pool>/daemon.log`: one JSON line per event, written at once, so that a killed daemon's last words are
- * there. A log over 10 MiB is set aside as `daemon.log.1` at the next start. CAIRN_LOG sets the level (default `info`).
+ * there. At 10 MiB it is set aside as `daemon.log.1`, in place of the one before, so that a daemon that complains for months fills no disk. CAIRN_LOG sets
+ * the level (default `info`).
  *
  * The daemon outlives a log that cannot be written, as where the system disk is full: the next MiB of lines waits in memory, and is written when there is room.
  */
@@ -30,17 +31,27 @@ export async function openDaemonLog(poolDirectory: string, env: CliContext['env'
   const path = daemonLogPath(poolDirectory);
   const { pino } = await import('pino');
   try {
-    rotate(path);
-    const file = pino.destination({ dest: path, sync: true, maxLength: WAITING_BYTES });
+    if (sizeOf(path) > ROTATE_BYTES) setAside(path);
+    const file = pino.destination({ dest: path, sync: true, maxLength: WAITING_BYTES, mode: 0o600 });
     // There is nowhere to say so: standard error is this file, too.
     file.on('error', () => undefined);
-    const both = {
-      write: (line: string) => {
-        file.write(line);
-        writeJournal(journalLine(line));
-      },
+    const toJournal = isJournal(env);
+    let bytes = sizeOf(path);
+    const write = (line: string): void => {
+      file.write(line);
+      bytes += line.length;
+      if (bytes > ROTATE_BYTES) {
+        bytes = 0;
+        try {
+          setAside(path);
+          file.reopen();
+        } catch {
+          // It goes on in the file that it has.
+        }
+      }
+      if (toJournal) writeJournal(journalLine(line));
     };
-    return pino({ base: { pid: process.pid }, level: level ?? 'info' }, isJournal(env) ? both : file);
+    return pino({ base: { pid: process.pid }, level: level ?? 'info' }, { write });
   } catch (cause) {
     throw new CairnError(systemCode(cause) === 'EROFS' ? 'READ_ONLY' : 'ACCESS', `cannot write the log ${path}`, {
       hint: 'the pool directory must be writable by the user who mounts it',
@@ -49,10 +60,16 @@ export async function openDaemonLog(poolDirectory: string, env: CliContext['env'
   }
 }
 
-function rotate(path: string): void {
+/** 0 if it is not there. */
+function sizeOf(path: string): number {
   try {
-    if (statSync(path).size > ROTATE_BYTES) renameSync(path, `${path}.1`);
+    return statSync(path).size;
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
+    if (systemCode(error) === 'ENOENT') return 0;
+    throw error;
   }
+}
+
+function setAside(path: string): void {
+  renameSync(path, `${path}.1`);
 }

@@ -19,6 +19,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { systemCode } from '../errors/cairn-error.js';
 import { findMountHelper } from '../fuse/mount.js';
+import { openFileLimit } from '../io/open-file-limit.js';
 import type { PoolConfig } from '../pool/config.js';
 import { CONFIG_NAME } from '../pool/config-limits.js';
 import type { CliContext } from './context.js';
@@ -172,15 +173,13 @@ async function checkNative(): Promise<Diagnosis> {
   }
 }
 
-/** node has raised its soft limit to the hard one already. */
 function checkOpenFiles(): Diagnosis {
-  const [, limit = '0'] = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
-  const files = limit === 'unlimited' ? Number.POSITIVE_INFINITY : Number(limit);
+  const files = openFileLimit();
   return files >= MIN_OPEN_FILES
-    ? ok('open files', limit === 'unlimited' ? 'no limit' : `${formatCount(files)} allowed`)
+    ? ok('open files', files === Number.POSITIVE_INFINITY ? 'no limit' : `${formatCount(files)} allowed`)
     : warning(
         'open files',
-        `only ${files} are allowed: many open files on the mount are refused`,
+        `only ${files} are allowed: fewer are kept open, which is slower, and many disks may not get along with it`,
         'raise LimitNOFILE= of the service, or nofile in /etc/security/limits.conf, to 65536 or more',
       );
 }

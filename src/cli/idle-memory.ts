@@ -52,7 +52,11 @@ export class IdleMemory {
 
   start(): void {
     this.#timer = this.#clock.after(LOOK_EVERY_MS, () => {
-      this.#look();
+      try {
+        this.#look();
+      } catch {
+        // What cannot be measured, as where no more files may be opened, is looked at the next time.
+      }
       this.start();
     });
   }

@@ -11,6 +11,7 @@ import type { ApiParts } from '../http/api.js';
 import { ControlClient } from '../http/control-client.js';
 import { ControlServer } from '../http/control-server.js';
 import type { Clock } from '../io/clock.js';
+import { openFileLimit } from '../io/open-file-limit.js';
 import type { PoolConfig } from '../pool/config.js';
 import type { S3Config, WebConfig } from '../pool/face-config.js';
 import { NO_ACCESS_TIMES, RELATIVE_ACCESS_TIMES } from '../vfs/access-times.js';
@@ -95,6 +96,7 @@ export class MountDaemon {
   static async start(context: Context, options: MountOptions): Promise<MountDaemon> {
     const { poolDirectory, mountpoint, config, log } = options;
     const writeback = isWriteback(options);
+    requireOpenFiles(openFileLimit(), config.disks.length);
     const own = [poolDirectory, config.metaDirectory, config.cache.directory, ...config.disks.map((d) => d.directory)];
     if (await prepareMountpoint(context, mountpoint, own)) {
       log.warn({ mountpoint }, 'detached a dead mount: the daemon before this one had been killed');
@@ -413,6 +415,19 @@ export class MountDaemon {
       });
     });
   }
+}
+
+/** With fewer the pool takes its own trouble for that of its devices. CONFIG. */
+export function requireOpenFiles(limit: number, disks: number): void {
+  const needed = 128 + 40 * disks;
+  if (limit >= needed) return;
+  throw new CairnError(
+    'CONFIG',
+    `only ${limit} files may be open in this process, and a pool of ${disks} disks needs ${needed}`,
+    {
+      hint: 'raise the limit, best to 65536 or more: `ulimit -n`, LimitNOFILE= of a service, or nofile in /etc/security/limits.conf',
+    },
+  );
 }
 
 function isReadOnly({ readOnly, config }: MountOptions): boolean {

@@ -1,5 +1,5 @@
 /** Errors as a person sees them: one line with what to do next. CAIRN_DEBUG=1 adds where it came from. */
-import { CairnError, messageOf } from '../errors/cairn-error.js';
+import { CairnError, messageOf, systemCode } from '../errors/cairn-error.js';
 import type { CliContext } from './context.js';
 
 export function showError(context: Pick<CliContext, 'stderr' | 'env'>, error: unknown): void {
@@ -12,12 +12,17 @@ const HINTS: Readonly<Partial<Record<string, string>>> = {
   ACCESS: 'run it as the user who made the pool',
 };
 
+/** The same of what the system refuses while nobody has a word for it, as where parts of the program are loaded. */
+const SYSTEM_HINTS: Readonly<Partial<Record<string, string>>> = {
+  EMFILE: 'raise the number of files that a process may have open (`ulimit -n`, LimitNOFILE=) to 65536 or more',
+  ENFILE: 'raise fs.file-max (sysctl), or end what has so many files open',
+};
+
 /** Message and hint on one line. */
 export function errorLine(error: unknown): string {
   const message = messageOf(error);
   const [line = ''] = message.split('\n');
-  if (!(error instanceof CairnError)) return line;
-  const hint = error.hint ?? HINTS[error.code];
+  const hint = error instanceof CairnError ? (error.hint ?? HINTS[error.code]) : SYSTEM_HINTS[systemCode(error) ?? ''];
   return hint === undefined ? line : `${line}; ${hint}`;
 }
 

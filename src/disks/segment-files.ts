@@ -9,11 +9,12 @@
 import { join } from 'node:path';
 import { assert, CairnError, hasCode, messageOf } from '../errors/cairn-error.js';
 import type { FileIo, IoFile } from '../io/file-io.js';
+import { openFileLimit } from '../io/open-file-limit.js';
 import type { LogOptions } from './log.js';
 import type { LogContext } from './log-context.js';
 import { encodeRecordHeader, SEGMENT_START_BYTES } from './record-codec.js';
 
-const OPEN_FILES = 64;
+const OPEN_FILES = Math.min(64, Math.floor(openFileLimit() / 32));
 /** More released files than this are deleted: their room is worth more than the time to zero a new one. */
 const SPARES = 2;
 const ZERO_CHUNK = Buffer.alloc(1024 * 1024);

@@ -2,6 +2,10 @@
 import Database from 'better-sqlite3';
 import { CairnError } from '../errors/cairn-error.js';
 
+/** Only a copy of what the disks know is in it. */
+const LOST =
+  'see that its device works and has room, and that its directory may be written; if it is lost, make the directory anew, or name another one below [meta] in cairn.toml: all of it is made from the disks';
+
 /** `error` as a CairnError if SQLite threw it, else unchanged: a programmer's error stays one. */
 export function fromSqlite(error: unknown, path: string): unknown {
   if (!(error instanceof Database.SqliteError)) return error;
@@ -31,9 +35,9 @@ export function fromSqlite(error: unknown, path: string): unknown {
     case 'CANTOPEN':
     case 'PERM':
     case 'AUTH':
-      return new CairnError('ACCESS', `the metadata store ${path} cannot be opened`, cause);
+      return new CairnError('ACCESS', `the metadata store ${path} cannot be opened`, { ...cause, hint: LOST });
     default:
-      return new CairnError('IO', `the metadata store ${path} failed: ${error.message}`, cause);
+      return new CairnError('IO', `the metadata store ${path} failed: ${error.message}`, { ...cause, hint: LOST });
   }
 }
 
@@ -45,7 +49,7 @@ export function isDamage(error: unknown): boolean {
 /** The store cannot be used; what it held is in the journal. */
 export function corrupt(path: string, why: string, cause?: unknown): CairnError {
   return new CairnError('CORRUPT', `the metadata store ${path} cannot be used: ${why}`, {
-    hint: 'it is rebuilt from the journal on the disks when its files are removed',
+    hint: 'mount the pool again: it is made anew from the disks; if that does not help, remove its files',
     ...(cause === undefined ? {} : { cause }),
   });
 }

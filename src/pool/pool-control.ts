@@ -5,7 +5,7 @@ import type { ChunkStore } from '../chunks/chunk-store.js';
 import type { Collector } from '../commit/collector.js';
 import type { Journal } from '../commit/journal.js';
 import type { Sweep } from '../commit/sweep.js';
-import { CairnError } from '../errors/cairn-error.js';
+import { CairnError, messageOf } from '../errors/cairn-error.js';
 import type { LossForecaster } from '../forecast/loss-forecast.js';
 import { checkPool } from '../fsck/check-pool.js';
 import type { Clock } from '../io/clock.js';
@@ -107,6 +107,8 @@ export class OpenPoolControl implements PoolControl {
   readonly disks: DiskControl;
   readonly #parts: PoolParts;
   #checking = false;
+  /** As far as is known. */
+  #files = 0;
   #plan: { readonly map: DiskMap; readonly planned: Plan } | undefined;
 
   constructor(parts: PoolParts) {
@@ -122,7 +124,7 @@ export class OpenPoolControl implements PoolControl {
   }
 
   async status(): Promise<PoolStatus> {
-    const { config, map, disks, journal, account, staged, space, meta } = this.#parts;
+    const { config, map, disks, journal, account, staged, space } = this.#parts;
     const reports = disks.reports();
     const online = new Set(
       reports.filter(({ state, role }) => state === 'online' && role === 'data').map(({ number }) => number),
@@ -154,7 +156,8 @@ export class OpenPoolControl implements PoolControl {
     }
     if (lost) findings.push('too many disks are missing: a part of the data cannot be read until they are back');
     const figures = space.report();
-    const { inodes } = await meta.statistics();
+    const unread = await this.#countFiles();
+    if (unread !== undefined) findings.push(unread);
     return {
       format: 1,
       pool: config.pool,
@@ -166,7 +169,8 @@ export class OpenPoolControl implements PoolControl {
       mode: this.#parts.mode,
       whenDegraded: config.whenDegraded,
       pid: process.pid,
-      health: lost ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
+      health:
+        lost || unread !== undefined ? 'failed' : broken.length > 0 || noticed.length > 0 ? 'degraded' : 'healthy',
       findings,
       protection: protectionOf(survives, counted.length, counted.filter(({ state }) => state !== 'online').length),
       disks: reports,
@@ -174,8 +178,7 @@ export class OpenPoolControl implements PoolControl {
       usableBytes: figures.usableBytes,
       usedBytes: figures.usedBytes,
       freeBytes: figures.freeBytes,
-      // The root is nobody's file.
-      files: Math.max(0, inodes - 1),
+      files: this.#files,
       dirtyBytes: account.dirtyBytes,
       dirtyFiles: new Set([...staged.contents, ...staged.sealing]).size,
       cacheBytes: account.cachedBytes,
@@ -187,6 +190,17 @@ export class OpenPoolControl implements PoolControl {
       mapVersion: map.version,
       jobs: this.jobs.list().filter(({ state }) => state !== 'idle'),
     };
+  }
+
+  /** Everything else is known also while the metadata store cannot be read; a sentence then. */
+  async #countFiles(): Promise<string | undefined> {
+    try {
+      // The root is nobody's file.
+      this.#files = Math.max(0, (await this.#parts.meta.statistics()).inodes - 1);
+      return undefined;
+    } catch (error) {
+      return `names and files cannot be read: ${messageOf(error)}; unmount the pool and mount it again: the store is made anew from the disks, and what is staged waits in the cache`;
+    }
   }
 
   async state(path: string): Promise<FileState> {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { CacheFiles } from '../../../src/cache/cache-files.js';
@@ -291,6 +291,18 @@ t.test('a file that vanished is an I/O error, not an absent one', async (t) => {
   t.throws(() => text(files, 3, 0, 1), { code: 'IO' });
   await files.close();
   t.throws(() => files.writeNow(3, 0, Buffer.from('x')), /assertion/);
+});
+
+t.test('a cache that has been deleted is an I/O error of the device, not an absent file', async (t) => {
+  const { files, root } = await setup(t);
+  files.writeNow(3, 0, Buffer.from('x'));
+  rmSync(`${root}/files`, { recursive: true });
+  const causes: unknown[] = [];
+  files.onFailure = (cause) => causes.push(cause);
+  t.throws(() => files.writeNow(4, 0, Buffer.from('x')), { code: 'IO', message: /gone from/, hint: /unmount/ });
+  t.match(causes, [{ code: 'IO' }]);
+  t.equal(text(files, 3, 0, 1), 'x', 'what is open can be read');
+  await files.close();
 });
 
 t.test('closing refuses what is pinned', async (t) => {

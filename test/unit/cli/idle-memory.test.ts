@@ -81,3 +81,20 @@ t.test('what has grown by a little is left alone, also when that comes again and
   t.equal(process.collections, 1, 'which gave nothing, so that is that');
   t.end();
 });
+
+t.test('a look that fails ends nothing', (t) => {
+  const clock = new ManualClock();
+  const process = new FakeProcess();
+  const memory = new IdleMemory(clock, process, () => {});
+  memory.start();
+  t.teardown(() => memory.close());
+  process.processorMs = () => {
+    throw new Error('EMFILE: too many open files');
+  };
+  clock.advance(LOOK_MS);
+  process.processorMs = () => process.workedMs;
+  process.freeBytes = 250 * MIB;
+  clock.advance(LOOK_MS);
+  t.equal(process.collections, 1, 'the next look is one');
+  t.end();
+});

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -12,7 +12,7 @@ import { openDaemonLog } from '../../../src/cli/daemon-log.js';
 import { waitForEnd } from '../../../src/cli/daemon-process.js';
 import { runInForeground } from '../../../src/cli/foreground.js';
 import type { ProcessMemory } from '../../../src/cli/idle-memory.js';
-import { MountDaemon } from '../../../src/cli/mount-daemon.js';
+import { MountDaemon, requireOpenFiles } from '../../../src/cli/mount-daemon.js';
 import { OwnMemory } from '../../../src/cli/process-memory.js';
 import { readTls } from '../../../src/cli/read-tls.js';
 import { TlsRenewal } from '../../../src/cli/tls-renewal.js';
@@ -653,6 +653,32 @@ t.test('a log that cannot be written ends nothing', async (t) => {
   symlinkSync('/dev/full', join(poolDirectory, 'daemon.log'));
   const log = await openDaemonLog(poolDirectory, {});
   for (let i = 0; i < 100; i++) log.error({ i }, 'the disk is full');
+});
+
+t.test('where too few files may be open nothing is begun', async (t) => {
+  t.throws(() => requireOpenFiles(64, 3), { code: 'CONFIG', message: /only 64 .* needs 248/, hint: /ulimit -n/ });
+  requireOpenFiles(256, 3);
+  requireOpenFiles(Number.POSITIVE_INFINITY, 1000);
+});
+
+t.test('a log that has grown is set aside while it is written, and only one of them is kept', async (t) => {
+  const { poolDirectory } = await prepare(t);
+  const path = join(poolDirectory, 'daemon.log');
+  const log = await openDaemonLog(poolDirectory, {});
+  const much = 'x'.repeat(0.75 * MIB);
+  for (let i = 0; i < 30; i++) log.error({ i, much }, 'again');
+  // Fourteen such lines are more than 10 MiB: lines 14 to 27 are set aside, those before are gone.
+  const numbers = (file: string) =>
+    readFileSync(file, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { i: number }).i);
+  t.same(
+    numbers(`${path}.1`),
+    Array.from({ length: 14 }, (_, i) => i + 14),
+  );
+  t.same(numbers(path), [28, 29]);
+  t.equal(statSync(path).mode & 0o777, 0o600, 'for nobody else');
 });
 
 t.test('what V8 has once used goes back to the system', (t) => {

@@ -6,9 +6,10 @@ import { SystemMachine } from '../../../src/pool/machine.js';
 import type { PoolLog } from '../../../src/pool/pool-log.js';
 import { PoolFixture } from '../vfs/pool-fixture.js';
 
-/** Its metadata store refuses commits as long as `refusal` is set. */
+/** Its metadata store refuses commits as long as `refusal` is set, and cannot be read while `unreadable` is. */
 class RefusingMachine extends SystemMachine {
   refusal: CairnError | undefined;
+  unreadable: CairnError | undefined;
 
   override async openMeta(directory: string, pool: string, log: PoolLog): Promise<MetaStore> {
     const store = await super.openMeta(directory, pool, log);
@@ -17,9 +18,27 @@ class RefusingMachine extends SystemMachine {
       if (this.refusal !== undefined) throw this.refusal;
       await apply(commit);
     };
+    const statistics = store.statistics.bind(store);
+    store.statistics = async () => {
+      if (this.unreadable !== undefined) throw this.unreadable;
+      return statistics();
+    };
     return store;
   }
 }
+
+t.test('a store that cannot be read is said in the status, beside all that is known without it', async (t) => {
+  const machine = new RefusingMachine();
+  const fixture = await PoolFixture.create(t, { machine });
+  const { files, disks } = await fixture.pool.control.status();
+  machine.unreadable = new CairnError('CORRUPT', 'the store says nothing');
+  const status = await fixture.pool.control.status();
+  t.equal(status.health, 'failed');
+  t.match(status.findings, [
+    /names and files cannot be read: the store says nothing; unmount the pool and mount it again/,
+  ]);
+  t.match(status, { files, disks: { length: disks.length } });
+});
 
 for (const { code, isAnew } of [
   { code: 'CONFLICT', isAnew: true },
