@@ -80,7 +80,7 @@ class Recovery {
   readonly #snapshots: readonly FoundSnapshot[];
   readonly #records: CommitRecords;
   readonly #notes: string[] = [];
-  readonly #damage: DamagedCommit[] = [];
+  readonly #damage: { readonly commit: Commit; readonly lost: readonly string[] }[] = [];
   /** Disks whose copy of a commit turned out to be damaged. */
   readonly #damagedOn = new Map<Link, Set<Disk>>();
 
@@ -109,6 +109,7 @@ class Recovery {
       // The journal is the truth: a store that does not take it is not what the earlier commits made.
       if (!hasCode(error, 'CONFLICT') || rebuiltFrom !== undefined) throw explained(error);
       this.#notes.push(`the metadata store contradicts the journal: ${error.message}`);
+      this.#damage.length = 0;
       rebuiltFrom = await this.#rebuild();
       base = this.#meta.position();
       outcome = await this.#replay(base).catch((again: unknown) => {
@@ -132,7 +133,7 @@ class Recovery {
       journal: { commits: journal.length, bytes: journal.reduce((sum, { entry }) => sum + entry.recordBytes, 0) },
       snapshotDue: this.#snapshots.length > 0 && this.#isShort(this.#snapshots[0]!.holders, ['data']),
       notes: this.#notes,
-      damage: this.#damage,
+      damage: await this.#damaged(),
     };
   }
 
@@ -203,7 +204,7 @@ class Recovery {
       }
       if (!promised) await this.#keep(link, found);
       await this.#meta.apply(found.commit);
-      if (lost.length > 0) this.#noteDamage(found.commit, lost);
+      if (lost.length > 0) this.#damage.push({ commit: found.commit, lost });
     }
     return { replayed: chain.length, dropped: 0 };
   }
@@ -237,12 +238,19 @@ class Recovery {
     return lost;
   }
 
-  #noteDamage(commit: Commit, lost: readonly string[]): void {
-    const gone = new Set(lost);
-    const files = new Set<number>();
-    for (const change of commit.changes)
-      if (change.kind === 'extents' && change.extents.some(({ chunk }) => gone.has(chunk))) files.add(change.ino);
-    this.#damage.push({ sequence: commit.sequence, chunks: lost.length, files: [...files] });
+  /** Of what could not be read when it was replayed, what something still names: the rest has been deleted since, and collected. */
+  async #damaged(): Promise<DamagedCommit[]> {
+    const damaged: DamagedCommit[] = [];
+    for (const { commit, lost } of this.#damage) {
+      const gone = new Set<string>();
+      for (const chunk of lost) if (((await this.#meta.getChunk(chunk))?.references ?? 0) > 0) gone.add(chunk);
+      if (gone.size === 0) continue;
+      const files = new Set<number>();
+      for (const change of commit.changes)
+        if (change.kind === 'extents' && change.extents.some(({ chunk }) => gone.has(chunk))) files.add(change.ino);
+      damaged.push({ sequence: commit.sequence, chunks: gone.size, files: [...files] });
+    }
+    return damaged;
   }
 
   /** Commits beyond the watermark that the store has already: the crash may have come before all disks had them. */

@@ -43,7 +43,7 @@ export class PoolDisks implements JournalDisks {
   readonly #parts: { readonly machine: Machine; readonly log: PoolLog };
   /** By directory. */
   readonly #guards = new Map<string, { readonly guard: IoGuard; readonly io: FileIo }>();
-  readonly #returned: ((disk: Disk) => void)[] = [];
+  readonly #returned: ((disk: Disk, isOlder: boolean) => void)[] = [];
   /** A shard came or went on some disk. */
   onShard: ((chunk: string, change: 'put' | 'gone') => void) | undefined;
   /** Some disk can be read no more, or can again. */
@@ -233,8 +233,8 @@ export class PoolDisks implements JournalDisks {
     await this.#leave(place);
   }
 
-  /** Called with every disk that was away and has been taken in again, from then on. */
-  whenReturned(listener: (disk: Disk) => void): void {
+  /** Called with every disk that was away and has been taken in again, from then on. `isOlder`: it lacks some of what it had when it went, as a copy does that was made before. */
+  whenReturned(listener: (disk: Disk, isOlder: boolean) => void): void {
     this.#returned.push(listener);
   }
 
@@ -297,7 +297,9 @@ export class PoolDisks implements JournalDisks {
       await this.#leave(place);
       if (this.#closed) return false;
       place.directory = directory;
-      const disk = await this.#openDisk(place, place.disk?.logEnds);
+      const before = place.disk?.logEnds;
+      const disk = await this.#openDisk(place, before);
+      const isOlder = before !== undefined && isBehind(disk.logEnds, before);
       try {
         await this.admit?.(disk);
         if (this.#closed) throw new CairnError('CLOSED', 'the pool is closed');
@@ -311,8 +313,9 @@ export class PoolDisks implements JournalDisks {
       place.leaving = undefined;
       if (place.config.role === 'data') this.byNumber.set(place.config.number, disk);
       log.warn({ disk: directory }, `the ${place.config.role} disk at ${directory} is back and in use again`);
+      if (isOlder) log.warn({ disk: directory }, 'it is older than it was when it went: what it lacks is looked for');
       this.onReach?.();
-      for (const listener of this.#returned) listener(disk);
+      for (const listener of this.#returned) listener(disk, isOlder);
       return true;
     } catch (error) {
       if (!(error instanceof CairnError)) throw error;
@@ -429,6 +432,14 @@ export class PoolDisks implements JournalDisks {
     );
     if ([...this.#guards.values()].some(({ guard }) => guard.hang !== undefined)) this.#parts.machine.leaveThreads?.();
   }
+}
+
+/** Some of what was synced is not there. */
+function isBehind(found: LogEnds, before: LogEnds): boolean {
+  return (['data', 'journal'] as const).some((stream) => {
+    const [is, was] = [found[stream], before[stream]];
+    return is.segment < was.segment || (is.segment === was.segment && is.position < was.position);
+  });
 }
 
 function stateOf(disk: Disk | undefined, failure: CairnError | undefined): DiskReport['state'] {

@@ -80,7 +80,10 @@ export function openUpkeep(
   });
   if (!isResting) keep(sweep).start();
   disks.admit = (disk) => admitDisk(disk, map.current, journal, recovery.epoch);
-  disks.whenReturned((disk) => sweep.add(disk));
+  disks.whenReturned((disk, isOlder) => {
+    // What an older copy of it lacks is found on the others.
+    for (const each of isOlder ? disks.data() : [disk]) sweep.add(each);
+  });
   const census = countLosses(opening, store);
   const jobs = keep(new JobRunner({ io, poolDirectory: directory, clock, userWork, log }));
   map.whenChanged((next) => {

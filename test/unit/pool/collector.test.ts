@@ -144,3 +144,23 @@ t.test('a full pool says so, and takes writes again as soon as something has bee
   await commit(pool);
   for (const name of names) t.equal((await pool.control.state(name)).health, 'healthy');
 });
+
+t.test('rebuilt metadata does not take what was deleted and collected for lost', async (t) => {
+  const fixture = await PoolFixture.create(t, { commitDelayMs: 3_600_000 });
+  const put = async (path: string): Promise<Buffer> => {
+    const bytes = randomBytes(300 * 1024);
+    await write(fixture.pool, path, bytes);
+    await fixture.pool.commit();
+    return bytes;
+  };
+  await put('/written twice');
+  await put('/gone');
+  const bytes = await put('/written twice');
+  await fixture.pool.remove('/gone');
+  await fixture.pool.commit();
+  await fixture.pool.collect();
+  await fixture.kill('cache', 'meta');
+  const { health, findings } = await fixture.pool.control.status();
+  t.same({ health, findings }, { health: 'healthy', findings: [] });
+  t.same(await (await fixture.pool.openFile('/written twice')).read(0, bytes.length), bytes);
+});

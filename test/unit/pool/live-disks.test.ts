@@ -227,6 +227,35 @@ t.test('swapped mounts are sorted out by what is on the disks', async (t) => {
   await checkAll(t, fixture, files);
 });
 
+t.test('an older copy of a disk in its place, while the pool is open, gets what it lacks', async (t) => {
+  const fixture = await PoolFixture.create(t);
+  const files = new Map<string, Buffer>();
+  const put = async (path: string) => {
+    const bytes = randomBytes(300 * KIB);
+    files.set(path, bytes);
+    await write(fixture, path, bytes);
+  };
+  await put('/a');
+  const [, second = ''] = fixture.disks;
+  const older = `${second} then`;
+  cpSync(second, older, { recursive: true });
+  await put('/a');
+  await put('/b');
+  renameSync(second, `${second} now`);
+  await until(fixture, 2, 'offline');
+  renameSync(older, second);
+  await until(fixture, 2, 'online');
+  t.ok(fixture.lines.some((line) => /older than it was when it went/.test(line)));
+  await checkAll(t, fixture, files);
+  // Without the walk over the other disks nobody would know.
+  for (;;) {
+    const { findings } = await fixture.pool.control.check({ content: true, repair: false }, () => {});
+    if (findings.every(({ severity }) => severity === 'note')) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await checkAll(t, fixture, files);
+});
+
 t.test('a foreign disk and a copy of a disk are named, and not changed', async (t) => {
   const fixture = await PoolFixture.create(t);
   const other = await PoolFixture.create(t);
