@@ -2,6 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError, hasCode, systemCode } from '../errors/cairn-error.js';
+import { systemWords } from '../io/system-error.js';
 import type { CliContext } from './context.js';
 import { daemonClient } from './daemon-client.js';
 import { insidePath, poolOf } from './mount-table.js';
@@ -60,10 +61,13 @@ async function requireAnswer(context: Pick<CliContext, 'mountTable' | 'stderr'>,
     });
 }
 
-/** The pool directory as it is named everywhere: absolute, without symbolic links. NOT_FOUND. */
+/** The pool directory as it is named everywhere: absolute, without symbolic links. NOT_FOUND, ACCESS. */
 export async function resolvePool(context: Pick<CliContext, 'cwd'>, path: string): Promise<string> {
   const absolute = resolve(context.cwd, path);
   return await realpath(absolute).catch((cause: unknown) => {
+    // That it is not there is said only where that is known.
+    if (systemCode(cause) !== 'ENOENT' && systemCode(cause) !== 'ENOTDIR')
+      throw new CairnError('ACCESS', `cannot look at the pool directory ${absolute}: ${systemWords(cause)}`, { cause });
     throw new CairnError('NOT_FOUND', `there is no pool directory ${absolute}`, {
       hint: `make a pool with \`cairn init ${path} --disk DIR … --cache DIR\``,
       cause,

@@ -32,6 +32,8 @@ A running daemon takes changes within a second.`,
     .argument('<name>', 'a name for people')
     .option('--bucket <name=access...>', "what it may do in others' buckets: none, read or write; `*` for all others")
     .action(async (pool: string, name: string, flags: { readonly bucket?: string[] }) => {
+      if (name.trim() === '')
+        throw new CairnError('INVALID', 'the name is empty', { hint: 'give a name to know the user by' });
       const made: S3User = { ...newUser(name), ...bucketsOf(flags.bucket ?? []) };
       await change(context, pool, (users) => {
         if (users.some((other) => other.name === name))

@@ -189,10 +189,13 @@ async function mountByHelper(
   try {
     return addon.fuseMountHelper(helper, path, words.join(','));
   } catch (error) {
-    throw new CairnError(refusal(error), `${HELPER} cannot mount at ${path}: ${asError(error).message}`, {
-      hint: options.allowOther
-        ? `you must own ${path} and may write it; allow_other needs the line user_allow_other in /etc/fuse.conf`
-        : `you must own ${path} and may write it`,
+    const { message } = asError(error);
+    throw new CairnError(refusal(error), `${HELPER} cannot mount at ${path}: ${message}`, {
+      hint: message.includes('failed to open /dev/fuse')
+        ? 'this user may not open the device, or it is not there: see cairn doctor'
+        : options.allowOther
+          ? `you must own ${path} and may write it; allow_other needs the line user_allow_other in /etc/fuse.conf`
+          : `you must own ${path} and may write it`,
       cause: error,
     });
   }

@@ -311,6 +311,15 @@ t.test('status of what is no pool', async (t) => {
     err: /^cairn: there is no pool directory .*absent; make a pool with.*\n$/,
   });
   t.match(await run('status', '.'), { code: 1, err: /has no cairn.toml; make one with/ });
+  t.match(
+    await run('status', 'x'.repeat(300)),
+    { code: 1, err: /^cairn: cannot look at the pool directory .*x: ENAMETOOLONG/ },
+    'what cannot be looked at is not said to be absent',
+  );
+  t.match(await run('user', 'add', 'pool', ' '), {
+    code: 1,
+    err: 'cairn: the name is empty; give a name to know the user by\n',
+  });
 });
 
 t.test('commit and state take paths on the mount', async (t) => {
