@@ -2,6 +2,7 @@
 # From three bare disks to a mounted pool that raises an alarm.
 #
 #     examples/three-disk-box.sh [DIRECTORY]
+#     CAIRN='npx cairn' examples/three-disk-box.sh [DIRECTORY]     in a checkout, where cairn is not on the PATH
 #
 # DIRECTORY (./box if none is given) stands for a machine: disk1 to disk3 would be the mount points of three disks, ssd that of an SSD. The pool stays
 # mounted at DIRECTORY/mnt; `cairn unmount DIRECTORY/mnt` ends it.

@@ -7,6 +7,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadAddon } from '../../native/addon.js';
 import { assert, messageOf, systemCode } from '../errors/cairn-error.js';
+import { findCollector } from '../io/collector.js';
 import { completeSpace, shardIn } from './chunk-space.js';
 import { ChunkWork, shardRecord } from './chunk-work.js';
 import { compressChunk } from './compressed-chunk.js';
@@ -35,6 +36,10 @@ const work = Array.from({ length: slots }, (): Slot => ({ work: new ChunkWork(ad
 
 /** Memory of the main thread's, by its number. */
 const spaces = new Map<number, Uint8Array>();
+/** Of it so much may wait for a collection here. Shared memory does not count where V8 decides when to collect, and this thread makes little else: without being asked it would keep what everybody has let go of. */
+const FORGOTTEN_BYTES_MAX = 32 * 1024 * 1024;
+let forgottenBytes = 0;
+let collect: (() => void) | undefined;
 
 port.on('message', (message: ToWorker) => {
   switch (message.kind) {
@@ -42,7 +47,7 @@ port.on('message', (message: ToWorker) => {
       spaces.set(message.space, message.bytes);
       return;
     case 'forget':
-      spaces.delete(message.space);
+      forget(message.space);
       return;
     case 'complete':
       complete(message);
@@ -92,6 +97,15 @@ function tryTo(request: number, work: () => Result): void {
   } catch (error) {
     done(request, { kind: 'error', error: posted(error) });
   }
+}
+
+function forget(space: number): void {
+  forgottenBytes += spaceOf(space).length;
+  spaces.delete(space);
+  if (forgottenBytes < FORGOTTEN_BYTES_MAX) return;
+  forgottenBytes = 0;
+  collect ??= findCollector();
+  collect();
 }
 
 function writeFrom({ space, layout, request, target }: ToWorker & { kind: 'writeFrom' }): void {

@@ -49,7 +49,7 @@ Example:
   $ cairn disk remove /srv/pool 3
 
 A disk is named by its number, its directory, or the beginning of its id. What would be done is shown first; taking something away is asked about
-(--yes answers). \`cairn plan\` shows the same and does nothing. What must move, moves in the background: \`cairn job list\`.`,
+(--yes answers). \`cairn plan\` shows the same and does nothing. What must move, moves in the background: \`cairn job list POOL\`.`,
     );
   disk
     .command('list')
@@ -142,7 +142,8 @@ async function change(
   request: DiskChangeRequest,
   flags: ChangeFlags,
 ): Promise<ExitCode> {
-  const changer = await changerOf(context, await resolvePool(context, path));
+  const poolDirectory = await resolvePool(context, path);
+  const changer = await changerOf(context, poolDirectory);
   try {
     const plan = await withProgress(context, 'planning', () => changer.plan(request));
     context.stdout.write(flags.json ? `${JSON.stringify(plan, null, 2)}\n` : changePlanText(plan));
@@ -153,7 +154,7 @@ async function change(
     if (flags.wait) return await waitForMoves(context, changer);
     context.stderr.write(
       changer.isMounted
-        ? 'it moves in the background: see `cairn job list`\n'
+        ? `it moves in the background: see \`cairn job list ${poolDirectory}\`\n`
         : 'it moves when the pool is mounted; with --wait it does so now\n',
     );
     return 0;

@@ -55,7 +55,7 @@ export async function checkNewDisk(io: FileIo, directory: string, identity: Disk
   if (entries.includes(IDENTITY_FILE)) {
     const { pool } = await readIdentity(io, directory);
     throw new CairnError('EXISTS', `${directory} already is a disk, of pool ${pool}`, {
-      hint: 'choose another directory, or empty this one if nothing in it is needed',
+      hint: 'choose another directory; if that pool is lost, `cairn rescue --help` and docs/operations.md say how its files come back',
     });
   }
   if (entries.length > 0) {

@@ -176,16 +176,16 @@ export function write(exchange: Exchange, request: Request): void {
   const offset = request.u64(In.WRITE.OFFSET);
   const bytes = request.bytes(request.u32(In.WRITE.SIZE));
   const writeFlags = request.u32(In.WRITE.WRITE_FLAGS);
-  const kill = (writeFlags & WriteFlag.KILL_SUIDGID) !== 0;
+  const killer = (writeFlags & WriteFlag.KILL_SUIDGID) !== 0 ? request.caller() : undefined;
   const isCached = (writeFlags & WriteFlag.CACHE) !== 0;
   // With its writeback cache the kernel itself knows the end, sets times (SETATTR), takes capabilities away in write(2), and sends FSYNC after a synchronous write.
   if (exchange.pages.isWriteback) {
     const write = () => {
       requireEnd(offset + bytes.length);
-      return exchange.vfs.write(handle, offset, bytes, kill, exchange.interruption, true);
+      return exchange.vfs.write(handle, offset, bytes, killer, exchange.interruption, true);
     };
     const written = isCached ? exchange.pages.take(bytes.length, write) : write();
-    exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
+    exchange.answerInterruptible(request, written, replyWritten, killer === undefined ? 0 : request.nodeid);
     return;
   }
   requireEnd(offset + bytes.length);
@@ -195,12 +195,12 @@ export function write(exchange: Exchange, request: Request): void {
   const syncs =
     (flags & OpenFlag.DSYNC) !== 0 && !isCached && ((flags & O_DIRECT) !== 0 || exchange.openModes.isDirect(handle));
   let written = appends
-    ? append(exchange, request.nodeid, handle, offset, bytes, kill)
-    : exchange.vfs.write(handle, offset, bytes, kill, exchange.interruption);
+    ? append(exchange, request.nodeid, handle, offset, bytes, killer)
+    : exchange.vfs.write(handle, offset, bytes, killer, exchange.interruption);
   if (syncs) written = thenSync(exchange, handle, written);
   if (exchange.openModes.mayBeMapped(request.nodeid))
     dropPages(exchange, request.nodeid, offset, bytes.length, written);
-  exchange.answerInterruptible(request, written, replyWritten, kill ? request.nodeid : 0);
+  exchange.answerInterruptible(request, written, replyWritten, killer === undefined ? 0 : request.nodeid);
 }
 
 function requireEnd(end: number): void {
@@ -233,15 +233,17 @@ function append(
   handle: Handle,
   offset: number,
   bytes: Uint8Array,
-  kill: boolean,
+  killer: Caller | undefined,
 ): Result<number> {
   const { interruption } = exchange;
   const attr = exchange.vfs.getattr(ino);
   if (attr instanceof Promise) {
     const copy = Uint8Array.from(bytes);
-    return attr.then(({ sizeBytes }) => writeAtEnd(exchange, ino, handle, offset, sizeBytes, copy, kill, interruption));
+    return attr.then(({ sizeBytes }) =>
+      writeAtEnd(exchange, ino, handle, offset, sizeBytes, copy, killer, interruption),
+    );
   }
-  return writeAtEnd(exchange, ino, handle, offset, attr.sizeBytes, bytes, kill, interruption);
+  return writeAtEnd(exchange, ino, handle, offset, attr.sizeBytes, bytes, killer, interruption);
 }
 
 function writeAtEnd(
@@ -251,13 +253,13 @@ function writeAtEnd(
   offset: number,
   sizeBytes: number,
   bytes: Uint8Array,
-  kill: boolean,
+  killer: Caller | undefined,
   interruption: Interruption,
 ): Result<number> {
-  if (sizeBytes <= offset) return exchange.vfs.write(handle, offset, bytes, kill, interruption);
+  if (sizeBytes <= offset) return exchange.vfs.write(handle, offset, bytes, killer, interruption);
   // The kernel caches the bytes at the offset that it believed in.
   void exchange.notifier.invalidateInode(ino, offset, 0);
-  return exchange.vfs.write(handle, sizeBytes, bytes, kill, interruption);
+  return exchange.vfs.write(handle, sizeBytes, bytes, killer, interruption);
 }
 
 export function flush(exchange: Exchange, request: Request): void {

@@ -153,7 +153,9 @@ export class DiskChanges implements DiskControl {
         hint: 'take it out of cairn.toml while the pool is not mounted; commits then go to the data disks',
       });
     if (map.leaving.includes(disk.number))
-      throw new CairnError('INVALID', `disk ${disk.number} is being emptied already`, { hint: 'see `cairn job list`' });
+      throw new CairnError('INVALID', `disk ${disk.number} is being emptied already`, {
+        hint: 'see `cairn job list POOL`',
+      });
     if (map.spares.includes(disk.number))
       throw new CairnError('INVALID', `disk ${disk.number} is not in use`, {
         hint: 'take it out of cairn.toml while the pool is not mounted',

@@ -14,6 +14,8 @@ export interface GivenDisks {
   readonly disks: readonly BareDisk[];
   /** Numbers of data disks that the newest map names and nobody gave; undefined without a map. */
   readonly missing: readonly number[] | undefined;
+  /** Those of them that the map gives no buckets: let go of long ago, or being emptied when it was made. It does not say which. */
+  readonly emptied: readonly number[];
   /** How many disks every group of the pool survives the loss of; undefined without a map. */
   readonly tolerance: number | undefined;
   /** Disks that do not say their number: each is one of those that seem missing. */
@@ -87,14 +89,16 @@ function fullId(disks: readonly BareDisk[], start: string): string {
   return disks.find(({ identity }) => identity?.pool.startsWith(start))?.identity?.pool ?? start;
 }
 
-function mapOf(disks: readonly BareDisk[]): Pick<GivenDisks, 'missing' | 'tolerance' | 'nameless'> {
+function mapOf(disks: readonly BareDisk[]): Pick<GivenDisks, 'missing' | 'emptied' | 'tolerance' | 'nameless'> {
   let map: DiskMap | undefined;
   for (const disk of disks) if (disk.map !== undefined && disk.map.version > (map?.version ?? -1)) map = disk.map;
   const nameless = disks.filter(({ identity, segments }) => identity === undefined && segments.length > 0).length;
-  if (map === undefined) return { missing: undefined, tolerance: undefined, nameless };
+  if (map === undefined) return { missing: undefined, emptied: [], tolerance: undefined, nameless };
   const numbers = new Set(disks.map(({ identity }) => identity?.number));
-  const missing = map.disks.flatMap(({ disk }) => (numbers.has(disk) ? [] : [disk]));
-  return { missing, tolerance: toleranceOf(map), nameless };
+  const away = map.disks.filter(({ disk }) => !numbers.has(disk));
+  const missing = away.map(({ disk }) => disk);
+  const emptied = away.flatMap(({ disk, buckets }) => (buckets === 0 ? [disk] : []));
+  return { missing, emptied, tolerance: toleranceOf(map), nameless };
 }
 
 /** How many disks every group survives the loss of. */

@@ -2,7 +2,7 @@
 import type { RescueSource, RescueSummary } from './rescue.js';
 
 /** What is known before anything is restored. */
-export function sourceLines({ pool, disks, missingDisks, state, notes }: RescueSource): string[] {
+export function sourceLines({ pool, disks, missingDisks, emptiedDisks, state, notes }: RescueSource): string[] {
   const lines = [`pool ${pool === '' ? 'unknown' : pool}, state of commit ${state.sequence}${newer(state)}`];
   for (const { directory, number, role } of disks) {
     const which =
@@ -11,6 +11,10 @@ export function sourceLines({ pool, disks, missingDisks, state, notes }: RescueS
   }
   if (missingDisks !== undefined && missingDisks.length > 0)
     lines.push(`  missing  ${missingDisks.map((number) => `disk ${number}`).join(', ')} of the pool`);
+  if (emptiedDisks.length > 0)
+    lines.push(
+      `  let go   ${emptiedDisks.map((number) => `disk ${number}`).join(', ')}: needed only if one was still being emptied`,
+    );
   for (const note of [...state.notes, ...notes]) lines.push(`  note     ${note}`);
   return lines;
 }

@@ -74,6 +74,8 @@ export interface RescueSource {
   }[];
   /** Numbers of data disks of the pool that were not given; undefined: no map can be read. */
   readonly missingDisks: readonly number[] | undefined;
+  /** Not given either, and only needed if they were not empty yet: numbers of disks that the pool has let go of, or was emptying. */
+  readonly emptiedDisks: readonly number[];
   readonly state: PoolState;
   /** What was found on the way, one sentence each. */
   readonly notes: readonly string[];
@@ -169,7 +171,8 @@ async function withSource<T>(
         number: identity?.number,
         role: identity?.role,
       })),
-      missingDisks: given.missing,
+      missingDisks: given.missing?.filter((number) => !given.emptied.includes(number)),
+      emptiedDisks: given.emptied,
       state,
       notes: [...given.notes, ...content.notes, ...journalNotes(given, content.journal.commitCount)],
     });

@@ -119,14 +119,14 @@ export class VersionedVfs extends ForwardingVfs implements v.Vfs {
     handle: v.Handle,
     offset: number,
     bytes: Uint8Array,
-    killPrivileges?: boolean,
+    killer?: v.Caller,
     interruption?: Interruption,
     isLate?: boolean,
   ): v.Result<number> {
     const wait = this.#begun(this.#inos.get(handle));
-    if (wait === undefined) return this.vfs.write(handle, offset, bytes, killPrivileges, interruption, isLate);
+    if (wait === undefined) return this.vfs.write(handle, offset, bytes, killer, interruption, isLate);
     const copy = Buffer.from(bytes);
-    return wait.then(() => this.vfs.write(handle, offset, copy, killPrivileges, interruption, isLate));
+    return wait.then(() => this.vfs.write(handle, offset, copy, killer, interruption, isLate));
   }
 
   fallocate(handle: v.Handle, mode: v.AllocateMode, offset: number, length: number): v.Result<void> {

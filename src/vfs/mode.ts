@@ -21,8 +21,12 @@ export function isSymlink(mode: number): boolean {
   return (mode & S_IFMT) === S_IFLNK;
 }
 
-/** The mode without set-user-id, and without set-group-id where the group may execute (otherwise that bit means mandatory locking). */
-export function withoutPrivileges(mode: number): number {
+/**
+ * The mode without set-user-id, and without set-group-id where the group may execute. Where it may not, that bit means mandatory locking, and stays if whoever changes the
+ * file is of its group.
+ */
+export function withoutPrivileges(mode: number, isOfGroup: () => boolean): number {
   const cleared = mode & ~S_ISUID;
-  return (mode & S_IXGRP) !== 0 ? cleared & ~S_ISGID : cleared;
+  if ((mode & S_ISGID) === 0) return cleared;
+  return (mode & S_IXGRP) !== 0 || !isOfGroup() ? cleared & ~S_ISGID : cleared;
 }

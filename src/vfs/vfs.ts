@@ -48,7 +48,7 @@ export interface AttrChange {
   readonly atime?: Time | 'now';
   readonly mtime?: Time | 'now';
   readonly ctime?: Time;
-  /** Clear set-user-id, set-group-id (if executable by group) and security.capability: FUSE's KILL_SUIDGID. */
+  /** Clear set-user-id, set-group-id (unless the group may not execute, and the caller is of it) and security.capability: FUSE's KILL_SUIDGID. */
   readonly killPrivileges?: boolean;
 }
 
@@ -140,13 +140,13 @@ export interface Vfs {
   /**
    * Takes all bytes or throws. If it returns a promise, it has taken its own copy of `bytes` before returning: the caller
    * reuses them at once (FUSE has one buffer for all requests). `offset` is ignored for append handles. `isLate`: the face has kept the bytes since they
-   * were written, so times and capabilities are its business.
+   * were written, so times and capabilities are its business. `killer`: someone who writes and may not keep set-id bits.
    */
   write(
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    killPrivileges?: boolean,
+    killer?: Caller,
     interruption?: Interruption,
     isLate?: boolean,
   ): Result<number>;

@@ -8,6 +8,7 @@ import { MEMORY_FILE_BYTES } from '../cache/file-content.js';
 import type { StageLog } from '../cache/stage-log.js';
 import { CairnError } from '../errors/cairn-error.js';
 import type { Clock } from '../io/clock.js';
+import { hasSupplementaryGroup } from '../io/process-groups.js';
 import type { UserWork } from '../jobs/user-work.js';
 import type { Ino, Name } from '../meta/rows.js';
 import { ACCESS_LIST, AccessList, DEFAULT_LIST } from './access-list.js';
@@ -154,19 +155,20 @@ export class Volume implements Vfs {
       const list = change.mode === undefined ? undefined : this.#xattrs.accessList(inode, ACCESS_LIST);
       return chain(list, (accessList) => {
         if (this.#table.peek(ino) !== inode || inode.held !== undefined) return this.#setattr(ino, change, caller);
-        return this.#change(inode, change, accessList);
+        return this.#change(inode, change, accessList, caller);
       });
     });
   }
 
-  #change(inode: Inode, change: AttrChange, accessList: AccessList | undefined): Inode {
+  #change(inode: Inode, change: AttrChange, accessList: AccessList | undefined, caller: Caller): Inode {
     // Also while a commit is under way: the cache keeps the bytes that are cut off until it has read them.
     if (change.sizeBytes !== undefined) this.#data.resize(inode, change.sizeBytes);
     const now = this.#clock.now();
+    const chowned = change.uid !== undefined || change.gid !== undefined;
+    if (change.killPrivileges === true || (chowned && inode.directory === undefined))
+      this.#killPrivileges(inode, caller);
     if (change.uid !== undefined) inode.uid = change.uid;
     if (change.gid !== undefined) inode.gid = change.gid;
-    const chowned = change.uid !== undefined || change.gid !== undefined;
-    if (change.killPrivileges === true || (chowned && inode.directory === undefined)) this.#killPrivileges(inode);
     if (change.mode !== undefined) {
       inode.mode = (inode.mode & S_IFMT) | (change.mode & PERMISSIONS);
       if (accessList !== undefined) this.#xattrs.putAccessList(inode, accessList.withMode(change.mode));
@@ -179,8 +181,9 @@ export class Volume implements Vfs {
   }
 
   /** Set-id bits and file capabilities; the kernel leaves this to us when it has agreed to HANDLE_KILLPRIV_V2. */
-  #killPrivileges(inode: Inode): void {
-    inode.mode = withoutPrivileges(inode.mode);
+  #killPrivileges(inode: Inode, { uid, gid, pid }: Caller): void {
+    const isOfGroup = () => uid === 0 || gid === inode.gid || hasSupplementaryGroup(pid, inode.gid);
+    inode.mode = withoutPrivileges(inode.mode, isOfGroup);
     this.#xattrs.dropCapability(inode);
   }
 
@@ -359,7 +362,7 @@ export class Volume implements Vfs {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    killPrivileges = false,
+    killer?: Caller,
     interruption?: Interruption,
     isLate = false,
   ): Result<number> {
@@ -367,11 +370,11 @@ export class Volume implements Vfs {
     if (!file.mode.write) throw new CairnError('BAD_HANDLE', 'the file is not open for writing');
     if (file.inode.held !== undefined) {
       const copy = Buffer.from(bytes);
-      return file.inode.held.then(() => this.write(handle, offset, copy, killPrivileges, undefined, isLate));
+      return file.inode.held.then(() => this.write(handle, offset, copy, killer, undefined, isLate));
     }
     file.written = true;
     // Capabilities go with every write, also root's; the kernel sees to it only where the bytes pass its own pages.
-    if (killPrivileges) this.#killPrivileges(file.inode);
+    if (killer !== undefined) this.#killPrivileges(file.inode, killer);
     else if (!isLate) this.#xattrs.dropCapability(file.inode);
     const startedMs = this.#clock.monotonicMs();
     const append = file.mode.append === true;

@@ -162,6 +162,15 @@ static void writer_1003(void) {
   int fd = open("program", O_WRONLY);
   EXPECT(fd >= 0 && write(fd, "x", 1) == 1 && close(fd) == 0 && mode_of("program") == 0777);
   EXPECT(truncate("other", 1) == 0 && mode_of("other") == 0777);
+  fd = open("locked", O_WRONLY);
+  EXPECT(fd >= 0 && write(fd, "x", 1) == 1 && close(fd) == 0);
+  fd = open("filled", O_WRONLY);
+  EXPECT(fd >= 0 && fallocate(fd, 0, 0, 100) == 0 && close(fd) == 0);
+}
+
+static void writer_of_77(void) {
+  int fd = open("shared", O_WRONLY);
+  EXPECT(fd >= 0 && write(fd, "x", 1) == 1 && close(fd) == 0);
 }
 
 /* Whoever writes to a set-id program takes the bits off. */
@@ -170,9 +179,17 @@ static void set_id_bits_go(void) {
   enter_as_root();
   put("program", "program");
   put("other", "other");
+  put("locked", "locked");
+  put("filled", "filled");
   EXPECT(chmod("program", 06777) == 0 && chmod("other", 06777) == 0);
+  EXPECT(chmod("locked", 06666) == 0 && chmod("filled", 06666) == 0);
+  put("shared", "shared");
+  EXPECT(chown("shared", 0, 77) == 0 && chmod("shared", 06666) == 0);
   as_user(1003, 1003, 1003, writer_1003);
-  EXPECT(mode_of("program") == 0777);
+  as_user(1003, 1003, 77, writer_of_77);
+  EXPECT(mode_of("program") == 0777 && mode_of("shared") == 02666);
+  // Also set-group-id that is none, by who is not of the group: Linux since 6.2.
+  if (on_cairn()) EXPECT(mode_of("locked") == 0666 && mode_of("filled") == 0666);
 }
 
 static void xattr_limits(void) {

@@ -224,12 +224,12 @@ export class FakeVfs implements Vfs {
     return end <= offset ? [] : [{ fd: node.fd, position: offset, length: end - offset }];
   }
 
-  write(handle: Handle, offset: number, bytes: Uint8Array, killPrivileges?: boolean): number {
+  write(handle: Handle, offset: number, bytes: Uint8Array, killer?: Caller): number {
     this.calls.push('write');
     const node = this.#opened(handle);
     writeSync(node.fd, bytes, 0, bytes.length, offset);
     node.attr.sizeBytes = Math.max(node.attr.sizeBytes, offset + bytes.length);
-    if (killPrivileges) node.attr.mode &= ~0o6000;
+    if (killer !== undefined) node.attr.mode &= ~0o6000;
     this.#touch(node);
     return bytes.length;
   }

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { Opcode } from '../../../src/fuse/protocol.js';
 import type { Interruption } from '../../../src/vfs/interruption.js';
-import type { Vfs } from '../../../src/vfs/vfs.js';
+import type { Caller, Vfs } from '../../../src/vfs/vfs.js';
 import { bodyOf, FakeKernel, initBody, requestMessage, withKernel } from './fake-channel.js';
 import { answeringLater, FakeVfs } from './fake-vfs.js';
 
@@ -189,10 +189,16 @@ t.test('a program that is killed need not wait, others get their answer', async 
       const method: unknown = Reflect.get(target, property);
       if (property === 'fsync') return () => new Promise<void>((resolve) => (end = resolve));
       if (property === 'write')
-        return (handle: number, offset: number, bytes: Uint8Array, kill: boolean, interruption: Interruption) => {
+        return (
+          handle: number,
+          offset: number,
+          bytes: Uint8Array,
+          killer: Caller | undefined,
+          interruption: Interruption,
+        ) => {
           const copy = Uint8Array.from(bytes);
           const waits = new Promise<void>((resolve) => (end = resolve));
-          return interruption.after(waits, () => target.write(handle, offset, copy, kill));
+          return interruption.after(waits, () => target.write(handle, offset, copy, killer));
         };
       return typeof method === 'function' ? (method.bind(target) as unknown) : method;
     },

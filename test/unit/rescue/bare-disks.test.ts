@@ -3,7 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { decodeMap, encodeMap } from '../../../diskmap/index.js';
+import { MAP_FILE } from '../../../src/disks/log-disk.js';
 import type { RescueSummary } from '../../../src/rescue/rescue.js';
+import { sourceLines } from '../../../src/rescue/rescue-summary.js';
 import { contentOf } from '../../integration/content.js';
 import { PoolFixture } from '../vfs/pool-fixture.js';
 import { commitOf, makeDisk, type RescueFlags, ROOT, rescueTo } from './hand-made-disk.js';
@@ -98,6 +101,27 @@ t.test('bare disks, damaged in each way', async (t) => {
       check(t, to);
       t.match(summary, { complete: true, missingDisks: [1, 2, 3].filter((number) => !order.includes(number - 1)) });
     }
+  });
+
+  await t.test('a disk that the pool has let go of is not one that is missing', async (t) => {
+    const { to, summary } = await pool.rescue((disks) => {
+      for (const disk of disks) {
+        const path = join(disk, MAP_FILE);
+        const map = decodeMap(readFileSync(path));
+        const gone = { ...map.disks[0]!, disk: 9, buckets: 0 };
+        writeFileSync(path, encodeMap({ ...map, version: map.version + 1, disks: [...map.disks, gone] }));
+      }
+      return disks.slice(1);
+    });
+    check(t, to);
+    t.match(summary, { complete: true, missingDisks: [1], emptiedDisks: [9] });
+    t.match(sourceLines(summary), [
+      /^pool/,
+      /read/,
+      /read/,
+      /missing {2}disk 1 of/,
+      /let go {3}disk 9: needed only if/,
+    ]);
   });
 
   await t.test('without identity, index, map and lock', async (t) => {

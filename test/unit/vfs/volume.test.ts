@@ -118,11 +118,14 @@ t.test('privileges go with chown, and with a write by someone who may not keep t
   await fixture.reopen();
   const { vfs } = fixture;
   const handle = await vfs.open(ino, RW);
-  await vfs.write(handle, 0, Buffer.from('x'), false);
+  await vfs.write(handle, 0, Buffer.from('x'));
   t.equal((await vfs.getattr(ino)).mode, 0o106644, 'kept by a privileged writer');
-  await vfs.write(handle, 0, Buffer.from('x'), true);
+  const { gid } = await vfs.getattr(ino);
+  await vfs.write(handle, 0, Buffer.from('x'), { uid: 5, gid, pid: 0 });
   t.equal((await vfs.getattr(ino)).mode, 0o102644, 'set-group-id without group execution means something else');
   await fails(t, 'NO_DATA', () => vfs.getxattr(ino, 'security.capability'), 'the capability');
+  await vfs.write(handle, 0, Buffer.from('x'), { uid: 5, gid: gid + 1, pid: 0 });
+  t.equal((await vfs.getattr(ino)).mode, 0o100644, 'but not to who is not of the group');
 });
 
 t.test('extended attributes', async (t) => {
