@@ -20,14 +20,23 @@ export interface Time {
   readonly nsec: number;
 }
 
+/** More than any pause between two readings of clocks, and less than anybody sets one by. */
+const STEP_MS = 50;
+
 export class SystemClock implements Clock {
+  /** What the monotonic clock is behind the wall clock. */
+  #originMs = performance.timeOrigin;
+
   nowMs(): number {
     return Date.now();
   }
 
   now(): Time {
-    // performance.timeOrigin + now() has microsecond resolution; Date.now() only milliseconds.
-    const ms = performance.timeOrigin + performance.now();
+    // The monotonic clock has microseconds, Date.now() only milliseconds; but it does not follow when the time is set, and stands still while the machine sleeps.
+    const wallMs = Date.now();
+    const runMs = performance.now();
+    if (Math.abs(this.#originMs + runMs - wallMs) > STEP_MS) this.#originMs = wallMs - runMs;
+    const ms = this.#originMs + runMs;
     const sec = Math.floor(ms / 1000);
     return { sec, nsec: Math.min(999_999_999, Math.floor((ms - sec * 1000) * 1e6)) };
   }

@@ -60,7 +60,9 @@ export class ScrubSchedule {
   async #look(): Promise<void> {
     const scrub = this.#jobs.list().find(({ name }) => name === 'scrub');
     if (scrub === undefined || ['running', 'waiting', 'paused'].includes(scrub.state)) return;
-    if (scrub.endedMs !== null && this.#clock.nowMs() - scrub.endedMs < this.#everyDays * DAY_MS) return;
+    // One that ended in the future ended while the clock was wrong: when is not known, so it is due.
+    const sinceMs = scrub.endedMs === null ? Number.POSITIVE_INFINITY : this.#clock.nowMs() - scrub.endedMs;
+    if (sinceMs > -DAY_MS && sinceMs < this.#everyDays * DAY_MS) return;
     if (this.#mustPutOff()) return;
     try {
       await this.#jobs.start('scrub');

@@ -177,7 +177,6 @@ export class MountHistory {
 
   /** Copies what stands among the older versions, and says with `isDeleted` that nothing stands any more. */
   async #keep({ bucket, key }: Located, ino: Ino, isDeleted: boolean): Promise<void> {
-    const made = this.#versions.newVersion(this.#clock.nowMs());
     await this.#publish(async () => {
       const node = await this.#store.tree.node(ino);
       const present = node && isFile(node.mode) && (await this.#store.object(key, node.ino, key, node));
@@ -188,7 +187,10 @@ export class MountHistory {
       // A null version gives way to the next one where no others are made.
       if (!(isSuspended && isNull)) changes.push(await this.#versions.putAside(bucket, key, present, 'copy'));
       if (isSuspended && (isDeleted || !isNull)) changes.push(...(await this.#versions.dropNull(bucket, key)));
-      if (isDeleted) changes.push(await this.#versions.marker(bucket, key, made));
+      if (isDeleted) {
+        const made = await this.#versions.nextVersion(bucket, key, present, this.#clock.nowMs());
+        changes.push(await this.#versions.marker(bucket, key, made));
+      }
       return changes;
     });
   }
@@ -224,6 +226,7 @@ export class MountHistory {
     if (bucket === undefined && before === undefined) return;
     // Of what no client has sent, ETag and size follow from the content.
     const { version: _v, order: _o, upload: _u, retention: _r, hasLegalHold: _h, ...kept } = before ?? UNSENT;
+    if (before !== undefined) this.#versions.follow({ own: before, node });
     const made = this.#versions.newVersion(this.#clock.nowMs());
     const standing = bucket && defaultRetention(bucket);
     const own: ObjectAttributes = {

@@ -57,27 +57,28 @@ export class ObjectWrites {
     check: Check,
   ): Promise<{ readonly version: string | undefined }> {
     const { versioning } = bucket.info;
-    const made = this.#versions.newVersion(this.#clock.nowMs());
-    const version = versioning === 'Enabled' ? made.id : undefined;
-    const told = versioning === undefined ? undefined : (version ?? NULL_VERSION);
+    /** What is answered, of the preparation that was published. */
+    let told = versioning === undefined ? undefined : NULL_VERSION;
     const held = object.sources === undefined ? [object.content] : [];
     const isDirectory = key.endsWith('/') && object.content.sizeBytes === 0 && versioning === undefined;
     if (isDirectory) {
       await this.#putDirectory(bucket, key, object, check);
       return { version: told };
     }
-    const own = {
-      ...object.own,
-      v: 1 as const,
-      size: object.content.sizeBytes,
-      ...(version === undefined ? { order: made.order } : { version }),
-    };
     try {
       await this.#store.tree.publish(async () => {
         const place = await this.#store.place(bucket, key);
         const present = await this.#store.find(bucket, key);
         await check(present);
         await this.#refuseForeign(place, present);
+        const { order, id } = await this.#versions.nextVersion(bucket, key, present, this.#clock.nowMs());
+        if (versioning === 'Enabled') told = id;
+        const own = {
+          ...object.own,
+          v: 1 as const,
+          size: object.content.sizeBytes,
+          ...(versioning === 'Enabled' ? { version: id } : { order }),
+        };
         const file: NewFile = {
           mode: FILE_MODE,
           uid: bucket.uid,
@@ -193,11 +194,12 @@ export class ObjectWrites {
       await this.#store.removeImplicit(bucket, key);
       return { version: undefined, isMarker: false };
     }
-    const made = this.#versions.newVersion(this.#clock.nowMs());
-    const id = versioning === 'Enabled' ? made.id : NULL_VERSION;
+    let id = NULL_VERSION;
     await this.#store.tree.publish(async () => {
       const present = await this.#store.find(bucket, key);
       await check(present);
+      const made = await this.#versions.nextVersion(bucket, key, present, this.#clock.nowMs());
+      if (versioning === 'Enabled') id = made.id;
       const changes = [await this.#versions.marker(bucket, key, made)];
       if (present === undefined) {
         if (versioning === 'Suspended') changes.push(...(await this.#versions.dropNull(bucket, key)));

@@ -39,6 +39,12 @@ class Orders {
     this.#last = wanted < this.#last ? wanted : this.#last - 1n;
     return this.#last.toString(16).padStart(ORDER_DIGITS, '0');
   }
+
+  /** What comes next is newer than this. */
+  follow(order: string): void {
+    const known = BigInt(`0x${order}`);
+    if (known < this.#last) this.#last = known;
+  }
 }
 
 function orderAt(ms: number): bigint {
@@ -53,7 +59,29 @@ export class Versions {
     this.#store = store;
   }
 
-  /** Order and id of a version that is made now. */
+  /**
+   * Order and id of a version of the key that is made now: newer than all that the key has, also where these are of a time when the clock was ahead, or of
+   * a file whose time somebody has set. `present`: what stands.
+   */
+  async nextVersion(
+    bucket: Bucket,
+    key: string,
+    present: StoredObject | undefined,
+    nowMs: number,
+  ): Promise<{ readonly order: string; readonly id: string }> {
+    if (present !== undefined) this.follow(present);
+    const directory = bucket.info.versioning === undefined ? undefined : await this.#directory(bucket, key, false);
+    const [newest] = directory === undefined ? [] : await this.#store.tree.list(directory, '', 1);
+    if (newest !== undefined) this.#orders.follow(newest.name.slice(0, ORDER_DIGITS));
+    return this.newVersion(nowMs);
+  }
+
+  /** What is made from now on is newer than this. */
+  follow(version: Pick<StoredObject, 'own' | 'node'>): void {
+    this.#orders.follow(this.#orderOf(version));
+  }
+
+  /** Order and id of what is made now. */
   newVersion(nowMs: number): { readonly order: string; readonly id: string } {
     const order = this.#orders.next(nowMs);
     return { order, id: order + randomHex(4) };

@@ -229,6 +229,13 @@ t.test('it begins by itself when the last one is long ago, and not where it is p
     t.equal(runs, everyDays === 0 ? 0 : 1);
     await pass(2 * day);
     t.equal(runs, everyDays === 0 ? 0 : 2);
+    // A clock that was years ahead at the last one: not one that is not due for years.
+    const { nowMs } = clock;
+    clock.nowMs = () => nowMs.call(clock) - 1000 * day;
+    await pass(day);
+    t.equal(runs, everyDays === 0 ? 0 : 3);
+    await pass(28 * day);
+    t.equal(runs, everyDays === 0 ? 0 : 3);
     await schedule.close();
     await jobs.close();
   }

@@ -281,3 +281,27 @@ t.test('versions and the mount', async (t) => {
   t.equal((await s3.pool.pool.control.check({ content: true, repair: false }, () => {})).clean, true);
   t.same(s3.failures, []);
 });
+
+t.test('a clock that is set back makes no version older than those that the key has', async (t) => {
+  const TEN_MINUTES_MS = 600_000;
+  const ahead = await S3Fixture.create(t, {
+    clock: Object.assign(new SystemClock(), { nowMs: () => Date.now() + TEN_MINUTES_MS }),
+  });
+  await ahead.send('PUT', '/kept');
+  await ahead.send('PUT', '/kept?versioning', {
+    body: '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>',
+  });
+  for (const key of ['a', 'b']) for (const body of ['1', '2']) await ahead.send('PUT', `/kept/${key}`, { body });
+  // Another daemon, which knows nothing of the one before.
+  const s3 = await S3Fixture.create(t, { pool: ahead.pool });
+  const { vfs } = s3.pool;
+  const mounted = new Mounted(s3, new VersionedVfs(vfs, s3.pool.pool.objects));
+  for (const body of ['3', '4']) await s3.send('PUT', '/kept/a', { body });
+  t.same(await mounted.bodies('kept', 'a'), ['4', '3', '2', '1']);
+  await s3.send('DELETE', '/kept/b');
+  t.equal((await s3.send('GET', '/kept/b')).status, 404);
+  const [marker] = await mounted.versions('kept', 'b');
+  t.match(marker, { isMarker: true }, 'the marker is the newest');
+  await s3.send('DELETE', `/kept/b?versionId=${marker?.id}`);
+  t.equal((await s3.send('GET', '/kept/b')).text, '2', 'without it the object is there again');
+});

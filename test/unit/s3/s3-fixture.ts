@@ -1,7 +1,7 @@
 /** A small pool with the S3 face on a port of loopback, three users, and a client that signs by itself (not with the server's code). */
 import { createHash, createHmac } from 'node:crypto';
 import type { Test } from 'tap';
-import { SystemClock } from '../../../src/io/clock.js';
+import { type Clock, SystemClock } from '../../../src/io/clock.js';
 import { S3Server } from '../../../src/s3/s3-server.js';
 import type { S3User } from '../../../src/s3/users.js';
 import { UserTable } from '../../../src/s3/users.js';
@@ -40,9 +40,13 @@ export class S3Fixture {
   /** Called when a bucket keeps versions or no longer. */
   onVersioning: () => Promise<void> = async () => undefined;
 
-  static async create(t: Test): Promise<S3Fixture> {
-    const pool = await PoolFixture.create(t);
-    const clock = new SystemClock();
+  /** `given.pool`: a second server, with a clock of its own, over the pool of another fixture. */
+  static async create(
+    t: Test,
+    given: { readonly pool?: PoolFixture; readonly clock?: Clock } = {},
+  ): Promise<S3Fixture> {
+    const pool = given.pool ?? (await PoolFixture.create(t));
+    const clock = given.clock ?? new SystemClock();
     const failures: unknown[] = [];
     const users = new UserTable(
       async () => [MAIN, OTHER],
