@@ -57,6 +57,8 @@ export class Collector {
   #nextUrgent: Promise<number> | undefined;
   #emptying: Promise<void> | undefined;
   #closed = false;
+  /** Segments of some disk were given back. */
+  onFreed: (() => void) | undefined;
 
   constructor(parts: {
     meta: MetaStore;
@@ -196,7 +198,9 @@ export class Collector {
   async #reclaim(disk: Disk, liveShare: number, enoughBytes?: number): Promise<number> {
     if (this.#closed) return 0;
     try {
-      return await disk.reclaim(liveShare, enoughBytes);
+      const freed = await disk.reclaim(liveShare, enoughBytes);
+      if (freed > 0) this.onFreed?.();
+      return freed;
     } catch (error) {
       // A disk that fails says so itself; without room for copies there is nothing to gain here.
       if (hasCode(error, 'DISK_FAILED', 'NO_SPACE')) return 0;

@@ -129,6 +129,7 @@ export function openUpkeep(
   const scrubs = keep(new ScrubSchedule(jobs, clock, userWork, config.scrubDays));
   degraded.repair = repair;
   disks.whenReturned(() => repair.diskReturned());
+  collector.onFreed = () => repair.roomCame();
   const snapshotter = new Snapshotter(disks, meta, chunks);
   const takeSnapshot = (): Promise<void> => snapshotBeyond({ table, staged, journal, snapshotter });
   const snapshots = new SnapshotSchedule(

@@ -23,6 +23,8 @@ const WAKE_DELAY_MS = 200;
 const AGAIN_MS = 1_000;
 /** What could not be mended for want of room, or of something that nobody tells, is tried again. */
 const RETRY_MS = 600_000;
+/** After room has come back: by then as much of it as comes at once. */
+const ROOM_RETRY_MS = 30_000;
 
 interface RepairDisks {
   readonly allOnline: boolean;
@@ -48,6 +50,8 @@ export class RepairJob implements JobKind {
   readonly #parts: RepairParts;
   #wake: Timer | undefined;
   #retry: Timer | undefined;
+  /** `#retry` is on account of room that came back. */
+  #isRetrySoon = false;
   #pool: CheckedPool | undefined;
   /** A disk came back: it may lack COMMIT records. */
   #isJournalDue = false;
@@ -87,6 +91,14 @@ export class RepairJob implements JobKind {
   retry(): void {
     this.#parts.queue.retry();
     this.#later(WAKE_DELAY_MS);
+  }
+
+  /** Some disk takes more than before: what waits for room need not wait long. */
+  roomCame(): void {
+    if (this.#retry === undefined || this.#isRetrySoon) return;
+    this.#retry.cancel();
+    this.#retryAfter(ROOM_RETRY_MS);
+    this.#isRetrySoon = true;
   }
 
   /** Takes up what earlier runs left. */
@@ -152,14 +164,14 @@ export class RepairJob implements JobKind {
     }
     await syncAll(disks.data());
     report.waiting = queue.waiting;
-    if (queue.waiting > 0) this.#retryLater();
+    if (queue.waiting > 0 && this.#retry === undefined && !this.#isClosed) this.#retryAfter(RETRY_MS);
     return report;
   }
 
-  #retryLater(): void {
-    if (this.#isClosed) return;
-    this.#retry ??= this.#parts.clock.after(RETRY_MS, () => {
+  #retryAfter(delayMs: number): void {
+    this.#retry = this.#parts.clock.after(delayMs, () => {
       this.#retry = undefined;
+      this.#isRetrySoon = false;
       this.retry();
     });
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { CairnError } from '../../../src/errors/cairn-error.js';
 import { degradedFindings } from '../../../src/pool/findings.js';
+import { RepairJob } from '../../../src/repair/repair-job.js';
 import { decodeRepairList } from '../../../src/repair/repair-list.js';
 import { RepairQueue } from '../../../src/repair/repair-queue.js';
 import { SeededRandom } from '../../sim/seeded-random.js';
@@ -158,6 +159,34 @@ t.test('without the list the walk after opening finds the same', async (t) => {
   await until(async () => (await fixture.pool.control.state('/meanwhile')).health === 'healthy');
   await until(() => jobOf(fixture, 'repair').state === 'done');
   t.ok(existsSync(join(fixture.directory, 'jobs', 'repair.json')));
+});
+
+t.test('what waits is tried again after a while, and soon where room came back', async (t) => {
+  const clock = new ManualClock();
+  let retries = 0;
+  const job = new RepairJob({
+    queue: { waiting: 1, ready: 0, next: () => undefined, retry: () => retries++, close: async () => undefined },
+    disks: { data: () => [] },
+    clock,
+  } as unknown as ConstructorParameters<typeof RepairJob>[0]);
+  const context = { total: () => undefined, turn: async () => undefined, say: () => undefined };
+  const run = () => job.run(context as unknown as Parameters<RepairJob['run']>[0]);
+  job.roomCame();
+  t.equal(clock.waiting, 0, 'nothing waits for room');
+  await run();
+  clock.advance(60_000);
+  t.equal(retries, 0);
+  job.roomCame();
+  clock.advance(20_000);
+  job.roomCame();
+  clock.advance(10_000);
+  t.equal(retries, 1, 'once, however often room comes meanwhile');
+  await run();
+  clock.advance(599_999);
+  t.equal(retries, 1);
+  clock.advance(1);
+  t.equal(retries, 2, 'without it after ten minutes');
+  await job.close();
 });
 
 t.test('the queue: each chunk once, a bounded number, damage above lack; what waits is kept', async (t) => {
