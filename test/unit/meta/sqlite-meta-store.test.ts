@@ -231,7 +231,7 @@ t.test('files that cannot be used are CORRUPT, with what to do', async (t) => {
     await t.test(what, async (t) => {
       const path = await make(t);
       damage(path);
-      await t.rejects(openSqliteMetaStore(path), { name: 'CairnError', code: 'CORRUPT', hint: /rebuilt/ });
+      await t.rejects(openSqliteMetaStore(path), { name: 'CairnError', code: 'CORRUPT', hint: /made anew/ });
       destroySqliteMetaStore(path);
       for (const suffix of ['', '-wal', '-shm']) t.notOk(existsSync(path + suffix));
       const fresh = await openSqliteMetaStore(path);
