@@ -24,7 +24,7 @@ export interface Measurement {
 /** File, cache file, and its shards with their parity. */
 const COPIES = 3;
 /** After this an idle daemon has only its own timers to do. */
-const CALM_MS = 15_000;
+const CALM_MS = 60_000;
 const IDLE_MS = 15_000;
 
 export const MEASUREMENTS: readonly Measurement[] = [
