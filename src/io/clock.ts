@@ -20,8 +20,10 @@ export interface Time {
   readonly nsec: number;
 }
 
-/** More than any pause between two readings of clocks, and less than anybody sets one by. */
+/** Less than anybody sets a clock by. */
 const STEP_MS = 50;
+/** Between two readings of clocks, unless the process was kept from running just then. */
+const READING_MS = 1;
 
 export class SystemClock implements Clock {
   /** What the monotonic clock is behind the wall clock. */
@@ -35,10 +37,21 @@ export class SystemClock implements Clock {
     // The monotonic clock has microseconds, Date.now() only milliseconds; but it does not follow when the time is set, and stands still while the machine sleeps.
     const wallMs = Date.now();
     const runMs = performance.now();
-    if (Math.abs(this.#originMs + runMs - wallMs) > STEP_MS) this.#originMs = wallMs - runMs;
+    if (Math.abs(this.#originMs + runMs - wallMs) > STEP_MS) this.#follow();
     const ms = this.#originMs + runMs;
     const sec = Math.floor(ms / 1000);
     return { sec, nsec: Math.min(999_999_999, Math.floor((ms - sec * 1000) * 1e6)) };
+  }
+
+  /** A pause between two readings is no step. */
+  #follow(): void {
+    for (;;) {
+      const beforeMs = performance.now();
+      const originMs = Date.now() - beforeMs;
+      if (performance.now() - beforeMs > READING_MS) continue;
+      if (Math.abs(originMs - this.#originMs) > STEP_MS) this.#originMs = originMs;
+      return;
+    }
   }
 
   monotonicMs(): number {

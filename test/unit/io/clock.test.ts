@@ -28,3 +28,26 @@ t.test('time follows when the clock is set, and has more than milliseconds', (t)
   );
   t.end();
 });
+
+t.test('a pause of the process between two readings of clocks is no step back', (t) => {
+  const clock = new SystemClock();
+  const millis = () => {
+    const { sec, nsec } = clock.now();
+    return sec * 1000 + nsec / 1e6;
+  };
+  const { now } = Date;
+  t.teardown(() => {
+    Date.now = now;
+  });
+  const before = millis();
+  let isPaused = false;
+  Date.now = () => {
+    const found = now();
+    while (!isPaused && now() < found + 100);
+    isPaused = true;
+    return found;
+  };
+  const after = millis();
+  t.ok(after >= before + 90, `${after} after ${before}`);
+  t.end();
+});
